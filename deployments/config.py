@@ -1,0 +1,162 @@
+"""Typed settings, and the only reader of the environment.
+
+`serve_config.yaml` carries two kinds of settings: what Ray Serve scales stands
+under `deployments:`, what this code reads stands under `args:` and is validated
+here as `Settings`. Addresses with passwords come from the environment
+(`DATABASE_URL`, `REDIS_URL`) and never stand in a file that Ray's dashboard shows.
+"""
+
+import os
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelBase(Section):
+    """What every kind of model has."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$", description="Name in the API's `model` field.")
+    max_prompt_messages: int = Field(
+        512, ge=2, description="Messages of a stored conversation that are considered as context, newest first."
+    )
+
+    @property
+    def deployment(self) -> str:
+        """Name of the Serve deployment, as `deployments:` of serve_config.yaml refers to it."""
+        return f"model-{self.id.replace('/', '--')}"
+
+
+class VLLMModel(ModelBase):
+    """A model that vLLM runs inside the replica."""
+
+    kind: Literal["vllm"] = "vllm"
+    engine: dict[str, Any] = Field(description="Any field of vLLM's AsyncEngineArgs; `model` is required.")
+    chat: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Options of vLLM's chat handler: chat_template, tool_call_parser, enable_auto_tools, …",
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="Environment of the engine, e.g. VLLM_CPU_KVCACHE_SPACE (GiB)."
+    )
+
+    @model_validator(mode="after")
+    def _names_a_model(self) -> Self:
+        if not self.engine.get("model"):
+            raise ValueError(f"model {self.id!r}: engine.model is missing (a Hugging Face id or a path)")
+        return self
+
+
+class ScriptedModel(ModelBase):
+    """A programmed stand-in: tokens, delays and failures for tests and for measuring all but the model."""
+
+    kind: Literal["scripted"]
+    tokens: int = Field(32, ge=1, description="Tokens in an answer, unless the request asks for fewer.")
+    prefill_ms: float = Field(0.0, ge=0, description="Milliseconds before the first token.")
+    token_ms: float = Field(0.0, ge=0, description="Milliseconds between tokens.")
+    load_s: float = Field(0.0, ge=0, description="Seconds that a replica takes to start.")
+    fail_after: int | None = Field(None, ge=0, description="Fail once this many tokens are out.")
+    context_tokens: int = Field(2048, ge=1, description="Words that fit into a prompt.")
+
+
+AnyModel = Annotated[VLLMModel | ScriptedModel, Field(discriminator="kind")]
+
+
+class CacheSettings(Section):
+    """The response cache."""
+
+    enabled: bool = Field(True, description="Look up and store deterministic requests.")
+    ttl_s: PositiveSeconds = Field(86_400.0, description="Seconds until a stored answer expires.")
+    lookup_timeout_s: PositiveSeconds = Field(0.05, description="Seconds after which a look-up is a counted miss.")
+    max_entry_bytes: int = Field(1_048_576, ge=1024, description="Bytes above which an answer is not stored.")
+    namespace: str = Field("chatllm", description="Prefix of every key in Redis.")
+
+
+class HistorySettings(Section):
+    """The conversation store."""
+
+    pool_size: int = Field(10, ge=1, description="Connections to Postgres of one ingress replica, at most.")
+    timeout_s: PositiveSeconds = Field(5.0, description="Seconds that a query, or the wait for a connection, may take.")
+    max_pending_writes: int = Field(10_000, ge=1, description="Writes kept in memory while Postgres is away.")
+    max_context_bytes: int = Field(
+        1_048_576, ge=1024, description="Bytes of stored messages read as context, newest first."
+    )
+
+
+class KeySettings(Section):
+    """The checking of API keys."""
+
+    cache_ttl_s: PositiveSeconds = Field(5.0, description="Seconds for which a checked key is trusted without a query.")
+    outage_ttl_s: PositiveSeconds = Field(
+        600.0, description="Seconds for which known keys stay valid while Postgres cannot be reached."
+    )
+    max_cached: int = Field(10_000, ge=1, description="Keys that one ingress replica remembers.")
+
+
+class Timeouts(Section):
+    """How long a request may wait, in seconds."""
+
+    first_token_s: PositiveSeconds = Field(120.0, description="From the request's arrival to the first token.")
+    idle_s: PositiveSeconds = Field(60.0, description="Between two tokens.")
+    total_s: PositiveSeconds = Field(900.0, description="For the whole answer.")
+
+
+class Limits(Section):
+    """What a request may weigh and how many may wait."""
+
+    max_body_bytes: int = Field(8_388_608, ge=1024, description="Bytes of a request's body.")
+    max_messages: int = Field(2_000, ge=1, description="Messages in one request.")
+    max_concurrent_requests: int = Field(2_000, ge=1, description="Requests at once in one ingress replica.")
+
+
+class Settings(Section):
+    """The `args:` of serve_config.yaml."""
+
+    models: tuple[AnyModel, ...] = Field(
+        min_length=1, description="The models that are served, each its own deployment."
+    )
+    default_model: str = Field("", description="Model of a request that names none; the first one if empty.")
+    cache: CacheSettings = CacheSettings()
+    history: HistorySettings = HistorySettings()
+    keys: KeySettings = KeySettings()
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = Limits()
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Level of the service's own log."
+    )
+
+    @model_validator(mode="after")
+    def _names_are_unambiguous(self) -> Self:
+        names = [model.id for model in self.models]
+        if len({model.deployment for model in self.models}) != len(names):
+            raise ValueError(f"model ids must be unique: {names}")
+        if self.default_model and self.default_model not in names:
+            raise ValueError(f"default_model {self.default_model!r} is not one of {names}")
+        return self
+
+    @property
+    def default(self) -> AnyModel:
+        """The model of a request that names none."""
+        return next((m for m in self.models if m.id == self.default_model), self.models[0])
+
+
+class Addresses(Section):
+    """Where the stores are, with their passwords: from the environment only."""
+
+    database_url: SecretStr
+    redis_url: SecretStr
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read DATABASE_URL and REDIS_URL; raise ValueError that names what is missing."""
+        missing = [name for name in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(name)]
+        if missing:
+            raise ValueError(f"set {' and '.join(missing)} in the environment of the Ray cluster")
+        return cls(database_url=SecretStr(os.environ["DATABASE_URL"]), redis_url=SecretStr(os.environ["REDIS_URL"]))

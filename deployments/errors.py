@@ -1,0 +1,160 @@
+"""The tree of errors, each with its HTTP status and OpenAI error code.
+
+    ChatLLMError                     500  internal_error
+    ├── BadRequest                   400  invalid_request
+    │   ├── InvalidJSON              400  invalid_json
+    │   └── ContextTooLong           400  context_length_exceeded
+    ├── Unauthenticated              401  invalid_api_key
+    ├── NotFound                     404  not_found
+    │   └── ModelNotFound            404  model_not_found
+    ├── MethodNotAllowed             405  method_not_allowed
+    ├── Conflict                     409  conflict
+    ├── BodyTooLarge                 413  body_too_large
+    ├── TooManyRequests              429  rate_limit_exceeded
+    └── Unavailable                  503  unavailable
+        ├── ModelLoading             503  model_loading
+        ├── Overloaded               503  overloaded
+        ├── HistoryUnavailable       503  history_unavailable
+        └── Timeout                  504  timeout
+
+Every error crosses process borders by pickle, so that a constructor takes
+positional arguments with defaults only; a test proves it for each subclass.
+"""
+
+from typing import Any, ClassVar
+
+
+class ChatLLMError(Exception):
+    """The server failed to process the request."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    kind: ClassVar[str] = "server_error"
+
+    def __init__(self, message: str = "", param: str | None = None, retry_after_s: float | None = None) -> None:
+        """Keep `message` (default: the class's docstring), the request field at fault and a wait in seconds."""
+        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        self.param = param
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message, param, retry_after_s)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """Return the error in OpenAI's shape, with the request's id beside its four fields."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.kind,
+                "param": self.param,
+                "code": self.code,
+                "request_id": request_id,
+            }
+        }
+
+
+class BadRequest(ChatLLMError):
+    """The request is not valid."""
+
+    status = 400
+    code = "invalid_request"
+    kind = "invalid_request_error"
+
+
+class InvalidJSON(BadRequest):
+    """The request's body is not valid JSON."""
+
+    code = "invalid_json"
+
+
+class ContextTooLong(BadRequest):
+    """The prompt is longer than the model's context window."""
+
+    code = "context_length_exceeded"
+
+
+class Unauthenticated(ChatLLMError):
+    """Incorrect API key provided: send it as 'Authorization: Bearer <key>'."""
+
+    status = 401
+    code = "invalid_api_key"
+    kind = "authentication_error"
+
+
+class NotFound(ChatLLMError):
+    """There is no such resource."""
+
+    status = 404
+    code = "not_found"
+    kind = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    """The model does not exist."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(ChatLLMError):
+    """The resource does not support this method."""
+
+    status = 405
+    code = "method_not_allowed"
+    kind = "invalid_request_error"
+
+
+class Conflict(ChatLLMError):
+    """The request contradicts what is stored."""
+
+    status = 409
+    code = "conflict"
+    kind = "invalid_request_error"
+
+
+class BodyTooLarge(ChatLLMError):
+    """The request's body is larger than this server accepts."""
+
+    status = 413
+    code = "body_too_large"
+    kind = "invalid_request_error"
+
+
+class TooManyRequests(ChatLLMError):
+    """This key has reached its limit."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    kind = "rate_limit_error"
+
+
+class Unavailable(ChatLLMError):
+    """The service cannot answer right now."""
+
+    status = 503
+    code = "unavailable"
+
+
+class ModelLoading(Unavailable):
+    """The model is still loading."""
+
+    code = "model_loading"
+
+
+class Overloaded(Unavailable):
+    """All replicas of the model are busy and the queue is full."""
+
+    code = "overloaded"
+
+
+class HistoryUnavailable(Unavailable):
+    """The conversation store cannot be reached right now."""
+
+    code = "history_unavailable"
+
+
+class Timeout(Unavailable):
+    """The model did not answer in time."""
+
+    status = 504
+    code = "timeout"

@@ -1,0 +1,53 @@
+"""What crosses the border between a model replica and an ingress replica.
+
+A model replica speaks finished OpenAI frames; nobody downstream parses tokens.
+For each `Generation` it yields any number of `Frames` and then exactly one
+`Reply` or `Failed`. A generation that is not streamed yields the last alone.
+"""
+
+from dataclasses import dataclass
+
+from deployments.errors import ChatLLMError
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One request for a model replica.
+
+    `body` is the JSON of an OpenAI chat completion request without this
+    service's own fields; `trim` lets the replica drop the oldest messages until
+    the prompt fits the context window (stored conversations), otherwise a prompt
+    that is too long is a `ContextTooLong`.
+    """
+
+    request_id: str
+    body: bytes
+    stream: bool
+    trim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """One or more complete server-sent events, to be relayed as they are, without the closing `[DONE]`."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The successful end: the whole answer as the JSON of a non-streamed chat completion, and its key figures."""
+
+    body: bytes
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The end in failure; after the first frame the ingress turns it into an error event."""
+
+    error: ChatLLMError
+
+
+Message = Frames | Reply | Failed
