@@ -25,7 +25,7 @@ class ModelBase(Section):
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$", description="Name in the API's `model` field.")
     max_prompt_messages: int = Field(
-        512, ge=2, description="Messages of a stored conversation that are considered as context, newest first."
+        default=512, ge=2, description="Messages of a stored conversation that are considered as context, newest first."
     )
 
     @property
@@ -58,12 +58,12 @@ class ScriptedModel(ModelBase):
     """A programmed stand-in: tokens, delays and failures for tests and for measuring all but the model."""
 
     kind: Literal["scripted"]
-    tokens: int = Field(32, ge=1, description="Tokens in an answer, unless the request asks for fewer.")
-    prefill_ms: float = Field(0.0, ge=0, description="Milliseconds before the first token.")
-    token_ms: float = Field(0.0, ge=0, description="Milliseconds between tokens.")
-    load_s: float = Field(0.0, ge=0, description="Seconds that a replica takes to start.")
-    fail_after: int | None = Field(None, ge=0, description="Fail once this many tokens are out.")
-    context_tokens: int = Field(2048, ge=1, description="Words that fit into a prompt.")
+    tokens: int = Field(default=32, ge=1, description="Tokens in an answer, unless the request asks for fewer.")
+    prefill_ms: float = Field(default=0.0, ge=0, description="Milliseconds before the first token.")
+    token_ms: float = Field(default=0.0, ge=0, description="Milliseconds between tokens.")
+    load_s: float = Field(default=0.0, ge=0, description="Seconds that a replica takes to start.")
+    fail_after: int | None = Field(default=None, ge=0, description="Fail once this many tokens are out.")
+    context_tokens: int = Field(default=2048, ge=1, description="Words that fit into a prompt.")
 
 
 AnyModel = Annotated[VLLMModel | ScriptedModel, Field(discriminator="kind")]
@@ -72,48 +72,54 @@ AnyModel = Annotated[VLLMModel | ScriptedModel, Field(discriminator="kind")]
 class CacheSettings(Section):
     """The response cache."""
 
-    enabled: bool = Field(True, description="Look up and store deterministic requests.")
-    ttl_s: PositiveSeconds = Field(86_400.0, description="Seconds until a stored answer expires.")
-    lookup_timeout_s: PositiveSeconds = Field(0.05, description="Seconds after which a look-up is a counted miss.")
-    max_entry_bytes: int = Field(1_048_576, ge=1024, description="Bytes above which an answer is not stored.")
-    namespace: str = Field("chatllm", description="Prefix of every key in Redis.")
+    enabled: bool = Field(default=True, description="Look up and store deterministic requests.")
+    ttl_s: PositiveSeconds = Field(default=86_400.0, description="Seconds until a stored answer expires.")
+    lookup_timeout_s: PositiveSeconds = Field(
+        default=0.05, description="Seconds after which a look-up is a counted miss."
+    )
+    max_entry_bytes: int = Field(default=1_048_576, ge=1024, description="Bytes above which an answer is not stored.")
+    namespace: str = Field(default="chatllm", description="Prefix of every key in Redis.")
 
 
 class HistorySettings(Section):
     """The conversation store."""
 
-    pool_size: int = Field(10, ge=1, description="Connections to Postgres of one ingress replica, at most.")
-    timeout_s: PositiveSeconds = Field(5.0, description="Seconds that a query, or the wait for a connection, may take.")
-    max_pending_writes: int = Field(10_000, ge=1, description="Writes kept in memory while Postgres is away.")
+    pool_size: int = Field(default=10, ge=1, description="Connections to Postgres of one ingress replica, at most.")
+    timeout_s: PositiveSeconds = Field(
+        default=5.0, description="Seconds that a query, or the wait for a connection, may take."
+    )
+    max_pending_writes: int = Field(default=10_000, ge=1, description="Writes kept in memory while Postgres is away.")
     max_context_bytes: int = Field(
-        1_048_576, ge=1024, description="Bytes of stored messages read as context, newest first."
+        default=1_048_576, ge=1024, description="Bytes of stored messages read as context, newest first."
     )
 
 
 class KeySettings(Section):
     """The checking of API keys."""
 
-    cache_ttl_s: PositiveSeconds = Field(5.0, description="Seconds for which a checked key is trusted without a query.")
-    outage_ttl_s: PositiveSeconds = Field(
-        600.0, description="Seconds for which known keys stay valid while Postgres cannot be reached."
+    cache_ttl_s: PositiveSeconds = Field(
+        default=5.0, description="Seconds for which a checked key is trusted without a query."
     )
-    max_cached: int = Field(10_000, ge=1, description="Keys that one ingress replica remembers.")
+    outage_ttl_s: PositiveSeconds = Field(
+        default=600.0, description="Seconds for which known keys stay valid while Postgres cannot be reached."
+    )
+    max_cached: int = Field(default=10_000, ge=1, description="Keys that one ingress replica remembers.")
 
 
 class Timeouts(Section):
     """How long a request may wait, in seconds."""
 
-    first_token_s: PositiveSeconds = Field(120.0, description="From the request's arrival to the first token.")
-    idle_s: PositiveSeconds = Field(60.0, description="Between two tokens.")
-    total_s: PositiveSeconds = Field(900.0, description="For the whole answer.")
+    first_token_s: PositiveSeconds = Field(default=120.0, description="From the request's arrival to the first token.")
+    idle_s: PositiveSeconds = Field(default=60.0, description="Between two tokens.")
+    total_s: PositiveSeconds = Field(default=900.0, description="For the whole answer.")
 
 
 class Limits(Section):
     """What a request may weigh and how many may wait."""
 
-    max_body_bytes: int = Field(8_388_608, ge=1024, description="Bytes of a request's body.")
-    max_messages: int = Field(2_000, ge=1, description="Messages in one request.")
-    max_concurrent_requests: int = Field(2_000, ge=1, description="Requests at once in one ingress replica.")
+    max_body_bytes: int = Field(default=8_388_608, ge=1024, description="Bytes of a request's body.")
+    max_messages: int = Field(default=2_000, ge=1, description="Messages in one request.")
+    max_concurrent_requests: int = Field(default=2_000, ge=1, description="Requests at once in one ingress replica.")
 
 
 class Settings(Section):
@@ -122,14 +128,14 @@ class Settings(Section):
     models: tuple[AnyModel, ...] = Field(
         min_length=1, description="The models that are served, each its own deployment."
     )
-    default_model: str = Field("", description="Model of a request that names none; the first one if empty.")
+    default_model: str = Field(default="", description="Model of a request that names none; the first one if empty.")
     cache: CacheSettings = CacheSettings()
     history: HistorySettings = HistorySettings()
     keys: KeySettings = KeySettings()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Level of the service's own log."
+        default="INFO", description="Level of the service's own log."
     )
 
     @model_validator(mode="after")
