@@ -1,0 +1,99 @@
+"""Keeping one server process alive."""
+
+import contextlib
+import logging
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from deployments.local.process import end
+from deployments.local.state import LauncherError
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_S = 0.05
+MAX_DELAY_S = 10.0
+MAX_STARTS_PER_MINUTE = 12
+
+
+class Supervisor:
+    """Starts a server, starts it again when it dies, and ends it.
+
+    `launch` brings the server up and returns once it answers, or raises
+    LauncherError; what a dead predecessor left is its business too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        launch: Callable[[], subprocess.Popen[bytes]],
+        *,
+        stop_signals: Sequence[signal.Signals],
+        grace_s: float,
+    ) -> None:
+        self.name = name
+        self.restarts = 0
+        self._launch = launch
+        self._stop_signals = stop_signals
+        self._grace_s = grace_s
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: threading.Thread | None = None
+        self._starts: deque[float] = deque(maxlen=MAX_STARTS_PER_MINUTE)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the living server, or None."""
+        process = self._process
+        return process.pid if process and process.poll() is None else None
+
+    def start(self) -> None:
+        """Bring the server up; LauncherError when it does not answer in time."""
+        self._starts.append(time.monotonic())
+        self._process = self._launch()
+
+    def watch(self) -> None:
+        """Restart the server whenever it dies, from a thread of its own; returns at once."""
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._keep_alive, name=f"watch-{self.name}", daemon=True)
+            self._watcher.start()
+
+    def stop(self) -> None:
+        """End the server and the watching; harmless if it is not running."""
+        self._stopping.set()
+        self._end()
+        if self._watcher is not None:
+            self._watcher.join()
+            self._watcher = None
+        self._end()  # the watcher may have been in the middle of a start
+
+    def _end(self) -> None:
+        if self._process is not None:
+            end(self._process, self._stop_signals, self._grace_s)
+
+    def _keep_alive(self) -> None:
+        while self._process is not None:
+            returncode = self._process.wait()
+            if self._stopping.is_set():
+                return
+            log.warning("a server died and is started again", extra={"server": self.name, "returncode": returncode})
+            self._restart()
+
+    def _restart(self) -> None:
+        delay_s = 0.0
+        while not self._stopping.wait(max(delay_s, self._pause_s())):
+            with contextlib.suppress(LauncherError):
+                self.start()
+                self.restarts += 1
+                return
+            delay_s = min(MAX_DELAY_S, max(FIRST_DELAY_S, delay_s * 2))
+            log.error("a server does not start", extra={"server": self.name, "next_try_s": delay_s})
+
+    def _pause_s(self) -> float:
+        """Seconds until another start stays within the bound per minute."""
+        if len(self._starts) < MAX_STARTS_PER_MINUTE:
+            return 0.0
+        return max(0.0, self._starts[0] + 60.0 - time.monotonic())
