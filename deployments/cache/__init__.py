@@ -1,0 +1,20 @@
+"""The response cache: deterministic requests are answered once.
+
+    key.py              what may be cached, and under which name (pure functions)
+    entry.py            a stored answer and its safe encoding
+    replay.py           a stored answer made fresh, streamed or plain
+    store.py            Redis or Valkey, and the same in memory
+    lookup.py           the Serve deployment beside Redis
+    client.py           what an ingress replica holds: gathers, remembers, never waits long
+    remote.py           the call between the two
+    gathering.py        many look-ups in one call
+    writing.py          storing in the background
+    breaker.py          stops asking what does not answer
+    expiring.py         a bounded map whose entries expire
+    langchain_store.py  the same store as LangChain's global cache
+
+    ingress ── CacheClient ── one call for many keys ──▶ CacheLookup ── MGET ──▶ Redis
+
+Whatever fails on the way is a counted miss, at the latest after
+`cache.lookup_timeout_s`; no exception of this package reaches a request.
+"""

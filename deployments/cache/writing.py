@@ -1,0 +1,76 @@
+"""Storing in the background: a request never waits for the cache to have written."""
+
+import asyncio
+import logging
+from collections import Counter, deque
+
+from deployments.cache.entry import CacheEntry, encode
+from deployments.cache.remote import RemoteCache
+
+log = logging.getLogger(__name__)
+
+MAX_QUEUED_BYTES = 32 * 1024 * 1024
+MAX_BYTES_PER_CALL = 4 * 1024 * 1024
+
+
+class BackgroundWriter:
+    """A bounded queue of entries and the one task that empties it; past the bound, entries are dropped and counted."""
+
+    def __init__(self, remote: RemoteCache, ttl_s: float, timeout_s: float) -> None:
+        self.stored = 0
+        self.drops: Counter[str] = Counter()
+        self._remote = remote
+        self._ttl_s = ttl_s
+        self._timeout_s = timeout_s
+        self._queue: deque[tuple[str, CacheEntry]] = deque()
+        self._queued_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, key: str, entry: CacheEntry) -> None:
+        """Queue the entry, or drop it if too much waits already."""
+        if self._queued_bytes + entry.size_bytes > MAX_QUEUED_BYTES:
+            self.drops["queue_full"] += 1
+            return
+        self._queue.append((key, entry))
+        self._queued_bytes += entry.size_bytes
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._empty_queue())
+
+    async def aclose(self) -> None:
+        """Write what waits, as far as that goes within the deadline of one call."""
+        if self._task is not None:
+            await asyncio.wait((self._task,), timeout=self._timeout_s)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _empty_queue(self) -> None:
+        while self._queue:
+            entries = self._take()
+            failure = await self._write(entries)
+            if failure:
+                self.drops[failure] += len(entries)
+            else:
+                self.stored += len(entries)
+
+    def _take(self) -> list[tuple[str, bytes, float]]:
+        """Take from the queue what fits into one call, encoded."""
+        entries: list[tuple[str, bytes, float]] = []
+        size_bytes = 0
+        while self._queue and size_bytes < MAX_BYTES_PER_CALL:
+            key, entry = self._queue.popleft()
+            self._queued_bytes -= entry.size_bytes
+            size_bytes += entry.size_bytes
+            entries.append((key, encode(entry), self._ttl_s))
+        return entries
+
+    async def _write(self, entries: list[tuple[str, bytes, float]]) -> str:
+        """Return why the entries were not written, or an empty string."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                failure = await self._remote.store(entries)
+        except TimeoutError:
+            return "timeout"
+        except Exception as error:  # noqa: BLE001 - the border to the other replica: what can not be stored is dropped
+            log.warning("cache deployment did not store", extra={"error": type(error).__name__})
+            return "deployment"
+        return f"redis_{failure}" if failure else ""
