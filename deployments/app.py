@@ -1,0 +1,58 @@
+"""The composition root: the only place that binds deployments together.
+
+`serve_config.yaml` names `build_app` as its import path. Its `args:` arrive here
+as `Settings`; what stands under its `deployments:` overrides the options below.
+
+No `from __future__ import annotations` in this file: Serve reads the annotation
+of `args` to build the typed settings.
+"""
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
+
+from deployments.cache.lookup import CacheLookup
+from deployments.config import AnyModel, Settings
+from deployments.ingress.server import Ingress
+from deployments.models.deployment import deployment_class
+from deployments.models.identity import identity
+from deployments.models.router import ObservedRouter
+
+APPLICATION = "chatllm"
+
+
+def build_app(args: Settings) -> Application:
+    """Bind ingress, cache and models as the settings say."""
+    models = {model.id: _model(model) for model in args.models}
+    cache = _cache().bind(args.cache) if args.cache.enabled else None
+    identities = {model.id: identity(model) for model in args.models}
+    return _ingress().bind(args, identities, models, cache)
+
+
+def _ingress() -> serve.Deployment:
+    return serve.deployment(
+        serve.ingress()(Ingress),
+        name="Ingress",
+        max_ongoing_requests=5000,
+        ray_actor_options={"num_cpus": 0.1},
+    )
+
+
+def _cache() -> serve.Deployment:
+    return serve.deployment(
+        CacheLookup, name="CacheLookup", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1}
+    )
+
+
+def _model(model: AnyModel) -> Application:
+    return serve.deployment(
+        deployment_class(model),
+        name=model.deployment,
+        max_ongoing_requests=256,
+        max_queued_requests=1024,
+        ray_actor_options={"num_cpus": 0.5},
+        request_router_config=RequestRouterConfig(request_router_class=ObservedRouter),
+        health_check_period_s=5,
+        health_check_timeout_s=30,
+        graceful_shutdown_timeout_s=30,
+    ).bind(model)

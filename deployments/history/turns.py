@@ -1,0 +1,84 @@
+"""One exchange: what a model reads of a stored conversation, and what is kept of its answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from deployments.errors import BadRequest
+from deployments.history.store import HistoryStore
+from deployments.history.types import ROOT, Context, NewItem
+from deployments.history.wire import answer_of, item_of_message, message_of_item
+from deployments.history.writer import HistoryWriter
+from deployments.service import ChatCall, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class StatelessTurn:
+    """A request outside of any conversation: nothing is read, nothing is kept."""
+
+    messages: list[dict[str, Any]]
+    is_stored: bool = field(default=False, init=False)
+
+    def accept(self) -> None: ...
+
+    def complete(self, completion: Mapping[str, Any]) -> None: ...
+
+    def interrupt(self, completion: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(slots=True)
+class StoredTurn:
+    """A request that continues a conversation, after the item `leaf`."""
+
+    writer: HistoryWriter
+    tenant: str
+    conversation: str
+    leaf: str | None
+    asked: list[dict[str, Any]]
+    messages: list[dict[str, Any]]
+    is_stored: bool = field(default=True, init=False)
+
+    def accept(self) -> None:
+        """Write the request's own messages behind; raises HistoryUnavailable if too many writes wait."""
+        for message in self.asked:
+            self._append(item_of_message(message, "completed"))
+
+    def complete(self, completion: Mapping[str, Any]) -> None:
+        """Write the answer behind."""
+        self._append(item_of_message(answer_of(completion), "completed"))
+
+    def interrupt(self, completion: Mapping[str, Any]) -> None:
+        """Write what there is of the answer behind."""
+        self._append(item_of_message(answer_of(completion), "incomplete"))
+
+    def _append(self, item: NewItem) -> None:
+        item = replace(item.identified(), parent_id=self.leaf or ROOT)
+        self.writer.submit(self.tenant, self.conversation, [item])
+        self.leaf = item.id
+
+
+class StoredConversations:
+    """Opens turns on the conversation store."""
+
+    def __init__(self, store: HistoryStore, writer: HistoryWriter, max_context_bytes: int) -> None:
+        self._store = store
+        self._writer = writer
+        self._max_context_bytes = max_context_bytes
+
+    async def open(self, call: ChatCall, max_messages: int) -> Turn:
+        """Return the turn that `call` begins; one round trip if it names a conversation, none otherwise."""
+        asked = list(call.request["messages"])
+        named = call.request.get("conversation")
+        if not named:
+            return StatelessTurn(asked)
+        if (call.request.get("n") or 1) > 1:
+            raise BadRequest("'n' must be 1 in a conversation: it keeps one answer.", "n")
+        conversation = named if isinstance(named, str) else str(named["id"])
+        parent = call.request.get("parent")
+        context = await self._store.context(
+            call.tenant, conversation, parent or None, max_messages, self._max_context_bytes
+        )
+        if parent == ROOT:
+            context = Context((), None)
+        said = [message_of_item(item) for item in context.items]
+        return StoredTurn(self._writer, call.tenant, conversation, context.leaf, asked, [*said, *asked])

@@ -1,0 +1,64 @@
+"""Between OpenAI's shapes and stored items: conversation items, chat messages and answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deployments.errors import BadRequest
+from deployments.history.types import Item, NewItem, Status
+
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+
+
+def new_items(items: Sequence[Mapping[str, Any]], limit: int) -> list[NewItem]:
+    """Return what a client sends as conversation items, ready to be appended; raises BadRequest."""
+    if len(items) > limit:
+        raise BadRequest(f"At most {limit} items can be added at once.", "items")
+    return [_new_item(item, f"items[{at}]") for at, item in enumerate(items)]
+
+
+def _new_item(item: Mapping[str, Any], where: str) -> NewItem:
+    if item.get("type", "message") != "message":
+        raise BadRequest("Only items of the type 'message' can be added.", f"{where}.type")
+    if item.get("role") not in ROLES:
+        raise BadRequest(f"The role must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
+    if not isinstance(item.get("content"), str | list):
+        raise BadRequest("The content must be a text or a list of parts.", f"{where}.content")
+    return item_of_message(item, "completed")
+
+
+def item_of_message(message: Mapping[str, Any], status: Status) -> NewItem:
+    """Return a chat message as an item, which has no id yet."""
+    role = str(message["role"])
+    kept = {name: message[name] for name in ("tool_calls", "tool_call_id", "name") if message.get(name)}
+    return NewItem(role=role, status=status, payload={"content": _parts(role, message.get("content")), **kept})
+
+
+def _parts(role: str, content: object) -> list[dict[str, Any]]:
+    kind = "output_text" if role == "assistant" else "input_text"
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"type": kind, "text": content}]
+    return [
+        {**part, "type": kind} if part.get("type") in ("text", kind) else dict(part)
+        for part in (content if isinstance(content, list) else [])
+        if isinstance(part, dict)
+    ]
+
+
+def message_of_item(item: Item) -> dict[str, Any]:
+    """Return a stored item as the chat message that it was."""
+    parts = item.payload.get("content") or []
+    texts = [part["text"] for part in parts if part.get("type") in ("input_text", "output_text")]
+    if len(texts) == len(parts):
+        content: Any = "".join(texts) if parts else None
+    else:
+        content = [{**p, "type": "text"} if p.get("type") in ("input_text", "output_text") else p for p in parts]
+    kept = {name: item.payload[name] for name in ("tool_calls", "tool_call_id", "name") if name in item.payload}
+    return {"role": item.role, "content": content, **kept}
+
+
+def answer_of(completion: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the message of a chat completion's first choice."""
+    choices = completion.get("choices") or [{}]
+    return {"role": "assistant", **(choices[0].get("message") or {})}

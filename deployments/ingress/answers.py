@@ -1,0 +1,127 @@
+"""What goes back over HTTP: errors in OpenAI's shape, and streams that notice when the client leaves."""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from deployments.errors import ChatLLMError, Unavailable
+from deployments.models.assembly import sse
+
+logger = logging.getLogger("ray.serve.chatllm")
+Result = TypeVar("Result")
+
+STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+class ClientGone(Exception):
+    """The client closed its connection before the answer was complete."""
+
+
+class JSON(Response):
+    """A JSON response by orjson; bytes are taken as JSON already."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return content if isinstance(content, bytes) else orjson.dumps(content)
+
+
+def error_response(error: ChatLLMError, request_id: str) -> Response:
+    """Return `error` in OpenAI's shape, with `Retry-After` (whole seconds) where waiting helps."""
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSON(error.body(request_id), error.status, headers)
+
+
+def translated(error: Exception) -> ChatLLMError:
+    """Return `error` itself if it is ours, else an internal error; what it was goes to the log, not to the client."""
+    if isinstance(error, ChatLLMError):
+        return error
+    if isinstance(error, TimeoutError):
+        return Unavailable("", None, 1.0)
+    logger.error("unexpected error: %s", type(error).__name__, exc_info=error)
+    return ChatLLMError()
+
+
+async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
+    """Return what `work` returns; cancels it and raises ClientGone when the client disconnects first."""
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.create_task(_disconnected(request.receive))
+    try:
+        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        for other in (task, watcher):
+            if not other.done():
+                other.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await other
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(Response):
+    """A stream of server-sent events that have been begun.
+
+    A failure after the first byte becomes an error event and the stream's end,
+    never a silent cut. When the client goes away `frames` is closed, which
+    stops the work behind it. `ended` is called once, however it ended.
+    """
+
+    def __init__(
+        self,
+        frames: AsyncGenerator[bytes],
+        headers: Mapping[str, str],
+        request_id: str,
+        ended: Callable[[ChatLLMError | ClientGone | None], None],
+    ) -> None:
+        super().__init__(None, 200, {**headers, **STREAM_HEADERS}, "text/event-stream")
+        del self.headers["content-length"]
+        self._frames = frames
+        self._request_id = request_id
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        writer = asyncio.create_task(self._write(send))
+        watcher = asyncio.create_task(_disconnected(receive))
+        outcome: ChatLLMError | ClientGone | None = ClientGone()
+        try:
+            await asyncio.wait((writer, watcher), return_when=asyncio.FIRST_COMPLETED)
+            if writer.done():
+                outcome = writer.result()
+        finally:
+            for task in (writer, watcher):
+                task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await writer
+            await self._frames.aclose()
+            self._ended(outcome)
+
+    async def _write(self, send: Send) -> ChatLLMError | None:
+        failure: ChatLLMError | None = None
+        try:
+            async with aclosing(self._frames):
+                async for frame in self._frames:
+                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+        except Exception as error:  # noqa: BLE001 - the border to the client: every failure becomes an error event
+            failure = translated(error)
+            await send({"type": "http.response.body", "body": sse(failure.body(self._request_id)), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return failure

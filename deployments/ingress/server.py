@@ -1,0 +1,95 @@
+"""The HTTP application, and the Serve deployment that runs it. Imports neither torch nor vllm."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from ray.serve.handle import DeploymentHandle
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from deployments.cache.client import CacheClient, NoCache
+from deployments.cache.remote import HandleCache
+from deployments.config import Addresses, Limits, Settings
+from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
+from deployments.ingress import chat, conversations, health, models
+from deployments.ingress.answers import ClientGone, error_response, translated
+from deployments.ingress.middleware import ConcurrencyLimit, RequestId
+from deployments.ingress.services import Services, opened
+from deployments.models.client import ModelClient, ServedModel
+
+OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+def build_http(open_services: OpenServices, limits: Limits) -> FastAPI:
+    """Return the application; `open_services` is entered when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with open_services() as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    for routes in (chat, models, conversations, health):
+        app.include_router(routes.router)
+    app.add_middleware(ConcurrencyLimit, limit=limits.max_concurrent_requests)
+    app.add_middleware(RequestId)
+    app.add_exception_handler(ChatLLMError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(ClientGone, _answer_nobody)
+    app.add_exception_handler(Exception, _answer_error)
+    return app
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return error_response(translated(error), request.state.request_id)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    return error_response(BadRequest(f"Invalid value for '{field}': {first['msg']}.", field), request.state.request_id)
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        ours: ChatLLMError = MethodNotAllowed(f"{request.method} is not supported at {request.url.path}.")
+    elif error.status_code == 404:
+        ours = NotFound(f"There is nothing at {request.method} {request.url.path}.")
+    else:
+        ours = BadRequest(str(error.detail)) if error.status_code < 500 else ChatLLMError()
+    return error_response(ours, request.state.request_id)
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=chat.CLIENT_GONE_STATUS)
+
+
+class Ingress:
+    """The deployment in front: it authenticates, composes the others and speaks HTTP."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identities: Mapping[str, str],
+        models: Mapping[str, DeploymentHandle[Any]],
+        cache: DeploymentHandle[Any] | None,
+    ) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._models = {
+            model.id: ServedModel(model, identities[model.id], models[model.id]) for model in settings.models
+        }
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Return the application (called by Serve in the replica's event loop)."""
+        settings = self._settings
+        client = ModelClient(self._models, settings.default.id, settings.timeouts)
+        cache = CacheClient(HandleCache(self._cache), settings.cache) if self._cache else NoCache()
+        return build_http(lambda: opened(settings, Addresses.from_environment(), client, cache), settings.limits)

@@ -1,0 +1,73 @@
+"""What the routes stand on, opened when a replica starts and closed in reverse when it ends."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from deployments.cache.client import CacheClient, NoCache
+from deployments.config import Addresses, Settings
+from deployments.errors import Unauthenticated
+from deployments.history.database import Database
+from deployments.history.postgres import PostgresHistory
+from deployments.history.store import HistoryStore
+from deployments.history.turns import StoredConversations
+from deployments.history.writer import HistoryWriter
+from deployments.keys.authenticator import Authenticator, Caller
+from deployments.keys.postgres import PostgresKeys
+from deployments.models.client import ModelClient
+from deployments.service import ChatService
+from deployments.telemetry import Telemetry
+
+DRAIN_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The adapters that one ingress replica works with."""
+
+    settings: Settings
+    authenticator: Authenticator
+    history: HistoryStore
+    models: ModelClient
+    chat: ChatService
+    telemetry: Telemetry
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, addresses: Addresses, models: ModelClient, cache: CacheClient | NoCache
+) -> AsyncGenerator[Services]:
+    """Open the stores; on leaving, write what still waits (at most 10 s) and close them."""
+    async with AsyncExitStack() as stack:
+        database = Database(addresses.database_url, settings.history)
+        await database.open()
+        stack.push_async_callback(database.close)
+        history = PostgresHistory(database)
+        writer = HistoryWriter(history, settings.history.max_pending_writes)
+        await writer.open()
+        stack.push_async_callback(writer.drain, DRAIN_TIMEOUT_S)
+        stack.push_async_callback(cache.aclose)
+        conversations = StoredConversations(history, writer, settings.history.max_context_bytes)
+        yield Services(
+            settings,
+            Authenticator(PostgresKeys(database), settings.keys),
+            history,
+            models,
+            ChatService(conversations, cache, models),
+            Telemetry(),
+        )
+
+
+def services_of(request: Request) -> Services:
+    """Return the services of the app that `request` came to."""
+    return request.app.state.services
+
+
+async def caller_of(request: Request) -> Caller:
+    """Return who asks; raises Unauthenticated without a valid key."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise Unauthenticated
+    return await services_of(request).authenticator.authenticate(secret.strip())

@@ -1,0 +1,144 @@
+"""The ingress's side of the model deployments: the only place that holds their handles.
+
+Translates Ray's errors, keeps the deadlines and knows which model can answer.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RayServeException,
+    ReplicaUnavailableError,
+    RequestCancelledError,
+)
+from ray.serve.handle import DeploymentHandle
+
+from deployments.config import AnyModel, Timeouts
+from deployments.errors import ChatLLMError, ModelLoading, ModelNotFound, Overloaded, Timeout, Unavailable
+from deployments.models.protocol import Generation, Message
+from deployments.models.router import presence
+
+RETRY_AFTER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model of the configuration, its deployment and what tells its answers from any other's."""
+
+    settings: AnyModel
+    identity: str
+    handle: DeploymentHandle[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """Whether a model can answer: `status` is "ready" or "loading", for `elapsed_s` seconds."""
+
+    id: str
+    status: str
+    elapsed_s: float
+    replicas: int
+
+
+class ModelClient:
+    """Generates on the replicas of the configured models."""
+
+    def __init__(self, models: Mapping[str, ServedModel], default: str, timeouts: Timeouts) -> None:
+        self._models = models
+        # Taking options starts the handle's router, so that replicas are known before the first request.
+        self._streams = {name: model.handle.options(stream=True) for name, model in models.items()}
+        self._default = default
+        self._timeouts = timeouts
+
+    def resolve(self, name: str | None) -> str:
+        """Return the id of the model that a request names, the default one for None; raises ModelNotFound."""
+        wanted = name or self._default
+        if wanted not in self._models:
+            raise ModelNotFound(
+                f"The model {wanted!r} does not exist. This server has: {', '.join(self._models)}.", "model"
+            )
+        return wanted
+
+    def identity(self, model: str) -> str:
+        """Return what tells this model's answers from any other's."""
+        return self._models[model].identity
+
+    def max_prompt_messages(self, model: str) -> int:
+        """Return how many messages of a conversation are considered as context."""
+        return self._models[model].settings.max_prompt_messages
+
+    def states(self) -> list[ModelState]:
+        """Return the state of every model, the default one first."""
+        ordered = sorted(self._models.values(), key=lambda m: m.settings.id != self._default)
+        return [self._state(model) for model in ordered]
+
+    def _state(self, model: ServedModel) -> ModelState:
+        seen = presence(model.settings.deployment)
+        elapsed_s = time.monotonic() - seen.since
+        return ModelState(model.settings.id, "ready" if seen.replicas else "loading", elapsed_s, seen.replicas)
+
+    async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
+        """Yield the messages of a replica. Closing the generator cancels the request there, and so at the engine.
+
+        Raises ModelLoading while no replica is running, Overloaded when the queue
+        is full, Timeout past a deadline, Unavailable when the replica is lost.
+        """
+        served = self._models[model]
+        state = self._state(served)
+        if state.status != "ready":
+            raise ModelLoading(
+                f"The model {model!r} is still loading ({state.elapsed_s:.0f} s so far).", None, RETRY_AFTER_S
+            )
+        stream = self._streams[model].generate.remote(generation)
+        ended = False
+        try:
+            deadline = asyncio.get_running_loop().time() + self._timeouts.total_s
+            wait_s = self._timeouts.first_token_s
+            while True:
+                message = await self._next(stream, min(wait_s, deadline - asyncio.get_running_loop().time()))
+                if message is None:
+                    ended = True
+                    return
+                yield message
+                wait_s = self._timeouts.idle_s
+        finally:
+            if not ended:
+                with suppress(Exception):
+                    stream.cancel()
+
+    async def _next(self, stream: Any, timeout_s: float) -> Message | None:
+        try:
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                return await anext(stream)
+        except StopAsyncIteration:
+            return None
+        except TimeoutError:
+            raise Timeout("The model did not answer in time.", None, RETRY_AFTER_S) from None
+        except (RayError, RayServeException) as error:
+            raise translated(error) from None
+
+
+def translated(error: Exception) -> ChatLLMError:
+    """Turn an error of Ray's into one of ours; its text, which can hold a remote traceback, stays behind."""
+    match error:
+        case BackPressureError():
+            return Overloaded("", None, error.retry_after_s or 1.0)
+        case DeploymentUnavailableError():
+            return Unavailable(
+                "The model failed to load; the operator finds the reason in Ray's dashboard.", None, 30.0
+            )
+        case ReplicaUnavailableError() | RayActorError():
+            return Unavailable("The model's replica was lost; please try again.", None, 1.0)
+        case RequestCancelledError():
+            return Unavailable("The request was cancelled by the server.", None, 1.0)
+        case RayTaskError():
+            return ChatLLMError("The model's replica failed.")
+        case _:
+            return Unavailable("", None, RETRY_AFTER_S)

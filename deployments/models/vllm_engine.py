@@ -1,0 +1,76 @@
+"""Starting vLLM: the engine, its chat handler and what a replica asks of them. Imports vllm."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+from vllm.renderers.chat_utils import load_chat_template
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+from deployments.config import VLLMModel
+from deployments.models.trim import trimmed
+
+RENDERER_OPTIONS = ("enable_auto_tools", "exclude_tools_when_tool_choice_none", "tool_parser", "reasoning_parser")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy the engine is, as its output processor sees it."""
+
+    client: AsyncLLM
+
+    @property
+    def unfinished(self) -> int:
+        """Requests that have not ended: generated now, or waiting for it."""
+        return self.client.output_processor.get_num_unfinished_requests()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A running engine and the handlers in front of it."""
+
+    client: AsyncLLM
+    chat: OpenAIServingChat
+    load: Load
+    request_type: type[ChatCompletionRequest]
+    error_response: Callable[[Exception], Any]
+
+    def trim(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the request's messages without the oldest that do not fit the window beside the answer."""
+        window = self.client.model_config.max_model_len
+        asked = body.get("max_completion_tokens") or body.get("max_tokens") or window // 4
+        tokenizer = self.client.renderer.get_tokenizer()
+        return trimmed(
+            body["messages"], max(1, window - min(asked, window // 2)), lambda text: len(tokenizer.encode(text))
+        )
+
+
+async def open_engine(model: VLLMModel) -> Engine:
+    """Load the model that `model.engine` names and return it ready to generate."""
+    arguments: dict[str, Any] = {"served_model_name": model.id, **model.engine}
+    client = AsyncLLM.from_engine_args(
+        AsyncEngineArgs(**arguments),
+        stat_loggers=[RayPrometheusStatLogger],
+    )
+    models = OpenAIServingModels(client, [BaseModelPath(name=model.id, model_path=model.engine["model"])])
+    options: dict[str, Any] = {"chat_template_content_format": "auto", **model.chat}
+    options["chat_template"] = load_chat_template(options.get("chat_template"))
+    renderer = OnlineRenderer(
+        client.model_config,
+        client.renderer,
+        request_logger=None,
+        chat_template=options["chat_template"],
+        chat_template_content_format=options["chat_template_content_format"],
+        **{name: options[name] for name in RENDERER_OPTIONS if name in options},
+    )
+    renderer.warmup()
+    chat = OpenAIServingChat(client, models, "assistant", online_renderer=renderer, request_logger=None, **options)
+    return Engine(client, chat, Load(client), ChatCompletionRequest, create_error_response)

@@ -1,0 +1,248 @@
+"""The story of a chat request, with no framework in it.
+
+1. The ingress says who asks and that the request is well formed.
+2. What was said before comes from the conversation store  (`Conversations`).
+3. If it has been answered, the cache replays it            (`Cache`).
+4. If not, a model generates it, streaming                  (`Models`).
+5. The answer is remembered: conversation, cache, usage.
+
+The three stores and machines are Protocols, declared here by the one who needs
+them; `deployments/app.py` decides what stands behind them.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import orjson
+
+from deployments.cache.entry import CacheEntry
+from deployments.cache.key import cache_key, is_deterministic
+from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
+from deployments.errors import ChatLLMError
+from deployments.models.assembly import DONE, assemble, payloads
+from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+
+OWN_FIELDS = ("conversation", "parent", "stream_options")
+"""Fields of a request that this service answers for itself; a model never sees them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A well-formed chat completion request: `request` is its decoded JSON, `id` this service's own, unguessable."""
+
+    id: str
+    tenant: str
+    request: Mapping[str, Any]
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.request.get("stream"))
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool((self.request.get("stream_options") or {}).get("include_usage"))
+
+
+@dataclass(slots=True)
+class Summary:
+    """What is known of a request once it has ended: for metrics, the log line and the response's headers."""
+
+    model: str = ""
+    cache: str = "BYPASS"
+    age_s: int | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    finish_reason: str = ""
+    began: float = field(default_factory=time.perf_counter)
+    first_token_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that has begun: `body` if it is whole, else `frames` (server-sent events, `[DONE]` included)."""
+
+    body: bytes = b""
+    frames: AsyncGenerator[bytes] | None = None
+
+
+class Turn(Protocol):
+    """One exchange in a conversation, or outside of any."""
+
+    messages: list[dict[str, Any]]
+    """Everything that the model is to read, oldest first, in OpenAI's chat shape."""
+    is_stored: bool
+    """Whether the messages come from a conversation, whose oldest may be left out to fit the window."""
+
+    def accept(self) -> None:
+        """Note that an answer has begun: the request's own messages are kept from now on.
+
+        Returns at once. Raises HistoryUnavailable when too many writes wait already.
+        """
+        ...
+
+    def complete(self, completion: Mapping[str, Any]) -> None:
+        """Keep the whole answer (a `chat.completion`). Returns at once; a failed write is tried again behind."""
+        ...
+
+    def interrupt(self, completion: Mapping[str, Any]) -> None:
+        """Keep what there is of an answer that ended early, marked as incomplete. Returns at once."""
+        ...
+
+
+class Conversations(Protocol):
+    """What was said before."""
+
+    async def open(self, call: ChatCall, max_messages: int) -> Turn:
+        """Return the turn that `call` begins, in one round trip at most (none outside a conversation).
+
+        Raises NotFound for a conversation that this tenant does not have and
+        HistoryUnavailable when the store does not answer in time.
+        """
+        ...
+
+
+class Cache(Protocol):
+    """What has been answered before."""
+
+    async def lookup(self, key: str) -> CacheEntry | None:
+        """Return the entry, or None; a late, failing or garbled answer is None as well. Never raises."""
+        ...
+
+    def store(self, key: str, entry: CacheEntry) -> None:
+        """Keep an answer, in the background; drops it when too many wait. Never raises, never waits."""
+        ...
+
+
+class Models(Protocol):
+    """What can generate."""
+
+    def resolve(self, name: str | None) -> str:
+        """Return the id of the model that a request names (the default one for None). Raises ModelNotFound."""
+        ...
+
+    def identity(self, model: str) -> str:
+        """Return what tells this model's answers from any other's: weights, engine arguments, versions."""
+        ...
+
+    def max_prompt_messages(self, model: str) -> int:
+        """Return how many messages of a conversation are considered as context."""
+        ...
+
+    def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
+        """Generate; closing the generator aborts the work at the engine.
+
+        Raises ModelLoading, Overloaded, Unavailable or Timeout.
+        """
+        ...
+
+
+class ChatService:
+    """Answers chat calls. One instance serves all requests of an ingress replica."""
+
+    def __init__(self, conversations: Conversations, cache: Cache, models: Models) -> None:
+        self._conversations = conversations
+        self._cache = cache
+        self._models = models
+
+    async def chat(self, call: ChatCall, summary: Summary) -> Answer:
+        """Return an answer that has begun, and fill in `summary` until it has ended.
+
+        Cancelling, or closing the answer's frames, stops the engine's work.
+
+        Raises a ChatLLMError as long as nothing has been sent. A failure after the
+        first frame is raised by the frames' iterator.
+        """
+        model = summary.model = self._models.resolve(call.request.get("model"))
+        turn = await self._conversations.open(call, self._models.max_prompt_messages(model))
+        request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
+        request |= {"model": model, "messages": turn.messages}
+        key = cache_key(call.tenant, self._models.identity(model), request) if is_deterministic(request) else None
+        entry = await self._cache.lookup(key) if key else None
+        if entry:
+            return self._replay(entry, call, turn, summary)
+        summary.cache = "MISS" if key else "BYPASS"
+        generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored)
+        answer = self._kept(self._models.generate(model, generation), key, turn, summary)
+        if not call.streams:
+            return Answer(await _whole(answer))
+        return Answer(frames=_started(await anext(answer), answer, call.wants_usage))
+
+    def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
+        now = time.time()
+        summary.cache, summary.age_s = "HIT", max(0, int(now - entry.created_at))
+        summary.first_token_s = time.perf_counter() - summary.began
+        body = fresh_body(entry, f"chatcmpl-{call.id}", int(now))
+        completion = orjson.loads(body)
+        _note(summary, completion)
+        turn.accept()
+        turn.complete(completion)
+        if not call.streams:
+            return Answer(body)
+        return Answer(frames=_once(fresh_frames(entry, f"chatcmpl-{call.id}", int(now), call.wants_usage) + DONE))
+
+    async def _kept(
+        self, messages: AsyncGenerator[Message], key: str | None, turn: Turn, summary: Summary
+    ) -> AsyncGenerator[Frames | Reply]:
+        """Pass `messages` on and remember them; what was sent of an interrupted answer is kept as incomplete."""
+        sent: list[bytes] = []
+        try:
+            async with aclosing(messages):
+                async for message in messages:
+                    match message:
+                        case Frames(data):
+                            if not sent:
+                                summary.first_token_s = time.perf_counter() - summary.began
+                                turn.accept()
+                            sent.append(data)
+                            yield message
+                        case Reply(body):
+                            completion = orjson.loads(body)
+                            _note(summary, completion)
+                            if not sent:
+                                turn.accept()
+                            turn.complete(completion)
+                            if key:
+                                self._cache.store(key, CacheEntry(body, b"".join(sent), time.time()))
+                            sent.clear()
+                            yield message
+                        case Failed(error):
+                            raise error
+        finally:
+            if sent:
+                turn.interrupt(assemble(payloads(b"".join(sent))))
+
+
+def _note(summary: Summary, completion: Mapping[str, Any]) -> None:
+    usage = completion.get("usage") or {}
+    summary.prompt_tokens = int(usage.get("prompt_tokens") or 0)
+    summary.completion_tokens = int(usage.get("completion_tokens") or 0)
+    summary.finish_reason = str((completion.get("choices") or [{}])[0].get("finish_reason") or "")
+
+
+async def _whole(messages: AsyncGenerator[Frames | Reply]) -> bytes:
+    async with aclosing(messages):
+        async for message in messages:
+            if isinstance(message, Reply):
+                return message.body
+    raise ChatLLMError("The model ended without an answer.")
+
+
+async def _started(
+    first: Frames | Reply, rest: AsyncGenerator[Frames | Reply], wants_usage: bool
+) -> AsyncGenerator[bytes]:
+    """Yield the bytes of an answer whose first message is known already."""
+    async with aclosing(rest):
+        message: Frames | Reply | None = first
+        while isinstance(message, Frames):
+            yield message.data
+            message = await anext(rest, None)
+        if message is None:
+            raise ChatLLMError("The model ended without an answer.")
+        yield usage_frame(message.body) + DONE if wants_usage else DONE
+
+
+async def _once(frames: bytes) -> AsyncGenerator[bytes]:
+    yield frames

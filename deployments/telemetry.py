@@ -1,0 +1,74 @@
+"""What operators see: metrics through Ray, and one log line for each request.
+
+Prompts, answers and keys never pass through here. The names below appear in
+Prometheus with the prefix `ray_`.
+"""
+
+import logging
+import time
+
+from ray.serve.metrics import Counter, Gauge, Histogram
+
+from deployments.service import Summary
+
+logger = logging.getLogger("ray.serve.chatllm")
+
+LATENCY_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0]
+
+
+class Telemetry:
+    """The metrics of one ingress replica. Ray adds up replicas; each figure is of this process alone."""
+
+    def __init__(self) -> None:
+        self._requests = Counter(
+            "chatllm_requests_total", "Requests that ended, by HTTP status.", tag_keys=("model", "status", "stream")
+        )
+        self._tokens = Counter("chatllm_tokens_total", "Tokens, by kind.", tag_keys=("model", "kind"))
+        self._cache = Counter("chatllm_cache_total", "Cache look-ups, by result.", tag_keys=("model", "result"))
+        self._first_token_s = Histogram(
+            "chatllm_ttft_seconds", "Seconds to the first token.", boundaries=LATENCY_S, tag_keys=("model", "cache")
+        )
+        self._request_s = Histogram(
+            "chatllm_request_seconds", "Seconds of a whole request.", boundaries=LATENCY_S, tag_keys=("model", "cache")
+        )
+        self._inflight = Gauge("chatllm_inflight_requests", "Chat requests being answered now.")
+        self._pending = Gauge("chatllm_history_pending", "Conversation writes that wait for Postgres.")
+        self._running = 0
+
+    def began(self) -> None:
+        """Count a chat request in."""
+        self._running += 1
+        self._inflight.set(self._running)
+
+    def pending_writes(self, count: int) -> None:
+        """Record how many conversation writes wait."""
+        self._pending.set(count)
+
+    def ended(self, request_id: str, key_id: str, summary: Summary, status: int, stream: bool) -> None:
+        """Count a chat request out and write its line; 499 stands for a client that left."""
+        self._running -= 1
+        self._inflight.set(self._running)
+        took_s = time.perf_counter() - summary.began
+        tags = {"model": summary.model, "cache": summary.cache}
+        self._requests.inc(1, {"model": summary.model, "status": str(status), "stream": str(stream).lower()})
+        self._cache.inc(1, {"model": summary.model, "result": summary.cache})
+        self._request_s.observe(took_s, tags)
+        if summary.first_token_s is not None:
+            self._first_token_s.observe(summary.first_token_s, tags)
+        for kind, count in (("prompt", summary.prompt_tokens), ("completion", summary.completion_tokens)):
+            if count:
+                self._tokens.inc(count, {"model": summary.model, "kind": kind})
+        logger.info(
+            "request id=%s key=%s model=%s status=%d cache=%s prompt_tokens=%d completion_tokens=%d ttft_ms=%.1f "
+            "total_ms=%.1f finish=%s",
+            request_id,
+            key_id,
+            summary.model,
+            status,
+            summary.cache,
+            summary.prompt_tokens,
+            summary.completion_tokens,
+            (summary.first_token_s or 0.0) * 1e3,
+            took_s * 1e3,
+            summary.finish_reason or "-",
+        )

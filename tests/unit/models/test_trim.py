@@ -1,0 +1,38 @@
+"""Long conversations are cut in steps, so that the head of the prompt stays the same for many turns."""
+
+from typing import Any
+
+from deployments.models.trim import trimmed
+
+
+def count_words(text: str) -> int:
+    return len(text.split())
+
+
+def conversation(turns: int) -> list[dict[str, Any]]:
+    said = [{"role": "user" if at % 2 == 0 else "assistant", "content": f"{at} " + "word " * 11} for at in range(2 * turns)]
+    return [{"role": "system", "content": "be kind"}, *said, {"role": "user", "content": "and now?"}]
+
+
+def test_what_fits_stays_as_it_is() -> None:
+    messages = conversation(3)
+    assert trimmed(messages, 1000, count_words) is messages
+
+
+def test_the_newest_stay_with_the_system_message_and_start_with_the_user() -> None:
+    kept = trimmed(conversation(50), 400, count_words)
+    assert kept[0] == {"role": "system", "content": "be kind"}
+    assert kept[1]["role"] == "user"
+    assert kept[-1] == {"role": "user", "content": "and now?"}
+    assert sum(count_words(str(m["content"])) + 8 for m in kept) <= 400
+
+
+def test_the_head_moves_in_steps() -> None:
+    heads = [trimmed(conversation(turns), 400, count_words)[1]["content"] for turns in range(15, 60)]
+    moves = sum(before != after for before, after in zip(heads, heads[1:], strict=False))
+    assert 5 <= moves <= 25
+
+
+def test_one_message_that_is_too_long_is_left_to_the_model() -> None:
+    messages = [{"role": "user", "content": "word " * 500}]
+    assert trimmed(messages, 100, count_words) == messages
