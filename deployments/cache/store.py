@@ -116,14 +116,9 @@ class RedisStore:
             await self._unlink(batch)
 
     async def _unlink(self, names: list[bytes]) -> None:
-        """Delete one by one in a pipeline: in a cluster the names lie on several machines."""
-        if not names:
-            return
-        async with asyncio.timeout(self._write_timeout_s):
-            pipeline = self._client.pipeline(transaction=False)
-            for name in names:
-                pipeline.unlink(name)
-            await pipeline.execute()
+        if names:
+            async with asyncio.timeout(self._write_timeout_s):
+                await self._client.unlink(*names)
 
     async def aclose(self) -> None:
         with _translated():

