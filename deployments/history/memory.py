@@ -1,0 +1,186 @@
+"""Conversations in memory, with the promises of store.py but for durability: for tests and trials."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from deployments.errors import Conflict, HistoryUnavailable, NotFound
+from deployments.history.encoding import clean, encode
+from deployments.history.store import no_conversation, no_cursor, no_item
+from deployments.history.types import ROOT, Context, Conversation, Item, NewItem, Order, Page, new_id
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """A conversation with its items in the order they came, and the ids of those deleted."""
+
+    conversation: Conversation
+    moved: int
+    items: dict[str, Item] = field(default_factory=dict[str, Item])
+    deleted: set[str] = field(default_factory=set[str])
+
+
+class MemoryHistory:
+    """The conversation store as a dictionary; while `is_away` is set every call is `HistoryUnavailable`."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self._shelves: dict[str, _Shelf] = {}
+        self._moves = 0
+
+    async def create_conversation(
+        self, tenant: str, metadata: dict[str, Any], items: Sequence[NewItem] = ()
+    ) -> Conversation:
+        """Create a conversation together with its first items, or neither."""
+        self._check()
+        now = datetime.now(UTC)
+        conversation = Conversation(new_id("conv"), tenant, orjson.loads(encode(metadata)), None, now, now)
+        shelf = _Shelf(conversation, self._next_move())
+        _add(shelf, items)
+        self._shelves[conversation.id] = shelf
+        return shelf.conversation
+
+    async def conversation(self, tenant: str, conversation_id: str) -> Conversation:
+        """Return one conversation."""
+        return self._shelf(tenant, conversation_id).conversation
+
+    async def conversations(self, tenant: str, after: str | None = None, limit: int = 20) -> Page[Conversation]:
+        """Return a page of the tenant's conversations, the one with the newest item first."""
+        self._check()
+        mine = [shelf for shelf in self._shelves.values() if shelf.conversation.tenant == tenant]
+        mine.sort(key=lambda shelf: shelf.moved, reverse=True)
+        return Page.of(_after([shelf.conversation for shelf in mine], after)[: limit + 1], limit)
+
+    async def update_conversation(
+        self, tenant: str, conversation_id: str, metadata: dict[str, Any] | None = None, title: str | None = None
+    ) -> Conversation:
+        """Replace the metadata, the title, or both; None leaves them, an empty title removes it."""
+        shelf = self._shelf(tenant, conversation_id)
+        if metadata is not None:
+            shelf.conversation = replace(shelf.conversation, metadata=orjson.loads(encode(metadata)))
+        if title is not None:
+            shelf.conversation = replace(shelf.conversation, title=clean(title) or None)
+        return shelf.conversation
+
+    async def delete_conversation(self, tenant: str, conversation_id: str) -> None:
+        """Delete a conversation and all its items for good."""
+        self._shelf(tenant, conversation_id)
+        del self._shelves[conversation_id]
+
+    async def append(self, tenant: str, conversation_id: str, items: Sequence[NewItem]) -> list[Item]:
+        """Append items, idempotent by their ids; return them as stored."""
+        shelf = self._shelf(tenant, conversation_id)
+        before = len(shelf.items)
+        stored = _add(shelf, items)
+        if len(shelf.items) > before:
+            shelf.moved = self._next_move()
+        return stored
+
+    async def items(
+        self, tenant: str, conversation_id: str, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> Page[Item]:
+        """Return a page of a conversation's items over all branches, in the order they were appended."""
+        shelf = self._shelf(tenant, conversation_id)
+        in_order = list(shelf.items.values())[:: -1 if order == "desc" else 1]
+        living = [item for item in _after(in_order, after) if item.id not in shelf.deleted]
+        return Page.of(living[: limit + 1], limit)
+
+    async def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
+        """Return one item."""
+        shelf = self._shelf(tenant, conversation_id, no_item(item_id))
+        if item_id not in shelf.items or item_id in shelf.deleted:
+            raise no_item(item_id)
+        return shelf.items[item_id]
+
+    async def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> None:
+        """Erase an item's content; its children keep their way to the root."""
+        item = await self.item(tenant, conversation_id, item_id)
+        shelf = self._shelves[conversation_id]
+        shelf.items[item_id] = replace(item, payload={})
+        shelf.deleted.add(item_id)
+
+    async def context(
+        self, tenant: str, conversation_id: str, leaf: str | None, max_items: int, max_bytes: int
+    ) -> Context:
+        """Return the branch that ends in `leaf` (None: the newest item), cut at the old end."""
+        shelf = self._shelf(tenant, conversation_id)
+        start = leaf if leaf is not None else next(reversed(shelf.items), None)
+        if start is not None and start not in shelf.items:
+            raise no_item(start)
+        branch: list[Item] = []
+        size = 0
+        step = start
+        while step is not None and len(branch) < max_items:
+            item = shelf.items[step]
+            size += _size(item)
+            if size > max_bytes and step != start:
+                break
+            if step not in shelf.deleted:
+                branch.append(item)
+            step = item.parent_id
+        return Context(tuple(reversed(branch)), start)
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise HistoryUnavailable(retry_after_s=1.0)
+
+    def _next_move(self) -> int:
+        self._moves += 1
+        return self._moves
+
+    def _shelf(self, tenant: str, conversation_id: str, missing: NotFound | None = None) -> _Shelf:
+        self._check()
+        shelf = self._shelves.get(conversation_id)
+        if shelf is None or shelf.conversation.tenant != tenant:
+            raise missing or no_conversation(conversation_id)
+        return shelf
+
+
+def _add(shelf: _Shelf, items: Sequence[NewItem]) -> list[Item]:
+    """Add items to a shelf, all or none."""
+    known = dict(shelf.items)
+    before = next(reversed(known), None)
+    ids: list[str] = []
+    for new in items:
+        parent = before if new.parent_id is None else (new.parent_id or None)
+        before = new.id
+        ids.append(before)
+        if before not in known:
+            known[before] = _item(shelf.conversation.id, new, parent)
+    for item_id in ids:
+        parent = known[item_id].parent_id
+        if parent is not None and parent not in known:
+            raise Conflict
+    if len(known) > len(shelf.items):
+        shelf.items = known
+        shelf.conversation = replace(shelf.conversation, updated_at=datetime.now(UTC))
+    return [known[item_id] for item_id in ids]
+
+
+def _item(conversation_id: str, new: NewItem, parent: str | None) -> Item:
+    return Item(
+        id=new.id,
+        conversation_id=conversation_id,
+        parent_id=None if parent == ROOT else parent,
+        type=new.type,
+        role=new.role,
+        status=new.status,
+        payload=orjson.loads(encode(new.document())),
+        created_at=datetime.now(UTC),
+    )
+
+
+def _size(item: Item) -> int:
+    return len(encode(item.payload).encode()) if item.payload else 0
+
+
+def _after(rows: list[Any], after: str | None) -> list[Any]:
+    if after is None:
+        return rows
+    position = next((n for n, row in enumerate(rows) if row.id == after), None)
+    if position is None:
+        raise no_cursor(after)
+    return rows[position + 1 :]

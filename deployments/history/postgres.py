@@ -1,0 +1,156 @@
+"""Conversations in Postgres; see store.py for what each method promises."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+
+from deployments.errors import NotFound
+from deployments.history.database import Database
+from deployments.history.encoding import clean, encode
+from deployments.history.queries import load
+from deployments.history.store import no_conversation, no_cursor, no_item
+from deployments.history.types import Context, Conversation, Item, NewItem, Order, Page, new_id
+
+SQL = load(Path(__file__).parent / "history.sql")
+
+
+class PostgresHistory:
+    """The conversation store on the process's shared `Database`, which its owner opens and closes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create_conversation(
+        self, tenant: str, metadata: dict[str, Any], items: Sequence[NewItem] = ()
+    ) -> Conversation:
+        """Create a conversation together with its first items, or neither."""
+        values = (tenant, new_id("conv"), encode(metadata))
+        if not items:
+            return _conversation((await self._database.fetch(SQL["create_conversation"], *values))[0])
+        columns = _columns(items)
+        async with self._database.connection() as connection, connection.transaction():
+            await connection.fetch(SQL["create_conversation"], *values)
+            await connection.fetch(SQL["append"], tenant, values[1], *columns)
+            return _conversation((await connection.fetch(SQL["conversation"], *values[:2]))[0])
+
+    async def conversation(self, tenant: str, conversation_id: str) -> Conversation:
+        """Return one conversation."""
+        rows = await self._database.fetch(SQL["conversation"], tenant, conversation_id)
+        return _conversation(_only(rows, no_conversation(conversation_id)))
+
+    async def conversations(self, tenant: str, after: str | None = None, limit: int = 20) -> Page[Conversation]:
+        """Return a page of the tenant's conversations, the one with the newest item first."""
+        if after is None:
+            rows = await self._database.fetch(SQL["conversations"], tenant, limit + 1)
+        else:
+            rows = await self._database.fetch(SQL["conversations_after"], tenant, limit + 1, after)
+            _only(rows, no_cursor(after))
+        return Page.of([_conversation(row) for row in rows if row["id"] is not None], limit)
+
+    async def update_conversation(
+        self, tenant: str, conversation_id: str, metadata: dict[str, Any] | None = None, title: str | None = None
+    ) -> Conversation:
+        """Replace the metadata, the title, or both; None leaves them, an empty title removes it."""
+        rows = await self._database.fetch(
+            SQL["update_conversation"],
+            tenant,
+            conversation_id,
+            None if metadata is None else encode(metadata),
+            None if title is None else clean(title),
+        )
+        return _conversation(_only(rows, no_conversation(conversation_id)))
+
+    async def delete_conversation(self, tenant: str, conversation_id: str) -> None:
+        """Delete a conversation and all its items for good."""
+        rows = await self._database.fetch(SQL["delete_conversation"], tenant, conversation_id)
+        _only(rows, no_conversation(conversation_id))
+
+    async def append(self, tenant: str, conversation_id: str, items: Sequence[NewItem]) -> list[Item]:
+        """Append items in one round trip, idempotent by their ids; return them as stored."""
+        if not items:
+            return []
+        columns = _columns(items)
+        rows = await self._database.fetch(SQL["append"], tenant, conversation_id, *columns)
+        _only(rows, no_conversation(conversation_id))
+        stored = {row["id"]: _item(row) for row in rows}
+        return [stored[item_id] for item_id in columns[0]]
+
+    async def items(
+        self, tenant: str, conversation_id: str, after: str | None = None, limit: int = 20, order: Order = "desc"
+    ) -> Page[Item]:
+        """Return a page of a conversation's items over all branches, in the order they were appended."""
+        rows = await self._database.fetch(SQL[f"items_{order}"], tenant, conversation_id, after, limit + 1)
+        if not _only(rows, no_conversation(conversation_id))["found_after"]:
+            raise no_cursor(after)
+        return Page.of([_item(row) for row in rows if row["id"] is not None], limit)
+
+    async def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
+        """Return one item."""
+        rows = await self._database.fetch(SQL["item"], tenant, conversation_id, item_id)
+        return _item(_only(rows, no_item(item_id)))
+
+    async def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> None:
+        """Erase an item's content; its children keep their way to the root."""
+        rows = await self._database.fetch(SQL["delete_item"], tenant, conversation_id, item_id)
+        _only(rows, no_item(item_id))
+
+    async def context(
+        self, tenant: str, conversation_id: str, leaf: str | None, max_items: int, max_bytes: int
+    ) -> Context:
+        """Return the branch that ends in `leaf` (None: the newest item), cut at the old end."""
+        rows = await self._database.fetch(SQL["context"], tenant, conversation_id, leaf, max_items, max_bytes)
+        newest = _only(rows[::-1], no_conversation(conversation_id))
+        if newest["id"] is None and leaf is not None:
+            raise no_item(leaf)
+        items = tuple(_item(row) for row in rows if row["id"] is not None and row["deleted_at"] is None)
+        return Context(items, newest["id"])
+
+
+def _columns(
+    items: Sequence[NewItem],
+) -> tuple[list[str], list[str | None], list[str], list[str | None], list[str], list[str]]:
+    """Return ids, parents, types, roles, statuses and payloads, each item the child of the one before it."""
+    ids = [item.id for item in items]
+    before = [None, *ids[:-1]]
+    parents = [item.parent_id if item.parent_id is not None else last for item, last in zip(items, before, strict=True)]
+    return (
+        ids,
+        parents,
+        [item.type for item in items],
+        [item.role for item in items],
+        [item.status for item in items],
+        [encode(item.document()) for item in items],
+    )
+
+
+def _only(rows: list[asyncpg.Record], missing: NotFound) -> asyncpg.Record:
+    if not rows:
+        raise missing
+    return rows[0]
+
+
+def _conversation(row: asyncpg.Record) -> Conversation:
+    return Conversation(
+        id=row["id"],
+        tenant=row["tenant"],
+        metadata=orjson.loads(row["metadata"]),
+        title=row["title"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _item(row: asyncpg.Record) -> Item:
+    return Item(
+        id=row["id"],
+        conversation_id=row["conversation_id"],
+        parent_id=row["parent_id"],
+        type=row["type"],
+        role=row["role"],
+        status=row["status"],
+        payload=orjson.loads(row["payload"]),
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,174 @@
+"""Writes items behind the answer: in order, retried while the store is away, each exactly once."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from deployments.errors import BadRequest, ChatLLMError, HistoryUnavailable, NotFound, Unavailable
+from deployments.history.store import HistoryStore
+from deployments.history.types import NewItem
+
+log = logging.getLogger(__name__)
+
+WORKERS = 4
+FIRST_DELAY_S = 0.1
+MAX_DELAY_S = 5.0
+# A parent may be on its way from another replica; an error may be a passing one.
+MAX_REFUSALS = 6
+# The count of writes is bounded by the settings; this bounds what a few huge ones can take.
+MAX_PENDING_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Write:
+    items: Sequence[NewItem]
+    size_bytes: int
+    refusals: int = 0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The writes of one conversation, oldest first; one worker at a time has it."""
+
+    tenant: str
+    conversation_id: str
+    writes: deque[_Write] = field(default_factory=deque[_Write])
+
+
+class HistoryWriter:
+    """Keeps what was submitted in memory until the store has it.
+
+    The writes of one conversation keep their order; those of several do not wait
+    for each other. A write whose outcome is unknown is repeated, and the ids of
+    its items make that harmless. What is in memory when the process is killed is lost.
+    """
+
+    def __init__(self, store: HistoryStore, max_pending: int, max_pending_bytes: int = MAX_PENDING_BYTES) -> None:
+        self._store = store
+        self._max_pending = max_pending
+        self._max_pending_bytes = max_pending_bytes
+        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._ready: asyncio.Queue[_Lane] = asyncio.Queue()  # bounded by max_pending: a lane has a write
+        self._workers: list[asyncio.Task[None]] = []
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._is_closed = False
+        self._pending_bytes = 0
+        self._pending = 0
+        self._written = 0
+        self._failed = 0
+
+    @property
+    def pending(self) -> int:
+        """Writes that wait or are under way."""
+        return self._pending
+
+    @property
+    def written(self) -> int:
+        """Writes that the store has confirmed."""
+        return self._written
+
+    @property
+    def failed(self) -> int:
+        """Writes that were given up because the store can never take them."""
+        return self._failed
+
+    async def open(self) -> None:
+        """Start writing, in the running event loop; what was submitted before is taken up."""
+        self._workers = [asyncio.create_task(self._work(), name=f"history-writer-{n}") for n in range(WORKERS)]
+
+    def ensure_room(self) -> None:
+        """Raise HistoryUnavailable if a write would be refused now: ask before a request is accepted."""
+        if self._is_closed:
+            raise HistoryUnavailable("This replica is shutting down.", retry_after_s=1.0)
+        if self._pending >= self._max_pending or self._pending_bytes >= self._max_pending_bytes:
+            raise HistoryUnavailable(
+                "Too many messages wait for the conversation store to come back.", retry_after_s=MAX_DELAY_S
+            )
+
+    def submit(self, tenant: str, conversation_id: str, items: Sequence[NewItem]) -> None:
+        """Take items to be written and return at once; raises as `ensure_room` does, and BadRequest for no JSON."""
+        self.ensure_room()
+        write = _Write(tuple(items), _size_bytes(items))
+        self._pending += 1
+        self._pending_bytes += write.size_bytes
+        self._drained.clear()
+        key = (tenant, conversation_id)
+        if key in self._lanes:
+            self._lanes[key].writes.append(write)
+        else:
+            self._lanes[key] = _Lane(tenant, conversation_id, deque([write]))
+            self._ready.put_nowait(self._lanes[key])
+
+    async def drain(self, timeout_s: float) -> int:
+        """Take nothing more, wait until all is written, and return how many writes were left after `timeout_s`."""
+        self._is_closed = True
+        try:
+            await asyncio.wait_for(self._drained.wait(), timeout_s)
+        except TimeoutError:
+            log.error("messages are lost: the store did not come back in time", extra={"writes": self._pending})
+        finally:
+            for worker in self._workers:
+                worker.cancel()
+            await asyncio.gather(*self._workers, return_exceptions=True)
+            self._workers.clear()
+        return self._pending
+
+    async def _work(self) -> None:
+        delay_s = FIRST_DELAY_S
+        while True:
+            lane = await self._ready.get()
+            try:
+                await self._store.append(lane.tenant, lane.conversation_id, lane.writes[0].items)
+            except Unavailable:
+                # Lanes change places: one that the store cannot take in time must not hold up the others.
+                self._ready.put_nowait(lane)
+                await asyncio.sleep(delay_s)
+                delay_s = min(MAX_DELAY_S, delay_s * 2)
+            except Exception as error:  # noqa: BLE001 - the worker's border: one bad write must not end it
+                self._refused(lane, error)
+            else:
+                delay_s = FIRST_DELAY_S
+                self._written += 1
+                self._next(lane)
+
+    def _refused(self, lane: _Lane, error: Exception) -> None:
+        """Give the first write of a lane another try later, or give it up."""
+        write = lane.writes[0]
+        write.refusals += 1
+        if write.refusals < MAX_REFUSALS and not isinstance(error, NotFound | BadRequest):
+            delay_s = FIRST_DELAY_S * 2**write.refusals
+            asyncio.get_running_loop().call_later(delay_s, self._ready.put_nowait, lane)
+            return
+        log.error(
+            "a message was given up",
+            extra={
+                "conversation": lane.conversation_id,
+                "items": [item.id for item in write.items],
+                "reason": error.code if isinstance(error, ChatLLMError) else type(error).__name__,
+            },
+        )
+        self._failed += 1
+        self._next(lane)
+
+    def _next(self, lane: _Lane) -> None:
+        """Take the first write off a lane and put the lane back in the queue if it has more."""
+        self._pending -= 1
+        self._pending_bytes -= lane.writes.popleft().size_bytes
+        if lane.writes:
+            self._ready.put_nowait(lane)
+        else:
+            del self._lanes[lane.tenant, lane.conversation_id]
+        if not self._pending:
+            self._drained.set()
+
+
+def _size_bytes(items: Sequence[NewItem]) -> int:
+    try:
+        return sum(len(orjson.dumps(item.payload)) for item in items)
+    except TypeError as error:
+        raise BadRequest("this cannot be stored: it is not valid JSON, or nested too deeply") from error

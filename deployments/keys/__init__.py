@@ -1,0 +1,1 @@
+"""API keys: made once, stored as a hash, checked from memory."""

@@ -1,0 +1,75 @@
+"""Fixtures of all tests: real embedded servers on state folders of their own, started when a test first asks."""
+
+import asyncio
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from deployments.config import HistorySettings
+from deployments.history.database import Database
+from deployments.local.postgres import PostgresServer
+from deployments.local.state import StateFolder
+from deployments.local.valkey import ValkeyServer
+
+
+@pytest.fixture(scope="session")
+def session_state() -> Generator[StateFolder]:
+    """A state folder for the servers that the whole run shares."""
+    folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
+    yield StateFolder.open(folder / "state")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(session_state: StateFolder) -> Generator[str]:
+    """The address of a real Postgres with an empty database `chatllm`."""
+    server = PostgresServer(session_state)
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(session_state: StateFolder) -> Generator[str]:
+    """The address of a real Valkey."""
+    server = ValkeyServer(session_state)
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture
+async def database_url(postgres_url: str) -> AsyncGenerator[str]:
+    """The address of an empty database that this test has for itself."""
+    name = f"test_{uuid.uuid4().hex}"
+    await _execute(postgres_url, f"CREATE DATABASE {name}")
+    yield postgres_url.replace("/chatllm?", f"/{name}?")
+    await _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> AsyncGenerator[Database]:
+    """An open `Database` with the schema and nothing else in it."""
+    database = Database(SecretStr(postgres_url), HistorySettings())
+    await database.open()
+    yield database
+    await database.close()
+    await _execute(postgres_url, "DELETE FROM conversations; DELETE FROM api_keys")
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncio.wait_for(asyncpg.connect(url), 10)
+    await connection.execute(statement)
+    await connection.close()
+
+
+@pytest.fixture
+def state() -> Generator[StateFolder]:
+    """A state folder for one test; its path is short enough for a unix socket."""
+    folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
+    yield StateFolder.open(folder / "state")
+    shutil.rmtree(folder)
