@@ -24,7 +24,7 @@ class Breaker:
     def __init__(
         self,
         threshold: int = 5,
-        backoff_s: float = 0.25,
+        backoff_s: float = 0.1,
         max_backoff_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -177,7 +177,7 @@ async def test_a_deployment_that_stays_away_costs_no_more_waiting(client, remote
     assert client.misses == {"timeout": 5, "breaker_open": 100}
     remote.gate.set()
     remote.values["key"] = encode(ENTRY)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.15)
     assert await client.lookup("key") == ENTRY
 
 
