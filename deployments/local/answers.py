@@ -1,0 +1,19 @@
+"""Whether a server of ours answers, asked in the plainest way."""
+
+import http.client
+from urllib.parse import urlsplit
+
+TIMEOUT_S = 2.0
+
+
+def status_of(url: str, timeout_s: float = TIMEOUT_S) -> int | None:
+    """Return the HTTP status of a GET, or None if nothing answers in time."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    try:
+        connection.request("GET", parts.path or "/")
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

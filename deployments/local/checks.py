@@ -1,0 +1,54 @@
+"""What must hold before a start, each with the sentence that is said when it does not."""
+
+from pathlib import Path
+
+import psutil
+
+from deployments.local import ports
+from deployments.local.settings import LauncherSettings
+from deployments.local.state import LauncherError
+
+GIB = 1024**3
+
+
+def require_ports(settings: LauncherSettings, host: str) -> None:
+    """Every port that a user sees is free; LauncherError names the first that is not."""
+    inner = {option: port for option, port in settings.listening.items() if option != "port"}
+    ports.require_free({"port": settings.port}, "" if host in ("0.0.0.0", "::", "*") else host)  # noqa: S104
+    ports.require_free(inner)
+
+
+def require_memory(needed_gib: float) -> None:
+    """So much memory is available; LauncherError says how much is missing."""
+    available = available_gib()
+    if available < needed_gib:
+        raise LauncherError(
+            f"{available:.1f} GiB of memory are available, this configuration needs about {needed_gib:.1f}: "
+            "close other programs, or choose a smaller model or VLLM_CPU_KVCACHE_SPACE"
+        )
+
+
+def available_gib() -> float:
+    """Return the memory that this process may still use: the machine's, or less in a container."""
+    available = psutil.virtual_memory().available
+    limit = _number(Path("/sys/fs/cgroup/memory.max"))
+    used = _number(Path("/sys/fs/cgroup/memory.current"))
+    if limit is not None and used is not None:
+        # The page cache counts as used, but the kernel gives it back.
+        available = min(available, limit - used + _inactive_file())
+    return available / GIB
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # no such control group, or "max"
+        return None
+
+
+def _inactive_file() -> int:
+    try:
+        lines = Path("/sys/fs/cgroup/memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)

@@ -1,0 +1,92 @@
+"""API keys from the command line, and the one that the first start makes."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+from pydantic import SecretStr
+
+from deployments.config import HistorySettings
+from deployments.errors import ChatLLMError, Conflict
+from deployments.history.database import Database
+from deployments.keys.postgres import PostgresKeys
+from deployments.keys.types import hash_of
+from deployments.local.state import LauncherError
+
+FILE = "api.key"
+NAME = "local"
+CONNECT_TIMEOUT_S = 10
+
+T = TypeVar("T")
+
+
+def run(url: str, work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
+    """Do `work` on the key store at `url`; LauncherError if Postgres cannot be reached or refuses."""
+    return asyncio.run(_run(url, work))
+
+
+def ensure_first(url: str, state: Path) -> str:
+    """Return the key in the state folder; make one that Postgres knows if there is none, or a dead one."""
+    path = state / FILE
+
+    async def work(keys: PostgresKeys) -> str:
+        secret = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+        known = await keys.find(hash_of(secret)) if secret else None
+        if known is None or not known.is_valid():
+            secret = await _create(keys)
+            write_secret(path, secret)
+        return secret
+
+    return run(url, work)
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """Write a secret that only its owner can read, whole or not at all."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{secret}\n")
+    new.replace(path)
+
+
+async def _create(keys: PostgresKeys) -> str:
+    try:
+        return (await keys.create(NAME))[1]
+    except Conflict:  # the file was lost, the key was not: someone may still use it
+        return (await keys.create(f"{NAME} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"))[1]
+
+
+async def _run(url: str, work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
+    await _require(url)
+    try:
+        async with _store(url) as keys:
+            return await work(keys)
+    except ChatLLMError as error:
+        raise LauncherError(str(error)) from None
+
+
+async def _require(url: str) -> None:
+    """Connect once, for the reason of a failure: the store itself hides it, as it may hold a password."""
+    try:
+        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError) as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        raise LauncherError(
+            f"Postgres cannot be reached ({reason.splitlines()[0]}): check DATABASE_URL and that the server runs"
+        ) from None
+    await connection.close()
+
+
+@asynccontextmanager
+async def _store(url: str) -> AsyncGenerator[PostgresKeys]:
+    database = Database(SecretStr(url), HistorySettings())
+    await database.open()
+    try:
+        yield PostgresKeys(database)
+    finally:
+        await database.close()

@@ -1,0 +1,191 @@
+"""`chatllm up`: the whole service on one machine, from an empty folder to Ctrl-C."""
+
+import signal
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from os import getpid
+from types import FrameType
+from typing import Protocol
+
+from deployments.local import announcement, checks, instance, keys, leftovers
+from deployments.local.answers import status_of
+from deployments.local.instance import Instance
+from deployments.local.page_part import PagePart
+from deployments.local.postgres import PostgresServer
+from deployments.local.ray_part import RayPart, config_path
+from deployments.local.service_file import ServiceFile, read
+from deployments.local.settings import LauncherSettings
+from deployments.local.state import LauncherError, StateFolder
+from deployments.local.steps import Steps
+from deployments.local.valkey import ValkeyServer
+
+POLL_S = 0.1
+WATCH_S = 1.0
+ANSWER_TIMEOUT_S = 300.0
+
+
+class Part(Protocol):
+    """Something that runs beside the launcher."""
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        ...
+
+    def start(self) -> object:
+        """Bring it up or raise LauncherError."""
+        ...
+
+    def watch(self) -> None:
+        """Keep it up; returns at once."""
+        ...
+
+    def stop(self) -> None:
+        """Take it down; harmless if it is not up."""
+        ...
+
+
+class Stopped(Exception):
+    """A signal asked the launcher to stop."""
+
+
+class Launcher:
+    """One run of the service in the foreground."""
+
+    def __init__(self, settings: LauncherSettings, steps: Steps, *, announces: bool) -> None:
+        self._settings = settings
+        self._steps = steps
+        self._announces = announces
+        self._stop_asked = threading.Event()
+        self._began = time.monotonic()
+
+    def run(self) -> None:
+        """Start everything, keep it running until a signal, and leave nothing behind; LauncherError on failure."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._ask_to_stop)
+        state = StateFolder.open(self._settings.state)
+        with state.locked("launcher"), ExitStack() as stack:
+            service = self._check(state)
+            record = self._record(service)
+            stack.callback(instance.forget, state.path)
+            record.write(state.path)
+            parts = self._parts(state, record)
+            for part in parts.values():
+                stack.callback(part.stop)
+            stack.callback(self._say_stopping, state, record)
+            try:
+                self._start(state, record, parts)
+                self._watch(parts)
+            except Stopped:
+                pass
+
+    def _check(self, state: StateFolder) -> ServiceFile:
+        with self._steps.step("Check"):
+            leftovers.sweep(state.path)
+            service = read(self._settings)
+            checks.require_memory(service.memory_gib)
+            checks.require_ports(self._settings, service.host)
+            service.write(config_path(state.path))
+        return service
+
+    def _record(self, service: ServiceFile) -> Instance:
+        settings = self._settings
+        return Instance(
+            pid=getpid(),
+            started_ticks=instance.started_ticks(getpid()) or 0,
+            host=service.host,
+            port=settings.port,
+            page_port=settings.page_port if settings.page else None,
+            dashboard_port=settings.dashboard_port,
+            model=service.settings.default.id,
+            embedded_postgres=settings.database_url is None,
+            embedded_valkey=settings.redis_url is None,
+        )
+
+    def _parts(self, state: StateFolder, record: Instance) -> dict[str, Part]:
+        """Return the parts in the order in which they start; they stop in reverse."""
+        parts: dict[str, Part] = {}
+        postgres, valkey = PostgresServer(state), ValkeyServer(state)
+        own_database, own_redis = self._settings.database_url, self._settings.redis_url
+        stores = {
+            "DATABASE_URL": own_database.get_secret_value() if own_database else postgres.url,
+            "REDIS_URL": own_redis.get_secret_value() if own_redis else valkey.url,
+        }
+        self._database_url = stores["DATABASE_URL"]
+        if own_database is None:
+            parts["Postgres"] = postgres
+        if own_redis is None:
+            parts["Valkey"] = valkey
+        self._ray = RayPart(state, stores, record.dashboard_port)
+        parts["Ray"] = self._ray
+        if record.page_port:
+            parts["Page"] = PagePart(state, record.api_url, record.page_port)
+        return parts
+
+    def _start(self, state: StateFolder, record: Instance, parts: dict[str, Part]) -> None:
+        with ThreadPoolExecutor(len(parts) + 1, thread_name_prefix="start") as pool:
+            try:
+                futures = {name: pool.submit(self._start_part, name, part) for name, part in parts.items()}
+                if "Postgres" in futures:
+                    self._result(futures["Postgres"])
+                key = keys.ensure_first(self._database_url, state.path)
+                for future in futures.values():
+                    self._result(future)
+                self._wait("API answers", record.api_url + "/health")
+            except BaseException:
+                # What is still starting must not hold up the end.
+                for part in parts.values():
+                    part.stop()
+                raise
+        for part in parts.values():
+            part.watch()
+        replace(record, phase="answering").write(state.path)
+        if self._announces:
+            self._steps.say(announcement.text(record, key, state.path))
+        self._wait(f"Model {record.model} answers", record.api_url + "/ready")
+        replace(record, phase="ready").write(state.path)
+        self._steps.say(f"Ready after {time.monotonic() - self._began:.1f} s. Press Ctrl-C to stop.")
+
+    def _start_part(self, name: str, part: Part) -> None:
+        with self._steps.step(name):
+            part.start()
+
+    def _result(self, future: "Future[None]") -> None:
+        """Wait for a part, but not beyond a signal."""
+        while not future.done():
+            self._raise_if_stopped()
+            time.sleep(POLL_S)
+        future.result()
+
+    def _wait(self, name: str, url: str) -> None:
+        """Wait until `url` says 200; the model may take as long as it loads, unless Serve gives up."""
+        with self._steps.step(name):
+            while status_of(url) != 200:
+                self._raise_if_stopped()
+                report = self._ray.report
+                if report and report.application == "DEPLOY_FAILED":
+                    raise LauncherError(announcement.failure(report))
+                time.sleep(POLL_S)
+
+    def _watch(self, parts: dict[str, Part]) -> None:
+        """Tell of every part that had to be started again, until a signal comes."""
+        seen = dict.fromkeys(parts, 0)
+        while not self._stop_asked.wait(WATCH_S):
+            for name, part in parts.items():
+                if part.restarts > seen[name]:
+                    seen[name] = part.restarts
+                    self._steps.say(f"{name} had ended and was started again.")
+
+    def _say_stopping(self, state: StateFolder, record: Instance) -> None:
+        replace(record, phase="stopping").write(state.path)
+        self._steps.say("Stopping …")
+
+    def _raise_if_stopped(self) -> None:
+        if self._stop_asked.is_set():
+            raise Stopped
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stop_asked.set()

@@ -1,0 +1,83 @@
+"""The chat page, as one part that is started, watched and ended like the others."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from deployments.local import leftovers
+from deployments.local.answers import status_of
+from deployments.local.keys import FILE as KEY_FILE
+from deployments.local.process import spawn, tail
+from deployments.local.settings import REPOSITORY
+from deployments.local.state import LauncherError, StateFolder
+from deployments.local.supervisor import Supervisor
+
+START_TIMEOUT_S = 120.0
+GRACE_S = 5.0
+
+# The page speaks to the API like any other client; it has no business with the stores.
+WITHHELD = ("DATABASE_URL", "REDIS_URL", "PYTHONDONTWRITEBYTECODE")
+
+
+class PagePart:
+    """One process that serves the chat page. The constructor does no I/O."""
+
+    def __init__(self, state: StateFolder, api_url: str, port: int) -> None:
+        self._state = state
+        self._api_url = api_url
+        self._port = port
+        self._log = state.logs / "page.log"
+        self._stopping = threading.Event()
+        self._supervisor = Supervisor("page", self._launch, stop_signals=(signal.SIGTERM,), grace_s=GRACE_S)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the page's server, or None while it is down."""
+        return self._supervisor.pid
+
+    @property
+    def restarts(self) -> int:
+        """How often the page was started again since `start`."""
+        return self._supervisor.restarts
+
+    def start(self) -> None:
+        """Start the page and return once it answers, though the API may not do so yet."""
+        self._supervisor.start()
+
+    def watch(self) -> None:
+        """Start the page again whenever it ends; returns at once."""
+        self._supervisor.watch()
+
+    def stop(self) -> None:
+        """End the page; harmless if it never ran."""
+        self._stopping.set()
+        self._supervisor.stop()
+        leftovers.sweep(self._state.path, ("page",))
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        leftovers.sweep(self._state.path, ("page",))
+        process = spawn([sys.executable, "-m", "ui"], self._log, cwd=REPOSITORY, environment=self._environment())
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._stopping.wait(0.1):
+            if process.poll() is not None:
+                raise LauncherError(f"the chat page ended at its start, see {self._log}: {tail(self._log)}")
+            if status_of(f"http://127.0.0.1:{self._port}/") == 200:
+                return process
+            if time.monotonic() > deadline:
+                process.kill()
+                raise LauncherError(f"the chat page did not start within {START_TIMEOUT_S:.0f} s, see {self._log}")
+        return process
+
+    def _environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name not in WITHHELD}
+        return {
+            **inherited,
+            **leftovers.marks(self._state.path, "page"),
+            "CHATLLM_API_URL": self._api_url,
+            "CHATLLM_API_KEY_FILE": str(self._state.path / KEY_FILE),
+            "CHATLLM_PAGE_HOST": "127.0.0.1",
+            "CHATLLM_PAGE_PORT": str(self._port),
+        }

@@ -1,0 +1,180 @@
+"""The process that holds Ray: starts it, deploys the service, and ends it whole.
+
+Started by the launcher as `python -m deployments.local.ray_process`; its life is
+that of the cluster. It gets SIGTERM when the launcher ends, however that ends,
+and it ends with a non-zero status when Ray's own processes fall.
+"""
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from deployments.local import leftovers
+from deployments.local.ray_report import Deployment, RayReport
+
+CHECK_EVERY_S = 0.5
+STEADY_EVERY_S = 2.0
+DASHBOARD_NICENESS = 10
+
+
+class RayFell(Exception):
+    """A process without which Ray is none has ended."""
+
+
+class Service:
+    """The service within Ray, as this process sees it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._report = RayReport(phase="starting")
+        self._stopping = threading.Event()
+        self._node: Any = None
+        self._proxies: list[Any] = []
+
+    def run(self) -> None:
+        """Start, deploy and watch until a signal ends it or Ray falls; leave nothing behind."""
+        try:
+            self._start()
+            self._watch()
+        except (SystemExit, KeyboardInterrupt):
+            self._tell(phase="stopped")
+        except BaseException as error:
+            self._tell(phase="failed", error=_sentence(error))
+            raise
+        finally:
+            self._stop()
+
+    def _start(self) -> None:
+        self._tell()
+        # Half of the start is importing: let it overlap with the waiting for Ray's own processes.
+        importing = threading.Thread(target=_import_serve, name="import-serve")
+        importing.start()
+        import ray
+
+        from deployments.local.ray_node import start_node
+
+        signal.signal(signal.SIGTERM, _leave)
+        options = self._options
+        self._node = start_node(options.temporary, options.dashboard_port, options.cpus, options.gpus)
+        ray.init(address=self._node.address, namespace="serve", log_to_driver=False, configure_logging=False)
+        signal.signal(signal.SIGTERM, _leave)
+        self._tell(phase="connected", gcs=self._node.address)
+        importing.join()
+        self._deploy(yaml.safe_load(options.config.read_text(encoding="utf-8")))
+        self._tell(phase="deployed")
+
+    def _deploy(self, document: dict[str, Any]) -> None:
+        """Do what `serve.start` and `serve deploy` do, without waiting for the one before doing the other."""
+        from ray.serve._private.api import _create_controller_and_proxy_refs  # pyright: ignore[reportPrivateUsage]
+        from ray.serve._private.client import ServeControllerClient
+        from ray.serve.config import ControllerOptions, HTTPOptions
+        from ray.serve.schema import ServeDeploySchema
+
+        schema = ServeDeploySchema.model_validate(document)
+        controller, self._proxies = _create_controller_and_proxy_refs(
+            http_options=HTTPOptions.model_validate(schema.http_options.model_dump()),
+            grpc_options=None,
+            global_logging_config=None,
+            global_tracing_config=None,
+            controller_options=ControllerOptions(),
+            proxy_location="HeadOnly",
+        )
+        ServeControllerClient(controller).deploy_apps(schema)
+
+    def _watch(self) -> None:
+        import ray
+
+        while True:
+            if fallen := self._node.fallen():
+                raise RayFell(f"{' and '.join(fallen)} of Ray ended")
+            ready, self._proxies = ray.wait(self._proxies, timeout=0) if self._proxies else ([], [])
+            ray.get(ready)  # raises what kept HAProxy from starting
+            self._observe()
+            time.sleep(STEADY_EVERY_S if self._report.application == "RUNNING" else CHECK_EVERY_S)
+
+    def _observe(self) -> None:
+        """Write Serve's view of the application; between two lives of the controller there is none."""
+        from ray import serve
+
+        found = next(iter(serve.status().applications.values()), None)
+        if found is None:
+            self._tell()
+            return
+        deployments = {
+            name: Deployment(
+                str(state.status.value),
+                state.message,
+                {str(kind.value): count for kind, count in state.replica_states.items()},
+            )
+            for name, state in found.deployments.items()
+        }
+        self._tell(application=str(found.status.value), message=found.message, deployments=deployments)
+        ingress = deployments.get("Ingress")
+        if ingress and ingress.status == "HEALTHY" and not self._report.dashboard:
+            self._tell(dashboard=True)
+            threading.Thread(target=self._hold_dashboard, name="dashboard", daemon=True).start()
+
+    def _hold_dashboard(self) -> None:
+        """Start the dashboard, and stay: the kernel ends a child when the thread that started it ends."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), DASHBOARD_NICENESS)
+        self._node.start_dashboard()
+        self._stopping.wait()
+
+    def _stop(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._stopping.set()
+        if self._node is not None:
+            import ray
+
+            ray.shutdown()
+            self._node.kill_all_processes(check_alive=False, allow_graceful=False)
+        leftovers.sweep(self._options.state, ("ray",))
+
+    def _tell(self, **changes: Any) -> None:
+        self._report = replace(self._report, written_at=time.time(), **changes)
+        self._report.write(self._options.report)
+
+
+def _import_serve() -> None:
+    for name in ("ray.serve._private.api", "ray.serve.schema"):
+        importlib.import_module(name)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _sentence(error: BaseException) -> str:
+    """Return what went wrong in one line, without the remote traceback that Ray's errors carry."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"the configuration is not valid: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:500]
+
+
+def main() -> None:
+    """Run until told to stop."""
+    parser = argparse.ArgumentParser()
+    for name in ("state", "config", "report", "temporary"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--dashboard-port", type=int, required=True)
+    parser.add_argument("--cpus", type=int, required=True)
+    parser.add_argument("--gpus", type=int)
+    with contextlib.suppress(KeyboardInterrupt):
+        Service(parser.parse_args()).run()
+
+
+if __name__ == "__main__":
+    main()

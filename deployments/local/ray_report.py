@@ -1,0 +1,55 @@
+"""What the Ray process tells the launcher: a small file, replaced as a whole at every change."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+Phase = Literal["starting", "connected", "deployed", "failed", "stopped"]
+
+# The Ray process writes at least this often; older news are no news.
+STALE_AFTER_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The state of one Serve deployment, in Serve's own words."""
+
+    status: str
+    message: str = ""
+    replicas: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class RayReport:
+    """The state of Ray and of what runs in it."""
+
+    phase: Phase
+    written_at: float = field(default_factory=time.time)
+    error: str = ""
+    gcs: str = ""
+    application: str = ""
+    message: str = ""
+    deployments: dict[str, Deployment] = field(default_factory=dict[str, Deployment])
+    dashboard: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Return the last report, or None if there is none (yet)."""
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        deployments = {name: Deployment(**entry) for name, entry in found.pop("deployments", {}).items()}
+        return cls(**found, deployments=deployments)
+
+    def write(self, path: Path) -> None:
+        """Replace the report; a reader sees the old one or the new one."""
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        new.replace(path)
+
+    def is_fresh(self) -> bool:
+        """Whether the Ray process has written lately."""
+        return time.time() - self.written_at < STALE_AFTER_S

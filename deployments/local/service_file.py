@@ -1,0 +1,183 @@
+"""The configuration file as it is deployed on this machine.
+
+The launcher reads `serve_config.yaml`, puts in the port and the model that the
+user asked for, makes paths absolute, and writes the result into the state
+folder. What is wrong with the file is one sentence that names the field.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import ValidationError
+
+from deployments.config import ScriptedModel, Settings, VLLMModel
+from deployments.local.settings import REPOSITORY, LauncherSettings
+from deployments.local.state import LauncherError
+
+Tree = dict[str, Any]
+
+# Measured for the demo model: Ray 1.1 GiB, an ingress, a cache replica and the page 0.6, vLLM 1.6.
+BASE_MEMORY_GIB = 1.7
+VLLM_MEMORY_GIB = 1.6
+
+# Engine arguments that were chosen for the demo model and fit no other.
+DEMO_ONLY = ("dtype", "max_model_len")
+PATHS = {"engine": ("model", "tokenizer", "chat_template"), "chat": ("chat_template",)}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFile:
+    """What is deployed: Serve's document, and the settings inside it, checked."""
+
+    document: Tree
+    settings: Settings
+
+    @property
+    def host(self) -> str:
+        """The interface on which the API listens."""
+        return str(_child(self.document, "http_options").get("host") or "127.0.0.1")
+
+    @property
+    def memory_gib(self) -> float:
+        """Least memory that must be available for a start."""
+        return BASE_MEMORY_GIB + sum(_memory_gib(model) for model in self.settings.models)
+
+    def write(self, path: Path) -> None:
+        """Write the document for the process that deploys it."""
+        path.write_text(yaml.safe_dump(self.document, sort_keys=False), encoding="utf-8")
+
+
+def read(launcher: LauncherSettings) -> ServiceFile:
+    """Read and complete the file that the launcher was told; LauncherError says what is wrong with it."""
+    document = _load(launcher.config)
+    application = _application(document, launcher.config)
+    arguments = _child(application, "args")
+    _check(arguments, launcher.config)
+    if launcher.model:
+        _replace_default(application, launcher.model)
+    for model in arguments["models"]:
+        _make_absolute(model)
+    settings = _check(arguments, launcher.config)
+    _place_on_gpus(application, settings)
+    document["http_options"] = {"host": "127.0.0.1", **_child(document, "http_options"), "port": launcher.port}
+    return ServiceFile(document=document, settings=settings)
+
+
+def _load(path: Path) -> Tree:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LauncherError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LauncherError(f"{path} is not a text file in UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise LauncherError(f"{path}{line} is not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise LauncherError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise LauncherError(f"{path} must hold the settings of Ray Serve: `applications:` and what belongs to it")
+    return cast(Tree, document)
+
+
+def _application(document: Tree, path: Path) -> Tree:
+    found = document.get("applications")
+    if not isinstance(found, list) or len(cast(list[Any], found)) != 1 or not isinstance(found[0], dict):
+        raise LauncherError(f"{path}: `applications` must be a list of exactly one application")
+    application = cast(Tree, found[0])
+    if not isinstance(application.get("args"), dict):
+        raise LauncherError(f"{path}: applications[0].args is missing: it names the models that are served")
+    return application
+
+
+def _check(arguments: Tree, path: Path) -> Settings:
+    try:
+        return Settings.model_validate(arguments)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(["args", *(str(part) for part in first["loc"])])
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise LauncherError(f"{path}: {field}: {first['msg']}{more}") from None
+
+
+def _replace_default(application: Tree, name: str) -> None:
+    """Serve the model `name` where the file has its default one, under a name of its own."""
+    arguments = application["args"]
+    old = Settings.model_validate(arguments).default
+    local = Path(name).expanduser()
+    if local.exists() or name.startswith(("/", ".", "~")):
+        if not local.exists():
+            raise LauncherError(f"CHATLLM_MODEL={name}: there is no such folder")
+        identifier, weights = local.resolve().name, str(local.resolve())
+    else:
+        identifier, weights = name, name
+    model: Tree = next(model for model in arguments["models"] if model["id"] == old.id)
+    engine = {key: value for key, value in model.get("engine", {}).items() if key not in DEMO_ONLY}
+    kept = {key: value for key, value in model.items() if key in ("environment", "max_prompt_messages")}
+    model.clear()
+    model.update({**kept, "id": identifier, "kind": "vllm", "engine": {**engine, "model": weights}})
+    if arguments.get("default_model") == old.id:
+        arguments["default_model"] = identifier
+    try:
+        new = VLLMModel.model_validate(model)
+    except ValidationError as error:
+        raise LauncherError(f"CHATLLM_MODEL={name} cannot be served: {error.errors()[0]['msg']}") from None
+    for deployment in _deployments(application):
+        if deployment.get("name") == old.deployment:
+            deployment["name"] = new.deployment
+
+
+def _make_absolute(model: Tree) -> None:
+    """Resolve paths against the repository: a replica may work in any folder."""
+    for section, fields in PATHS.items():
+        for field in fields:
+            value = _child(model, section).get(field)
+            if isinstance(value, str) and not Path(value).is_absolute() and (REPOSITORY / value).exists():
+                model[section][field] = str(REPOSITORY / value)
+
+
+def _place_on_gpus(application: Tree, settings: Settings) -> None:
+    """Ask Ray for a GPU per vLLM worker, unless the file says how many; without one it would hide them all."""
+    if not gpus():
+        return
+    named = {deployment.get("name"): deployment for deployment in _deployments(application)}
+    for model in settings.models:
+        if isinstance(model, VLLMModel):
+            deployment = named.get(model.deployment) or {"name": model.deployment}
+            options = deployment.setdefault("ray_actor_options", {})
+            options.setdefault("num_gpus", model.engine.get("tensor_parallel_size", 1))
+            if model.deployment not in named:
+                application.setdefault("deployments", []).append(deployment)
+
+
+def gpus() -> Sequence[str]:
+    """Return the names of this machine's NVIDIA GPUs."""
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return []
+    try:
+        listing = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return []
+    return [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
+
+
+def _deployments(application: Tree) -> list[Tree]:
+    found = application.get("deployments")
+    return [entry for entry in cast(list[Any], found) if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _child(tree: Tree, name: str) -> Tree:
+    found = tree.get(name)
+    return cast(Tree, found) if isinstance(found, dict) else {}
+
+
+def _memory_gib(model: VLLMModel | ScriptedModel | Any) -> float:
+    if not isinstance(model, VLLMModel):
+        return 0.2
+    return VLLM_MEMORY_GIB + float(model.environment.get("VLLM_CPU_KVCACHE_SPACE", 0))
