@@ -1,0 +1,294 @@
+"""A service that speaks the public API from memory, and misbehaves on request.
+
+Runs in a thread of its own with a real socket, because streaming and disconnects can not
+be seen through an in-process transport. `python -m tests.ui.stand_in PORT` runs it alone.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+KEY = "sk-stand-in"
+REQUEST_ID = "req_stand_in"
+
+
+@dataclass
+class Behaviour:
+    """What a test may change at any time."""
+
+    answer: str = "Hello there! I am a stand-in."
+    token_delay_s: float = 0.0
+    first_token_delay_s: float = 0.0
+    hold_after: int | None = None
+    """Send so many tokens, then wait for `go_on`."""
+    fail_status: int = 0
+    fail_code: str = ""
+    retry_after: str | None = None
+    fail_after: int | None = None
+    """Send so many tokens, then an error event."""
+    cut_after: int | None = None
+    from_cache: bool = False
+    models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
+    history_fails: bool = False
+    usage: bool = True
+
+
+@dataclass
+class Seen:
+    """What the service has noticed."""
+
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    tokens_sent: int = 0
+    finished: int = 0
+    disconnects: int = 0
+    running: int = 0
+
+
+class Refusal(Exception):
+    """An error in OpenAI's shape."""
+
+    def __init__(self, status: int, code: str, message: str = "", retry_after: str | None = None) -> None:
+        super().__init__(code)
+        self.status, self.code, self.message, self.retry_after = status, code, message or code, retry_after
+
+    def body(self) -> dict[str, Any]:
+        detail = {"message": self.message, "type": "x", "param": None, "code": self.code, "request_id": REQUEST_ID}
+        return {"error": detail}
+
+
+class StandIn:
+    """The service, its store and its switches."""
+
+    def __init__(self) -> None:
+        self.behaviour = Behaviour()
+        self.seen = Seen()
+        self.conversations: dict[str, dict[str, Any]] = {}
+        self.items: dict[str, list[dict[str, Any]]] = {}
+        self.go_on = threading.Event()
+        self.started_at = time.time()
+        self.app = _routes(self)
+
+    def add_conversation(self, title: str | None = None, age_s: float = 0.0) -> str:
+        now = time.time() - age_s
+        conversation_id = f"conv_{uuid.uuid4().hex[:16]}"
+        self.conversations[conversation_id] = {
+            "id": conversation_id,
+            "object": "conversation",
+            "created_at": now,
+            "updated_at": now,
+            "metadata": {},
+            "title": title,
+        }
+        self.items[conversation_id] = []
+        return conversation_id
+
+    def add_message(self, conversation_id: str, role: str, text: str, status: str = "completed", **extra: Any) -> str:
+        items = self.items[conversation_id]
+        message_id = f"msg_{uuid.uuid4().hex[:16]}"
+        kind = "output_text" if role == "assistant" else "input_text"
+        parent = extra.get("parent", items[-1]["id"] if items else None)
+        items.append(
+            {
+                "type": "message",
+                "id": message_id,
+                "parent_id": parent,
+                "status": status,
+                "role": role,
+                "content": [{"type": kind, "text": text}],
+                "created_at": time.time(),
+            }
+        )
+        return message_id
+
+    def conversation(self, conversation_id: str) -> dict[str, Any]:
+        if self.behaviour.history_fails:
+            raise Refusal(503, "history_unavailable", retry_after="5")
+        if conversation_id not in self.conversations:
+            raise Refusal(404, "not_found")
+        return self.conversations[conversation_id]
+
+    @contextlib.contextmanager
+    def served(self, port: int = 0) -> Iterator[str]:
+        """Serve in a thread; yields the base URL. Always on 127.0.0.1."""
+        listener = socket.create_server(("127.0.0.1", port))
+        config = uvicorn.Config(self.app, log_level="warning", timeout_graceful_shutdown=1, lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            self.go_on.set()
+            server.should_exit = True
+            thread.join(10)
+            listener.close()
+
+
+def _allowed(request: Request) -> None:
+    if request.headers.get("authorization") != f"Bearer {KEY}":
+        raise Refusal(401, "invalid_api_key")
+
+
+def _routes(api: StandIn) -> FastAPI:
+    app = FastAPI()
+    private = APIRouter(dependencies=[Depends(_allowed)])
+    _add_conversations(private, api)
+    _add_models(private, api)
+
+    @app.exception_handler(Refusal)
+    async def refused(_: Request, refusal: Refusal) -> Response:
+        headers = {"x-request-id": REQUEST_ID}
+        if refusal.retry_after:
+            headers["Retry-After"] = refusal.retry_after
+        return JSONResponse(refusal.body(), refusal.status, headers)
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        elapsed = round(time.time() - api.started_at, 1)
+        models = [
+            {"id": id_, "status": status, "elapsed_s": elapsed, "message": ""}
+            for id_, status in api.behaviour.models.items()
+        ]
+        is_ready = all(model["status"] == "ready" for model in models)
+        body = {"status": "ready" if is_ready else "loading", "models": models}
+        return JSONResponse(body, 200 if is_ready else 503, {} if is_ready else {"Retry-After": "1"})
+
+    app.include_router(private)
+    return app
+
+
+def _add_conversations(app: APIRouter, api: StandIn) -> None:
+    @app.get("/v1/conversations")
+    async def list_conversations(limit: int = 20, after: str | None = None) -> dict[str, Any]:
+        if api.behaviour.history_fails:
+            raise Refusal(503, "history_unavailable")
+        return _page(sorted(api.conversations.values(), key=lambda c: -c["updated_at"]), limit, after)
+
+    @app.post("/v1/conversations")
+    async def create(request: Request) -> dict[str, Any]:
+        await request.json()
+        if api.behaviour.history_fails:
+            raise Refusal(503, "history_unavailable", retry_after="5")
+        return api.conversations[api.add_conversation()]
+
+    @app.get("/v1/conversations/{conversation_id}")
+    async def retrieve(conversation_id: str) -> dict[str, Any]:
+        return api.conversation(conversation_id)
+
+    @app.post("/v1/conversations/{conversation_id}")
+    async def update(conversation_id: str, request: Request) -> dict[str, Any]:
+        conversation = api.conversation(conversation_id)
+        conversation.update({k: v for k, v in (await request.json()).items() if k in ("title", "metadata")})
+        return conversation
+
+    @app.delete("/v1/conversations/{conversation_id}")
+    async def delete(conversation_id: str) -> dict[str, Any]:
+        api.conversation(conversation_id)
+        del api.conversations[conversation_id], api.items[conversation_id]
+        return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+
+    @app.get("/v1/conversations/{conversation_id}/items")
+    async def items(
+        conversation_id: str, limit: int = 20, order: str = "desc", after: str | None = None
+    ) -> dict[str, Any]:
+        api.conversation(conversation_id)
+        stored = api.items[conversation_id]
+        return _page(stored if order == "asc" else stored[::-1], limit, after)
+
+
+def _add_models(app: APIRouter, api: StandIn) -> None:
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [{"id": id_, "object": "model"} for id_ in api.behaviour.models]}
+
+    @app.post("/v1/chat/completions")
+    async def complete(request: Request) -> Response:
+        body = await request.json()
+        api.seen.requests.append(body)
+        behaviour = api.behaviour
+        if behaviour.fail_status:
+            raise Refusal(behaviour.fail_status, behaviour.fail_code, retry_after=behaviour.retry_after)
+        if body["model"] not in behaviour.models:
+            raise Refusal(404, "model_not_found")
+        conversation_id = body.get("conversation")
+        if conversation_id:
+            api.conversation(conversation_id)["updated_at"] = time.time()
+            extra = {"parent": body["parent"]} if "parent" in body else {}
+            for message in body["messages"]:
+                api.add_message(conversation_id, message["role"], message["content"], **extra)
+        headers = {"X-Cache": "HIT" if behaviour.from_cache else "BYPASS", "x-request-id": REQUEST_ID}
+        return StreamingResponse(_stream(api, request, body), media_type="text/event-stream", headers=headers)
+
+
+def _page(data: list[dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:
+    begin = next((index + 1 for index, item in enumerate(data) if item["id"] == after), 0)
+    shown = data[begin : begin + limit]
+    ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": shown, "has_more": begin + limit < len(data), **ends}
+
+
+async def _stream(api: StandIn, request: Request, body: dict[str, Any]) -> AsyncIterator[bytes]:
+    behaviour, text, is_finished = api.behaviour, "", False
+    tokens = tokens_of(behaviour.answer)
+    api.seen.running += 1
+    try:
+        await asyncio.sleep(behaviour.first_token_delay_s)
+        for index, token in enumerate(tokens):
+            if behaviour.fail_after == index:
+                yield _event(Refusal(500, "internal_error", "The model failed.").body())
+                return
+            if behaviour.cut_after == index:
+                return
+            while behaviour.hold_after == index and not api.go_on.is_set():  # noqa: ASYNC110  set by another thread
+                await asyncio.sleep(0.01)
+            yield _event(_chunk(body["model"], {"content": token}))
+            text += token
+            api.seen.tokens_sent += 1
+            await asyncio.sleep(behaviour.token_delay_s)
+        yield _event(_chunk(body["model"], {}, "stop"))
+        if behaviour.usage and (body.get("stream_options") or {}).get("include_usage"):
+            usage = {"prompt_tokens": 7, "completion_tokens": len(tokens), "total_tokens": 7 + len(tokens)}
+            yield _event(_chunk(body["model"], None) | {"choices": [], "usage": usage})
+        is_finished = True
+        yield b"data: [DONE]\n\n"
+        api.seen.finished += 1
+    except asyncio.CancelledError:
+        api.seen.disconnects += 1
+        raise
+    finally:
+        api.seen.running -= 1
+        if body.get("conversation") in api.items and text:
+            api.add_message(body["conversation"], "assistant", text, "completed" if is_finished else "incomplete")
+
+
+def tokens_of(text: str) -> list[str]:
+    """Cut a text into pieces of about a token's length."""
+    words = text.split(" ")
+    return [word if index == 0 else f" {word}" for index, word in enumerate(words)]
+
+
+def _chunk(model: str, delta: dict[str, Any] | None, finish_reason: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish_reason}
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+    return head | {"choices": [choice]}
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(body)}\n\n".encode()
+
+
+if __name__ == "__main__":
+    with StandIn().served(int(sys.argv[1])):
+        threading.Event().wait()

@@ -1,0 +1,171 @@
+"""The service's HTTP API, but for streamed answers (see `completion`).
+
+Typed results, and `Trouble` for every failure.
+"""
+
+from typing import Any, Literal, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from ui.settings import KeyMissing, Settings
+from ui.trouble import Trouble, from_body
+
+TIMEOUT = httpx.Timeout(10.0, connect=3.0, pool=5.0)  # seconds; every call of this module is short
+LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=10)
+
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class ModelState(BaseModel):
+    """One model as `/ready` tells of it."""
+
+    id: str
+    status: Literal["ready", "loading", "failed"]
+    elapsed_s: float = 0.0
+    message: str = ""
+
+
+class Readiness(BaseModel):
+    """The answer of `/ready`, whatever its HTTP status."""
+
+    status: str
+    models: list[ModelState] = []
+
+
+class Conversation(BaseModel):
+    """A stored conversation; times are unix seconds."""
+
+    id: str
+    title: str | None = None
+    created_at: float = 0
+    updated_at: float = 0
+
+
+class Part(BaseModel):
+    """A piece of a message's content."""
+
+    type: str
+    text: str = ""
+
+
+class Message(BaseModel):
+    """A stored message; `incomplete` ones were stopped or broken off."""
+
+    id: str
+    role: str
+    parent_id: str | None = None
+    status: str = "completed"
+    content: list[Part] = []
+    created_at: float = 0
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined."""
+        return "".join(part.text for part in self.content)
+
+
+class Conversations(BaseModel):
+    """A page of the list, the most recently active first."""
+
+    data: list[Conversation]
+    has_more: bool = False
+
+
+class Messages(BaseModel):
+    """A page of a conversation's messages, in the order that was asked for."""
+
+    data: list[Message]
+    has_more: bool = False
+
+
+class _Model(BaseModel):
+    id: str
+
+
+class _Models(BaseModel):
+    data: list[_Model]
+
+
+class Api:
+    """One connection pool for all of the page's calls; opened by the first call, closed by `aclose`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._key = settings.api_key
+        self._http = httpx.AsyncClient(base_url=settings.api_url, timeout=TIMEOUT, limits=LIMITS)
+
+    async def aclose(self) -> None:
+        """Close the pool; calls still out fail as `unreachable`."""
+        await self._http.aclose()
+
+    async def ready(self) -> Readiness:
+        """Ask whether the models can generate; needs no key. Anything but the known shape is `Trouble`."""
+        response = await self._send("GET", "/ready", {}, timeout=httpx.Timeout(3.0))
+        if response.status_code not in (200, 503):
+            raise from_body(response.status_code, response.headers, None)
+        return _parse(Readiness, response)
+
+    async def models(self) -> list[str]:
+        """Return the ids of the models, the default one first."""
+        return [model.id for model in _parse(_Models, await self._call("GET", "/v1/models")).data]
+
+    async def conversations(self, after: str | None = None, limit: int = 20) -> Conversations:
+        """Return the page of conversations that follows `after`."""
+        params = {"limit": str(limit)} | ({"after": after} if after else {})
+        return _parse(Conversations, await self._call("GET", "/v1/conversations", params=params))
+
+    async def create_conversation(self) -> Conversation:
+        """Open an empty conversation."""
+        return _parse(Conversation, await self._call("POST", "/v1/conversations", json={"metadata": {}}))
+
+    async def conversation(self, conversation_id: str) -> Conversation:
+        """Return one conversation, without its messages."""
+        return _parse(Conversation, await self._call("GET", f"/v1/conversations/{conversation_id}"))
+
+    async def rename(self, conversation_id: str, title: str) -> None:
+        """Give the conversation a title."""
+        await self._call("POST", f"/v1/conversations/{conversation_id}", json={"title": title})
+
+    async def delete(self, conversation_id: str) -> None:
+        """Delete the conversation for good."""
+        await self._call("DELETE", f"/v1/conversations/{conversation_id}")
+
+    async def messages(self, conversation_id: str, after: str | None = None, limit: int = 50) -> Messages:
+        """Return messages from the newest back, beginning before `after`."""
+        params = {"limit": str(limit), "order": "desc"} | ({"after": after} if after else {})
+        return _parse(Messages, await self._call("GET", f"/v1/conversations/{conversation_id}/items", params=params))
+
+    async def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
+        try:
+            key = await self._key.read()
+        except KeyMissing as error:
+            raise Trouble("no_key", str(error)) from error
+        response = await self._send(method, path, {"Authorization": f"Bearer {key}"}, **content)
+        if response.is_success:
+            return response
+        if response.status_code == 401:
+            self._key.forget()
+        raise from_body(response.status_code, response.headers, _json(response))
+
+    async def _send(self, method: str, path: str, headers: dict[str, str], **content: Any) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, headers=headers, **content)
+        except httpx.TimeoutException as error:
+            raise Trouble("too_slow" if isinstance(error, httpx.ReadTimeout) else "unreachable") from error
+        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:  # RuntimeError: the pool is closed
+            raise Trouble("unreachable", type(error).__name__) from error
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _parse(shape: type[Shape], response: httpx.Response) -> Shape:
+    try:
+        return shape.model_validate_json(response.content)
+    except ValidationError as error:
+        raise Trouble("unexpected", "The service answered in an unknown form.", status=response.status_code) from error

@@ -1,0 +1,77 @@
+"""Where the reader writes: Enter sends, Shift+Enter begins a line, Escape stops."""
+
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import events, ui
+
+from ui.parts import attribute, icon_button, tag, words
+
+MAX_CHARS = 32_000
+HINT = "Enter sends · Shift + Enter starts a new line · answers can be wrong"
+HELD = "Your message is sent as soon as the model is ready · Enter again keeps it here"
+
+# A key that ends an input method's composition is not a sent message; on a phone Enter begins a line.
+_ON_ENTER = """(event) => {
+  if (event.shiftKey || event.isComposing || event.keyCode === 229 || matchMedia("(hover: none)").matches) return;
+  event.preventDefault();
+  emit(event.target.value);
+}"""
+
+
+class Composer:
+    """The text, and one button that sends or stops."""
+
+    def __init__(self, on_send: Callable[[str], Any], on_stop: Callable[[], Any]) -> None:
+        self._on_send = on_send
+        self._can_send = True
+        self._is_held = False
+        with tag("div", "composer"):
+            self.text = ui.textarea(placeholder="Ask anything").props("borderless autogrow autofocus").mark("composer")
+            attribute(self.text, aria_label="Your message", maxlength=str(MAX_CHARS), rows="1")
+            self.text.on("keydown.enter", self._enter, js_handler=_ON_ENTER)
+            self._send = icon_button("send", "Send", lambda: self.submit(self.text.value or "")).mark("send")
+            self._stop = icon_button("stop", "Stop", on_stop, act="stop").mark("stop")
+        self._hint = words("div", HINT, "hint")
+        self.set_running(False)
+
+    def set_running(self, is_running: bool) -> None:
+        """Offer to stop while an answer is being written, else to send."""
+        self._send.set_visibility(not is_running)
+        self._stop.set_visibility(is_running)
+        self._is_running = is_running
+
+    def set_ready(self, is_ready: bool) -> Any:
+        """While the model cannot answer, sending means to hold the message until it can."""
+        self._can_send = is_ready
+        if is_ready and self._is_held:
+            self._hold(False)
+            return self.submit(self.text.value or "")
+        return None
+
+    def clear(self) -> None:
+        """Empty the text, once it has been sent."""
+        self.text.value = ""
+
+    def focus(self) -> None:
+        """Put the cursor into the text, but on a phone, where the keyboard would cover the page."""
+        ui.run_javascript("chatllm.focusComposer()")
+
+    def _enter(self, event: events.GenericEventArguments) -> Any:
+        return self.submit(event.args if isinstance(event.args, str) else self.text.value or "")
+
+    def submit(self, text: str) -> Any:
+        """Send `text`, or hold it until the model is ready."""
+        text = text.strip()[:MAX_CHARS]
+        if not text or self._is_running:
+            return None
+        if self._can_send:
+            return self._on_send(text)
+        if self.text.value != text:
+            self.text.value = text
+        return self._hold(not self._is_held)
+
+    def _hold(self, is_held: bool) -> None:
+        self._is_held = is_held
+        self._hint.text = HELD if is_held else HINT
+        self._hint.classes(toggle="held")

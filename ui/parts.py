@@ -1,0 +1,42 @@
+"""The smallest pieces that the page is made of: semantic tags, buttons and icons without Quasar's looks."""
+
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
+
+
+def tag(name: str, classes: str = "", **attributes: str) -> ui.element:
+    """Return an element of that HTML name, to be filled with `with`."""
+    return attribute(ui.element(name).classes(classes), **attributes)
+
+
+def words(name: str, text: str, classes: str = "") -> TextElement:
+    """Return an element that shows `text`, escaped."""
+    return TextElement(tag=name, text=text).classes(classes)
+
+
+def button(label: str, on_click: Callable[..., Any] | None = None, classes: str = "") -> TextElement:
+    """Return a button with its label."""
+    made = TextElement(tag="button", text=label).classes(f"button {classes}")
+    attribute(made, type="button")
+    return made.on("click", on_click, args=[]) if on_click else made
+
+
+def icon_button(icon: str, label: str, on_click: Callable[..., Any] | None = None, act: str = "") -> ui.element:
+    """Return a button that shows an icon of icons.css; `label` is its name for everyone who cannot see it.
+
+    `act` names what page.js does on a click, without a way to the server.
+    """
+    made = tag("button", f"icon-button icon-{icon}", type="button", aria_label=label, title=label)
+    if act:
+        attribute(made, data_act=act)
+    return made.on("click", on_click, args=[]) if on_click else made
+
+
+def attribute(element: ui.element, **attributes: str) -> ui.element:
+    """Set HTML attributes to any text (`props()` would parse it); `data_act` becomes `data-act`."""
+    for name, value in attributes.items():
+        element.props[name.strip("_").replace("_", "-")] = value
+    return element

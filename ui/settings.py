@@ -1,0 +1,82 @@
+"""What the page reads from its environment, and nothing else does."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class SettingsError(Exception):
+    """A setting is missing or has no meaning; the text is one sentence for the operator."""
+
+
+class KeyMissing(Exception):
+    """There is no API key yet: its file is absent, empty or cannot be read."""
+
+
+@dataclass(slots=True)
+class ApiKey:
+    """The service's key, given as a value or as the path of a file that may appear later."""
+
+    value: str = field(default="", repr=False)
+    file: Path | None = None
+
+    async def read(self) -> str:
+        """Return the key; the file is read once it is needed, and then kept. Raises `KeyMissing`."""
+        if not self.value and self.file is not None:
+            try:
+                self.value = (await asyncio.to_thread(self.file.read_text, "utf-8")).strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise KeyMissing(f"The API key's file cannot be read: {type(error).__name__}") from error
+        if not self.value:
+            raise KeyMissing("No API key is set")
+        return self.value
+
+    def forget(self) -> None:
+        """Read the file again the next time: the service refused this key, it may have been replaced."""
+        if self.file is not None:
+            self.value = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the service is, how to be let in, and where the page is served."""
+
+    api_url: str
+    api_key: ApiKey
+    host: str = "127.0.0.1"
+    port: int = 8080
+    names: tuple[str, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the page."""
+        return self.host in ("127.0.0.1", "localhost", "::1")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read CHATLLM_API_URL, CHATLLM_API_KEY_FILE or CHATLLM_API_KEY, CHATLLM_PAGE_HOST, CHATLLM_PAGE_PORT.
+
+        CHATLLM_PAGE_NAMES lists, with commas, further host names under which a local page may be
+        asked for, as behind a proxy.
+        """
+        api_url = environ.get("CHATLLM_API_URL", "http://127.0.0.1:8000").rstrip("/").removesuffix("/v1")
+        if not api_url.startswith(("http://", "https://")):
+            raise SettingsError(f"CHATLLM_API_URL must begin with http:// or https://, not {api_url!r}.")
+        key, key_file = environ.get("CHATLLM_API_KEY", "").strip(), environ.get("CHATLLM_API_KEY_FILE", "")
+        if not key and not key_file:
+            raise SettingsError("Set CHATLLM_API_KEY_FILE to the path of a file with the service's API key.")
+        try:
+            port = int(environ.get("CHATLLM_PAGE_PORT", "8080"))
+        except ValueError:
+            port = 0
+        if not 0 < port < 65536:
+            raise SettingsError("CHATLLM_PAGE_PORT must be a number from 1 to 65535.")
+        return cls(
+            api_url=api_url,
+            api_key=ApiKey(key, Path(key_file) if key_file else None),
+            host=environ.get("CHATLLM_PAGE_HOST", "127.0.0.1"),
+            port=port,
+            names=tuple(name.strip() for name in environ.get("CHATLLM_PAGE_NAMES", "").split(",") if name.strip()),
+        )

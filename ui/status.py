@@ -1,0 +1,49 @@
+"""The line above the composer that tells of a service that starts, or of a model that loads."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from nicegui import background_tasks
+
+from ui.parts import attribute, tag, words
+from ui.readiness import Status
+
+_WORDS = {
+    "starting": ("The service is starting", "This page becomes usable by itself."),
+    "loading": ("The model is loading", "You can write already; it is sent once the model is ready."),
+    "failed": ("The model could not be loaded", "Whoever runs this service finds the reason in its log."),
+}
+
+
+class StatusLine:
+    """Hidden while all is well."""
+
+    def __init__(self, on_change: Callable[[bool], Coroutine[Any, Any, None]]) -> None:
+        self._on_change = on_change
+        self._was_ready: bool | None = None
+        self._root = tag("div", "status", role="status").mark("status")
+        with self._root:
+            tag("span", "status-mark")
+            with tag("div", "status-words"):
+                self._title = words("span", "", "status-title")
+                self._elapsed = words("span", "", "status-elapsed")
+                self._detail = words("div", "", "status-detail")
+
+    def show(self, status: Status) -> None:
+        """Show how the chosen model stands; tells `on_change` when it becomes ready or ceases to be."""
+        is_ready = status.phase == "ready"
+        self._root.set_visibility(not is_ready)
+        if not is_ready:
+            self._title.text, detail = _WORDS[status.phase]
+            self._detail.text = status.message or detail
+            self._elapsed.text = "" if status.phase == "failed" else clock(status.elapsed_s)
+            attribute(self._root, data_phase=status.phase)
+        if is_ready != self._was_ready:
+            self._was_ready = is_ready
+            background_tasks.create(self._on_change(is_ready), name="readiness has changed")
+
+
+def clock(elapsed_s: float) -> str:
+    """Return elapsed seconds as a person reads them."""
+    whole = int(elapsed_s)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"

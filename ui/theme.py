@@ -1,0 +1,80 @@
+"""The looks: files under static/, an icon, and the headers that keep foreign content out."""
+
+import hashlib
+from collections.abc import MutableMapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nicegui import app, ui
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+STATIC = Path(__file__).parent / "static"
+STYLES = ("tokens.css", "icons.css", "layout.css", "parts.css", "reading.css")
+
+FAVICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#17695b" d="M9 3h14a7 7 0 0 1 7 7v8a7 7 0 '
+    '0 1-7 7h-8.5L8 30v-5.1A7 7 0 0 1 2 18v-8a7 7 0 0 1 7-7z"/><path stroke="#fff" stroke-width="2.6" '
+    'stroke-linecap="round" d="M9.5 10.5h13M9.5 15h9M9.5 19.5h5"/></svg>'
+)
+
+# Before the first paint, so that a dark page never flashes white.
+_THEME_SCRIPT = """<script>
+  (() => {
+    const root = document.documentElement, theme = localStorage.getItem("chatllm-theme") || "auto";
+    root.dataset.theme = theme;
+    root.toggleAttribute("data-dark",
+      theme === "dark" || (theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches));
+  })();
+</script>"""
+
+# NiceGUI needs inline scripts and eval; everything else comes from this origin or not at all.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+def serve_assets() -> None:
+    """Serve static/ for a year; a changed file gets another address."""
+    app.add_static_files(f"/assets/{_version()}", STATIC, max_cache_age=31_536_000)
+
+
+def apply_theme() -> None:
+    """Put the styles and the script into the head of the page that is being built."""
+    root = f"/assets/{_version()}"
+    styles = "".join(f'<link rel="stylesheet" href="{root}/{name}">' for name in STYLES)
+    ui.add_head_html(f'{_THEME_SCRIPT}{styles}<script defer src="{root}/page.js"></script>')
+
+
+class SafetyHeaders:
+    """Adds the headers above to every HTTP answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _add_headers(message)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+def _add_headers(message: MutableMapping[str, Any]) -> None:
+    message["headers"] = [*message.get("headers", []), *_HEADERS]
+
+
+@cache
+def _version() -> str:
+    content = b"".join(path.read_bytes() for path in sorted(STATIC.iterdir()))
+    return hashlib.sha256(content).hexdigest()[:12]

@@ -1,0 +1,122 @@
+"""What went wrong, for a person: the title, what to do next, and the request's id to quote.
+
+`client` and `completion` translate every foreign error into `Trouble` at their border;
+the pages only know this module.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+
+class Trouble(Exception):
+    """A request to the service failed.
+
+    `code` is the service's own error code, or one of the page's: `unreachable`,
+    `cut_off` (the stream ended without an end), `too_slow`, `too_long`, `no_key`,
+    `busy_page`, `unexpected`. `status` is 0 when no HTTP answer came.
+    """
+
+    def __init__(
+        self, code: str, message: str = "", request_id: str = "", retry_after_s: float | None = None, status: int = 0
+    ) -> None:
+        super().__init__(message or code)
+        self.code = code
+        self.message = message
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """The words for a trouble; `can_retry` says whether sending the same again may help."""
+
+    title: str
+    advice: str
+    can_retry: bool = True
+
+
+def explain(trouble: Trouble) -> Advice:
+    """Return what to show for `trouble`; an unknown code shows the service's own message."""
+    advice = _ADVICE.get(trouble.code) or _BY_STATUS.get(trouble.status)
+    if advice is None:
+        return Advice("Something went wrong", trouble.message or "Please try again in a moment.")
+    if trouble.retry_after_s and advice.can_retry:
+        return Advice(advice.title, f"{advice.advice} It should work again in {duration(trouble.retry_after_s)}.")
+    return advice
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in words, rounded up to what a person cares about."""
+    whole = max(1, round(seconds))
+    if whole < 90:
+        return f"{whole} second{'s' if whole > 1 else ''}"
+    return f"{round(whole / 60)} minutes"
+
+
+def from_body(status: int, headers: Mapping[str, str], body: Any) -> Trouble:
+    """Read OpenAI's error shape, whole or only its inner part, as leniently as an intermediary's answer needs."""
+    fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    inner = fields.get("error", fields)
+    detail = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
+    return Trouble(
+        code=str(detail.get("code") or ""),
+        message=str(detail.get("message") or "")[:500],
+        request_id=str(detail.get("request_id") or headers.get("x-request-id") or "")[:100],
+        retry_after_s=_seconds(headers.get("retry-after")),
+        status=status,
+    )
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        seconds = float(retry_after or "")
+    except ValueError:  # absent, or an HTTP date, which this service never sends
+        return None
+    return seconds if 0 < seconds < 86_400 else None
+
+
+_STARTING = Advice("The service cannot be reached", "It may be starting up or restarting. Your message is kept here.")
+_UNAVAILABLE = Advice("The service is not available right now", "Please try again in a moment.")
+_BUSY = Advice("Many people are asking at once", "All places are taken for the moment.")
+
+_ADVICE = {
+    "invalid_api_key": Advice(
+        "This page is not allowed in",
+        "The service refused the page's API key. Whoever runs it should check the key that the page was given.",
+    ),
+    "no_key": Advice(
+        "This page has no API key", "Whoever runs it should check the file that the page reads its key from."
+    ),
+    "model_not_found": Advice("This model is not available", "Choose another model above and send again.", False),
+    "context_length_exceeded": Advice(
+        "This is too long for the model",
+        "Shorten the message, or start a new chat: the model can only keep so much in mind.",
+        False,
+    ),
+    "rate_limit_exceeded": Advice("That was a lot at once", "The limit for this key is reached for the moment."),
+    "model_loading": Advice("The model is still loading", "It will answer as soon as it is ready."),
+    "overloaded": _BUSY,
+    "history_unavailable": Advice(
+        "Your conversations cannot be reached", "Nothing is lost: they will be back when the store answers again."
+    ),
+    "unavailable": _UNAVAILABLE,
+    "timeout": Advice("The model took too long", "It did not answer in time. A shorter question may help."),
+    "too_slow": Advice("The model took too long", "It did not answer in time. A shorter question may help."),
+    "cut_off": Advice("The answer was cut off", "The connection to the service broke. What had come is kept."),
+    "too_long": Advice("The answer was stopped", "It grew longer than this page can show.", False),
+    "unreachable": _STARTING,
+    "busy_page": Advice("Too many answers at once", "Wait until one of the running answers is finished."),
+    "not_found": Advice("This conversation does not exist", "It may have been deleted. Start a new chat.", False),
+}
+
+_BY_STATUS = {
+    401: _ADVICE["invalid_api_key"],
+    403: _ADVICE["invalid_api_key"],
+    404: _ADVICE["not_found"],
+    429: _ADVICE["rate_limit_exceeded"],
+    502: _UNAVAILABLE,
+    503: _UNAVAILABLE,
+    504: _ADVICE["timeout"],
+}
