@@ -18,7 +18,7 @@ from deployments.models.deployment import deployment_class
 from deployments.models.identity import identity
 from deployments.models.router import ObservedRouter
 
-APPLICATION = "chatllm"
+ROUTER = f"{ObservedRouter.__module__}.{ObservedRouter.__qualname__}"
 
 
 def build_app(args: Settings) -> Application:
@@ -30,29 +30,25 @@ def build_app(args: Settings) -> Application:
 
 
 def _ingress() -> serve.Deployment:
-    return serve.deployment(
-        serve.ingress()(Ingress),
-        name="Ingress",
-        max_ongoing_requests=5000,
-        ray_actor_options={"num_cpus": 0.1},
+    return serve.deployment(name="Ingress", max_ongoing_requests=5000, ray_actor_options={"num_cpus": 0.1})(
+        serve.ingress()(Ingress)
     )
 
 
 def _cache() -> serve.Deployment:
-    return serve.deployment(
-        CacheLookup, name="CacheLookup", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1}
+    return serve.deployment(name="CacheLookup", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})(
+        CacheLookup
     )
 
 
 def _model(model: AnyModel) -> Application:
     return serve.deployment(
-        deployment_class(model),
         name=model.deployment,
         max_ongoing_requests=256,
         max_queued_requests=1024,
         ray_actor_options={"num_cpus": 0.5},
-        request_router_config=RequestRouterConfig(request_router_class=ObservedRouter),
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=30,
-    ).bind(model)
+    )(deployment_class(model)).bind(model)

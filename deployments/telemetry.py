@@ -6,6 +6,7 @@ Prometheus with the prefix `ray_`.
 
 import logging
 import time
+from typing import Any
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
@@ -16,20 +17,33 @@ logger = logging.getLogger("ray.serve.chatllm")
 LATENCY_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0]
 
 
+def _keys(*names: str) -> Any:
+    """Return tag names; Ray annotates them as a tuple of exactly one."""
+    return names
+
+
 class Telemetry:
     """The metrics of one ingress replica. Ray adds up replicas; each figure is of this process alone."""
 
     def __init__(self) -> None:
         self._requests = Counter(
-            "chatllm_requests_total", "Requests that ended, by HTTP status.", tag_keys=("model", "status", "stream")
+            "chatllm_requests_total",
+            "Requests that ended, by HTTP status.",
+            tag_keys=_keys("model", "status", "stream"),
         )
-        self._tokens = Counter("chatllm_tokens_total", "Tokens, by kind.", tag_keys=("model", "kind"))
-        self._cache = Counter("chatllm_cache_total", "Cache look-ups, by result.", tag_keys=("model", "result"))
+        self._tokens = Counter("chatllm_tokens_total", "Tokens, by kind.", tag_keys=_keys("model", "kind"))
+        self._cache = Counter("chatllm_cache_total", "Cache look-ups, by result.", tag_keys=_keys("model", "result"))
         self._first_token_s = Histogram(
-            "chatllm_ttft_seconds", "Seconds to the first token.", boundaries=LATENCY_S, tag_keys=("model", "cache")
+            "chatllm_ttft_seconds",
+            "Seconds to the first token.",
+            boundaries=LATENCY_S,
+            tag_keys=_keys("model", "cache"),
         )
         self._request_s = Histogram(
-            "chatllm_request_seconds", "Seconds of a whole request.", boundaries=LATENCY_S, tag_keys=("model", "cache")
+            "chatllm_request_seconds",
+            "Seconds of a whole request.",
+            boundaries=LATENCY_S,
+            tag_keys=_keys("model", "cache"),
         )
         self._inflight = Gauge("chatllm_inflight_requests", "Chat requests being answered now.")
         self._pending = Gauge("chatllm_history_pending", "Conversation writes that wait for Postgres.")

@@ -7,13 +7,16 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import Overloaded
-from deployments.ingress.answers import error_response
+from deployments.ingress.answers import error_response, translated
 
 ACCEPTED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class RequestId:
-    """Takes the client's `x-request-id` or makes one; it is returned, logged and part of every error."""
+    """Takes the client's `x-request-id` or makes one: it is returned, logged and part of every error.
+
+    Outermost, so that even what nobody foresaw is answered in OpenAI's shape, with the id.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -25,13 +28,21 @@ class RequestId:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
         request_id = given if ACCEPTED_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
+        has_started = False
 
         async def send_with_id(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if has_started:
+                raise
+            await error_response(translated(error), request_id)(scope, receive, send_with_id)
 
 
 class ConcurrencyLimit:

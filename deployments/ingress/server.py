@@ -41,7 +41,6 @@ def build_http(open_services: OpenServices, limits: Limits) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(ClientGone, _answer_nobody)
-    app.add_exception_handler(Exception, _answer_error)
     return app
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from fastapi import Request
 
@@ -16,11 +17,19 @@ from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
 from deployments.keys.authenticator import Authenticator, Caller
 from deployments.keys.postgres import PostgresKeys
-from deployments.models.client import ModelClient
-from deployments.service import ChatService
+from deployments.models.client import ModelState
+from deployments.service import ChatService, Models
 from deployments.telemetry import Telemetry
 
 DRAIN_TIMEOUT_S = 10.0
+
+
+class ServedModels(Models, Protocol):
+    """What can generate, and whether it can do so now."""
+
+    def states(self) -> list[ModelState]:
+        """Return the state of every model, the default one first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +39,14 @@ class Services:
     settings: Settings
     authenticator: Authenticator
     history: HistoryStore
-    models: ModelClient
+    models: ServedModels
     chat: ChatService
     telemetry: Telemetry
 
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, addresses: Addresses, models: ModelClient, cache: CacheClient | NoCache
+    settings: Settings, addresses: Addresses, models: ServedModels, cache: CacheClient | NoCache
 ) -> AsyncGenerator[Services]:
     """Open the stores; on leaving, write what still waits (at most 10 s) and close them."""
     async with AsyncExitStack() as stack:

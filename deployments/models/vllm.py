@@ -120,7 +120,7 @@ class VLLMReplica:
         message = re.sub(r" \((parameter|value)=.*\)$", "", str(error.get("message")), flags=re.DOTALL)
         code, param = error.get("code"), error.get("param")
         if "maximum context length" in message or "context length" in message:
-            return ContextTooLong(message, param or "messages")
+            return ContextTooLong(message, "messages")
         if code == 404:
             return ModelNotFound(message, param)
         if isinstance(code, int) and 400 <= code < 500:

@@ -27,7 +27,11 @@ def test_texts_are_joined_whatever_they_hold(texts: list[str]) -> None:
 
 def test_tool_calls_are_put_together_from_their_pieces() -> None:
     pieces = [
-        {"tool_calls": [{"index": 0, "id": "call_a", "type": "function", "function": {"name": "get", "arguments": ""}}]},
+        {
+            "tool_calls": [
+                {"index": 0, "id": "call_a", "type": "function", "function": {"name": "get", "arguments": ""}}
+            ]
+        },
         {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": '"Rome"}'}}]},
         {"tool_calls": [{"index": 1, "id": "call_b", "function": {"name": "put", "arguments": "{}"}}]},

@@ -1,5 +1,6 @@
 """Long conversations are cut in steps, so that the head of the prompt stays the same for many turns."""
 
+import itertools
 from typing import Any
 
 from deployments.models.trim import trimmed
@@ -10,7 +11,9 @@ def count_words(text: str) -> int:
 
 
 def conversation(turns: int) -> list[dict[str, Any]]:
-    said = [{"role": "user" if at % 2 == 0 else "assistant", "content": f"{at} " + "word " * 11} for at in range(2 * turns)]
+    said = [
+        {"role": "user" if at % 2 == 0 else "assistant", "content": f"{at} " + "word " * 11} for at in range(2 * turns)
+    ]
     return [{"role": "system", "content": "be kind"}, *said, {"role": "user", "content": "and now?"}]
 
 
@@ -29,7 +32,7 @@ def test_the_newest_stay_with_the_system_message_and_start_with_the_user() -> No
 
 def test_the_head_moves_in_steps() -> None:
     heads = [trimmed(conversation(turns), 400, count_words)[1]["content"] for turns in range(15, 60)]
-    moves = sum(before != after for before, after in zip(heads, heads[1:], strict=False))
+    moves = sum(before != after for before, after in itertools.pairwise(heads))
     assert 5 <= moves <= 25
 
 

@@ -1,0 +1,42 @@
+"""Model replicas in this process, without Ray: the same interface as `ModelClient`."""
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+
+from deployments.config import ScriptedModel
+from deployments.errors import ModelLoading, ModelNotFound
+from deployments.models.client import RETRY_AFTER_S, ModelState
+from deployments.models.protocol import Generation, Message
+from deployments.models.scripted import ScriptedReplica
+
+
+class InProcessModels:
+    """Scripted models, each one replica in the caller's event loop; the first is the default."""
+
+    def __init__(self, *models: ScriptedModel) -> None:
+        self.replicas: Mapping[str, ScriptedReplica] = {model.id: ScriptedReplica(model) for model in models}
+        self.is_ready = True
+        self._settings = {model.id: model for model in models}
+        self._since = time.monotonic()
+
+    def resolve(self, name: str | None) -> str:
+        wanted = name or next(iter(self._settings))
+        if wanted not in self._settings:
+            raise ModelNotFound(f"The model {wanted!r} does not exist.", "model")
+        return wanted
+
+    def identity(self, model: str) -> str:
+        return f"scripted:{model}"
+
+    def max_prompt_messages(self, model: str) -> int:
+        return self._settings[model].max_prompt_messages
+
+    def states(self) -> list[ModelState]:
+        status, elapsed_s = "ready" if self.is_ready else "loading", time.monotonic() - self._since
+        return [ModelState(name, status, elapsed_s, int(self.is_ready)) for name in self._settings]
+
+    async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
+        if not self.is_ready:
+            raise ModelLoading("", None, RETRY_AFTER_S)
+        async for message in self.replicas[model].generate(generation):
+            yield message

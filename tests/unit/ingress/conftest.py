@@ -1,0 +1,80 @@
+"""The whole HTTP application in this process: scripted models and in-memory stores behind a real server."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+import uvicorn
+
+from deployments.cache.client import CacheClient
+from deployments.cache.lookup import CacheLookup
+from deployments.cache.store import MemoryStore
+from deployments.config import CacheSettings, KeySettings, Limits, ScriptedModel, Settings
+from deployments.history.memory import MemoryHistory
+from deployments.history.turns import StoredConversations
+from deployments.history.writer import HistoryWriter
+from deployments.ingress.server import build_http
+from deployments.ingress.services import Services
+from deployments.keys.authenticator import Authenticator
+from deployments.keys.memory import MemoryKeys
+from deployments.models.in_process import InProcessModels
+from deployments.service import ChatService
+from deployments.telemetry import Telemetry
+
+
+@dataclass
+class Service:
+    """A running service, its client with a valid key, and the parts behind it."""
+
+    url: str
+    http: httpx.AsyncClient
+    models: InProcessModels
+    history: MemoryHistory
+    keys: MemoryKeys
+    writer: HistoryWriter
+    extra: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@asynccontextmanager
+async def running(*models: ScriptedModel, limits: Limits | None = None) -> AsyncGenerator[Service]:
+    """Serve `models` on a free port of this machine."""
+    settings = Settings(models=models, limits=limits or Limits())
+    in_process, history, keys = InProcessModels(*models), MemoryHistory(), MemoryKeys()
+    writer = HistoryWriter(history, 1000)
+    cache = CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
+    chat = ChatService(StoredConversations(history, writer, 1_000_000), cache, in_process)
+    services = Services(settings, Authenticator(keys, KeySettings()), history, in_process, chat, Telemetry())
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[Services]:
+        await writer.open()
+        yield services
+        await writer.drain(5)
+        await cache.aclose()
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(build_http(opened, settings.limits), port=port, log_level="warning"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    _, secret = await keys.create("test")
+    url = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=10) as http:
+        yield Service(url, http, in_process, history, keys, writer)
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def service() -> AsyncGenerator[Service]:
+    """A service with a quick model `quick` and one that takes 20 ms a token, `slow`."""
+    quick = ScriptedModel(id="quick", kind="scripted", tokens=8, context_tokens=200)
+    slow = ScriptedModel(id="slow", kind="scripted", tokens=500, token_ms=20)
+    async with running(quick, slow) as service:
+        yield service
