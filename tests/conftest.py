@@ -68,7 +68,7 @@ async def _execute(url: str, statement: str) -> None:
 
 
 @pytest.fixture
-def state() -> Generator[StateFolder]:
+def new_state() -> Generator[StateFolder]:
     """A state folder for one test; its path is short enough for a unix socket."""
     folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
     yield StateFolder.open(folder / "state")

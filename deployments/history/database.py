@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from math import ceil
 from typing import Any
 
 import asyncpg
@@ -132,7 +133,7 @@ class Database:
 
     async def _migrate_once(self) -> None:
         async with asyncio.timeout(MIGRATION_TIMEOUT_S):
-            connection = await asyncpg.connect(self._url.get_secret_value())
+            connection = await asyncpg.connect(self._url.get_secret_value(), timeout=ceil(self._settings.timeout_s))
             try:
                 await migrate(connection)
             finally:

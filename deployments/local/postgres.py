@@ -114,13 +114,15 @@ class PostgresServer:
         end_strangers(self._data, ("postgres",), STOP_SIGNALS, GRACE_S)
         prefix = self._unprivileged(self._state.make_sockets("postgres"))
         self._initialise(programs, prefix)
-        # Nobody holds the folder, so that whatever process this file names, it is not its server.
-        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        # Nobody holds the folder, so that whatever processes these files name, they are not its server.
+        for stale in (self._data / "postmaster.pid", self._sockets / ".s.PGSQL.5432.lock"):
+            stale.unlink(missing_ok=True)
         settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         process = spawn(
-            [*prefix, str(programs / "postgres"), "-D", str(self._data), "-k", str(self._sockets), *settings],
+            [str(programs / "postgres"), "-D", str(self._data), "-k", str(self._sockets), *settings],
             self._log,
             cwd=self._folder,
+            prefix=prefix,
             death_signal="INT",
         )
         self._wait_until_ready(programs, process)

