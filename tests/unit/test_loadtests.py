@@ -1,0 +1,232 @@
+"""The load client against a small server that behaves, and misbehaves, as a model server may."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from loadtests import compare, streams
+from loadtests.bare_vllm import EngineOf, NotStarted
+from loadtests.streams import Figures, Target, measure, median, quantile_ms, stream
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+TOKEN_S = 0.01
+
+
+class Model:
+    """Streams `tokens` pieces of content, TOKEN_S apart, in chunks that do not respect the events."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault = fault
+        self.requests: list[dict] = []
+        self.keys: list[str] = []
+        self.at_once = self.most_at_once = 0
+
+    async def serve(self, reader, writer):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        headers = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if line)
+        body = json.loads(await reader.readexactly(int(headers["content-length"])))
+        self.keys += [headers["authorization"].split()[-1]] if "authorization" in headers else []
+        self.requests.append(body)
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        try:
+            await self.answer(writer, body)
+        finally:
+            self.at_once -= 1
+            writer.close()
+
+    async def answer(self, writer, body):
+        if self.fault == "busy":
+            writer.write(b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+            return
+        chunked = self.fault != "until closed"
+        writer.write(HEAD + (b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Connection: close\r\n\r\n"))
+        for event in self.events(body):
+            data = f"data: {event}\n\n".encode()
+            for piece in (data[:7], data[7:]):
+                writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                await writer.drain()
+            await asyncio.sleep(TOKEN_S)
+        if chunked and self.fault != "cut off":
+            writer.write(b"0\r\n\r\n")
+
+    def events(self, body):
+        def say(**delta):
+            return json.dumps({"choices": [{"index": 0, "delta": delta}]})
+
+        yield say(role="assistant", content="")
+        for number in range(body["max_tokens"]):
+            yield say(content=f' "content":"{number}"\n\n')
+            if self.fault == "error event" and number == 1:
+                yield json.dumps({"error": {"code": "internal_error"}})
+                return
+            if self.fault == "cut off" and number == 1:
+                return
+        if self.fault != "no usage":
+            yield json.dumps({"choices": [], "usage": {"completion_tokens": body["max_tokens"]}})
+        yield "[DONE]"
+
+
+@asynccontextmanager
+async def serving(model: Model):
+    handlers = []
+
+    async def handle(reader, writer):
+        handlers.append(asyncio.current_task())
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await model.serve(reader, writer)
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    for handler in handlers:
+        handler.cancel()
+    await asyncio.gather(*handlers)
+
+
+@pytest.mark.parametrize("framing", ["", "until closed"])
+async def test_a_stream_is_timed(framing):
+    async with serving(Model(framing)) as url:
+        sample = await stream(Target("it", url, "guide"), "Hello", 10)
+    assert (sample.failure, sample.tokens, len(sample.gaps_s)) == ("", 10, 9)
+    assert sample.ttft_s is not None and sample.ttft_s >= TOKEN_S
+    assert min(sample.gaps_s) > TOKEN_S / 2
+    assert sample.total_s >= sample.ttft_s + sum(sample.gaps_s)
+
+
+@pytest.mark.parametrize("fault", ["cut off", "error event", "no usage", "busy"])
+async def test_what_goes_wrong_is_named(fault):
+    async with serving(Model(fault)) as url:
+        figures = await measure(Target("it", url, "guide"), 2, 3, 5)
+    assert figures.failures == {"status 503" if fault == "busy" else fault: 3} or (
+        fault == "cut off" and figures.failures == {"IncompleteReadError": 3}
+    )
+    assert figures.tokens_per_s == 0
+
+
+async def test_nobody_there_is_a_failure():
+    sample = await stream(Target("it", "http://127.0.0.1:1", "guide"), "Hello", 5)
+    assert sample.failure == "ConnectionRefusedError"
+
+
+async def test_a_server_that_hangs_is_a_failure(monkeypatch):
+    monkeypatch.setattr(streams, "REQUEST_TIMEOUT_S", 0.05)
+    async with serving(Model()) as url:
+        assert (await stream(Target("it", url, "guide"), "Hello", 50)).failure == "timeout"
+
+
+async def test_a_round_keeps_its_width_and_repeats_no_prompt():
+    model = Model()
+    async with serving(model) as url:
+        figures = await measure(Target("it", url, "guide", "secret"), 4, 12, 5)
+    assert (figures.requests, figures.failures, model.most_at_once) == (12, {}, 4)
+    assert len({request["messages"][0]["content"] for request in model.requests}) == 12
+    assert set(model.keys) == {"secret"}
+    # 4 streams of one token per 10 ms, less what begins and ends around them
+    assert 100 < figures.tokens_per_s < 400
+
+
+def test_the_key_of_a_target_is_not_shown():
+    assert "secret" not in repr(Target("it", "http://127.0.0.1", "guide", "secret"))
+
+
+def test_medians_and_quantiles():
+    rounds = [Figures(4, 8, {"timeout": n} if n else {}, n, 2 * n, 3 * n, n, n) for n in (0, 5, 1)]
+    assert median(rounds) == Figures(4, 24, {"timeout": 6}, 1, 2, 3, 1, 1)
+    assert quantile_ms([], 0.5) == 0
+    assert quantile_ms([0.003, 0.001, 0.002], 0.5) == 2.0
+    assert quantile_ms([0.001] * 99 + [1.0], 0.99) == 1000.0
+
+
+def test_engine_arguments_become_vllms_options(tmp_path):
+    model = {
+        "id": "guide",
+        "engine": {
+            "model": "x",
+            "max_model_len": 9,
+            "enable_prefix_caching": False,
+            "override": {"a": 1},
+            "seed": None,
+        },
+        "chat": {"enable_auto_tools": True, "tool_call_parser": "hermes"},
+        "environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
+    }
+    config = tmp_path / "serve_config.yaml"
+    models = [{"id": "a", "kind": "scripted"}, model]
+    config.write_text(yaml.safe_dump({"applications": [{"args": {"models": models}}]}, sort_keys=False))
+    engine = EngineOf.read(config)
+    assert (engine.model, engine.folder, engine.environment) == ("guide", tmp_path, {"VLLM_CPU_KVCACHE_SPACE": "1"})
+    assert engine.arguments() == [
+        *("--model", "x", "--max-model-len", "9", "--no-enable-prefix-caching", "--override", '{"a": 1}'),
+        *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
+        *("--served-model-name", "guide", "--disable-uvicorn-access-log"),
+    ]
+    with pytest.raises(NotStarted, match="no vLLM model"):
+        EngineOf.read(config, "another")
+
+
+async def test_a_comparison_is_printed_and_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CHATLLM_API_KEY", "secret")
+    bare, service = Model(), Model()
+    async with serving(bare) as bare_url, serving(service) as url:
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            [
+                "compare",
+                "--url",
+                url,
+                "--bare-url",
+                bare_url,
+                "--model",
+                "guide",
+                "--streams",
+                "1,2",
+                "--rounds",
+                "2",
+                "--max-tokens",
+                "4",
+                "--results",
+                str(tmp_path),
+            ],
+        )
+        assert await compare._compare(compare._options()) == 0
+    document = json.loads(next(tmp_path.glob("*-compare.json")).read_text())
+    assert [figures["streams"] for figures in document["medians"]["service"]] == [1, 2]
+    assert len(document["rounds"]["bare vLLM"]) == 4
+    assert "secret" not in json.dumps(document) + capsys.readouterr().out
+    assert set(service.keys) == {"secret"} and bare.keys == []
+
+
+async def test_a_service_that_does_not_answer_is_told_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["compare", "--url", "http://127.0.0.1:1", "--results", str(tmp_path)])
+    with pytest.raises(NotStarted, match="does not answer"):
+        await compare._compare(compare._options())
+
+
+@pytest.mark.parametrize(("fault", "failed"), [("", False), ("cut off", True), ("busy", False)])
+async def test_locust_reports_streams_in_its_own_lines(tmp_path, fault, failed):
+    """In a process of its own: importing locust replaces the standard library's sockets."""
+    model = Model(fault)
+    async with serving(model) as url:
+        locust = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--host", url, "--headless"),
+            *("-u", "2", "-r", "2", "-t", "2s", "--stop-timeout", "1", "--csv", str(tmp_path / "run")),
+            *("--csv-full-history", "--loglevel", "WARNING", "StreamingUser", "RepeatingUser"),
+            env={**os.environ, "CHATLLM_API_KEY": "secret", "LOAD_MAX_TOKENS": "5", "LOAD_MODEL": "guide"},
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        _, errors = await asyncio.wait_for(locust.communicate(), 60)
+    stats = (tmp_path / "run_stats.csv").read_text()
+    assert locust.returncode == int(failed), errors.decode()
+    assert set(model.keys) == {"secret"}
+    assert ("TTFT,new prompt" in stats and "TOKENS/S,new prompt" in stats and "ITL,new prompt" in stats) == (not fault)
+    assert ("refused,new prompt 503" in stats) == (fault == "busy")
