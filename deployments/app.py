@@ -47,7 +47,7 @@ def _model(model: AnyModel) -> Application:
         max_ongoing_requests=256,
         max_queued_requests=1024,
         ray_actor_options={"num_cpus": 0.5},
-        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER),  # pyright: ignore[reportArgumentType] - Ray types it wrongly
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=30,

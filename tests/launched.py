@@ -1,0 +1,107 @@
+"""A whole service for tests, started by the launcher with ports, a state folder and a Ray cluster of its own."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+COMMAND = [sys.executable, "-m", "deployments.local.cli"]
+START_TIMEOUT_S = 480
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that were free a moment ago, each another."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def service_file(models: list[dict[str, Any]], replicas: dict[str, int], **settings: Any) -> dict[str, Any]:
+    """Return a service file with these models; `replicas` counts deployments that have more than one."""
+    names = ["Ingress", "CacheLookup", *(f"model-{model['id']}" for model in models)]
+    deployments = [
+        {"name": name, "num_replicas": replicas.get(name, 1), "ray_actor_options": {"num_cpus": 0.1}} for name in names
+    ]
+    application = {
+        "name": "chatllm",
+        "import_path": "deployments.app:build_app",
+        "route_prefix": "/",
+        "args": {"models": models, **settings},
+        "deployments": deployments,
+    }
+    return {"proxy_location": "EveryNode", "http_options": {"host": "127.0.0.1"}, "applications": [application]}
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A running service."""
+
+    folder: Path
+    environment: dict[str, str]
+    url: str
+    page: str
+    key: str
+
+    def chatllm(self, *arguments: str, timeout_s: float = 120, check: bool = True) -> str:
+        """Run the command line against this service and return what it printed."""
+        result = subprocess.run(
+            [*COMMAND, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        if check and result.returncode:
+            raise AssertionError(f"chatllm {arguments} ended with {result.returncode}: {result.stderr}{result.stdout}")
+        return result.stdout
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """Return an HTTP client with the first key."""
+        return httpx.AsyncClient(
+            base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, timeout=60, **options
+        )
+
+    def status(self) -> dict[str, Any]:
+        return json.loads(self.chatllm("status", "--json"))
+
+
+@contextmanager
+def launched(config: dict[str, Any] | None, page: bool = False) -> Generator[Launched]:
+    """Start a service (serve_config.yaml itself if `config` is None), wait until its model answers, stop it."""
+    folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
+    port, page_port, dashboard_port = free_ports(3)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CHATLLM_", "RAY_"))}
+    environment |= {
+        "CHATLLM_STATE": str(folder / "state"),
+        "CHATLLM_PORT": str(port),
+        "CHATLLM_PAGE_PORT": str(page_port),
+        "CHATLLM_DASHBOARD_PORT": str(dashboard_port),
+    }
+    up = ["up", "--detach", "--wait"]
+    if config is not None:
+        (folder / "service.yaml").write_text(yaml.safe_dump(config))
+        up += ["--config", str(folder / "service.yaml")]
+    if not page:
+        up.append("--no-page")
+    urls = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{page_port}"
+    service = Launched(folder, environment, *urls, "")
+    try:
+        service.chatllm(*up, timeout_s=START_TIMEOUT_S)
+        yield Launched(folder, environment, *urls, service.chatllm("keys", "create", "test").strip())
+    finally:
+        service.chatllm("down", check=False)
+        shutil.rmtree(folder, ignore_errors=True)

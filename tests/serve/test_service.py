@@ -1,0 +1,161 @@
+"""What only the composed service can show: handles, replicas, real stores, a real cluster."""
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.launched import Launched
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+PATH = "/v1/chat/completions"
+
+
+def body(model: str = "quick", text: str = "hello world", **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": text}], **more}
+
+
+async def streamed_text(http: httpx.AsyncClient, request: dict[str, Any]) -> str:
+    async with http.stream("POST", PATH, json={**request, "stream": True}) as response:
+        assert response.status_code == 200
+        lines = [line.removeprefix("data: ") async for line in response.aiter_lines() if line]
+    assert lines[-1] == "[DONE]"
+    chunks = [json.loads(line) for line in lines[:-1]]
+    return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+
+
+async def test_plain_streamed_and_cached_answers_are_equal(service: Launched) -> None:
+    async with service.client() as http:
+        plain = await http.post(PATH, json=body(text="one two", temperature=0))
+        assert plain.headers["x-cache"] == "MISS"
+        text = plain.json()["choices"][0]["message"]["content"]
+        assert await streamed_text(http, body(text="one two")) == text
+        async with asyncio.timeout(5):
+            while (hit := await http.post(PATH, json=body(text="one two", temperature=0))).headers["x-cache"] != "HIT":
+                await asyncio.sleep(0.05)
+        assert hit.json()["choices"] == plain.json()["choices"]
+        assert await streamed_text(http, body(text="one two", temperature=0)) == text
+
+
+async def test_models_and_their_states(service: Launched) -> None:
+    async with service.client() as http:
+        models = (await http.get("/v1/models")).json()["data"]
+        assert {model["id"]: model["status"] for model in models} == {
+            "quick": "ready",
+            "slow": "ready",
+            "loading": "loading",
+        }
+        refused = await http.post(PATH, json=body("loading"))
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "model_loading"
+        assert int(refused.headers["retry-after"]) >= 1
+        assert (await http.get("/ready")).status_code == 200
+
+
+async def test_a_conversation_over_two_ingress_and_two_model_replicas(service: Launched) -> None:
+    """New connections spread over the replicas; no answer depends on which one came before."""
+    async with service.client() as http:
+        conversation = (await http.post("/v1/conversations", json={})).json()["id"]
+    for turn in range(6):
+        async with service.client() as http:
+            request = body(text=f"turn {turn}", conversation=conversation)
+            answer = (await http.post(PATH, json=request)).json()
+            assert answer["usage"]["prompt_tokens"] == turn * (2 + 16) + 2
+            await _until_written(http, conversation, 2 * (turn + 1))
+
+
+async def test_a_hundred_turns_at_once_are_a_hundred_turns(service: Launched) -> None:
+    async with service.client() as http:
+        conversation = (await http.post("/v1/conversations", json={})).json()["id"]
+
+    async def turn(number: int) -> int:
+        async with service.client() as http:
+            return (await http.post(PATH, json=body(text=f"turn {number}", conversation=conversation))).status_code
+
+    statuses = Counter(await asyncio.gather(*map(turn, range(100))))
+    assert statuses == {200: 100}
+    async with service.client() as http:
+        items = await _until_written(http, conversation, 200)
+    asked = Counter(item["content"][0]["text"] for item in items if item["role"] == "user")
+    assert asked == Counter(f"turn {number}" for number in range(100))
+
+
+async def _until_written(http: httpx.AsyncClient, conversation: str, count: int) -> list[dict[str, Any]]:
+    """Return all items once there are `count`: writing is never on an answer's way."""
+    async with asyncio.timeout(15):
+        while True:
+            items: list[dict[str, Any]] = []
+            after = ""
+            while True:
+                page = (await http.get(f"/v1/conversations/{conversation}/items?limit=100{after}&order=asc")).json()
+                items += page["data"]
+                if not page["has_more"]:
+                    break
+                after = f"&after={page['last_id']}"
+            if len(items) >= count:
+                return items
+            await asyncio.sleep(0.1)
+
+
+async def test_leaving_stops_the_model(service: Launched) -> None:
+    """The unfinished generation is kept as incomplete, which only happens once the model has been stopped."""
+    async with service.client() as http:
+        conversation = (await http.post("/v1/conversations", json={})).json()["id"]
+        with contextlib.suppress(httpx.ReadError):
+            request = body("slow", stream=True, conversation=conversation)
+            async with http.stream("POST", PATH, json=request) as response:
+                async for line in response.aiter_lines():
+                    if '"hello ' in line:
+                        break
+        async with asyncio.timeout(5):
+            items = await _until_written(http, conversation, 2)
+        assert [(item["role"], item["status"]) for item in items] == [
+            ("user", "completed"),
+            ("assistant", "incomplete"),
+        ]
+
+
+async def test_tenants_do_not_see_each_other(service: Launched) -> None:
+    other = service.chatllm("keys", "create", "other").strip()
+    async with service.client() as http:
+        conversation = (await http.post("/v1/conversations", json={})).json()["id"]
+        await http.post(PATH, json=body(text="private", seed=7))
+        stranger = {"authorization": f"Bearer {other}"}
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/items"), ("POST", "/items")):
+            items = {"items": [{"role": "user", "content": "x"}]}
+            response = await http.request(
+                method, f"/v1/conversations/{conversation}{path}", headers=stranger, json=items
+            )
+            assert response.status_code == 404, (method, path)
+        assert (await http.post(PATH, json=body(text="private", seed=7), headers=stranger)).headers["x-cache"] == "MISS"
+        assert conversation not in (await http.get("/v1/conversations", headers=stranger)).text
+
+
+async def test_a_revoked_key_ends_within_five_seconds(service: Launched) -> None:
+    secret = service.chatllm("keys", "create", "short-lived").strip()
+    headers = {"authorization": f"Bearer {secret}"}
+    async with service.client() as http:
+        assert (await http.get("/v1/models", headers=headers)).status_code == 200
+        service.chatllm("keys", "revoke", "short-lived")
+        async with asyncio.timeout(6):
+            while (await http.get("/v1/models", headers=headers)).status_code != 401:
+                await asyncio.sleep(0.2)
+
+
+async def test_errors_have_openais_shape_through_the_proxy(service: Launched) -> None:
+    async with service.client() as http:
+        for response, status in (
+            (await http.post(PATH, content=b"{"), 400),
+            (await http.post(PATH, json=body("gpt-9")), 404),
+            (await http.post(PATH, json=body(max_tokens="x")), 400),
+            (await http.post(PATH, json=body(text="word " * 600)), 400),
+            (await http.get("/v1/nothing"), 404),
+            (await http.post(PATH, json=body(), headers={"authorization": "Bearer wrong"}), 401),
+        ):
+            assert response.status_code == status
+            assert response.json()["error"]["request_id"] == response.headers["x-request-id"]
