@@ -115,7 +115,7 @@ class Service:
             name: Deployment(
                 str(state.status.value),
                 state.message,
-                {str(kind.value): count for kind, count in state.replica_states.items()},
+                {str(kind): count for kind, count in state.replica_states.items()},
             )
             for name, state in found.deployments.items()
         }
