@@ -1,0 +1,132 @@
+"""Every file of configs/, and the one that is deployed by default, says what the service understands."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from deployments.config import Settings, VLLMModel
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = REPOSITORY / "configs"
+SERVE_FILES = [REPOSITORY / "serve_config.yaml", CONFIGS / "laptop.yaml", CONFIGS / "one_gpu.yaml"]
+CLUSTER_FILE, PROMETHEUS_FILE, DASHBOARD_FILE = (
+    CONFIGS / name for name in ("kuberay.yaml", "prometheus.yml", "grafana_dashboard.json")
+)
+
+
+def ray_service() -> dict:
+    documents = list(yaml.safe_load_all(CLUSTER_FILE.read_text()))
+    return next(document for document in documents if document["kind"] == "RayService")
+
+
+def serve_documents() -> list:
+    plain = [pytest.param(yaml.safe_load(file.read_text()), id=file.name) for file in SERVE_FILES]
+    return [*plain, pytest.param(yaml.safe_load(ray_service()["spec"]["serveConfigV2"]), id=CLUSTER_FILE.name)]
+
+
+def test_no_file_is_left_out():
+    known = {*SERVE_FILES, CLUSTER_FILE, PROMETHEUS_FILE, DASHBOARD_FILE}
+    assert {file for file in CONFIGS.rglob("*") if file.is_file()} == {f for f in known if f.parent == CONFIGS}
+
+
+@pytest.mark.parametrize("document", serve_documents())
+def test_ray_serve_accepts_the_document(document):
+    ServeDeploySchema.model_validate(document)
+
+
+@pytest.mark.parametrize("document", serve_documents())
+def test_the_arguments_are_settings_and_the_deployments_exist(document):
+    (application,) = document["applications"]
+    settings = Settings.model_validate(application["args"])
+    assert application["import_path"] == "deployments.app:build_app"
+    names = {deployment["name"] for deployment in application["deployments"]}
+    assert names == {"Ingress", "CacheLookup"} | {model.deployment for model in settings.models}
+
+
+@pytest.mark.parametrize("document", serve_documents())
+def test_no_file_holds_an_address_of_a_store(document):
+    assert not re.search(r"(postgres(ql)?|rediss?)://", yaml.safe_dump(document))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # importing vLLM and torch warns of much that is not ours
+@pytest.mark.parametrize("document", serve_documents())
+def test_vllm_knows_every_engine_argument(document):
+    import dataclasses
+
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    fields = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    for model in Settings.model_validate(document["applications"][0]["args"]).models:
+        if isinstance(model, VLLMModel):
+            assert model.engine.keys() <= fields
+
+
+def test_the_cluster_sets_what_ray_must_know_before_it_starts():
+    cluster = ray_service()["spec"]["rayClusterConfig"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for group in groups:
+        (container,) = group["template"]["spec"]["containers"]
+        environment = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert environment["RAY_SERVE_ENABLE_HA_PROXY"] == environment["RAY_SERVE_THROUGHPUT_OPTIMIZED"] == "1"
+        assert container["envFrom"] == [{"secretRef": {"name": "chatllm-stores"}}]
+        assert group["template"]["metadata"]["labels"] == {"app": "chatllm"}
+
+
+def test_the_cluster_has_room_for_the_largest_number_of_replicas():
+    cluster = ray_service()["spec"]["rayClusterConfig"]
+    gpus = sum(
+        int(group["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu", 0))
+        * group["maxReplicas"]
+        for group in cluster["workerGroupSpecs"]
+    )
+    document = yaml.safe_load(ray_service()["spec"]["serveConfigV2"])
+    wanted = [
+        deployment["autoscaling_config"]["max_replicas"] * deployment["ray_actor_options"]["num_gpus"]
+        for deployment in document["applications"][0]["deployments"]
+        if "num_gpus" in deployment["ray_actor_options"]
+    ]
+    assert sum(wanted) == gpus
+
+
+def test_only_the_api_is_open_to_everyone():
+    documents = yaml.safe_load_all(CLUSTER_FILE.read_text())
+    policy = next(document for document in documents if document["kind"] == "NetworkPolicy")["spec"]
+    assert policy["podSelector"] == {"matchLabels": {"app": "chatllm"}}
+    assert [rule["ports"] for rule in policy["ingress"] if "from" not in rule] == [[{"port": 8000}]]
+
+
+def test_prometheus_finds_ray_through_the_dashboard():
+    (job,) = yaml.safe_load(PROMETHEUS_FILE.read_text())["scrape_configs"]
+    assert job["http_sd_configs"][0]["url"].endswith("/api/prometheus/sd")
+
+
+def metrics_of_the_service() -> set[str]:
+    """Return the names in telemetry.py, as Ray exports them; read, since a metric can be made only within Ray."""
+    tree = ast.parse((REPOSITORY / "deployments" / "telemetry.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return {
+        f"ray_{call.args[0].value}{'_bucket' if call.func.id == 'Histogram' else ''}"
+        for call in calls
+        if call.func.id in ("Counter", "Gauge", "Histogram")
+    }
+
+
+def test_the_dashboard_shows_every_metric_of_the_service_and_no_other():
+    dashboard = json.loads(DASHBOARD_FILE.read_text())
+    queries = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", []))
+    assert set(re.findall(r"ray_chatllm_\w+", queries)) == metrics_of_the_service()
+
+
+def test_the_dashboards_panels_do_not_overlap():
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(DASHBOARD_FILE.read_text())["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
+        taken |= cells
