@@ -17,7 +17,7 @@ import yaml
 START_TIMEOUT_S = 600.0
 GRACE_S = 15.0
 # Names that vLLM's command line spells in another way than its handlers.
-CHAT_FLAGS = {"enable_auto_tools": "enable_auto_tool_choice"}
+CHAT_FLAGS = {"enable_auto_tools": "enable_auto_tool_choice", "tool_parser": "tool_call_parser"}
 
 
 class NotStarted(Exception):

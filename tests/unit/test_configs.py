@@ -1,6 +1,8 @@
 """Every file of configs/, and the one that is deployed by default, says what the service understands."""
 
 import ast
+import dataclasses
+import inspect
 import json
 import re
 from pathlib import Path
@@ -56,15 +58,16 @@ def test_no_file_holds_an_address_of_a_store(document):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # importing vLLM and torch warns of much that is not ours
 @pytest.mark.parametrize("document", serve_documents())
-def test_vllm_knows_every_engine_argument(document):
-    import dataclasses
-
+def test_vllm_knows_every_option(document):
     from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 
     fields = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    options = inspect.signature(OpenAIServingChat).parameters
     for model in Settings.model_validate(document["applications"][0]["args"]).models:
         if isinstance(model, VLLMModel):
             assert model.engine.keys() <= fields
+            assert model.chat.keys() <= options.keys()
 
 
 def test_the_cluster_sets_what_ray_must_know_before_it_starts():

@@ -154,7 +154,7 @@ def test_engine_arguments_become_vllms_options(tmp_path):
             "override": {"a": 1},
             "seed": None,
         },
-        "chat": {"enable_auto_tools": True, "tool_call_parser": "hermes"},
+        "chat": {"enable_auto_tools": True, "tool_parser": "hermes"},
         "environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
     }
     config = tmp_path / "serve_config.yaml"
