@@ -1,12 +1,16 @@
 """The command line `chatllm`."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deployments.local.state import LauncherError
+from deployments.local import background, leftovers
+from deployments.local.keys_cli import keys_app
+from deployments.local.settings import LauncherSettings
+from deployments.local.state import LauncherError, StateFolder
 
 app = typer.Typer(
     help="Run ChatLLM on this machine: the API, the chat page, and all that they need.",
@@ -15,10 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-
-Port = Annotated[int | None, typer.Option(min=1, max=65535)]
 
 
 @app.command()
@@ -34,9 +35,10 @@ def up(
 ) -> None:
     """Start everything, and keep it running until Ctrl-C."""
     from deployments.local.launcher import Launcher
-    from deployments.local.settings import LauncherSettings
     from deployments.local.steps import steps_for
 
+    if wait and not detach:
+        raise typer.BadParameter("--wait goes with --detach")
     settings = LauncherSettings.read(
         config=config.absolute() if config else None,
         port=port,
@@ -44,8 +46,47 @@ def up(
         dashboard_port=dashboard_port,
         page=False if no_page else None,
     )
-    steps = steps_for(sys.stdout)
-    Launcher(settings, steps, announces=not in_background).run()
+    if detach:
+        background.start(settings, waits_for_model=wait)
+    else:
+        Launcher(settings, steps_for(sys.stdout), announces=not in_background).run()
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started, and whatever a crash may have left."""
+    settings = LauncherSettings.read()
+    state = StateFolder.open(settings.state)
+    was_running = background.stop(state)
+    with state.locked("launcher"):
+        ended = leftovers.sweep(state.path)
+    typer.echo("Stopped." if was_running else f"Nothing was running{' but leftovers, now ended' if ended else ''}.")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Tell addresses, states and versions; the exit status is 0 if the service runs, else 3."""
+    from deployments.local.status import gather, lines
+
+    found = gather(LauncherSettings.read().state.absolute())
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
+    if not found["running"]:
+        raise typer.Exit(3)
+
+
+@app.command()
+def doctor() -> None:
+    """Examine this machine and the installation; the exit status is 1 if anything would fail."""
+    from deployments.local.doctor import examine
+
+    failed = False
+    for finding in examine(LauncherSettings.read()):
+        typer.echo(f"{finding.verdict:<5} {finding.subject}: {finding.text}")
+        failed = failed or finding.verdict == "fail"
+    if failed:
+        raise typer.Exit(1)
 
 
 def main() -> None:

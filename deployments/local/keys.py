@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-import asyncpg
 from pydantic import SecretStr
 
 from deployments.config import HistorySettings
@@ -17,16 +16,17 @@ from deployments.history.database import Database
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.types import hash_of
 from deployments.local.state import LauncherError
+from deployments.local.stores import require_postgres
 
 FILE = "api.key"
 NAME = "local"
-CONNECT_TIMEOUT_S = 10
 
 T = TypeVar("T")
 
 
 def run(url: str, work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
     """Do `work` on the key store at `url`; LauncherError if Postgres cannot be reached or refuses."""
+    require_postgres(url)
     return asyncio.run(_run(url, work))
 
 
@@ -62,24 +62,11 @@ async def _create(keys: PostgresKeys) -> str:
 
 
 async def _run(url: str, work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
-    await _require(url)
     try:
         async with _store(url) as keys:
             return await work(keys)
     except ChatLLMError as error:
         raise LauncherError(str(error)) from None
-
-
-async def _require(url: str) -> None:
-    """Connect once, for the reason of a failure: the store itself hides it, as it may hold a password."""
-    try:
-        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError) as error:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        raise LauncherError(
-            f"Postgres cannot be reached ({reason.splitlines()[0]}): check DATABASE_URL and that the server runs"
-        ) from None
-    await connection.close()
 
 
 @asynccontextmanager

@@ -1,0 +1,99 @@
+"""`chatllm up --detach`: the launcher in the background, its progress relayed until it is far enough."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployments.local import announcement, instance
+from deployments.local.instance import Instance
+from deployments.local.keys import FILE as KEY_FILE
+from deployments.local.settings import REPOSITORY, LauncherSettings
+from deployments.local.state import LauncherError, StateFolder
+
+POLL_S = 0.1
+STOP_TIMEOUT_S = 60.0
+PREFIX = "chatllm: "
+
+
+def start(settings: LauncherSettings, *, waits_for_model: bool) -> None:
+    """Run `chatllm up` in a session of its own; return once the API, or the model, answers.
+
+    LauncherError carries the sentence with which the background launcher ended.
+    """
+    state = StateFolder.open(settings.state)
+    with state.locked("launcher"):  # says so at once if another one runs
+        log = state.logs / "launcher.log"
+        log.unlink(missing_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603
+            _command(settings),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=REPOSITORY,
+            env={**os.environ, "CHATLLM_STATE": str(state.path)},
+            start_new_session=True,
+        )
+    try:
+        found = _follow(process, log, state.path, ("ready",) if waits_for_model else ("answering", "ready"))
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_TIMEOUT_S)
+        raise LauncherError("stopped before the service was up") from None
+    key = (state.path / KEY_FILE).read_text(encoding="utf-8").strip()
+    sys.stdout.write(
+        announcement.text(found, key, state.path) + "\n  It runs in the background; chatllm down ends it.\n"
+    )
+
+
+def _command(settings: LauncherSettings) -> list[str]:
+    """Return the same call for the foreground; what has a password stays in the environment."""
+    return [
+        sys.executable,
+        *("-m", "deployments.local.cli", "up", "--in-background"),
+        f"--config={settings.config}",
+        f"--port={settings.port}",
+        f"--page-port={settings.page_port}",
+        f"--dashboard-port={settings.dashboard_port}",
+        *([] if settings.page else ["--no-page"]),
+    ]
+
+
+def _follow(process: "subprocess.Popen[bytes]", log: Path, state: Path, phases: Sequence[str]) -> Instance:
+    """Relay the log until the launcher has reached one of the phases."""
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        while True:
+            status = process.poll()
+            last = _relay(lines.readlines())
+            if status is not None:
+                raise LauncherError(last or f"the launcher ended with status {status}, see {log}")
+            found = Instance.read(state)
+            if found and found.pid == process.pid and found.phase in phases:
+                return found
+            time.sleep(POLL_S)
+
+
+def _relay(lines: Sequence[str]) -> str:
+    """Print the lines; return the sentence of an error without printing it."""
+    error = ""
+    for line in lines:
+        if line.startswith(PREFIX):
+            error = line.removeprefix(PREFIX).strip()
+        else:
+            sys.stdout.write(line)
+    sys.stdout.flush()
+    return error
+
+
+def stop(state: StateFolder) -> bool:
+    """End the running instance, whoever started it, and return whether there was one."""
+    found = Instance.read(state.path)
+    if found is None:
+        return False
+    found.end(STOP_TIMEOUT_S)
+    instance.forget(state.path)
+    return True

