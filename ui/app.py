@@ -31,7 +31,7 @@ class Service:
         self._readiness = Readiness(self._api)
         self._loading: asyncio.Task[Asks] | None = None
         self._polling: asyncio.Task[None] | None = None
-        self._shared = Shared(self._api, self._generations, self._readiness, self._asks)
+        self.shared = Shared(self._api, self._generations, self._readiness, self._asks)
 
     def mount(self) -> None:
         """Register the routes and the life of the connections."""
@@ -51,7 +51,7 @@ class Service:
 
     async def _show(self, conversation_id: str | None) -> None:
         apply_theme()
-        page = ChatPage(self._shared)
+        page = ChatPage(self.shared)
         opening = background_tasks.create(page.open(conversation_id, visit=False), name="open a conversation")
         await asyncio.wait([opening], timeout=FIRST_PAINT_S)
 

@@ -27,7 +27,7 @@ class Composer:
         self._can_send = True
         self._is_held = False
         with tag("div", "composer"):
-            self.text = ui.textarea(placeholder="Ask anything").props("borderless autogrow autofocus").mark("composer")
+            self.text = ui.textarea(placeholder="Ask anything").props("borderless autogrow").mark("composer")
             attribute(self.text, aria_label="Your message", maxlength=str(MAX_CHARS), rows="1")
             self.text.on("keydown.enter", self._enter, js_handler=_ON_ENTER)
             self._send = icon_button("send", "Send", lambda: self.submit(self.text.value or "")).mark("send")
@@ -41,13 +41,16 @@ class Composer:
         self._stop.set_visibility(is_running)
         self._is_running = is_running
 
-    def set_ready(self, is_ready: bool) -> Any:
-        """While the model cannot answer, sending means to hold the message until it can."""
+    def set_ready(self, is_ready: bool) -> str:
+        """While the model cannot answer, sending means to hold the message until it can.
+
+        Returns the message that was held, for it is to be sent now; else nothing.
+        """
         self._can_send = is_ready
-        if is_ready and self._is_held:
-            self._hold(False)
-            return self.submit(self.text.value or "")
-        return None
+        if not (is_ready and self._is_held):
+            return ""
+        self._hold(False)
+        return (self.text.value or "").strip()[:MAX_CHARS]
 
     def clear(self) -> None:
         """Empty the text, once it has been sent."""

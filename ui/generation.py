@@ -93,6 +93,11 @@ class Generations:
         self._watchers.add(watcher)
         return lambda: self._watchers.discard(watcher)
 
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
     def start(self, asks: Asks, question: Question) -> Answer:
         """Begin an answer. Raises `Trouble` where one is running already or too many are."""
         if self.is_running(question.conversation_id) or len(self._tasks) >= MAX_RUNNING:

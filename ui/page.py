@@ -12,7 +12,7 @@ from ui.composer import Composer
 from ui.generation import Answer, Generations
 from ui.message import AnswerView
 from ui.parts import attribute, icon_button, tag
-from ui.readiness import Readiness
+from ui.readiness import Phase, Readiness
 from ui.sidebar import Sidebar, confirm_delete, shorten
 from ui.status import StatusLine
 from ui.stream import Asks, Question
@@ -217,13 +217,14 @@ class ChatPage:
             self._shared.readiness.doubt()
         self._sidebar.on_answer(answer)
 
-    async def _on_ready(self, is_ready: bool) -> None:
-        self._composer.set_ready(is_ready)
-        if not is_ready:
-            return
-        await self._sidebar.refresh()
-        if self._must_reload:
-            await self.open(self._conversation_id, visit=False)
+    async def _on_phase(self, phase: Phase) -> None:
+        held = self._composer.set_ready(phase == "ready")
+        if phase != "starting":
+            await self._sidebar.refresh()
+            if self._must_reload:
+                await self.open(self._conversation_id, visit=False)
+        if held:
+            await self.send(held)
 
     def _lay_out(self) -> None:
         shared = self._shared
@@ -238,7 +239,7 @@ class ChatPage:
                     self._transcript = Transcript(self.retry, self._earlier)
                 with tag("div", "dock"):
                     icon_button("down", "Go to the end", act="to-end").classes("to-end")
-                    self._status = StatusLine(self._on_ready)
+                    self._status = StatusLine(self._on_phase)
                     self._composer = Composer(self.send, self.stop)
 
 

@@ -56,6 +56,11 @@ class Readiness:
         self._watchers.add(watcher)
         return lambda: self._watchers.discard(watcher)
 
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
     def doubt(self) -> None:
         """Ask again soon: a request has just failed as if the service were not ready."""
         self._wake.set()

@@ -7,13 +7,13 @@ from typing import Any
 
 from nicegui import ui
 
-from ui.client import Api, Conversation
+from ui.client import Api, Conversation, Conversations
 from ui.generation import Answer, Generations
+from ui.listing import Listing
 from ui.parts import attribute, button, icon_button, tag, words
 from ui.trouble import Trouble, explain
 
 PAGE = 20
-MAX_SHOWN = 500
 # A plain click opens in place; with a modifier the browser opens the link itself, in a new tab.
 _ON_LINK = """(event) => {
   if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
@@ -35,8 +35,7 @@ class Sidebar:
     ) -> None:
         self._api, self._generations = api, generations
         self._on_open, self._on_delete = on_open, on_delete
-        self._shown: dict[str, Conversation] = {}
-        self._has_more = False
+        self._listing = Listing()
         self._trouble: Trouble | None = None
         self.current: str | None = None
         with tag("aside", "sidebar", aria_label="Conversations"):
@@ -50,12 +49,17 @@ class Sidebar:
             self._list = tag("nav", "conversations", aria_label="Your conversations")
 
     async def refresh(self) -> None:
-        """Load the newest page again and merge it with what has been loaded below it."""
-        await self._load(None)
+        """Load the newest page again."""
+        self._listing.ask_newest()
+        if page := await self._load(None):
+            self._listing.take_newest(page)
+        self.render()
 
     async def more(self) -> None:
         """Load the page that follows the last conversation shown."""
-        await self._load(next(reversed(self._shown), None))
+        if page := await self._load(self._listing.last_id):
+            self._listing.take_next(page)
+        self.render()
 
     def select(self, conversation_id: str | None) -> None:
         """Mark the conversation that is open."""
@@ -64,12 +68,12 @@ class Sidebar:
 
     def put(self, conversation: Conversation) -> None:
         """Show a conversation on top: it is new, or has just been written in."""
-        self._shown = {conversation.id: conversation} | self._shown
+        self._listing.put(conversation)
         self.render()
 
     def remove(self, conversation_id: str) -> None:
         """Show a conversation no more."""
-        self._shown.pop(conversation_id, None)
+        self._listing.remove(conversation_id)
         self.render()
 
     def show_trouble(self, trouble: Trouble) -> None:
@@ -80,49 +84,41 @@ class Sidebar:
     def on_answer(self, answer: Answer) -> None:
         """An answer has begun or ended: its conversation moves to the top, with or without a sign of life."""
         conversation_id = answer.question.conversation_id
-        known = self._shown.get(conversation_id)
+        if self._generations.of(conversation_id) is not answer:
+            return self.remove(conversation_id)  # its conversation has been deleted
+        known = self._listing.get(conversation_id)
         if known is None:
             known = Conversation(id=conversation_id, title=shorten(answer.question.text))
-        self.put(known.model_copy(update={"updated_at": time.time()}))
+        return self.put(known.model_copy(update={"updated_at": time.time()}))
 
     def title(self, conversation_id: str | None) -> str:
         """Return the title of a conversation that is shown."""
-        return title(self._shown[conversation_id]) if conversation_id in self._shown else ""
+        known = self._listing.get(conversation_id)
+        return title(known) if known else ""
 
-    async def _load(self, after: str | None) -> None:
+    async def _load(self, after: str | None) -> Conversations | None:
         try:
             page = await self._api.conversations(after=after, limit=PAGE)
         except Trouble as trouble:
             self._trouble = trouble
-        else:
-            self._trouble = None
-            fresh = {conversation.id: conversation for conversation in page.data}
-            if after is not None or not page.has_more or not fresh.keys() & self._shown.keys():
-                self._has_more = page.has_more
-            self._shown = self._shown | fresh if after is not None else fresh | self._below(fresh, page.has_more)
-        self.render()
-
-    def _below(self, fresh: dict[str, Conversation], has_more: bool) -> dict[str, Conversation]:
-        """Return what was loaded below the newest page and still follows it."""
-        if not has_more or not fresh.keys() & self._shown.keys():
-            return {}
-        oldest = min(conversation.updated_at for conversation in fresh.values())
-        return {key: kept for key, kept in self._shown.items() if key not in fresh and kept.updated_at <= oldest}
+            return None
+        self._trouble = None
+        return page
 
     def render(self) -> None:
         """Draw the list."""
         self._list.clear()
         with self._list:
             group = ""
-            for conversation in self._shown.values():
+            for conversation in self._listing.conversations:
                 if group != (group := day_group(conversation.updated_at, datetime.now().astimezone())):
                     words("h2", group, "group")
                 self._row(conversation)
-            if self._has_more and len(self._shown) < MAX_SHOWN:
+            if self._listing.has_more:
                 button("Show more", self.more, "quiet more")
             if self._trouble is not None and self._trouble.code != "unreachable":
                 words("p", explain(self._trouble).title, "sidebar-note")
-            elif not self._shown:
+            elif not self._listing.conversations:
                 words("p", "Your conversations will be listed here.", "sidebar-note")
 
     def _row(self, conversation: Conversation) -> None:

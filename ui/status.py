@@ -6,7 +6,7 @@ from typing import Any
 from nicegui import background_tasks
 
 from ui.parts import attribute, tag, words
-from ui.readiness import Status
+from ui.readiness import Phase, Status
 
 _WORDS = {
     "starting": ("The service is starting", "This page becomes usable by itself."),
@@ -18,9 +18,9 @@ _WORDS = {
 class StatusLine:
     """Hidden while all is well."""
 
-    def __init__(self, on_change: Callable[[bool], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, on_change: Callable[[Phase], Coroutine[Any, Any, None]]) -> None:
         self._on_change = on_change
-        self._was_ready: bool | None = None
+        self._phase: Phase | None = None
         self._root = tag("div", "status", role="status").mark("status")
         with self._root:
             tag("span", "status-mark")
@@ -30,7 +30,7 @@ class StatusLine:
                 self._detail = words("div", "", "status-detail")
 
     def show(self, status: Status) -> None:
-        """Show how the chosen model stands; tells `on_change` when it becomes ready or ceases to be."""
+        """Show how the chosen model stands; tells `on_change` when that changes."""
         is_ready = status.phase == "ready"
         self._root.set_visibility(not is_ready)
         if not is_ready:
@@ -38,9 +38,9 @@ class StatusLine:
             self._detail.text = status.message or detail
             self._elapsed.text = "" if status.phase == "failed" else clock(status.elapsed_s)
             attribute(self._root, data_phase=status.phase)
-        if is_ready != self._was_ready:
-            self._was_ready = is_ready
-            background_tasks.create(self._on_change(is_ready), name="readiness has changed")
+        if status.phase != self._phase:
+            self._phase = status.phase
+            background_tasks.create(self._on_change(status.phase), name="readiness has changed")
 
 
 def clock(elapsed_s: float) -> str:

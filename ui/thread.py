@@ -51,7 +51,7 @@ def _path(stored: Sequence[Message]) -> list[Message]:
     """Follow the parents back from the newest message; where no message names one, all count."""
     path = list(stored)
     if any(message.parent_id for message in stored):
-        by_id = {message.id: message for message in stored}
+        by_id = {message.id: message for message in stored[:-1]}
         path = [stored[-1]]
         while (parent := by_id.pop(path[-1].parent_id or "", None)) is not None:
             path.append(parent)

@@ -251,7 +251,7 @@ async def _stream(api: StandIn, request: Request, body: dict[str, Any]) -> Async
                 return
             if behaviour.cut_after == index:
                 return
-            while behaviour.hold_after == index and not api.go_on.is_set():  # noqa: ASYNC110  set by another thread
+            while behaviour.hold_after == index and not api.go_on.is_set():  # set by another thread
                 await asyncio.sleep(0.01)
             yield _event(_chunk(body["model"], {"content": token}))
             text += token

@@ -1,0 +1,293 @@
+"""The page in a real browser, in front of the stand-in service: what only a browser can tell."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.ui.stand_in import KEY, StandIn
+
+pytestmark = pytest.mark.browser
+CHROMIUM = Path(os.environ.get("CHATLLM_CHROMIUM", "/usr/bin/chromium"))
+FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+ANSWER = """The cache stands **in front of** the model.
+
+```python
+print("hello")
+```
+
+| Header | Meaning |
+|---|---|
+| `X-Cache` | where the answer came from |
+
+<script>window.hacked = true</script><img src=x onerror="window.hacked = true">
+
+![a picture](https://example.org/x.png) and [a link](javascript:window.hacked=true)
+
+That is all."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        if os.environ.get("CHATLLM_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"There is no Chromium at {CHROMIUM}")
+        pytest.skip("needs Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def api() -> StandIn:
+    api = StandIn()
+    api.behaviour.answer = ANSWER
+    return api
+
+
+@pytest.fixture
+def address(api: StandIn, tmp_path: Path) -> Iterator[str]:
+    with api.served() as api_url, page_process(api_url, tmp_path) as address:
+        yield address
+
+
+@contextmanager
+def page_process(api_url: str, folder: Path) -> Iterator[str]:
+    """Run `python -m ui` as a user does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    (folder / "key").write_text(KEY)
+    environ = os.environ | {
+        "CHATLLM_API_URL": api_url,
+        "CHATLLM_API_KEY_FILE": str(folder / "key"),
+        "CHATLLM_PAGE_PORT": str(port),
+        "NICEGUI_STORAGE_PATH": str(folder / "nicegui"),
+    }
+    environ.pop("PYTEST_CURRENT_TEST", None)
+    process = subprocess.Popen([sys.executable, "-m", "ui"], cwd=Path(__file__).parents[2], env=environ)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(address, process)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5) as response:
+                response.read()
+            return
+        except urllib.error.URLError:
+            time.sleep(0.05)
+    pytest.fail("the page does not answer")
+
+
+@contextmanager
+def visit(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
+    """Open the page; fails if anything is fetched from elsewhere or goes wrong in the browser."""
+    context = browser.new_context(**options)
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: None if is_ours(request.url, address) else faults.append(request.url))
+    try:
+        page.goto(address)
+        expect(page.locator(".composer textarea")).to_be_visible(timeout=15_000)
+        yield page
+        assert not faults
+    finally:
+        context.close()
+
+
+def is_ours(url: str, address: str) -> bool:
+    return url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
+
+
+def keep(page: Page, name: str) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"page-{name}.png")
+
+
+def test_an_answer_is_read_while_it_is_written_and_is_inert(browser: Browser, address: str, api: StandIn) -> None:
+    api.behaviour.hold_after = 6
+    with visit(browser, address, **DESKTOP) as page:
+        keep(page, "empty-light")
+        page.locator(".composer textarea").fill("How does the cache work?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".answer .prose")).to_contain_text("in front of")
+        expect(page.locator(".answer .prose")).not_to_contain_text("That is all.")
+        assert api.seen.finished == 0
+        expect(page).to_have_url(f"{address}/c/{next(iter(api.conversations))}")
+        api.go_on.set()
+        expect(page.locator(".answer .prose")).to_contain_text("That is all.")
+        expect(page.locator(".answer table td").first).to_have_text("X-Cache")
+        assert page.evaluate("window.hacked") is None
+        assert page.locator(".prose img, .prose script, .prose iframe").count() == 0
+        expect(page.locator(".prose a[href^=javascript]")).to_have_count(0)
+        keep(page, "answer-light")
+
+
+def test_a_conversation_needs_only_the_keyboard(browser: Browser, address: str, api: StandIn) -> None:
+    api.behaviour.hold_after = 3
+    with visit(browser, address, **DESKTOP) as page:
+        page.wait_for_selector(".status", state="hidden")
+        expect(page.locator(".composer textarea")).to_be_focused()
+        page.keyboard.type("one")
+        page.keyboard.press("Shift+Enter")
+        page.keyboard.type("two")
+        page.keyboard.press("Enter")
+        expect(page.locator(".bubble")).to_have_text("one\ntwo")
+        expect(page.locator(".composer textarea")).to_have_value("")
+        expect(page.locator(".answer .prose")).to_contain_text("The cache")
+        page.keyboard.press("Escape")
+        expect(page.locator(".note")).to_have_text("You stopped this answer.")
+        deadline = time.monotonic() + 5
+        while not api.seen.disconnects and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert api.seen.disconnects == 1
+        page.keyboard.type("again")
+        api.go_on.set()
+        page.keyboard.press("Enter")
+        expect(page.locator(".bubble")).to_have_count(2)
+
+
+def test_a_reload_in_mid_answer_loses_nothing(browser: Browser, address: str, api: StandIn) -> None:
+    api.behaviour.hold_after = 5
+    with visit(browser, address, **DESKTOP) as page:
+        page.locator(".prompt").first.click()
+        expect(page.locator(".answer .prose")).to_contain_text("in front")
+        page.reload()
+        expect(page.locator(".answer .prose")).to_contain_text("in front")
+        api.go_on.set()
+        expect(page.locator(".answer .prose")).to_contain_text("That is all.")
+        expect(page.locator(".bubble")).to_have_count(1)
+        assert len(api.seen.requests) == 1
+
+
+def test_the_browser_s_back_button_walks_between_conversations(browser: Browser, address: str, api: StandIn) -> None:
+    conversation_id = api.add_conversation("Stored")
+    api.add_message(conversation_id, "user", "An old question")
+    with visit(browser, address, **DESKTOP) as page:
+        page.locator(".entry-link").click()
+        expect(page.locator(".bubble")).to_have_text("An old question")
+        expect(page).to_have_title("Stored")
+        page.go_back()
+        expect(page.locator(".greeting")).to_be_visible()
+        expect(page.locator(".bubble")).to_have_count(0)
+        page.go_forward()
+        expect(page.locator(".bubble")).to_have_text("An old question")
+
+
+def test_the_theme_follows_the_system_until_the_reader_chooses(browser: Browser, address: str) -> None:
+    with visit(browser, address, **DESKTOP, color_scheme="dark") as page:
+        dark = background(page)
+        keep(page, "empty-dark")
+        page.get_by_label("Light or dark").click()
+        light = background(page)
+        assert sum(light) > 600 and sum(dark) < 150
+        page.reload()
+        expect(page.locator(".greeting")).to_be_visible()
+        assert background(page) == light
+        page.get_by_label("Light or dark").click()
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function("!document.documentElement.hasAttribute('data-dark')")  # the system's choice again
+        assert background(page) == light
+
+
+def background(page: Page) -> list[int]:
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return [int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+
+
+def test_a_phone_shows_the_chat_alone_and_the_list_on_demand(browser: Browser, address: str, api: StandIn) -> None:
+    conversation_id = api.add_conversation("On the phone")
+    api.add_message(conversation_id, "user", "Hi")
+    api.add_message(conversation_id, "assistant", ANSWER)
+    with visit(browser, address, **PHONE) as page:
+        expect(page.locator(".sidebar")).not_to_be_visible()
+        keep(page, "empty-phone")
+        page.get_by_label("Show the conversations").click()
+        expect(page.locator(".sidebar")).to_be_visible()
+        page.wait_for_timeout(300)
+        keep(page, "list-phone")
+        page.locator(".entry-link").click()
+        expect(page.locator(".sidebar")).not_to_be_visible()
+        expect(page.locator(".answer .prose")).to_contain_text("That is all.")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.locator(".composer").bounding_box()["y"] + 60 < 844  # type: ignore[index]
+        keep(page, "answer-phone")
+
+
+def test_scrolling_follows_the_end_only_while_the_reader_is_there(browser: Browser, address: str, api: StandIn) -> None:
+    api.behaviour.answer = "\n\n".join(f"Paragraph {number}." for number in range(120))
+    api.behaviour.token_delay_s = 0.01
+    with visit(browser, address, **DESKTOP) as page:
+        page.locator(".prompt").first.click()
+        expect(page.locator(".prose")).to_contain_text("Paragraph 40.")
+        assert distance_to_end(page) < 80
+        page.locator("#scroll").hover()
+        page.mouse.wheel(0, -400)
+        page.wait_for_timeout(100)
+        top = page.evaluate("document.getElementById('scroll').scrollTop")
+        expect(page.locator(".prose")).to_contain_text("Paragraph 119.")
+        assert page.evaluate("document.getElementById('scroll').scrollTop") == top
+        page.get_by_label("Go to the end").click()
+        page.wait_for_timeout(200)
+        assert distance_to_end(page) < 5
+
+
+def distance_to_end(page: Page) -> float:
+    return float(
+        page.evaluate("(() => { const s = document.getElementById('scroll'); "
+                      "return s.scrollHeight - s.scrollTop - s.clientHeight })()")
+    )  # fmt: skip
+
+
+def test_code_and_answers_are_copied(browser: Browser, address: str, api: StandIn) -> None:
+    conversation_id = api.add_conversation("Copy")
+    api.add_message(conversation_id, "user", "Code?")
+    api.add_message(conversation_id, "assistant", ANSWER)
+    with visit(browser, address, **DESKTOP, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.locator(".entry-link").click()
+        page.locator(".code-copy").click()
+        expect(page.locator(".code-copy")).to_have_text("Copied")
+        assert page.evaluate("navigator.clipboard.readText()") == 'print("hello")\n'
+        page.get_by_label("Copy the answer").click()
+        page.wait_for_timeout(300)
+        assert page.evaluate("navigator.clipboard.readText()") == ANSWER
+
+
+def test_a_page_opened_before_the_service_becomes_usable_by_itself(
+    browser: Browser, api: StandIn, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with page_process(f"http://127.0.0.1:{port}", tmp_path) as address, visit(browser, address, **DESKTOP) as page:
+        expect(page.locator(".status")).to_contain_text("The service is starting")
+        api.behaviour.models = {"guide": "loading"}
+        with api.served(port):
+            expect(page.locator(".status")).to_contain_text("The model is loading")
+            keep(page, "loading-light")
+            api.behaviour.models = {"guide": "ready"}
+            expect(page.locator(".status")).to_be_hidden()
+            page.locator(".prompt").first.click()
+            expect(page.locator(".prose")).to_contain_text("That is all.")

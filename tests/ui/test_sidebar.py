@@ -1,0 +1,152 @@
+"""Stories of the list of conversations."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from tests.ui.conftest import Page, Reader, until
+from tests.ui.stand_in import StandIn
+from tests.ui.test_chat import ask
+from ui.client import Conversation, Conversations
+from ui.listing import Listing
+from ui.sidebar import day_group, shorten
+
+
+async def test_conversations_are_listed_newest_first_under_their_days(reader: Reader, api: StandIn) -> None:
+    now = datetime.now()
+    since_midnight = now - now.replace(hour=0, minute=0, second=0, microsecond=0)
+    api.add_conversation("old", age_s=30 * 86_400)
+    api.add_conversation("last week", age_s=4 * 86_400)
+    api.add_conversation("yesterday", age_s=since_midnight.total_seconds() + 3600)
+    api.add_conversation("now")
+    await reader.open("/")
+    await until(lambda: reader.texts("entry-link") == ["now", "yesterday", "last week", "old"])
+    assert reader.texts("group") == ["Today", "Yesterday", "Previous 7 days", "Older"]
+
+
+async def test_more_conversations_are_shown_on_demand(reader: Reader, api: StandIn) -> None:
+    for number in range(45):
+        api.add_conversation(f"number {number}", age_s=number)
+    await reader.open("/")
+    await until(lambda: len(reader.texts("entry-link")) == 20)
+    reader.find(content="Show more").click()
+    await until(lambda: len(reader.texts("entry-link")) == 40)
+    reader.find(content="Show more").click()
+    await until(lambda: len(reader.texts("entry-link")) == 45)
+    await reader.should_not_see(content="Show more")
+    assert reader.texts("entry-link") == [f"number {number}" for number in range(45)]
+
+
+async def test_a_conversation_is_deleted_only_once_that_is_confirmed(reader: Reader, api: StandIn) -> None:
+    conversation_id = api.add_conversation("Doomed")
+    api.add_message(conversation_id, "user", "Remember me")
+    await reader.open(f"/c/{conversation_id}")
+    await until(lambda: reader.texts("bubble") == ["Remember me"] and reader.texts("entry-link") == ["Doomed"])
+    reader.clicks(f"delete-{conversation_id}")
+    await reader.sees("will be gone for good")
+    reader.find(content="Keep it").click()
+    await reader.sees_not("will be gone for good")
+    assert conversation_id in api.conversations
+    reader.clicks(f"delete-{conversation_id}")
+    await reader.sees_marked("confirm-delete")
+    reader.clicks("confirm-delete")
+    await until(lambda: conversation_id not in api.conversations)
+    await reader.sees("Hello!")  # the page of the deleted one is left
+    assert not reader.texts("bubble") and not reader.texts("entry-link")
+
+
+async def test_deleting_a_conversation_stops_its_running_answer(reader: Reader, api: StandIn) -> None:
+    api.behaviour.hold_after = 1
+    await reader.open("/")
+    await ask(reader, "Soon gone")
+    await until(lambda: api.seen.running == 1)
+    (conversation_id,) = api.conversations
+    reader.clicks(f"delete-{conversation_id}")
+    await reader.sees_marked("confirm-delete")
+    reader.clicks("confirm-delete")
+    await until(lambda: api.seen.disconnects == 1 and not api.conversations)
+    await reader.sees("Hello!")
+
+
+async def test_new_chat_leaves_the_conversation_and_begins_another(reader: Reader, api: StandIn) -> None:
+    await reader.open("/")
+    await ask(reader, "First")
+    await until(lambda: api.seen.finished == 1)
+    reader.clicks("new-chat")
+    await reader.sees("Hello!")
+    assert not reader.texts("bubble")
+    reader.writes("Second")
+    await until(lambda: api.seen.finished == 2)
+    assert len(api.conversations) == 2 and reader.texts("entry-link") == ["Second", "First"]
+
+
+async def test_a_conversation_begun_in_one_tab_appears_in_the_other(page: Page, api: StandIn) -> None:
+    first, second = page.new_reader(), page.new_reader()
+    await first.open("/")
+    await second.open("/")
+    await ask(first, "Hello from here")
+    await until(lambda: second.texts("entry-link") == ["Hello from here"])
+    assert not second.texts("bubble")
+
+
+async def test_a_list_that_cannot_be_loaded_does_not_stop_the_page(reader: Reader, api: StandIn) -> None:
+    api.behaviour.history_fails = True
+    await reader.open("/")
+    await reader.sees("Your conversations cannot be reached")
+    await reader.sees("Hello!")
+
+
+@pytest.mark.parametrize(
+    ("days", "group"), [(0, "Today"), (1, "Yesterday"), (2, "Previous 7 days"), (7, "Previous 7 days"), (8, "Older")]
+)
+def test_days_are_counted_by_the_calendar(days: int, group: str) -> None:
+    now = datetime(2026, 3, 29, 0, 30).astimezone()
+    assert day_group((now - timedelta(days=days)).timestamp(), now) == group
+
+
+def test_a_title_is_one_line_cut_at_a_word() -> None:
+    assert shorten("  Hello\n world ") == "Hello world"
+    assert shorten("word " * 30) == "word word word word word word word word word word word word…"
+    assert len(shorten("x" * 200)) == 61
+
+
+def page_of(*ids: str, has_more: bool = False) -> Conversations:
+    return Conversations(data=[Conversation(id=id_, updated_at=-ord(id_)) for id_ in ids], has_more=has_more)
+
+
+def listed(listing: Listing) -> str:
+    return "".join(conversation.id for conversation in listing.conversations)
+
+
+def test_what_happens_while_a_page_is_on_its_way_is_not_undone() -> None:
+    listing = Listing()
+    listing.take_newest(page_of("b", "c"))
+    listing.ask_newest()
+    listing.put(Conversation(id="n"))
+    listing.remove("c")
+    listing.take_newest(page_of("b", "c"))
+    assert listed(listing) == "nb"
+
+
+def test_the_newest_page_keeps_what_was_loaded_below_it() -> None:
+    listing = Listing()
+    listing.take_newest(page_of("b", "c", has_more=True))
+    listing.take_next(page_of("d", "e", has_more=False))
+    listing.ask_newest()
+    listing.take_newest(page_of("a", "b", has_more=True))
+    assert listed(listing) == "abcde" and not listing.has_more
+
+
+def test_a_newest_page_that_no_longer_joins_begins_the_list_anew() -> None:
+    listing = Listing()
+    listing.take_newest(page_of("x", "y", has_more=False))
+    listing.ask_newest()
+    listing.take_newest(page_of("a", "b", has_more=True))
+    assert listed(listing) == "ab" and listing.has_more
+
+
+def test_activity_moves_a_conversation_to_the_top() -> None:
+    listing = Listing()
+    listing.take_newest(page_of("a", "b"))
+    listing.put(Conversation(id="b", title="new"))
+    assert listed(listing) == "ba" and listing.conversations[0].title == "new"
