@@ -81,8 +81,11 @@ class ModelClient:
 
     def _state(self, model: ServedModel) -> ModelState:
         seen = presence(model.settings.deployment)
-        elapsed_s = time.monotonic() - seen.since
-        return ModelState(model.settings.id, "ready" if seen.replicas else "loading", elapsed_s, seen.replicas)
+        replicas = seen.replicas
+        if replicas is None:
+            replicas = int(self._streams[model.settings.id].running_replicas_populated())
+        status = "ready" if replicas else "loading"
+        return ModelState(model.settings.id, status, time.monotonic() - seen.since, replicas)
 
     async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
         """Yield the messages of a replica. Closing the generator cancels the request there, and so at the engine.

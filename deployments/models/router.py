@@ -17,7 +17,8 @@ from ray.serve._private.request_router.replica_wrapper import RunningReplica
 class Presence:
     """How many replicas of a deployment are running, as this process knows it."""
 
-    replicas: int = 0
+    replicas: int | None = None
+    """None until Serve has built the router, which it may put off until the first request."""
     since: float = field(default_factory=time.monotonic)
     """When the number last left or reached zero (monotonic seconds)."""
 
