@@ -39,6 +39,8 @@ def text(instance: Instance, key: str, state: Path) -> str:
 
 def failure(report: RayReport) -> str:
     """Return one sentence on why the service did not come up."""
+    if report.phase == "failed":
+        return f"Ray ended: {report.error}"
     for name, deployment in report.deployments.items():
         if deployment.status != "HEALTHY" and deployment.message:
             return f"{name} did not start: {reason(deployment.message)}"

@@ -65,12 +65,13 @@ def _command(settings: LauncherSettings) -> list[str]:
 
 def _follow(process: "subprocess.Popen[bytes]", log: Path, state: Path, phases: Sequence[str]) -> Instance:
     """Relay the log until the launcher has reached one of the phases."""
+    error = ""
     with log.open(encoding="utf-8", errors="replace") as lines:
         while True:
             status = process.poll()
-            last = _relay(lines.readlines())
+            error = _relay(lines.readlines()) or error
             if status is not None:
-                raise LauncherError(last or f"the launcher ended with status {status}, see {log}")
+                raise LauncherError(error or f"the launcher ended with status {status}, see {log}")
             found = Instance.read(state)
             if found and found.pid == process.pid and found.phase in phases:
                 return found

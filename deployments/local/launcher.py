@@ -140,18 +140,18 @@ class Launcher:
                 for part in parts.values():
                     part.stop()
                 raise
-        for part in parts.values():
-            part.watch()
         replace(record, phase="answering").write(state.path)
         if self._announces:
             self._steps.say(announcement.text(record, key, state.path))
         self._wait(f"Model {record.model} answers", record.api_url + "/ready")
         replace(record, phase="ready").write(state.path)
-        self._steps.say(f"Ready after {time.monotonic() - self._began:.1f} s. Press Ctrl-C to stop.")
+        hint = " Press Ctrl-C to stop." if self._announces else ""
+        self._steps.say(f"Ready after {time.monotonic() - self._began:.1f} s.{hint}")
 
     def _start_part(self, name: str, part: Part) -> None:
         with self._steps.step(name):
             part.start()
+        part.watch()
 
     def _result(self, future: "Future[None]") -> None:
         """Wait for a part, but not beyond a signal."""
@@ -166,7 +166,7 @@ class Launcher:
             while status_of(url) != 200:
                 self._raise_if_stopped()
                 report = self._ray.report
-                if report and report.application == "DEPLOY_FAILED":
+                if report and (report.application == "DEPLOY_FAILED" or report.phase == "failed"):
                     raise LauncherError(announcement.failure(report))
                 time.sleep(POLL_S)
 

@@ -23,6 +23,8 @@ TUNING = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "2",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # On a busy machine HAProxy's manager imports for longer than the 5 s after which Serve replaces it.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # Ray starts its workers, and so vLLM, at niceness 15.
     "RAY_worker_niceness": "0",
     # Ray would kill the model when other programs fill the memory; the kernel judges better.

@@ -94,12 +94,14 @@ class Service:
 
     def _watch(self) -> None:
         import ray
+        from ray.exceptions import RayActorError
 
         while True:
             if fallen := self._node.fallen():
                 raise RayFell(f"{' and '.join(fallen)} of Ray ended")
             ready, self._proxies = ray.wait(self._proxies, timeout=0) if self._proxies else ([], [])
-            ray.get(ready)  # raises what kept HAProxy from starting
+            with contextlib.suppress(RayActorError):  # Serve replaced it by another
+                ray.get(ready)  # raises what kept HAProxy from starting
             self._observe()
             time.sleep(STEADY_EVERY_S if self._report.application == "RUNNING" else CHECK_EVERY_S)
 
