@@ -69,7 +69,25 @@ async def _execute(url: str, statement: str) -> None:
 
 @pytest.fixture
 def new_state() -> Generator[StateFolder]:
-    """A state folder for one test; its path is short enough for a unix socket."""
+    """An empty state folder for one test; its path is short enough for a unix socket."""
     folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
     yield StateFolder.open(folder / "state")
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def initialised() -> Generator[Path]:
+    """A state folder in which Postgres has been started before."""
+    folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
+    server = PostgresServer(StateFolder.open(folder))
+    server.start()
+    server.stop()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def state(new_state: StateFolder, initialised: Path) -> StateFolder:
+    """A state folder for one test, not the first start in it: that takes longer."""
+    shutil.copytree(initialised, new_state.path, dirs_exist_ok=True)
+    return new_state

@@ -50,9 +50,9 @@ class Supervisor:
         return process.pid if process and process.poll() is None else None
 
     def start(self) -> None:
-        """Bring the server up; LauncherError when it does not answer in time."""
-        self._starts.append(time.monotonic())
-        self._process = self._launch()
+        """Bring the server up; LauncherError when it does not answer in time. After `stop` it may be called again."""
+        self._stopping.clear()
+        self._start()
 
     def watch(self) -> None:
         """Restart the server whenever it dies, from a thread of its own; returns at once."""
@@ -67,25 +67,28 @@ class Supervisor:
         if self._watcher is not None:
             self._watcher.join()
             self._watcher = None
-        self._end()  # the watcher may have been in the middle of a start
 
     def _end(self) -> None:
         if self._process is not None:
             end(self._process, self._stop_signals, self._grace_s)
 
+    def _start(self) -> None:
+        self._starts.append(time.monotonic())
+        self._process = self._launch()
+
     def _keep_alive(self) -> None:
-        while self._process is not None:
+        while self._process is not None and not self._stopping.is_set():
             returncode = self._process.wait()
-            if self._stopping.is_set():
-                return
-            log.warning("a server died and is started again", extra={"server": self.name, "returncode": returncode})
-            self._restart()
+            if not self._stopping.is_set():
+                log.warning("a server died and is started again", extra={"server": self.name, "returncode": returncode})
+                self._restart()
+        self._end()  # `stop` may have come while the server was being started again
 
     def _restart(self) -> None:
         delay_s = 0.0
         while not self._stopping.wait(max(delay_s, self._pause_s())):
             try:
-                self.start()
+                self._start()
             except LauncherError as error:
                 delay_s = min(MAX_DELAY_S, max(FIRST_DELAY_S, delay_s * 2))
                 extra = {"server": self.name, "reason": str(error), "next_try_s": delay_s}

@@ -48,22 +48,6 @@ def owner(pid: int) -> int:
     return Path(f"/proc/{pid}").stat().st_uid
 
 
-@pytest.fixture(scope="module")
-def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder in which Postgres has been started before."""
-    template = StateFolder.open(tmp_path_factory.mktemp("initialised"))
-    with running(PostgresServer(template)):
-        pass
-    return template.path
-
-
-@pytest.fixture
-def state(new_state: StateFolder, initialised: Path) -> StateFolder:
-    """A state folder of this test's own, not the first start in it."""
-    shutil.copytree(initialised, new_state.path, dirs_exist_ok=True)
-    return new_state
-
-
 @contextmanager
 def running(server: Server) -> Generator[Server]:
     server.start()
