@@ -1,0 +1,29 @@
+"""ChatLLM's deployments on Ray Serve, and the launcher for one machine.
+
+    app.py            build_app(settings) -> Application: the only place that binds
+    config.py         typed settings, the only reader of the environment
+    errors.py         the tree of errors, each with its HTTP status and code
+    service.py        the story of a request, with no framework in it
+    telemetry.py      metrics, and the one line per request
+    ingress/          HTTP: server.py, and a file per resource of the API
+    cache/            key, entry, store, the look-up deployment, and its client
+    models/           what crosses the border (protocol.py), vLLM, scripted, and their client
+    history/          conversations: store, SQL, migrations, the writer behind the answer
+    keys/             API keys and who they let in
+    local/            the launcher: embedded Postgres and Valkey, Ray, the page, the command line
+
+Imports point one way: config, errors → models/protocol, cache/key and entry →
+service → adapters (cache, models, history, keys) → ingress → app. `service.py`
+declares the interfaces that it needs; a Serve handle never leaves the client
+module of its deployment (models/client.py, cache/remote.py).
+
+The way of a request:
+
+    HAProxy → Ingress ─┬─ keys.Authenticator          who asks          (memory, Postgres)
+                       ├─ ingress.requests             is it well formed
+                       ├─ service.ChatService ─┬─ history.turns    what was said before  (one query)
+                       │                       ├─ cache.client     has it been answered  (50 ms at most)
+                       │                       ├─ models.client    generate → a replica's frames, relayed as they are
+                       │                       └─ history.writer   remember              (behind the answer)
+                       └─ ingress.answers              stream, or one JSON body
+"""

@@ -21,10 +21,11 @@ async def list_models(request: Request) -> Response:
 
 @router.get("/v1/models/{model:path}", response_model=None)
 async def retrieve_model(request: Request, model: str) -> Response:
-    """Return one model."""
+    """Return one model, with its replicas and the requests that their engines hold now."""
     models = services_of(request).models
     name = models.resolve(model)
-    return JSON(next(_model(state) for state in models.states() if state.id == name))
+    state = next(state for state in models.states() if state.id == name)
+    return JSON({**_model(state), "replicas": state.replicas, "running": await models.running(name)})
 
 
 def _model(state: ModelState) -> dict[str, Any]:

@@ -31,6 +31,10 @@ class ServedModels(Models, Protocol):
         """Return the state of every model, the default one first."""
         ...
 
+    async def running(self, model: str) -> int:
+        """Return how many requests the model's engines hold now."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Services:

@@ -26,6 +26,7 @@ from deployments.models.protocol import Generation, Message
 from deployments.models.router import presence
 
 RETRY_AFTER_S = 5.0
+RUNNING_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,18 @@ class ModelClient:
             replicas = int(self._streams[model.settings.id].running_replicas_populated())
         status = "ready" if replicas else "loading"
         return ModelState(model.settings.id, status, time.monotonic() - seen.since, replicas)
+
+    async def running(self, model: str) -> int:
+        """Return how many requests the engines of all replicas hold, as they themselves count; asks every replica."""
+        if self._state(self._models[model]).replicas == 0:
+            return 0
+        try:
+            async with asyncio.timeout(RUNNING_TIMEOUT_S):
+                return sum(await self._streams[model].broadcast("running").results_async())
+        except TimeoutError:
+            raise Timeout("The model's replicas did not answer in time.", None, 1.0) from None
+        except (RayError, RayServeException) as error:
+            raise translated(error) from None
 
     async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
         """Yield the messages of a replica. Closing the generator cancels the request there, and so at the engine.

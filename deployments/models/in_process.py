@@ -35,6 +35,9 @@ class InProcessModels:
         status, elapsed_s = "ready" if self.is_ready else "loading", time.monotonic() - self._since
         return [ModelState(name, status, elapsed_s, int(self.is_ready)) for name in self._settings]
 
+    async def running(self, model: str) -> int:
+        return await self.replicas[model].running()
+
     async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
         if not self.is_ready:
             raise ModelLoading("", None, RETRY_AFTER_S)

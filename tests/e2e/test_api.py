@@ -1,0 +1,114 @@
+"""OpenAI's own client against the product."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.launched import Launched
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ASK = [{"role": "user", "content": "What is ChatLLM?"}]
+LONG = {"model": "guide", "messages": ASK, "max_tokens": 1500, "stream": True, "temperature": 1}
+
+
+def client(product: Launched, **options: Any) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{product.url}/v1", api_key=product.key, max_retries=0, **options)
+
+
+def test_models_a_chat_and_a_streamed_chat(product: Launched) -> None:
+    api = client(product)
+    assert [model.id for model in api.models.list()] == ["guide"]
+    assert api.models.retrieve("guide").id == "guide"
+    answer = api.chat.completions.create(model="guide", messages=ASK, temperature=0)
+    assert "ChatLLM" in (answer.choices[0].message.content or "")
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage and answer.usage.completion_tokens > 5
+    chunks = list(
+        api.chat.completions.create(
+            model="guide", messages=ASK, temperature=0.01, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    assert chunks[-1].usage and chunks[-1].usage.completion_tokens > 5
+    assert len(chunks) > 5
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+
+
+def test_the_same_request_again_is_a_hit_with_equal_text(product: Launched) -> None:
+    api = client(product)
+    request: dict[str, Any] = {"model": "guide", "messages": [{"role": "user", "content": "hello!"}], "temperature": 0}
+    first = api.chat.completions.with_raw_response.create(**request)
+    time.sleep(1.5)
+    again = api.chat.completions.with_raw_response.create(**request)
+    streamed = api.chat.completions.create(**request, stream=True)
+    assert (first.headers["x-cache"], again.headers["x-cache"]) == ("MISS", "HIT")
+    assert int(again.headers["age"]) >= 1
+    text = first.parse().choices[0].message.content
+    assert again.parse().choices[0].message.content == text
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == text
+
+
+def test_tools_structured_output_and_logprobs_pass_through(product: Launched) -> None:
+    api = client(product)
+    parameters = {"type": "object", "properties": {"city": {"enum": ["Rome", "Bonn"]}}, "required": ["city"]}
+    called = api.chat.completions.create(
+        model="guide",
+        messages=ASK,
+        tools=[{"type": "function", "function": {"name": "weather", "parameters": parameters}}],
+        tool_choice={"type": "function", "function": {"name": "weather"}},
+    )
+    calls = called.choices[0].message.tool_calls
+    assert calls and calls[0].type == "function"
+    assert json.loads(calls[0].function.arguments)["city"] in ("Rome", "Bonn")
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    structured = api.chat.completions.create(
+        model="guide",
+        messages=ASK,
+        max_tokens=60,
+        response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+    )
+    assert isinstance(json.loads(structured.choices[0].message.content or "")["ok"], bool)
+    logprobs = api.chat.completions.create(model="guide", messages=ASK, max_tokens=3, logprobs=True, top_logprobs=2)
+    assert logprobs.choices[0].logprobs and len(logprobs.choices[0].logprobs.content or []) == 3
+
+
+def test_bad_requests_say_what_is_wrong(product: Launched) -> None:
+    api = client(product)
+    with pytest.raises(openai.AuthenticationError) as wrong_key:
+        client(product).with_options(api_key="wrong").models.list()
+    with pytest.raises(openai.NotFoundError) as no_model:
+        api.chat.completions.create(model="gpt-9", messages=ASK)  # type: ignore[arg-type]
+    with pytest.raises(openai.BadRequestError) as too_long:
+        api.chat.completions.create(model="guide", messages=[{"role": "user", "content": "hello " * 3000}])
+    with pytest.raises(openai.BadRequestError) as unknown_field:
+        api.chat.completions.create(model="guide", messages=ASK, extra_body={"temprature": 1})
+    assert "2048" in too_long.value.message
+    assert unknown_field.value.param == "temprature"
+    for error in (wrong_key, no_model, too_long, unknown_field):
+        assert error.value.request_id
+        assert error.value.body["request_id"] == error.value.request_id  # type: ignore[index]
+
+
+async def test_leaving_frees_the_engine_within_half_a_second(product: Launched) -> None:
+    """vLLM's own gauge of running requests, as Ray exports it, falls to zero."""
+    async with product.client() as http:
+        async with http.stream("POST", "/v1/chat/completions", json={**LONG, "ignore_eos": True}) as response:
+            lines = response.aiter_lines()
+            for _ in range(20):
+                await anext(lines)
+            assert await _running(http) == 1
+        left = time.perf_counter()
+        while await _running(http):
+            assert time.perf_counter() - left < 0.5
+            await asyncio.sleep(0.02)
+
+
+async def _running(http: httpx.AsyncClient) -> int:
+    """Return how many requests the engine holds."""
+    models = (await http.get("/v1/models/guide")).json()
+    return int(models["running"])
