@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from deployments.errors import ChatLLMError, Unavailable
 from deployments.models.assembly import sse
 
-logger = logging.getLogger("ray.serve.chatllm")
+logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}

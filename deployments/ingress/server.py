@@ -19,6 +19,7 @@ from deployments.ingress.answers import ClientGone, error_response, translated
 from deployments.ingress.middleware import ConcurrencyLimit, RequestId
 from deployments.ingress.services import Services, opened
 from deployments.models.client import ModelClient, ServedModel
+from deployments.telemetry import configure_logging
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -89,6 +90,7 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application (called by Serve in the replica's event loop)."""
         settings = self._settings
+        configure_logging(settings.log_level)
         client = ModelClient(self._models, settings.default.id, settings.timeouts)
         cache = CacheClient(HandleCache(self._cache), settings.cache) if self._cache else NoCache()
         return build_http(lambda: opened(settings, Addresses.from_environment(), client, cache), settings.limits)
