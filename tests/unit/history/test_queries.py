@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from deployments.history import postgres
+from deployments.history.migrations import migrations
+from deployments.history.queries import load
+from deployments.keys import postgres as keys
+
+
+def test_queries_are_found_by_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "some.sql"
+    file.write_text("-- a preamble\n-- name: one\nSELECT 1\n\n-- name: two\n-- why\nSELECT '-- name: x'\n")
+
+    assert load(file) == {"one": "SELECT 1", "two": "-- why\nSELECT '-- name: x'"}
+
+
+def test_a_name_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "some.sql"
+    file.write_text("-- name: one\nSELECT 1\n-- name: one\nSELECT 2\n")
+
+    with pytest.raises(ValueError, match="twice"):
+        load(file)
+
+
+@pytest.mark.parametrize("module", [postgres, keys], ids=["history", "keys"])
+def test_every_query_of_a_file_is_used_by_its_store(module: object) -> None:
+    source = Path(str(module.__file__)).read_text()  # type: ignore[attr-defined]
+    names = module.SQL  # type: ignore[attr-defined]
+
+    assert [name for name in names if f'SQL["{name}"]' not in source and not name.startswith("items_")] == []
+
+
+def test_migrations_are_numbered_without_a_gap(tmp_path: Path) -> None:
+    assert [migration.number for migration in migrations()] == list(range(1, len(migrations()) + 1))
+    (tmp_path / "0001_a.sql").touch()
+    (tmp_path / "0003_c.sql").touch()
+
+    with pytest.raises(ValueError, match="without a gap"):
+        migrations(tmp_path)
