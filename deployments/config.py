@@ -41,7 +41,7 @@ class VLLMModel(ModelBase):
     engine: dict[str, Any] = Field(description="Any field of vLLM's AsyncEngineArgs; `model` is required.")
     chat: dict[str, Any] = Field(
         default_factory=dict,
-        description="Options of vLLM's chat handler: chat_template, tool_call_parser, enable_auto_tools, …",
+        description="Options of vLLM's chat handler: chat_template, tool_parser, enable_auto_tools, …",
     )
     environment: dict[str, str] = Field(
         default_factory=dict, description="Environment of the engine, e.g. VLLM_CPU_KVCACHE_SPACE (GiB)."

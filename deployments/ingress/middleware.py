@@ -18,8 +18,10 @@ class RequestId:
     Outermost, so that even what nobody foresaw is answered in OpenAI's shape, with the id.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, is_echoed: bool) -> None:
+        """`is_echoed` says that the server around us returns the request's header already, as Serve does."""
         self._app = app
+        self._is_echoed = is_echoed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -34,7 +36,8 @@ class RequestId:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                if not self._is_echoed:
+                    MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
         try:

@@ -24,7 +24,7 @@ from deployments.telemetry import configure_logging
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
 
-def build_http(open_services: OpenServices, limits: Limits) -> FastAPI:
+def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed: bool = False) -> FastAPI:
     """Return the application; `open_services` is entered when it starts."""
 
     @asynccontextmanager
@@ -37,7 +37,7 @@ def build_http(open_services: OpenServices, limits: Limits) -> FastAPI:
     for routes in (chat, models, conversations, health):
         app.include_router(routes.router)
     app.add_middleware(ConcurrencyLimit, limit=limits.max_concurrent_requests)
-    app.add_middleware(RequestId)
+    app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
     app.add_exception_handler(ChatLLMError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -93,4 +93,4 @@ class Ingress:
         configure_logging(settings.log_level)
         client = ModelClient(self._models, settings.default.id, settings.timeouts)
         cache = CacheClient(HandleCache(self._cache), settings.cache) if self._cache else NoCache()
-        return build_http(lambda: opened(settings, Addresses.from_environment(), client, cache), settings.limits)
+        return build_http(lambda: opened(settings, Addresses.from_environment(), client, cache), settings.limits, True)

@@ -51,10 +51,8 @@ async def test_a_killed_model_replica_costs_at_most_the_requests_on_it(service: 
     before = processes(service, "ServeReplica:chatllm:model-quick")
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
-    statuses: list[int] = []
     async with service.client() as http:
-        for _ in range(40):
-            statuses.append((await http.post(PATH, json=HELLO)).status_code)
+        statuses = [(await http.post(PATH, json=HELLO)).status_code for _ in range(40)]
         async with asyncio.timeout(60):
             while len(processes(service, "ServeReplica:chatllm:model-quick")) < 2:
                 await asyncio.sleep(0.5)
