@@ -58,7 +58,7 @@ def ray_environment(state: Path, runtime: Path, stores: dict[str, str]) -> dict[
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(WRAPPER),
         "CHATLLM_HAPROXY": _haproxy(),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "s"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "m"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "state"),

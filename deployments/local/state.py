@@ -22,7 +22,8 @@ from typing import Self
 
 # The kernel keeps a socket's path in 108 bytes, of which the last is a zero (unix(7)).
 SUN_PATH_BYTES = 107
-LONGEST_SOCKET = "postgres/.s.PGSQL.5432"
+# HAProxy's: Ray puts the node's id (56 digits) before the name, HAProxy its process id behind it while it binds.
+LONGEST_SOCKET = f"ray/h/{'0' * 56}/s.4194304.tmp"
 
 
 class LauncherError(Exception):
