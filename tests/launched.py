@@ -18,6 +18,7 @@ import yaml
 
 COMMAND = [sys.executable, "-m", "deployments.local.cli"]
 START_TIMEOUT_S = 480
+ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 
 
 def free_ports(count: int) -> list[int]:
@@ -100,7 +101,11 @@ def launched(config: dict[str, Any] | None, page: bool = False) -> Generator[Lau
     urls = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{page_port}"
     service = Launched(folder, environment, *urls, "")
     try:
-        service.chatllm(*up, timeout_s=START_TIMEOUT_S)
+        try:
+            service.chatllm(*up, timeout_s=START_TIMEOUT_S)
+        except BaseException:
+            shutil.copytree(folder / "state" / "logs", ARTIFACTS / folder.name, dirs_exist_ok=True)
+            raise
         yield Launched(folder, environment, *urls, service.chatllm("keys", "create", "test").strip())
     finally:
         service.chatllm("down", check=False)
