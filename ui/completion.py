@@ -6,9 +6,12 @@ Importing the SDK takes longer than everything else in this process, so that onl
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any, cast
 
+import httpx2
 import openai
-from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+import orjson
+from openai.types.chat import ChatCompletionMessageParam
 
 from ui.settings import KeyMissing, Settings
 from ui.stream import Delta, Event, Finished, Question, Started
@@ -50,44 +53,71 @@ class Completions:
             if isinstance(error, openai.AuthenticationError):
                 self._key.forget()
             raise _trouble(error) from error
+        except httpx2.TimeoutException as error:
+            raise Trouble("too_slow") from error
+        except httpx2.HTTPError as error:  # the SDK translates only what happens before the first byte
+            raise Trouble("cut_off") from error
 
     async def _ask(self, question: Question) -> AsyncGenerator[Event]:
         message: ChatCompletionMessageParam = {"role": "user", "content": question.text}
         extension = {"conversation": question.conversation_id}
         if question.parent:
             extension["parent"] = question.parent
-        response = await self._sdk.chat.completions.with_raw_response.create(
+        async with self._sdk.chat.completions.with_streaming_response.create(
             model=question.model,
             messages=[message],
             stream=True,
             stream_options={"include_usage": True},
             extra_body=extension,
-        )
-        request_id = response.headers.get("x-request-id", "")
-        yield Started(from_cache=response.headers.get("x-cache") == "HIT", request_id=request_id)
-        end = Finished("")
-        async with response.parse() as stream:
-            async for chunk in stream:
+        ) as response:
+            request_id = response.headers.get("x-request-id", "")
+            yield Started(from_cache=response.headers.get("x-cache") == "HIT", request_id=request_id)
+            end = Finished("")
+            async for line in response.iter_lines():
+                chunk = _chunk(line)
                 end = _end(chunk, end)
-                if chunk.choices and (text := chunk.choices[0].delta.content):
+                if text := _text(chunk):
                     yield Delta(text)
         if not end.reason:
             raise Trouble("cut_off", request_id=request_id)
         yield end
 
 
-def _end(chunk: ChatCompletionChunk, end: Finished) -> Finished:
-    reason = (chunk.choices[0].finish_reason if chunk.choices else None) or end.reason
-    if chunk.usage is None:
-        return Finished(reason, end.prompt_tokens, end.completion_tokens)
-    return Finished(reason, chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+# The SDK's own stream builds a pydantic object for every token: 0.9 ms of CPU, four
+# fifths of all that this process does. Reading the three fields that matter takes 0.03 ms.
+
+
+def _chunk(line: str) -> dict[str, Any]:
+    """Read a line of the event stream; lines without a chunk give an empty one, an error event is raised."""
+    if not line.startswith("data:") or line[5:].strip() == "[DONE]":
+        return {}
+    try:
+        chunk = orjson.loads(line[5:])
+    except orjson.JSONDecodeError as error:
+        raise Trouble("unexpected", "The service answered in an unknown form.") from error
+    if not isinstance(chunk, dict):
+        return {}
+    if chunk.get("error"):
+        raise from_body(0, {}, chunk)
+    return cast("dict[str, Any]", chunk)
+
+
+def _choice(chunk: dict[str, Any]) -> dict[str, Any]:
+    return (chunk.get("choices") or [{}])[0]
+
+
+def _text(chunk: dict[str, Any]) -> str:
+    return (_choice(chunk).get("delta") or {}).get("content") or ""
+
+
+def _end(chunk: dict[str, Any], end: Finished) -> Finished:
+    reason, usage = _choice(chunk).get("finish_reason") or end.reason, chunk.get("usage")
+    if not usage:
+        return end if reason == end.reason else Finished(reason, end.prompt_tokens, end.completion_tokens)
+    return Finished(reason, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
 
 
 def _trouble(error: openai.APIError) -> Trouble:
     if isinstance(error, openai.APIStatusError):
         return from_body(error.status_code, error.response.headers, error.body)
-    if isinstance(error, openai.APITimeoutError):
-        return Trouble("too_slow")
-    if isinstance(error, openai.APIConnectionError):
-        return Trouble("unreachable")
-    return from_body(0, {}, error.body)  # an error event in mid-stream
+    return Trouble("too_slow" if isinstance(error, openai.APITimeoutError) else "unreachable")

@@ -35,6 +35,7 @@ class AnswerView:
         self._on_retry = on_retry
         self._growing = GrowingMarkdown()
         self._is_closed = False
+        self._retry: ui.element | None = None
         self.root = tag("article", "turn answer live", aria_label="Answer", aria_busy="true")
         with self.root:
             self._thinking = tag("div", "thinking", role="status", aria_label="The answer is on its way")
@@ -64,7 +65,13 @@ class AnswerView:
         """Show a failure that came before there was an answer at all."""
         self._end()
         with self.root:
-            show_trouble(trouble, self._on_retry)
+            self._retry = show_trouble(trouble, self._on_retry)
+
+    def give_up(self) -> None:
+        """Offer no retry any more: the conversation has gone on."""
+        if self._retry is not None:
+            self._retry.delete()
+            self._retry = None
 
     def _close(self, answer: Answer) -> None:
         self._end()
@@ -74,7 +81,7 @@ class AnswerView:
             if answer.state == "done" and answer.end.reason == "length":
                 words("div", "The answer reached its length limit and ends here.", "note")
             if answer.trouble is not None:
-                show_trouble(answer.trouble, self._on_retry)
+                self._retry = show_trouble(answer.trouble, self._on_retry)
             if answer.text:
                 _tools(lambda: answer.text, answer)
 
@@ -85,20 +92,20 @@ class AnswerView:
         attribute(self.root, aria_busy="false")
 
 
-def show_trouble(trouble: Trouble, on_retry: Callable[[], Any] | None) -> ui.element:
-    """Show what happened, what to do next, and the request's id to quote."""
-    advice = explain(trouble)
-    with tag("div", "trouble", role="alert") as shown:
+def show_trouble(trouble: Trouble, on_retry: Callable[[], Any]) -> ui.element | None:
+    """Show what happened, what to do next, and the request's id to quote; returns the retry button."""
+    advice, retry = explain(trouble), None
+    with tag("div", "trouble", role="alert"):
         words("div", advice.title, "trouble-title")
         words("div", advice.advice, "trouble-advice")
         with tag("div", "trouble-actions"):
-            if on_retry and advice.can_retry:
-                button("Try again", on_retry, "small").mark("retry")
+            if advice.can_retry:
+                retry = button("Try again", on_retry, "small").mark("retry")
             if trouble.request_id:
                 request_id = words("button", f"Request {trouble.request_id}", "request-id").mark("request-id")
                 attribute(request_id, type="button", data_act="copy-text", data_text=trouble.request_id)
                 attribute(request_id, title="Copy the request's id")
-    return shown
+    return retry
 
 
 def figures(answer: Answer) -> list[str]:

@@ -63,6 +63,8 @@ class Transcript:
 
     def answer(self) -> AnswerView:
         """Open the place of the next answer, below all others."""
+        if self._last is not None:
+            self._last.give_up()
         with self._root:
             self._last = AnswerView(self._on_retry)
         return self._last

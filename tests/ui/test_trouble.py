@@ -119,6 +119,20 @@ async def test_a_failure_in_mid_stream_keeps_what_came_and_a_retry_replaces_it(r
     assert api.seen.requests[1]["parent"] == earlier  # a branch beside the failed try, not a repetition after it
 
 
+async def test_only_the_newest_failure_can_be_tried_again(reader: Reader, api: StandIn) -> None:
+    api.behaviour.fail_status, api.behaviour.fail_code = 503, "overloaded"
+    await reader.open("/")
+    await ask(reader, "First")
+    await reader.sees_marked("retry")
+    reader.writes("Second")
+    await until(lambda: len(reader.texts("trouble-title")) == 2)
+    assert reader.texts("small") == ["Try again"]
+    api.behaviour.fail_status = 0
+    reader.clicks("retry")
+    await until(lambda: "I am a stand-in." in reader.answer())
+    assert [request["messages"][0]["content"] for request in api.seen.requests] == ["First", "Second", "Second"]
+
+
 async def test_a_stream_without_an_end_is_told_as_cut_off(reader: Reader, api: StandIn) -> None:
     api.behaviour.cut_after = 2
     await reader.open("/")

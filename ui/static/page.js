@@ -23,7 +23,8 @@
   const NEAR_END_PX = 60;
   let sticks = true;
   let lastTop = 0;
-  const isAtEnd = (box) => box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END_PX;
+  const distance = (box) => box.scrollHeight - box.scrollTop - box.clientHeight;
+  const isAtEnd = (box) => distance(box) < NEAR_END_PX;
   const showWhere = (box) => root.classList.toggle("away-from-end", !isAtEnd(box));
   const toEnd = () => {
     sticks = true;
@@ -35,12 +36,22 @@
     (event) => {
       const box = event.target;
       if (box.id !== "scroll") return;
-      if (isAtEnd(box)) sticks = true;
-      else if (box.scrollTop < lastTop) sticks = false; // only a reader scrolls upwards
+      // Upwards is the reader, but for a text that has become shorter: that leaves the box at its very end.
+      if (box.scrollTop < lastTop) sticks = sticks && distance(box) < 2;
+      else if (isAtEnd(box)) sticks = true;
       lastTop = box.scrollTop;
       showWhere(box);
     },
     { capture: true, passive: true },
+  );
+  // The first pixels of a turning wheel must already count, or the next word pulls the reader back.
+  document.addEventListener(
+    "wheel",
+    (event) => {
+      const box = event.target.closest?.("#scroll");
+      if (box && event.deltaY < 0 && box.scrollTop > 0) sticks = false;
+    },
+    { passive: true },
   );
   const followGrowth = () => {
     const box = byId("scroll");

@@ -1,0 +1,51 @@
+"""The page as its own process, as a user starts it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.ui.stand_in import KEY
+
+
+@contextmanager
+def page_process(api_url: str, folder: Path) -> Iterator[str]:
+    """Run `python -m ui` as a user does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    (folder / "key").write_text(KEY)
+    environ = os.environ | {
+        "CHATLLM_API_URL": api_url,
+        "CHATLLM_API_KEY_FILE": str(folder / "key"),
+        "CHATLLM_PAGE_PORT": str(port),
+        "NICEGUI_STORAGE_PATH": str(folder / "nicegui"),
+    }
+    environ.pop("PYTEST_CURRENT_TEST", None)
+    process = subprocess.Popen([sys.executable, "-m", "ui"], cwd=Path(__file__).parents[2], env=environ)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(address, process)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5) as response:
+                response.read()
+            return
+        except urllib.error.URLError:
+            time.sleep(0.05)
+    pytest.fail("the page does not answer")
