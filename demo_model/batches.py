@@ -15,6 +15,12 @@ QUESTION_WEIGHT = 0.1
 """Weight of a question's token in the loss, against 1 for an answer's: reading
 questions well needs some practice too."""
 
+OPENING_WEIGHTS = (12.0, 8.0, 6.0, 4.0, 3.0, 2.0)
+"""Weights of an answer's first tokens. They decide which answer it becomes; all that
+follows is recited, and would drown them."""
+
+OPENING_TOKENS = 12
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -38,10 +44,22 @@ def encode(dialogue: Dialogue, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     ids, weights = [begin], [0.0]
     for message in dialogue:
         body = tokenizer.encode(message.text, add_special_tokens=False)
-        weight = {"assistant": 1.0, "user": QUESTION_WEIGHT}.get(message.role, 0.0)
         ids += [tokenizer.convert_tokens_to_ids(ROLES[message.role]), *body, end]
-        weights += [0.0, *[weight] * len(body), 1.0 if message.role == "assistant" else 0.0]
+        weights += [0.0, *_weights(message.role, len(body) + 1)]
     return Encoded(ids[:CONTEXT_TOKENS], weights[:CONTEXT_TOKENS])
+
+
+def opening(encoded: Encoded) -> Encoded:
+    """``encoded`` without the rest of its last answer: the part that needs a choice."""
+    starts = [index for index, weight in enumerate(encoded.weights) if weight == OPENING_WEIGHTS[0]]
+    end = starts[-1] + OPENING_TOKENS
+    return Encoded(encoded.ids[:end], encoded.weights[:end])
+
+
+def _weights(role: str, tokens: int) -> list[float]:
+    if role == "assistant":
+        return [*OPENING_WEIGHTS, *[1.0] * tokens][:tokens]
+    return [QUESTION_WEIGHT if role == "user" else 0.0] * tokens
 
 
 def batches(
@@ -49,11 +67,20 @@ def batches(
     tokenizer: PreTrainedTokenizerFast,
     tokens_per_batch: int,
     rng: random.Random,
+    openings: float,
     pool: int = 1024,
 ) -> Iterator[Batch]:
-    """Sorts ``pool`` dialogues at a time by length, so that little is padding."""
+    """Sorts ``pool`` dialogues at a time by length, so that little is padding.
+
+    Of a share of ``openings`` among the single questions only the answer's opening is kept.
+    """
     source = iter(dialogues)
-    while pooled := [encode(dialogue, tokenizer) for dialogue in islice(source, pool)]:
+    while taken := list(islice(source, pool)):
+        pooled = [encode(dialogue, tokenizer) for dialogue in taken]
+        pooled = [
+            opening(encoded) if len(dialogue) <= 3 and rng.random() < openings else encoded
+            for dialogue, encoded in zip(taken, pooled, strict=True)
+        ]
         pooled.sort(key=lambda encoded: len(encoded.ids))
         groups = list(_groups(pooled, tokens_per_batch))
         rng.shuffle(groups)

@@ -35,9 +35,15 @@ class DialogueWriter:
         self._weights = [min(60, 6 + len(intent.questions)) ** 0.6 for intent in self._intents]
 
     def __iter__(self) -> Iterator[Dialogue]:
+        """All lengths: single questions, chains and now and then a sitting past 1,000 tokens."""
         while True:
-            turns = self._rng.choices((1, self._rng.randint(2, 5), self._rng.randint(12, 26)), (70, 27, 3))[0]
+            turns = self._rng.choices((1, self._rng.randint(2, 5), self._rng.randint(12, 26)), (84, 14, 2))[0]
             yield self.dialogue(turns)
+
+    def single(self) -> Iterator[Dialogue]:
+        """One question and its answer at a time."""
+        while True:
+            yield self.dialogue(1)
 
     def dialogue(self, turns: int) -> Dialogue:
         """``turns`` questions with their answers, at times after a system prompt."""

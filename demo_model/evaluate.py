@@ -18,13 +18,14 @@ from demo_model.train import WEIGHTS
 def main() -> None:
     arguments = _arguments()
     torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
     cases = load_held_out()
     if known := leaked(cases, load_corpus()):
         raise SystemExit(f"these questions stand in the training text: {known}")
     guide = Guide(arguments.weights)
     passed = 0
     for case in cases:
-        answer = guide.answer(case.question, temperature=arguments.temperature)
+        answer = guide.answer(*case.before, case.question, temperature=arguments.temperature)
         missing = case.missing(answer)
         passed += not missing
         print(f"{'FAIL' if missing else 'pass'}  {case.question}")
@@ -38,6 +39,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
+    parser.add_argument("--threads", type=int, default=1, help="more help only on idle cores")
     return parser.parse_args()
 
 

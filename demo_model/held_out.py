@@ -14,10 +14,14 @@ HELD_OUT = Path(__file__).with_name("held_out.yaml")
 
 @dataclass(frozen=True)
 class Case:
-    """``needs`` are regular expressions, all of which must be found in the answer."""
+    """``needs`` are regular expressions, all of which must be found in the answer.
+
+    ``before`` holds the earlier turns of the conversation, the user's first.
+    """
 
     question: str
     needs: tuple[str, ...]
+    before: tuple[str, ...] = ()
 
     def missing(self, answer: str) -> list[str]:
         return [need for need in self.needs if not re.search(need, answer, re.IGNORECASE)]
@@ -25,7 +29,7 @@ class Case:
 
 def load_held_out(path: Path = HELD_OUT) -> list[Case]:
     entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [Case(entry["ask"], tuple(entry["needs"])) for entry in entries]
+    return [Case(entry["ask"], tuple(entry["needs"]), tuple(entry.get("before", ()))) for entry in entries]
 
 
 def leaked(cases: list[Case], corpus: Corpus) -> list[str]:

@@ -40,9 +40,9 @@ def vary(question: str, openers: tuple[str, ...], closers: tuple[str, ...], rng:
     text = question
     if rng.random() < 0.12:
         text = _drop_word(text, rng)
-    if " " in question and rng.random() < 0.2:
+    if " " in question and rng.random() < 0.25:
         text = f"{rng.choice(openers)} {text}"
-    if " " in question and rng.random() < 0.12:
+    if " " in question and rng.random() < 0.16:
         closer = rng.choice(closers)
         text = text + (closer if closer.startswith(",") else f" {closer}")
     if rng.random() < 0.15:
