@@ -46,7 +46,6 @@ class Database:
             min_size=0,
             max_size=self._settings.pool_size,
             timeout=timeout_s,
-            command_timeout=timeout_s,
             server_settings={
                 "application_name": "chatllm",
                 "statement_timeout": str(round(timeout_s * 1000)),

@@ -18,13 +18,14 @@ from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.types import NewItem
 from deployments.history.writer import HistoryWriter
-from deployments.keys.authenticator import Authenticator
+from deployments.keys.authenticator import CONFIRM_TIMEOUT_S, Authenticator
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.types import new_secret
 from deployments.local.postgres import PostgresServer
 from deployments.local.state import StateFolder
 
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0
+SLACK_S = 0.6  # for a busy machine
 TENANT = "ann"
 PLENTY = 10_000_000
 
@@ -85,7 +86,7 @@ async def test_it_opens_without_postgres_and_heals_alone(server: PostgresServer)
         with pytest.raises(HistoryUnavailable) as caught:
             await history.create_conversation(TENANT, {})
         assert caught.value.retry_after_s and caught.value.retry_after_s > 0
-        assert time.monotonic() - began < TIMEOUT_S + 0.5
+        assert time.monotonic() - began < TIMEOUT_S + SLACK_S
 
         await asyncio.to_thread(server.start)
 
@@ -103,7 +104,7 @@ async def test_a_frozen_postgres_is_unavailable_in_time_and_harmless_later(serve
             results = await asyncio.gather(
                 *(history.append(TENANT, made.id, [item]) for _ in range(30)), return_exceptions=True
             )
-            assert time.monotonic() - began < TIMEOUT_S * 2 + 0.5
+            assert time.monotonic() - began < TIMEOUT_S + SLACK_S
             assert {type(result) for result in results} == {HistoryUnavailable}
         finally:
             signal_all(server, signal.SIGCONT)
@@ -238,7 +239,7 @@ async def test_a_frozen_postgres_does_not_hold_up_a_known_key(server: PostgresSe
                 await authenticator.authenticate(secret)
                 waits.append(time.monotonic() - began)
                 await asyncio.sleep(0.05)
-            assert max(waits) < 1.5
+            assert max(waits) < CONFIRM_TIMEOUT_S + SLACK_S
             assert sorted(waits)[len(waits) // 2] < 0.05
         finally:
             signal_all(server, signal.SIGCONT)
@@ -266,6 +267,6 @@ async def test_a_revocation_holds_everywhere_within_the_time_to_live(database: D
 
     ends = await asyncio.gather(*(refused_at(replica) for replica in replicas))
 
-    assert max(ends) - revoked_at <= settings.cache_ttl_s + 0.1
+    assert max(ends) - revoked_at <= settings.cache_ttl_s + 0.3
     for replica in replicas:
         await replica.aclose()

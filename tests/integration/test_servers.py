@@ -183,11 +183,14 @@ def test_a_second_supervisor_is_refused(state: StateFolder, kind: str) -> None:
 def test_a_stale_pid_file_does_not_keep_it_from_starting(state: StateFolder) -> None:
     with running(PostgresServer(state)) as server:
         write(server.url, "kept")
-    # The id of a living process that has nothing to do with it, as after a restart of the machine.
-    (state.path / "postgres/data/postmaster.pid").write_text(f"{os.getpid()}\n/elsewhere\n")
+    # The id was given to another process meanwhile, as after a restart of the machine.
+    with subprocess.Popen(["sleep", "60"]) as other:
+        (state.path / "postgres/data/postmaster.pid").write_text(f"{other.pid}\n/elsewhere\n")
 
-    with running(PostgresServer(state)) as server:
-        assert read(server.url) == "kept"
+        with running(PostgresServer(state)) as server:
+            assert read(server.url) == "kept"
+        assert other.poll() is None
+        other.kill()
 
 
 def test_a_first_start_that_was_killed_is_begun_anew(new_state: StateFolder) -> None:
