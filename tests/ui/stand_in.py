@@ -39,6 +39,9 @@ class Behaviour:
     fail_after: int | None = None
     """Send so many tokens, then an error event."""
     cut_after: int | None = None
+    """Send so many tokens, then end the response without an end of the answer."""
+    break_after: int | None = None
+    """Send so many tokens, then break the connection."""
     from_cache: bool = False
     models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
     history_fails: bool = False
@@ -251,6 +254,8 @@ async def _stream(api: StandIn, request: Request, body: dict[str, Any]) -> Async
                 return
             if behaviour.cut_after == index:
                 return
+            if behaviour.break_after == index:
+                raise ConnectionResetError
             while behaviour.hold_after == index and not api.go_on.is_set():  # set by another thread
                 await asyncio.sleep(0.01)
             yield _event(_chunk(body["model"], {"content": token}))

@@ -133,8 +133,9 @@ async def test_only_the_newest_failure_can_be_tried_again(reader: Reader, api: S
     assert [request["messages"][0]["content"] for request in api.seen.requests] == ["First", "Second", "Second"]
 
 
-async def test_a_stream_without_an_end_is_told_as_cut_off(reader: Reader, api: StandIn) -> None:
-    api.behaviour.cut_after = 2
+@pytest.mark.parametrize("way", ["cut_after", "break_after"])
+async def test_a_stream_without_an_end_is_told_as_cut_off(reader: Reader, api: StandIn, way: str) -> None:
+    setattr(api.behaviour, way, 2)
     await reader.open("/")
     await ask(reader, "Hello")
     await reader.sees("The answer was cut off")
