@@ -1,0 +1,66 @@
+# ChatLLM: `make serve` and chat; `make test` and be sure. Every target is a thin wrapper.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve stop status doctor tools test test-unit test-integration test-serve test-ui test-e2e lint format typecheck lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+
+install:  ## install into .venv what the service needs (skips what is done)
+	@$(PYTHON) deployments/local/install.py
+
+serve: install  ## start everything and say where to go; Ctrl-C ends it
+	@$(BIN)/chatllm up
+
+stop:  ## end what `make serve` started, and what a crash left
+	@$(BIN)/chatllm down
+
+status: install  ## addresses, states and versions
+	@$(BIN)/chatllm status
+
+doctor: install  ## is this machine fit to run it?
+	@$(BIN)/chatllm doctor
+
+tools:  ## install what the tests and linters need as well
+	@$(PYTHON) deployments/local/install.py --tests
+
+test: tools  ## run all tests
+	$(BIN)/pytest $(ARGS)
+
+test-unit: tools  ## run the tests that need no server
+	$(BIN)/pytest tests/unit $(ARGS)
+
+test-integration: tools  ## run the tests against real Postgres and Valkey
+	$(BIN)/pytest tests/integration $(ARGS)
+
+test-serve: tools  ## run the tests on a real Ray Serve with scripted models
+	$(BIN)/pytest tests/serve $(ARGS)
+
+test-ui: tools  ## run the chat page's stories
+	$(BIN)/pytest tests/ui $(ARGS)
+
+test-e2e: tools  ## run the tests of the whole: launcher, vLLM, browser
+	$(BIN)/pytest tests/e2e $(ARGS)
+
+lint: tools  ## check style and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: tools  ## put style and format right
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+typecheck: tools  ## check types, strictly
+	$(BIN)/pyright
+
+lock: tools  ## resolve the locks anew from pyproject.toml
+	$(COMPILE) pyproject.toml locks/torch-needs.in --extra cpu --group build --excludes locks/cpu-excluded.txt -o locks/requirements-cpu.lock
+	$(COMPILE) pyproject.toml --no-config --extra gpu --group build --excludes locks/gpu-excluded.txt -o locks/requirements-gpu.lock
+	$(COMPILE) --group test -c locks/requirements-cpu.lock --excludes locks/cpu-excluded.txt -o locks/requirements-dev.lock
+
+clean:  ## remove the environment, caches and artefacts (the state in .chatllm stays)
+	rm -rf .venv .ruff_cache .pytest_cache .hypothesis artifacts

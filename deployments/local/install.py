@@ -1,0 +1,310 @@
+"""Installs ChatLLM into .venv from the committed locks; run by make, with the system's Python and nothing else.
+
+    python3 deployments/local/install.py            what the service needs
+    python3 deployments/local/install.py --tests    and what the tests need
+
+Done steps are skipped, so that a second run takes no time and an interrupted one
+goes on where it was. A second one at the same time waits for the first.
+torch is installed apart: a build for CPUs is not where the other packages are,
+and offering that place for all of them costs seconds for each.
+"""
+
+from __future__ import annotations  # an old Python must get as far as the sentence about its age
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+VENV = REPOSITORY / ".venv"
+PYTHON = VENV / "bin" / "python"
+LOCKS = REPOSITORY / "locks"
+STAMP = VENV / "installed"
+LOG = VENV / "install.log"
+NEEDED_GIB = {"cpu": 6, "gpu": 18}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+# What the processes of a start import, by process: the service, the page, Ray's own, and the engine.
+IMPORTED = (
+    "deployments.app deployments.ingress.server deployments.cache.lookup deployments.local.launcher ui.app openai"
+    " ray.serve._private.api ray.serve._private.controller ray.serve._private.replica ray.serve._private.proxy"
+    " ray.serve._private.haproxy ray.serve._private.build_app ray.dashboard.agent ray.dashboard.head"
+    " ray.dashboard.http_server_head ray.dashboard.modules.reporter.reporter_agent"
+    " ray._private.runtime_env.agent.runtime_env_agent",
+    "deployments.models.vllm vllm.v1.engine.core vllm.v1.executor.multiproc_executor vllm.v1.worker.{flavour}_worker"
+    " vllm.v1.worker.{flavour}_model_runner vllm.model_executor.models.llama transformers torch._inductor.compile_fx",
+)
+IMPORT = """
+import contextlib, importlib, sys
+for name in sys.argv[1:]:
+    with contextlib.suppress(Exception):
+        importlib.import_module(name)
+"""
+
+
+class Failed(Exception):
+    """The installation cannot go on; the text is one sentence with the remedy."""
+
+
+def main() -> int:
+    """Install; a failure is one sentence on standard error and exit status 1."""
+    try:
+        install(tests="--tests" in sys.argv[1:])
+    except Failed as failure:
+        sys.stderr.write(f"install: {failure}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("install: interrupted; the same command goes on from here\n")
+        return 130
+    return 0
+
+
+def install(*, tests: bool) -> None:
+    """Take every step that is not done."""
+    flavour = "gpu" if has_gpu() else "cpu"
+    steps = plan(flavour, tests=tests)
+    if stamped() >= set(steps):
+        return
+    VENV.mkdir(exist_ok=True)
+    with locked():
+        if not stamped() >= set(steps):
+            require_space(flavour)
+            sys.stdout.write(f"Installing into {VENV} ({flavour.upper()})\n")
+            for line, (name, action) in steps.items():
+                if line not in stamped():
+                    with timed(name):
+                        action()
+                    stamp(line)
+
+
+def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None]]]:
+    """Return the steps in order: the line that marks each as done, its name and what it does."""
+    lock = LOCKS / f"requirements-{flavour}.lock"
+    dev = LOCKS / "requirements-dev.lock"
+    torch = pinned("torch", REPOSITORY / "pyproject.toml") + ("+cpu" if flavour == "cpu" else "")
+    uv = pinned("uv", lock)
+    steps = {
+        f"python {find_python()}": ("Virtual environment", make_venv),
+        f"uv {uv}": (f"uv {uv}", lambda: pip("install", f"uv=={uv}")),
+        f"torch {torch}": (f"torch {torch}", lambda: install_torch(torch)),
+        mark("lock", lock): ("Packages", lambda: uv_install("--no-deps", "-r", str(lock))),
+        mark("project", REPOSITORY / "pyproject.toml"): ("ChatLLM itself", install_project),
+    }
+    if tests:
+        steps[mark("tests", dev)] = ("Test tools", lambda: uv_install("--no-deps", "-r", str(dev)))
+        steps["browser"] = ("Chromium", install_browser)
+    steps["byte code " + mark("of", lock)] = ("Byte code", lambda: compile_packages(flavour))
+    return steps
+
+
+def make_venv() -> None:
+    """Make the environment, in place of a broken one; one that works is kept."""
+    asked = "import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))"
+    if PYTHON.exists() and not subprocess.run([str(PYTHON), "-c", asked], capture_output=True, check=False).returncode:
+        return
+    python = find_python()
+    if subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode:
+        raise Failed("Python cannot make virtual environments: apt install python3-venv, then the same again")
+    for entry in VENV.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+    run([python, "-m", "venv", str(VENV)], "the virtual environment could not be made")
+
+
+def install_torch(version: str) -> None:
+    """Take torch from where pip is told to look; a build for CPUs else from PyTorch's own place, which uv knows."""
+    try:
+        pip("install", "--no-deps", "--no-compile", f"torch=={version}")
+    except Failed:
+        if not version.endswith("+cpu"):
+            raise
+        uv_install("--no-deps", "--torch-backend", "cpu", f"torch=={version.removesuffix('+cpu')}")
+
+
+def install_project() -> None:
+    """Make `chatllm` a command and the folders of this repository importable."""
+    uv_install("--no-deps", "--no-build-isolation", "-e", str(REPOSITORY))
+
+
+def install_browser() -> None:
+    """Install Chromium where that is allowed; elsewhere the browser tests are skipped, and say so."""
+    if any(map(shutil.which, BROWSERS)):
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        sys.stdout.write("Chromium is missing, browser tests will be skipped: apt install chromium\n")
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "update", "-q"], "apt-get update failed", environment)
+    packages = ["chromium", "fonts-liberation", "fonts-noto-color-emoji"]
+    run(
+        ["apt-get", "install", "-qy", "--no-install-recommends", *packages],
+        "apt could not install Chromium",
+        environment,
+    )
+
+
+def compile_packages(flavour: str) -> None:
+    """Have Python write its byte code by importing once: a start then takes a third of the time.
+
+    Compiling every file instead takes three times as long, most of it for code that no start imports.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    with LOG.open("ab") as log:
+        importing = [
+            subprocess.Popen(
+                [str(PYTHON), "-c", IMPORT, *names.format(flavour=flavour).split()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=str(REPOSITORY),
+                env=environment,
+            )
+            for names in IMPORTED
+        ]
+    for process in importing:
+        process.wait()
+
+
+def pip(*arguments: str) -> None:
+    """Run pip as it is configured on this machine."""
+    run(
+        [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments],
+        f"pip {arguments[0]} failed",
+    )
+
+
+def uv_install(*arguments: str) -> None:
+    """Run uv, which installs in parallel."""
+    run(
+        [str(VENV / "bin" / "uv"), "pip", "install", "-q", "--python", str(PYTHON), *arguments], "uv pip install failed"
+    )
+
+
+def run(command: list[str], what: str, environment: dict[str, str] | None = None) -> None:
+    """Run a command with its output in the log; Failed carries the line that tells why it failed."""
+    began = LOG.stat().st_size if LOG.exists() else 0
+    with LOG.open("ab") as log:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, cwd=str(REPOSITORY), env=environment
+        )
+    if done.returncode:
+        lines = [
+            line.strip() for line in LOG.read_bytes()[began:].decode(errors="replace").splitlines() if line.strip()
+        ]
+        telling = [line for line in lines if "error" in line.lower()] or lines or ["no reason was given"]
+        raise Failed(f"{what}: {telling[-1][:300]} - check the network and try again (all of it in {LOG})")
+
+
+def find_python() -> str:
+    """Return the path of a Python 3.11."""
+    if sys.version_info[:2] == (3, 11):
+        return os.path.realpath(sys.executable)
+    for name in ("python3.11", "python3"):
+        found = shutil.which(name)
+        asked = "import sys; sys.exit(sys.version_info[:2] != (3, 11))"
+        if found and not subprocess.run([found, "-c", asked], check=False).returncode:
+            return os.path.realpath(found)
+    version = ".".join(map(str, sys.version_info[:2]))
+    raise Failed(f"Python 3.11 is needed, this is {version}: apt install python3.11 python3.11-venv")
+
+
+def has_gpu() -> bool:
+    """Whether `nvidia-smi -L` names a GPU."""
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return False
+    listing = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+    return listing.returncode == 0 and "GPU " in listing.stdout
+
+
+def require_space(flavour: str) -> None:
+    """So much disk is free, less what is there already."""
+    free = shutil.disk_usage(VENV).free / 1024**3
+    if free < NEEDED_GIB[flavour] and not stamped():
+        raise Failed(f"{free:.1f} GiB are free at {VENV}, {NEEDED_GIB[flavour]} are needed: make room on this disk")
+
+
+def pinned(package: str, file: Path) -> str:
+    """Return the version of a package that a lock, or pyproject.toml, pins."""
+    found = re.search(rf'^\s*"?{package}==([^"\s;]+)', file.read_text(), re.MULTILINE)
+    if not found:
+        raise Failed(f"{file} does not pin {package}: make lock writes it anew")
+    return found.group(1)
+
+
+def mark(kind: str, file: Path) -> str:
+    """Return the line that says that a step was done with this content of a file."""
+    return f"{kind} {file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def stamped() -> set[str]:
+    """Return what is done, if the environment is still there."""
+    if not PYTHON.exists() or not STAMP.exists():
+        return set()
+    return set(STAMP.read_text().splitlines())
+
+
+def stamp(line: str) -> None:
+    """Note a step as done, in place of what an older lock left of it."""
+    kind = line.split()[0]
+    kept = [old for old in STAMP.read_text().splitlines() if old.split()[0] != kind] if STAMP.exists() else []
+    new = STAMP.with_suffix(".new")
+    new.write_text("".join(f"{old}\n" for old in [*kept, line]))
+    new.replace(STAMP)
+
+
+@contextlib.contextmanager
+def locked() -> Generator[None]:
+    """Hold the installation; wait for another one that runs."""
+    with (VENV / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.stdout.write("Waiting for another installation into the same folder …\n")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def timed(name: str) -> Generator[None]:
+    """Show a step and its time, moving on a terminal."""
+    began = time.monotonic()
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(0.5):
+            sys.stdout.write(f"\r  {time.monotonic() - began:6.1f} s  {name} … ")
+            sys.stdout.flush()
+
+    ticker = threading.Thread(target=tick, daemon=True)
+    if sys.stdout.isatty():
+        ticker.start()
+    result = "failed"
+    try:
+        yield
+        result = ""
+    finally:
+        over.set()
+        if ticker.is_alive():
+            ticker.join()
+            sys.stdout.write("\r")
+        sys.stdout.write(f"  {time.monotonic() - began:6.1f} s  {name} {result}   \n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
