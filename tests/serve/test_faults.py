@@ -1,6 +1,7 @@
 """Parts are killed or frozen under the running service; what is promised then, holds."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.launched import Launched
@@ -19,19 +21,24 @@ PATH = "/v1/chat/completions"
 HELLO = {"model": "quick", "messages": [{"role": "user", "content": "hello world"}]}
 
 
-def processes(service: Launched, name: str) -> list[int]:
-    """Return the ids of this service's processes whose command line holds `name`."""
-    mark = f"CHATLLM_STATE={service.environment['CHATLLM_STATE']}".encode()
+def replicas(service: Launched, deployment: str) -> list[int]:
+    """Return the process ids of a deployment's replicas in this service's own cluster."""
+    state = service.environment["CHATLLM_STATE"]
     found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            is_ours = mark in (entry / "environ").read_bytes().split(b"\0")
-            if is_ours and name.encode() in (entry / "cmdline").read_bytes().replace(b"\0", b" "):
-                found.append(int(entry.name))
-        except OSError:
-            continue
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if f"ServeReplica:chatllm:{deployment}" in " ".join(process.cmdline()):
+                found += [process.pid] * (process.environ().get("CHATLLM_STATE") == state)
+    return found
+
+
+def store(service: Launched, data: str) -> list[int]:
+    """Return the process ids of the embedded server that keeps its data in `data`: all of them work in that folder."""
+    folder = str(Path(service.environment["CHATLLM_STATE"]) / data)
+    found: list[int] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found += [process.pid] * (process.cwd() == folder)
     return found
 
 
@@ -48,13 +55,13 @@ def frozen(pids: list[int]) -> Iterator[None]:
 
 
 async def test_a_killed_model_replica_costs_at_most_the_requests_on_it(service: Launched) -> None:
-    before = processes(service, "ServeReplica:chatllm:model-quick")
+    before = replicas(service, "model-quick")
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
     async with service.client() as http:
         statuses = [(await http.post(PATH, json=HELLO)).status_code for _ in range(40)]
         async with asyncio.timeout(60):
-            while len(processes(service, "ServeReplica:chatllm:model-quick")) < 2:
+            while len(replicas(service, "model-quick")) < 2:
                 await asyncio.sleep(0.5)
         assert (await http.post(PATH, json=HELLO)).status_code == 200
     assert statuses.count(200) >= 38
@@ -62,9 +69,9 @@ async def test_a_killed_model_replica_costs_at_most_the_requests_on_it(service: 
 
 
 async def test_a_killed_ingress_replica_comes_back_and_the_other_answers(service: Launched) -> None:
-    os.kill(processes(service, "ServeReplica:chatllm:Ingress")[0], signal.SIGKILL)
+    os.kill(replicas(service, "Ingress")[0], signal.SIGKILL)
     async with asyncio.timeout(60):
-        while len(processes(service, "ServeReplica:chatllm:Ingress")) < 2:
+        while len(replicas(service, "Ingress")) < 2:
             await asyncio.sleep(0.5)
     answers: list[int] = []
     for _ in range(20):
@@ -75,7 +82,7 @@ async def test_a_killed_ingress_replica_comes_back_and_the_other_answers(service
 
 async def test_a_frozen_redis_is_a_miss_in_time(service: Launched) -> None:
     async with service.client() as http:
-        with frozen(processes(service, "valkey-server")):
+        with frozen(store(service, "valkey")):
             for seed in range(10):
                 began = time.perf_counter()
                 response = await http.post(PATH, json={**HELLO, "seed": seed})
@@ -90,7 +97,7 @@ async def test_a_frozen_postgres_stops_only_conversations(service: Launched) -> 
     async with service.client() as http:
         conversation = (await http.post("/v1/conversations", json={})).json()["id"]
         assert (await http.post(PATH, json=HELLO)).status_code == 200
-        with frozen(processes(service, "/bin/postgres") or processes(service, "postgres:")):
+        with frozen(store(service, "postgres/data")):
             for _ in range(5):
                 assert (await http.post(PATH, json=HELLO)).status_code == 200
             refused = await http.post(PATH, json={**HELLO, "conversation": conversation})
@@ -113,7 +120,7 @@ async def test_an_answer_that_outlasts_postgres_is_written_afterwards(service: L
         }
         answering = asyncio.create_task(http.post(PATH, json=request))
         await asyncio.sleep(0.3)
-        with frozen(processes(service, "/bin/postgres") or processes(service, "postgres:")):
+        with frozen(store(service, "postgres/data")):
             answer = await answering
             assert answer.status_code == 200
             await asyncio.sleep(1)
