@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_
 .PHONY: help install serve stop status doctor tools test test-unit test-integration test-serve test-ui test-e2e lint format typecheck lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 install:  ## install into .venv what the service needs (skips what is done)
 	@$(PYTHON) deployments/local/install.py

@@ -36,23 +36,6 @@ LOG = VENV / "install.log"
 NEEDED_GIB = {"cpu": 6, "gpu": 18}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
-# What the processes of a start import, by process: the service, the page, Ray's own, and the engine.
-IMPORTED = (
-    "deployments.app deployments.ingress.server deployments.cache.lookup deployments.local.launcher ui.app openai"
-    " ray.serve._private.api ray.serve._private.controller ray.serve._private.replica ray.serve._private.proxy"
-    " ray.serve._private.haproxy ray.serve._private.build_app ray.dashboard.agent ray.dashboard.head"
-    " ray.dashboard.http_server_head ray.dashboard.modules.reporter.reporter_agent"
-    " ray._private.runtime_env.agent.runtime_env_agent",
-    "deployments.models.vllm vllm.v1.engine.core vllm.v1.executor.multiproc_executor vllm.v1.worker.{flavour}_worker"
-    " vllm.v1.worker.{flavour}_model_runner vllm.model_executor.models.llama transformers torch._inductor.compile_fx",
-)
-IMPORT = """
-import contextlib, importlib, sys
-for name in sys.argv[1:]:
-    with contextlib.suppress(Exception):
-        importlib.import_module(name)
-"""
-
 
 class Failed(Exception):
     """The installation cannot go on; the text is one sentence with the remedy."""
@@ -105,7 +88,7 @@ def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None
     if tests:
         steps[mark("tests", dev)] = ("Test tools", lambda: uv_install("--no-deps", "-r", str(dev)))
         steps["browser"] = ("Chromium", install_browser)
-    steps["byte code " + mark("of", lock)] = ("Byte code", lambda: compile_packages(flavour))
+    steps["byte code " + mark("of", lock)] = ("Byte code", lambda: write_byte_code(flavour))
     return steps
 
 
@@ -157,26 +140,11 @@ def install_browser() -> None:
     )
 
 
-def compile_packages(flavour: str) -> None:
-    """Have Python write its byte code by importing once: a start then takes a third of the time.
-
-    Compiling every file instead takes three times as long, most of it for code that no start imports.
-    """
+def write_byte_code(flavour: str) -> None:
+    """Have Python write its byte code by importing once: a start then takes a third of the time."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    with LOG.open("ab") as log:
-        importing = [
-            subprocess.Popen(
-                [str(PYTHON), "-c", IMPORT, *names.format(flavour=flavour).split()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=str(REPOSITORY),
-                env=environment,
-            )
-            for names in IMPORTED
-        ]
-    for process in importing:
-        process.wait()
+    command = [str(PYTHON), "-m", "deployments.local.import_once", flavour]
+    run(command, "an installed package cannot be imported", environment)
 
 
 def pip(*arguments: str) -> None:
