@@ -17,6 +17,7 @@ import httpx
 import yaml
 
 COMMAND = [sys.executable, "-m", "deployments.local.cli"]
+FOREIGN = ("CHATLLM_", "RAY_", "NICEGUI_", "PYTEST_")
 START_TIMEOUT_S = 480
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 
@@ -85,7 +86,7 @@ def launched(config: dict[str, Any] | None, page: bool = False) -> Generator[Lau
     """Start a service (serve_config.yaml itself if `config` is None), wait until its model answers, stop it."""
     folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
     port, page_port, dashboard_port = free_ports(3)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("CHATLLM_", "RAY_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     environment |= {
         "CHATLLM_STATE": str(folder / "state"),
         "CHATLLM_PORT": str(port),
