@@ -1,10 +1,11 @@
 """Fixtures of all tests: real embedded servers on state folders of their own, started when a test first asks."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
 import asyncpg
@@ -19,11 +20,25 @@ from deployments.local.valkey import ValkeyServer
 
 
 @pytest.fixture(scope="session")
-def session_state() -> Generator[StateFolder]:
+def new_folder() -> Generator[Callable[[], Path]]:
+    """Makes folders with short paths: in memory where there is room, since databases wait for their disk."""
+    memory = Path("/dev/shm")
+    is_roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 1024**3
+    made: list[Path] = []
+
+    def make() -> Path:
+        made.append(Path(tempfile.mkdtemp(prefix="chatllm-test-", dir=memory if is_roomy else None)))
+        return made[-1]
+
+    yield make
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def session_state(new_folder: Callable[[], Path]) -> StateFolder:
     """A state folder for the servers that the whole run shares."""
-    folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
-    yield StateFolder.open(folder / "state")
-    shutil.rmtree(folder)
+    return StateFolder.open(new_folder() / "state")
 
 
 @pytest.fixture(scope="session")
@@ -68,22 +83,21 @@ async def _execute(url: str, statement: str) -> None:
 
 
 @pytest.fixture
-def new_state() -> Generator[StateFolder]:
+def new_state(new_folder: Callable[[], Path]) -> Generator[StateFolder]:
     """An empty state folder for one test; its path is short enough for a unix socket."""
-    folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
+    folder = new_folder()
     yield StateFolder.open(folder / "state")
     shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def initialised() -> Generator[Path]:
+def initialised(new_folder: Callable[[], Path]) -> Path:
     """A state folder in which Postgres has been started before."""
-    folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
+    folder = new_folder()
     server = PostgresServer(StateFolder.open(folder))
     server.start()
     server.stop()
-    yield folder
-    shutil.rmtree(folder)
+    return folder
 
 
 @pytest.fixture

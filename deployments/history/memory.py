@@ -145,7 +145,7 @@ def _add(shelf: _Shelf, items: Sequence[NewItem]) -> list[Item]:
     before = next(reversed(known), None)
     ids: list[str] = []
     for new in items:
-        parent = before if new.parent_id is None else (new.parent_id or None)
+        parent = before if new.parent_id is None else new.parent_id if new.parent_id != ROOT else None
         before = new.id
         ids.append(before)
         if before not in known:
@@ -164,7 +164,7 @@ def _item(conversation_id: str, new: NewItem, parent: str | None) -> Item:
     return Item(
         id=new.id,
         conversation_id=conversation_id,
-        parent_id=None if parent == ROOT else parent,
+        parent_id=parent,
         type=new.type,
         role=new.role,
         status=new.status,

@@ -85,20 +85,19 @@ class Supervisor:
         self._end()  # `stop` may have come while the server was being started again
 
     def _restart(self) -> None:
-        delay_s = 0.0
-        while not self._stopping.wait(max(delay_s, self._pause_s())):
+        while not self._stopping.wait(self._pause_s()):
             try:
                 self._start()
             except LauncherError as error:
-                delay_s = min(MAX_DELAY_S, max(FIRST_DELAY_S, delay_s * 2))
-                extra = {"server": self.name, "reason": str(error), "next_try_s": delay_s}
-                log.error("a server does not start", extra=extra)
+                log.error("a server does not start", extra={"server": self.name, "reason": str(error)})
             else:
                 self.restarts += 1
                 return
 
     def _pause_s(self) -> float:
-        """Seconds until another start stays within the bound per minute."""
-        if len(self._starts) < MAX_STARTS_PER_MINUTE:
-            return 0.0
-        return max(0.0, self._starts[0] + 60.0 - time.monotonic())
+        """Seconds to wait before another start: none at first, longer the more there were within a minute."""
+        now = time.monotonic()
+        recent = [start for start in self._starts if now - start < 60.0]
+        if len(recent) == MAX_STARTS_PER_MINUTE:
+            return recent[0] + 60.0 - now
+        return min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** len(recent)) if len(recent) > 1 else 0.0

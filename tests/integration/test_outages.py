@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from pydantic import SecretStr
@@ -31,12 +30,11 @@ PLENTY = 10_000_000
 
 
 @pytest.fixture(scope="module")
-def shared_server() -> Generator[PostgresServer]:
-    with TemporaryDirectory(prefix="chatllm-test-") as folder:
-        server = PostgresServer(StateFolder.open(Path(folder)))
-        server.start()
-        yield server
-        server.stop()
+def shared_server(new_folder: Callable[[], Path]) -> Generator[PostgresServer]:
+    server = PostgresServer(StateFolder.open(new_folder()))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

