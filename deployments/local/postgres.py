@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from deployments.local.process import end_strangers, spawn, tail
+from deployments.local.process import bound_to_parent, end_strangers, spawn, tail
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.supervisor import Supervisor
 
@@ -161,20 +161,26 @@ class PostgresServer:
                 )
             return
         new = self._folder / "data.new"
+        end_strangers(self._folder, ("initdb",), (signal.SIGKILL,), GRACE_S)
         end_strangers(new, ("postgres",), (signal.SIGKILL,), GRACE_S)
         if new.exists():
             shutil.rmtree(new)
         initdb = [str(programs / "initdb"), "-D", str(new), "-U", "postgres", "--auth=trust", "--no-instructions"]
         self._run(
-            [*prefix, *initdb, "--encoding=UTF8", "--locale-provider=builtin", "--locale=C", "--builtin-locale=C.UTF-8"]
+            [*initdb, "--encoding=UTF8", "--locale-provider=builtin", "--locale=C", "--builtin-locale=C.UTF-8"], prefix
         )
-        self._run([*prefix, str(programs / "postgres"), "--single", "-D", str(new), "postgres"], stdin=BOOTSTRAP)
+        self._run([str(programs / "postgres"), "--single", "-D", str(new), "postgres"], prefix, stdin=BOOTSTRAP)
         new.rename(self._data)
 
-    def _run(self, command: list[str], stdin: str = "") -> None:
+    def _run(self, command: list[str], prefix: list[str], stdin: str = "") -> None:
         with self._log.open("ab") as output:
             done = subprocess.run(  # noqa: S603 - our own programs
-                command, input=stdin.encode(), stdout=output, stderr=output, cwd=self._folder, check=False
+                bound_to_parent(command, "KILL", prefix),
+                input=stdin.encode(),
+                stdout=output,
+                stderr=output,
+                cwd=self._folder,
+                check=False,
             )
         if done.returncode:
             raise LauncherError(f"Postgres could not make its data folder {self._data}: {tail(self._log)}")

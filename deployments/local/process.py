@@ -35,20 +35,15 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `command` with its output appended to `log`; it gets `death_signal` when this process ends.
 
-    `prefix` is a command that changes the user before it runs the rest; the
-    kernel forgets the signal at such a change, so that it has to come first.
     The child is in a session of its own: Ctrl-C in the terminal reaches the
     launcher alone, which then ends its children in order.
     """
-    setpriv = shutil.which("setpriv")
-    if not setpriv:
-        raise LauncherError("the program setpriv is missing: install util-linux")
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         log.replace(log.with_suffix(".old.log"))
     with log.open("ab") as output:
         return _forker.submit(
             subprocess.Popen,
-            [*prefix, setpriv, f"--pdeathsig={death_signal}", *command],
+            bound_to_parent(command, death_signal, prefix),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -56,6 +51,18 @@ def spawn(
             env=environment,
             start_new_session=True,
         ).result()
+
+
+def bound_to_parent(command: Sequence[str], death_signal: str, prefix: Sequence[str] = ()) -> list[str]:
+    """Return `command` such that it gets `death_signal` when the thread that runs it ends.
+
+    `prefix` is a command that changes the user before it runs the rest; the
+    kernel forgets the signal at such a change, so that it has to come first.
+    """
+    setpriv = shutil.which("setpriv")
+    if not setpriv:
+        raise LauncherError("the program setpriv is missing: install util-linux")
+    return [*prefix, setpriv, f"--pdeathsig={death_signal}", *command]
 
 
 def end(process: subprocess.Popen[bytes], signals: Sequence[signal.Signals], grace_s: float) -> None:

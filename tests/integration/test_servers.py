@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -98,7 +99,7 @@ def write(url: str, word: str) -> None:
     asyncio.run(tell())
 
 
-def kill(launcher: subprocess.Popen[str]) -> None:
+def kill(launcher: subprocess.Popen[Any]) -> None:
     launcher.kill()
     launcher.wait(30)
 
@@ -202,6 +203,22 @@ def test_a_first_start_that_was_killed_is_begun_anew(new_state: StateFolder) -> 
     with running(PostgresServer(new_state)) as server:
         write(server.url, "works")
         assert not half_made.exists()
+
+
+def test_a_launcher_killed_in_its_first_start_leaves_nothing_that_hinders_the_next(new_state: StateFolder) -> None:
+    for pause_s in (0.2, 0.5, 0.8, 1.1):
+        launcher = subprocess.Popen(
+            [sys.executable, LAUNCHED, new_state.path, "postgres"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        until(lambda: (new_state.path / "postgres.lock").exists())
+        time.sleep(pause_s)
+        kill(launcher)
+
+    with running(PostgresServer(new_state)) as server:
+        write(server.url, "works")
 
 
 def test_data_of_another_version_is_refused_with_a_remedy(new_state: StateFolder) -> None:
