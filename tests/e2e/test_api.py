@@ -59,7 +59,7 @@ def test_tools_structured_output_and_logprobs_pass_through(product: Launched) ->
     called = api.chat.completions.create(
         model="guide",
         messages=ASK,
-        tools=[{"type": "function", "function": {"name": "weather", "parameters": parameters}}],
+        tools=[{"type": "function", "function": {"name": "weather", "parameters": parameters, "strict": True}}],
         tool_choice={"type": "function", "function": {"name": "weather"}},
     )
     calls = called.choices[0].message.tool_calls

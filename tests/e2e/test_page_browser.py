@@ -1,6 +1,5 @@
 """The page in a real browser, in front of the stand-in service: what only a browser can tell."""
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -11,13 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.e2e.chromium import ARTIFACTS, launch
 from tests.ui.process import page_process
 from tests.ui.stand_in import StandIn
 
 pytestmark = pytest.mark.browser
-CHROMIUM = Path(os.environ.get("CHATLLM_CHROMIUM", "/usr/bin/chromium"))
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
-ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 ANSWER = """The cache stands **in front of** the model.
@@ -39,12 +36,8 @@ That is all."""
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        if os.environ.get("CHATLLM_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"There is no Chromium at {CHROMIUM}")
-        pytest.skip("needs Chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        browser = launch(playwright)
         yield browser
         browser.close()
 

@@ -1,0 +1,242 @@
+"""The launcher as a user meets it: its commands, and what remains after every way to die."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from deployments.local import leftovers
+from deployments.local.instance import Instance
+from deployments.local.ports import is_free
+from tests.launched import COMMAND, Launched, launched, service_file
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+MODELS = [{"id": "echo", "kind": "scripted", "tokens": 4}]
+RECOVERY_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def service() -> Generator[Launched]:
+    """A running service with its page, which the tests here may hurt but must leave running."""
+    with launched(service_file(MODELS, {}), page=True) as running:
+        yield running
+
+
+def test_the_status_names_addresses_parts_models_and_versions(service: Launched) -> None:
+    status = service.status()
+    assert status["running"] is True
+    assert status["phase"] == "ready"
+    assert status["addresses"]["api"] == f"{service.url}/v1"
+    assert status["addresses"]["page"] == service.page
+    assert status["parts"]["api"] == status["parts"]["page"] == "answers"
+    assert status["models"]["model-echo"]["status"] == "HEALTHY"
+    assert status["versions"]["ray"] == "2.60.0"
+
+
+def test_a_second_start_in_the_same_folder_is_refused(service: Launched) -> None:
+    result = _fails(service, "up", "--detach")
+    assert f"process {service.status()['pid']} already runs launcher" in result
+    assert "make stop" in result
+
+
+def test_a_port_in_use_is_named_with_its_holder_and_the_remedy(service: Launched, tmp_path: Path) -> None:
+    port = int(service.environment["CHATLLM_PORT"])
+    other = {**service.environment, "CHATLLM_STATE": str(tmp_path / "other")}
+    result = _fails(Launched(tmp_path, other, "", "", ""), "up")
+    assert f"port {port} is in use by haproxy (process" in result
+    assert "choose another --port" in result
+
+
+def test_a_key_is_printed_alone_works_at_once_and_not_after_its_revocation(service: Launched) -> None:
+    printed = service.chatllm("keys", "create", "short-lived")
+    assert re.fullmatch(r"sk-chatllm-[\w-]{43}\n", printed)
+    assert _models(service, printed.strip()) == 200
+    assert "short-lived" in service.chatllm("keys", "list")
+    assert printed.strip() not in service.chatllm("keys", "list")
+    service.chatllm("keys", "revoke", "short-lived")
+    _eventually(lambda: _models(service, printed.strip()) == 401, timeout_s=10)
+
+
+def test_the_first_key_and_the_token_can_be_read_by_their_owner_alone(service: Launched) -> None:
+    state = Path(service.environment["CHATLLM_STATE"])
+    for name in ("api.key", "ray.token"):
+        assert (state / name).stat().st_mode & 0o777 == 0o600
+    assert _models(service, (state / "api.key").read_text().strip()) == 200
+
+
+def test_no_secret_stands_in_a_log(service: Launched) -> None:
+    state = Path(service.environment["CHATLLM_STATE"])
+    secret = (state / "api.key").read_text().strip()
+    logs = [path for path in (state / "logs").rglob("*") if path.is_file()]
+    assert logs
+    assert [path for path in logs if secret in path.read_text(errors="replace")] == []
+
+
+def test_nothing_listens_beyond_this_machine_without_a_token(service: Launched) -> None:
+    """Replicas speak gRPC to each other on every interface; they ask for Ray's token there."""
+    exposed = {
+        connection.laddr.port
+        for pid in _processes(service, "ray")
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and not connection.laddr.ip.endswith(("127.0.0.1", "::1"))
+    }
+    assert len(exposed) <= 3, "one per replica"
+    assert {_grpc_answer(port) for port in exposed} == {"UNAUTHENTICATED"}
+
+
+@pytest.mark.parametrize(
+    ("part", "program"), [("postgres", "postgres"), ("valkey", "valkey-server"), ("page", None), ("haproxy", "haproxy")]
+)
+def test_a_killed_part_comes_back(service: Launched, part: str, program: str | None) -> None:
+    conversation = _create_conversation(service)
+    victim = _victim(service, program)
+    victim.kill()
+    victim.wait(10)
+    # While Postgres reads its log again, a conversation is a 503.
+    _eventually(lambda: _is_whole(service) and _conversation(service, conversation) == 200, timeout_s=RECOVERY_S)
+    assert _victim(service, program).pid != victim.pid
+
+
+@pytest.mark.parametrize("program", ["gcs_server", "raylet", "deployments.local.ray_process"])
+def test_ray_is_started_again_when_it_falls(service: Launched, program: str) -> None:
+    before = set(_processes(service, "ray"))
+    victim = next(psutil.Process(pid) for pid in before if program in " ".join(psutil.Process(pid).cmdline()))
+    victim.kill()
+    _eventually(lambda: not before & set(_processes(service, "ray")) and _is_whole(service), timeout_s=RECOVERY_S)
+
+
+def test_after_a_kill_of_the_launcher_nothing_remains_and_the_next_start_has_everything(service: Launched) -> None:
+    conversation = _create_conversation(service)
+    os.kill(service.status()["pid"], signal.SIGKILL)
+    # The kernel tells the parts; they end without anyone's help.
+    _eventually(lambda: not _remains(service), timeout_s=30)
+    assert _all_ports_free(service)
+    service.chatllm("up", "--detach", "--wait", "--config", str(service.folder / "service.yaml"), timeout_s=240)
+    assert _conversation(service, conversation) == 200
+
+
+def test_down_leaves_no_process_no_port_and_no_lock(service: Launched) -> None:
+    conversation = _create_conversation(service)
+    assert service.chatllm("down") == "Stopped.\n"
+    assert _remains(service) == []
+    assert _all_ports_free(service)
+    assert service.chatllm("down") == "Nothing was running.\n"
+    assert "local" in service.chatllm("keys", "list"), "keys work while nothing runs"
+    service.chatllm("up", "--detach", "--wait", "--config", str(service.folder / "service.yaml"), timeout_s=240)
+    assert _conversation(service, conversation) == 200
+
+
+def test_a_stopped_service_is_reported_as_such(tmp_path: Path) -> None:
+    environment = {**os.environ, "CHATLLM_STATE": str(tmp_path)}
+    result = subprocess.run(
+        [*COMMAND, "status", "--json"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 3
+    assert json.loads(result.stdout)["running"] is False
+
+
+def test_a_model_that_cannot_start_is_one_sentence(tmp_path: Path) -> None:
+    """Not one for each of Serve's attempts, and no traceback."""
+    broken = {"id": "broken", "kind": "vllm", "engine": {"model": str(tmp_path / "nothing-here")}}
+    with pytest.raises(AssertionError, match="nothing-here") as caught, launched(service_file([broken], {})):
+        pass
+    assert "Traceback" not in str(caught.value)
+
+
+def _fails(service: Launched, *arguments: str) -> str:
+    """Return what standard error says of a command that must fail, and must do so in one sentence."""
+    result = subprocess.run(
+        [*COMMAND, *arguments], env=service.environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("chatllm: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def _state(service: Launched) -> Path:
+    return Path(service.environment["CHATLLM_STATE"])
+
+
+def _processes(service: Launched, *parts: str) -> list[int]:
+    return list(leftovers.marked(_state(service), parts))
+
+
+def _remains(service: Launched) -> list[str]:
+    """Return the command lines of what still runs for this service: marked, or at work in its folder."""
+    found = set(_processes(service, "ray", "page"))
+    for process in psutil.process_iter():
+        try:
+            if str(_state(service)) in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.add(process.pid)
+        except psutil.Error:
+            continue
+    return [" ".join(psutil.Process(pid).cmdline()) for pid in found if psutil.pid_exists(pid)]
+
+
+def _all_ports_free(service: Launched) -> bool:
+    names = ("CHATLLM_PORT", "CHATLLM_PAGE_PORT", "CHATLLM_DASHBOARD_PORT")
+    return all(is_free(int(service.environment[name])) for name in names)
+
+
+def _victim(service: Launched, program: str | None) -> psutil.Process:
+    """Return the main process of a part: the page's if no program is named."""
+    if program is None:
+        return psutil.Process(_processes(service, "page")[0])
+    launcher = Instance.read(_state(service))
+    assert launcher is not None
+    family = psutil.Process(launcher.pid).children(recursive=True)
+    return next(process for process in family if process.name() == program)
+
+
+def _is_whole(service: Launched) -> bool:
+    try:
+        ready = httpx.get(f"{service.url}/ready", timeout=2).status_code
+        return ready == httpx.get(service.page, timeout=2).status_code == _models(service, service.key) == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _models(service: Launched, key: str) -> int:
+    return httpx.get(f"{service.url}/v1/models", headers={"authorization": f"Bearer {key}"}, timeout=10).status_code
+
+
+def _create_conversation(service: Launched) -> str:
+    headers = {"authorization": f"Bearer {service.key}"}
+    return httpx.post(f"{service.url}/v1/conversations", json={}, headers=headers, timeout=10).json()["id"]
+
+
+def _conversation(service: Launched, name: str) -> int:
+    headers = {"authorization": f"Bearer {service.key}"}
+    return httpx.get(f"{service.url}/v1/conversations/{name}", headers=headers, timeout=10).status_code
+
+
+def _grpc_answer(port: int) -> str:
+    """Return the status with which a replica answers a call that has no token."""
+    import grpc
+    from ray.serve.generated import serve_pb2, serve_pb2_grpc
+
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = serve_pb2_grpc.ASGIServiceStub(channel)
+        try:
+            stub.HandleRequest(serve_pb2.ASGIRequest(), timeout=5)
+        except grpc.RpcError as error:
+            return error.code().name
+    return "OK"
+
+
+def _eventually(holds: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s"
+        time.sleep(0.25)

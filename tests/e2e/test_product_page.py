@@ -1,0 +1,50 @@
+"""The chat page in front of the real product, in a real browser."""
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.e2e.chromium import ARTIFACTS, launch
+from tests.launched import Launched
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+def test_one_click_gives_an_answer_that_is_kept(product: Launched, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(product.page)
+    page.get_by_text("What is ChatLLM?", exact=True).first.click()
+    expect(page).to_have_url(re.compile("/c/conv_"), timeout=30_000)
+    answer = page.locator(".answer").last
+    expect(answer).to_contain_text("ChatLLM", timeout=60_000)
+    expect(page.get_by_role("button", name="Copy").last).to_be_visible(timeout=60_000)
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTIFACTS / "product.png")
+    said = answer.inner_text()
+    page.reload()
+    expect(page.locator(".answer").last).to_contain_text(said[:20], timeout=30_000)
+    page.close()
+
+
+def test_the_page_shows_what_the_api_keeps(product: Launched, browser: Browser) -> None:
+    key = (product.folder / "state" / "api.key").read_text().strip()
+    with httpx.Client(base_url=product.url, headers={"authorization": f"Bearer {key}"}) as http:
+        conversations = http.get("/v1/conversations").json()["data"]
+        assert conversations
+        items = http.get(f"/v1/conversations/{conversations[0]['id']}/items?order=asc").json()["data"]
+    assert [item["role"] for item in items] == ["user", "assistant"]
+    page = browser.new_page()
+    page.goto(f"{product.page}/c/{conversations[0]['id']}")
+    expect(page.get_by_text("What is ChatLLM?").first).to_be_visible(timeout=30_000)
+    page.close()
