@@ -83,17 +83,24 @@ class HistoryWriter:
 
     def ensure_room(self) -> None:
         """Raise HistoryUnavailable if too much waits: ask before a request is accepted."""
-        self._ensure_room(1)
+        if self._is_closed:
+            raise HistoryUnavailable("This replica is shutting down.", retry_after_s=1.0)
+        if self._pending >= self._max_pending or self._pending_bytes >= self._max_pending_bytes:
+            raise HistoryUnavailable(
+                "Too many messages wait for the conversation store to come back.", retry_after_s=MAX_DELAY_S
+            )
 
-    def submit(self, tenant: str, conversation_id: str, items: Sequence[NewItem]) -> None:
+    def submit(self, tenant: str, conversation_id: str, items: Sequence[NewItem], *, is_promised: bool = False) -> None:
         """Take items to be written and return at once.
 
         Raises HistoryUnavailable if too much waits, and BadRequest for what is
-        not JSON. Where the question still waits its answer is taken past the
-        bound, up to twice of it: it was promised when the question was accepted.
+        not JSON. `is_promised` takes them past the bound, and while draining too:
+        the answer to a question that was accepted. There are never more of those
+        than requests that the replica answers at once.
         """
+        if not is_promised:
+            self.ensure_room()
         lane = self._lanes.get((tenant, conversation_id))
-        self._ensure_room(1 if lane is None else 2)
         write = _Write(tuple(items), _size_bytes(items))
         self._pending += 1
         self._pending_bytes += write.size_bytes
@@ -117,14 +124,6 @@ class HistoryWriter:
             await asyncio.gather(*self._workers, return_exceptions=True)
             self._workers.clear()
         return self._pending
-
-    def _ensure_room(self, factor: int) -> None:
-        if self._is_closed:
-            raise HistoryUnavailable("This replica is shutting down.", retry_after_s=1.0)
-        if self._pending >= factor * self._max_pending or self._pending_bytes >= factor * self._max_pending_bytes:
-            raise HistoryUnavailable(
-                "Too many messages wait for the conversation store to come back.", retry_after_s=MAX_DELAY_S
-            )
 
     async def _work(self) -> None:
         delay_s = FIRST_DELAY_S

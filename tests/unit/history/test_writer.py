@@ -120,7 +120,7 @@ async def test_past_the_bound_a_new_question_is_refused_and_a_promised_answer_is
     with pytest.raises(HistoryUnavailable):
         writer.submit(ANN, late, say("question"))
     for conversation in waiting:
-        writer.submit(ANN, conversation, say("answer"))
+        writer.submit(ANN, conversation, say("answer"), is_promised=True)
     with pytest.raises(HistoryUnavailable):
         writer.submit(ANN, waiting[0], say("too much"))
 
@@ -221,3 +221,17 @@ async def test_drain_tells_what_is_left_and_takes_nothing_more(store: MemoryHist
     assert await writer.drain(0.05) == 1
     with pytest.raises(HistoryUnavailable, match="shutting down"):
         writer.submit(ANN, conversation, say("late"))
+
+
+async def test_a_promised_answer_is_taken_while_draining(store: MemoryHistory, writer: HistoryWriter) -> None:
+    conversation = await made(store)
+    store.is_away = True
+    writer.submit(ANN, conversation, say("question"))
+    draining = asyncio.create_task(writer.drain(5))
+    await asyncio.sleep(0.01)
+
+    writer.submit(ANN, conversation, say("answer"), is_promised=True)
+    store.is_away = False
+
+    assert await draining == 0
+    assert await words(store, conversation) == ["question", "answer"]
