@@ -71,10 +71,15 @@ class Answer:
 class Turn(Protocol):
     """One exchange in a conversation, or outside of any."""
 
-    messages: list[dict[str, Any]]
-    """Everything that the model is to read, oldest first, in OpenAI's chat shape."""
-    is_stored: bool
-    """Whether the messages come from a conversation, whose oldest may be left out to fit the window."""
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """Everything that the model is to read, oldest first, in OpenAI's chat shape."""
+        ...
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the messages come from a conversation, whose oldest may be left out to fit the window."""
+        ...
 
     def accept(self) -> None:
         """Note that an answer has begun: the request's own messages are kept from now on.

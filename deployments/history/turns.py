@@ -1,7 +1,7 @@
 """One exchange: what a model reads of a stored conversation, and what is kept of its answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.errors import BadRequest
@@ -40,6 +40,7 @@ class StoredTurn:
 
     def accept(self) -> None:
         """Write the request's own messages behind; raises HistoryUnavailable if too many writes wait."""
+        self.writer.ensure_room()
         for message in self.asked:
             self._append(item_of_message(message, "completed"))
 
@@ -52,8 +53,8 @@ class StoredTurn:
         self._append(item_of_message(answer_of(completion), "incomplete"))
 
     def _append(self, item: NewItem) -> None:
-        item = replace(item.identified(), parent_id=self.leaf or ROOT)
-        self.writer.submit(self.tenant, self.conversation, [item])
+        item = item.after(self.leaf or ROOT)
+        self.writer.submit(self.tenant, self.conversation, [item], is_promised=True)
         self.leaf = item.id
 
 
