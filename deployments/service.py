@@ -88,8 +88,11 @@ class Turn(Protocol):
         """
         ...
 
-    def complete(self, completion: Mapping[str, Any]) -> None:
-        """Keep the whole answer (a `chat.completion`). Returns at once; a failed write is tried again behind."""
+    async def complete(self, completion: Mapping[str, Any]) -> None:
+        """Keep the whole answer (a `chat.completion`), all of which has been sent but for the stream's end.
+
+        Returns once the next turn would read it; if that takes too long, it is written behind.
+        """
         ...
 
     def interrupt(self, completion: Mapping[str, Any]) -> None:
@@ -167,7 +170,7 @@ class ChatService:
         key = cache_key(call.tenant, self._models.identity(model), request) if is_deterministic(request) else None
         entry = await self._cache.lookup(key) if key else None
         if entry:
-            return self._replay(entry, call, turn, summary)
+            return await self._replay(entry, call, turn, summary)
         summary.cache = "MISS" if key else "BYPASS"
         generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored)
         answer = self._kept(self._models.generate(model, generation), key, turn, summary)
@@ -175,7 +178,7 @@ class ChatService:
             return Answer(await _whole(answer))
         return Answer(frames=_started(await anext(answer), answer, call.wants_usage))
 
-    def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
+    async def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
         now = time.time()
         summary.cache, summary.age_s = "HIT", max(0, int(now - entry.created_at))
         summary.first_token_s = time.perf_counter() - summary.began
@@ -183,7 +186,7 @@ class ChatService:
         completion = orjson.loads(body)
         _note(summary, completion)
         turn.accept()
-        turn.complete(completion)
+        await turn.complete(completion)
         if not call.streams:
             return Answer(body)
         return Answer(frames=_once(fresh_frames(entry, f"chatcmpl-{call.id}", int(now), call.wants_usage) + DONE))
@@ -208,10 +211,10 @@ class ChatService:
                             _note(summary, completion)
                             if not sent:
                                 turn.accept()
-                            turn.complete(completion)
                             if key:
                                 self._cache.store(key, CacheEntry(body, b"".join(sent), time.time()))
                             sent.clear()
+                            await turn.complete(completion)
                             yield message
                         case Failed(error):
                             raise error

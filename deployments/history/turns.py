@@ -11,6 +11,8 @@ from deployments.history.wire import answer_of, item_of_message, message_of_item
 from deployments.history.writer import HistoryWriter
 from deployments.service import ChatCall, Turn
 
+SETTLE_TIMEOUT_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class StatelessTurn:
@@ -21,7 +23,7 @@ class StatelessTurn:
 
     def accept(self) -> None: ...
 
-    def complete(self, completion: Mapping[str, Any]) -> None: ...
+    async def complete(self, completion: Mapping[str, Any]) -> None: ...
 
     def interrupt(self, completion: Mapping[str, Any]) -> None: ...
 
@@ -44,9 +46,10 @@ class StoredTurn:
         for message in self.asked:
             self._append(item_of_message(message, "completed"))
 
-    def complete(self, completion: Mapping[str, Any]) -> None:
-        """Write the answer behind."""
+    async def complete(self, completion: Mapping[str, Any]) -> None:
+        """Write the answer, so that the next turn reads it, on whichever replica; after a second, behind."""
         self._append(item_of_message(answer_of(completion), "completed"))
+        await self.writer.settled(self.tenant, self.conversation, SETTLE_TIMEOUT_S)
 
     def interrupt(self, completion: Mapping[str, Any]) -> None:
         """Write what there is of the answer behind."""

@@ -37,6 +37,7 @@ class _Lane:
     tenant: str
     conversation_id: str
     writes: deque[_Write] = field(default_factory=deque[_Write])
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class HistoryWriter:
@@ -111,6 +112,17 @@ class HistoryWriter:
         lane = self._lanes[tenant, conversation_id] = _Lane(tenant, conversation_id, deque([write]))
         self._ready.put_nowait(lane)
 
+    async def settled(self, tenant: str, conversation_id: str, timeout_s: float) -> bool:
+        """Wait until nothing of a conversation waits here, at most `timeout_s`; tell whether that is so."""
+        lane = self._lanes.get((tenant, conversation_id))
+        if lane is None:
+            return True
+        try:
+            await asyncio.wait_for(lane.settled.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
     async def drain(self, timeout_s: float) -> int:
         """Take nothing more, wait until all is written, and return how many writes were left after `timeout_s`."""
         self._is_closed = True
@@ -170,6 +182,7 @@ class HistoryWriter:
             self._ready.put_nowait(lane)
         else:
             del self._lanes[lane.tenant, lane.conversation_id]
+            lane.settled.set()
         if not self._pending:
             self._drained.set()
 

@@ -63,9 +63,11 @@ async def opened(
         stack.push_async_callback(writer.drain, DRAIN_TIMEOUT_S)
         stack.push_async_callback(cache.aclose)
         conversations = StoredConversations(history, writer, settings.history.max_context_bytes)
+        authenticator = Authenticator(PostgresKeys(database), settings.keys)
+        stack.push_async_callback(authenticator.aclose)
         yield Services(
             settings,
-            Authenticator(PostgresKeys(database), settings.keys),
+            authenticator,
             history,
             models,
             ChatService(conversations, cache, models),

@@ -66,7 +66,6 @@ async def test_a_conversation_over_two_ingress_and_two_model_replicas(service: L
             request = body(text=f"turn {turn}", conversation=conversation)
             answer = (await http.post(PATH, json=request)).json()
             assert answer["usage"]["prompt_tokens"] == turn * (2 + 16) + 2
-            await _until_written(http, conversation, 2 * (turn + 1))
 
 
 async def test_a_hundred_turns_at_once_are_a_hundred_turns(service: Launched) -> None:
@@ -86,7 +85,7 @@ async def test_a_hundred_turns_at_once_are_a_hundred_turns(service: Launched) ->
 
 
 async def _until_written(http: httpx.AsyncClient, conversation: str, count: int) -> list[dict[str, Any]]:
-    """Return all items once there are `count`: writing is never on an answer's way."""
+    """Return all items once there are `count`: an interrupted answer is written behind."""
     async with asyncio.timeout(15):
         while True:
             items: list[dict[str, Any]] = []
