@@ -62,6 +62,7 @@ class ScriptedModel(ModelBase):
     prefill_ms: float = Field(default=0.0, ge=0, description="Milliseconds before the first token.")
     token_ms: float = Field(default=0.0, ge=0, description="Milliseconds between tokens.")
     load_s: float = Field(default=0.0, ge=0, description="Seconds that a replica takes to start.")
+    fails_to_load: bool = Field(default=False, description="Fail to start.")
     fail_after: int | None = Field(default=None, ge=0, description="Fail once this many tokens are out.")
     context_tokens: int = Field(default=2048, ge=1, description="Words that fit into a prompt.")
 

@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from deployments.ingress.answers import JSON
 from deployments.ingress.services import services_of
+from deployments.models.client import FAILED_TO_LOAD
 
 router = APIRouter(tags=["health"])
 
@@ -20,13 +21,19 @@ async def health() -> Response:
 @router.get("/ready", response_model=None)
 async def ready(request: Request) -> Response:
     """Answer 200 once a replica of the default model runs, else 503; both tell each model's state."""
-    states = services_of(request).models.states()
+    states = await services_of(request).models.states()
     is_ready = states[0].status == "ready"
     body = {
-        "status": "ready" if is_ready else "loading",
+        "status": states[0].status,
         "models": [
-            {"id": s.id, "status": s.status, "elapsed_s": round(s.elapsed_s, 1), "replicas": s.replicas, "message": ""}
-            for s in states
+            {
+                "id": state.id,
+                "status": state.status,
+                "elapsed_s": round(state.elapsed_s, 1),
+                "replicas": state.replicas,
+                "message": FAILED_TO_LOAD if state.status == "failed" else "",
+            }
+            for state in states
         ],
     }
     return JSON(body, 200) if is_ready else JSON(body, 503, {"retry-after": str(RETRY_AFTER_S)})

@@ -15,7 +15,7 @@ router = APIRouter(tags=["models"], dependencies=[Depends(caller_of)])
 @router.get("/v1/models", response_model=None)
 async def list_models(request: Request) -> Response:
     """List the models, the default one first; `status` says whether each can answer now."""
-    states = services_of(request).models.states()
+    states = await services_of(request).models.states()
     return JSON({"object": "list", "data": [_model(state) for state in states]})
 
 
@@ -24,7 +24,7 @@ async def retrieve_model(request: Request, model: str) -> Response:
     """Return one model, with its replicas and the requests that their engines hold now."""
     models = services_of(request).models
     name = models.resolve(model)
-    state = next(state for state in models.states() if state.id == name)
+    state = next(state for state in await models.states() if state.id == name)
     return JSON({**_model(state), "replicas": state.replicas, "running": await models.running(name)})
 
 

@@ -27,7 +27,7 @@ DRAIN_TIMEOUT_S = 10.0
 class ServedModels(Models, Protocol):
     """What can generate, and whether it can do so now."""
 
-    def states(self) -> list[ModelState]:
+    async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first."""
         ...
 

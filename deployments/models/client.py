@@ -22,11 +22,14 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.config import AnyModel, Timeouts
 from deployments.errors import ChatLLMError, ModelLoading, ModelNotFound, Overloaded, Timeout, Unavailable
+from deployments.models.deploying import FailedDeployments
 from deployments.models.protocol import Generation, Message
 from deployments.models.router import presence
 
+APPLICATION = "chatllm"
 RETRY_AFTER_S = 5.0
 RUNNING_TIMEOUT_S = 2.0
+FAILED_TO_LOAD = "The model failed to load; its operator finds the reason in the replica's log and in Ray's dashboard."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """Whether a model can answer: `status` is "ready" or "loading", for `elapsed_s` seconds."""
+    """Whether a model can answer: `status` is "ready", "loading" or "failed", for `elapsed_s` seconds."""
 
     id: str
     status: str
@@ -52,7 +55,9 @@ class ModelClient:
     """Generates on the replicas of the configured models."""
 
     def __init__(self, models: Mapping[str, ServedModel], default: str, timeouts: Timeouts) -> None:
+        """`default` is the model of a request that names none."""
         self._models = models
+        self._failed = FailedDeployments(APPLICATION)
         # Taking options starts the handle's router, so that replicas are known before the first request.
         self._streams = {name: model.handle.options(stream=True) for name, model in models.items()}
         self._default = default
@@ -75,22 +80,24 @@ class ModelClient:
         """Return how many messages of a conversation are considered as context."""
         return self._models[model].settings.max_prompt_messages
 
-    def states(self) -> list[ModelState]:
+    async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first."""
         ordered = sorted(self._models.values(), key=lambda m: m.settings.id != self._default)
-        return [self._state(model) for model in ordered]
+        return [await self._state(model) for model in ordered]
 
-    def _state(self, model: ServedModel) -> ModelState:
-        seen = presence(model.settings.deployment)
+    async def _state(self, model: ServedModel) -> ModelState:
+        settings, seen = model.settings, presence(model.settings.deployment)
         replicas = seen.replicas
         if replicas is None:
-            replicas = int(self._streams[model.settings.id].running_replicas_populated())
-        status = "ready" if replicas else "loading"
-        return ModelState(model.settings.id, status, time.monotonic() - seen.since, replicas)
+            replicas = int(self._streams[settings.id].running_replicas_populated())
+        status = "ready"
+        if not replicas:
+            status = "failed" if settings.deployment in await self._failed.names() else "loading"
+        return ModelState(settings.id, status, time.monotonic() - seen.since, replicas)
 
     async def running(self, model: str) -> int:
         """Return how many requests the engines of all replicas hold, as they themselves count; asks every replica."""
-        if self._state(self._models[model]).replicas == 0:
+        if (await self._state(self._models[model])).replicas == 0:
             return 0
         try:
             async with asyncio.timeout(RUNNING_TIMEOUT_S):
@@ -106,9 +113,10 @@ class ModelClient:
         Raises ModelLoading while no replica is running, Overloaded when the queue
         is full, Timeout past a deadline, Unavailable when the replica is lost.
         """
-        served = self._models[model]
-        state = self._state(served)
-        if state.status != "ready":
+        state = await self._state(self._models[model])
+        if state.status == "failed":
+            raise Unavailable(FAILED_TO_LOAD, None, 30.0)
+        if state.status == "loading":
             raise ModelLoading(
                 f"The model {model!r} is still loading ({state.elapsed_s:.0f} s so far).", None, RETRY_AFTER_S
             )

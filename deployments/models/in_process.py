@@ -31,7 +31,7 @@ class InProcessModels:
     def max_prompt_messages(self, model: str) -> int:
         return self._settings[model].max_prompt_messages
 
-    def states(self) -> list[ModelState]:
+    async def states(self) -> list[ModelState]:
         status, elapsed_s = "ready" if self.is_ready else "loading", time.monotonic() - self._since
         return [ModelState(name, status, elapsed_s, int(self.is_ready)) for name in self._settings]
 

@@ -27,8 +27,10 @@ class ScriptedReplica:
         self._running = 0
 
     async def start(self) -> None:
-        """Take as long as the script says that loading takes."""
+        """Take as long as the script says that loading takes; fail if it says so."""
         await asyncio.sleep(self._model.load_s)
+        if self._model.fails_to_load:
+            raise RuntimeError("The scripted model does not load, as its script says.")
 
     async def check_health(self) -> None:
         """Never fail: there is nothing that could."""

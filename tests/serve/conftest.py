@@ -9,12 +9,13 @@ from tests.launched import Launched, launched, service_file
 MODELS = [
     {"id": "quick", "kind": "scripted", "tokens": 16, "context_tokens": 500},
     {"id": "slow", "kind": "scripted", "tokens": 2000, "token_ms": 20},
+    {"id": "broken", "kind": "scripted", "fails_to_load": True},
     {"id": "loading", "kind": "scripted", "load_s": 3600},
 ]
 
 
 @pytest.fixture(scope="session")
 def service() -> Generator[Launched]:
-    """The service; its models are `quick` (the default), `slow` (20 ms a token) and `loading` (for an hour)."""
+    """The service. Its models: `quick` (the default), `slow` (20 ms a token), `loading` (for an hour), `broken`."""
     with launched(service_file(MODELS, {"Ingress": 2, "model-quick": 2})) as running:
         yield running

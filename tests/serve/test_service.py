@@ -42,14 +42,18 @@ async def test_plain_streamed_and_cached_answers_are_equal(service: Launched) ->
         assert await streamed_text(http, body(text="one two", temperature=0)) == text
 
 
+async def _model_states(http: httpx.AsyncClient) -> dict[str, str]:
+    return {model["id"]: model["status"] for model in (await http.get("/v1/models")).json()["data"]}
+
+
 async def test_models_and_their_states(service: Launched) -> None:
     async with service.client() as http:
-        models = (await http.get("/v1/models")).json()["data"]
-        assert {model["id"]: model["status"] for model in models} == {
-            "quick": "ready",
-            "slow": "ready",
-            "loading": "loading",
-        }
+        async with asyncio.timeout(60):
+            while "failed" not in (models := await _model_states(http)).values():
+                await asyncio.sleep(1)
+        assert models == {"quick": "ready", "slow": "ready", "loading": "loading", "broken": "failed"}
+        broken = await http.post(PATH, json=body("broken"))
+        assert (broken.status_code, broken.json()["error"]["code"]) == (503, "unavailable")
         refused = await http.post(PATH, json=body("loading"))
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "model_loading"

@@ -9,6 +9,7 @@ from deployments.config import ScriptedModel, Settings, VLLMModel
 from deployments.local.settings import LauncherSettings
 
 ROOT = Path(__file__).parents[2]
+STRIPPED = "\"',():[]."
 README = (ROOT / "README.md").read_text()
 
 
@@ -27,7 +28,7 @@ def test_every_setting_is_named(name: str) -> None:
 
 def test_every_variable_of_the_environment_is_named() -> None:
     source = (ROOT / "deployments/local/settings.py").read_text() + (ROOT / "ui/settings.py").read_text()
-    variables = {word.strip("\"',():[]") for word in source.split() if word.strip("\"',():[]").startswith("CHATLLM_")}
+    variables = {word.strip(STRIPPED) for word in source.split() if word.strip(STRIPPED).startswith("CHATLLM_")}
     assert {name for name in variables if f"`{name}`" not in README} == set()
 
 
