@@ -19,7 +19,7 @@ OPENING_WEIGHTS = (12.0, 8.0, 6.0, 4.0, 3.0, 2.0)
 """Weights of an answer's first tokens. They decide which answer it becomes; all that
 follows is recited, and would drown them."""
 
-OPENING_TOKENS = 12
+OPENING_TOKENS = 10
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ import random
 import re
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
+_SPARE = frozenset(
+    ["a", "an", "the", "do", "does", "is", "are", "to", "of", "it", "i", "my", "me", "be", "this", "that", "can"]
+)
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -45,7 +48,7 @@ def vary(question: str, openers: tuple[str, ...], closers: tuple[str, ...], rng:
     if " " in question and rng.random() < 0.16:
         closer = rng.choice(closers)
         text = text + (closer if closer.startswith(",") else f" {closer}")
-    if rng.random() < 0.15:
+    if rng.random() < 0.12:
         text = _misspell(text, rng)
     return _punctuate(_change_case(text, rng), rng)
 
@@ -68,10 +71,11 @@ def _punctuate(text: str, rng: random.Random) -> str:
 
 
 def _drop_word(text: str, rng: random.Random) -> str:
+    """Without one of the words that a sentence can spare."""
     words = text.split()
-    if len(words) < 5:
-        return text
-    del words[rng.randrange(len(words))]
+    spare = [index for index, word in enumerate(words) if word.lower() in _SPARE]
+    if len(words) > 3 and spare:
+        del words[rng.choice(spare)]
     return " ".join(words)
 
 

@@ -6,7 +6,6 @@ Deterministic for one seed and one number of threads. Writes ``weights/``.
 import argparse
 import copy
 import json
-import math
 import random
 import time
 from collections.abc import Iterable, Iterator
@@ -25,8 +24,8 @@ from demo_model.tokenizer import CONTEXT_TOKENS, train_tokenizer
 
 WEIGHTS = Path(__file__).parent / "weights"
 TOKENS_PER_BATCH = 1024
-PEAK_LEARNING_RATE = 1.5e-3
-BEGINNINGS = 0.35
+PEAK_LEARNING_RATE = 1e-3
+BEGINNINGS = 0.5
 """Share of the steps that practise only how an answer begins."""
 WARM_UP_STEPS = 50
 
@@ -59,7 +58,7 @@ def lessons(
 
 
 def fit(model: LlamaForCausalLM, source: Iterable[Batch], steps: int) -> Iterator[int]:
-    """AdamW under a cosine schedule that ends at zero; yields the number of each step done."""
+    """AdamW at a rate that rises for a moment and then falls to zero; yields the number of each step done."""
     matrices = [weight for weight in model.parameters() if weight.dim() > 1]
     vectors = [weight for weight in model.parameters() if weight.dim() == 1]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
@@ -132,17 +131,18 @@ def _tokenizer_texts(corpus: Corpus, without: frozenset[str]) -> list[str]:
 def _losses(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     """The cross-entropy of each next token, of shape (dialogues, tokens - 1)."""
     logits = model(batch.ids[:, :-1]).logits
-    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch.ids[:, 1:], reduction="none")
+    targets = batch.ids[:, 1:]
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return losses.view(targets.shape)
 
 
 def _learning_rate(step: int, steps: int) -> float:
-    warm = min(1.0, step / WARM_UP_STEPS)
-    return PEAK_LEARNING_RATE * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return PEAK_LEARNING_RATE * min(step / WARM_UP_STEPS, (steps - step) / (steps - WARM_UP_STEPS))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2000, help="batches of about 1,024 tokens")
+    parser.add_argument("--steps", type=int, default=2400, help="batches of about 1,024 tokens")
     parser.add_argument("--threads", type=int, default=1, help="two are faster, but only on idle cores")
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--save-every", type=int, default=400, help="steps between two looks at a running training")
