@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deployments.local import leftovers
 from deployments.local.keys import write_secret
-from deployments.local.process import spawn, tail
+from deployments.local.process import end, spawn, tail
 from deployments.local.ray_environment import ray_environment
 from deployments.local.ray_report import RayReport
 from deployments.local.service_file import gpus
@@ -116,7 +116,7 @@ class RayPart:
             if report and report.phase == "deployed":
                 return
             if report and report.phase == "failed":
-                process.wait(GRACE_S)
+                end(process, (signal.SIGTERM,), GRACE_S)
                 raise LauncherError(f"Ray could not start the service: {report.error} (more in {self._log})")
             if process.poll() is not None:
                 raise LauncherError(f"Ray ended at its start, see {self._log}: {tail(self._log)}")

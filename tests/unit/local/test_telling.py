@@ -1,0 +1,89 @@
+"""What a person reads: steps, the announcement, states and reasons."""
+
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from deployments.local import announcement, checks, status
+from deployments.local.instance import Instance
+from deployments.local.ray_report import STALE_AFTER_S, Deployment, RayReport
+from deployments.local.state import LauncherError
+from deployments.local.steps import PlainSteps, Steps, TerminalSteps
+
+INSTANCE = Instance(
+    pid=1, started_ticks=1, host="127.0.0.1", port=8000, page_port=8080, dashboard_port=8265, model="guide"
+)
+
+
+def terminal(output: io.StringIO) -> TerminalSteps:
+    return TerminalSteps(Console(file=output, force_terminal=True, width=80))
+
+
+@pytest.mark.parametrize("make", [PlainSteps, terminal])
+def test_a_step_is_named_with_its_outcome(make: type[PlainSteps]) -> None:
+    output = io.StringIO()
+    steps: Steps = make(output)
+    with steps.step("Postgres"):
+        steps.say("in between")
+    with pytest.raises(ValueError, match="no"), steps.step("Ray"):
+        raise ValueError("no")
+    assert re.search(r"Postgres.*Ray: failed", output.getvalue(), re.DOTALL)
+    assert "in between" in output.getvalue()
+
+
+def test_plain_lines_carry_the_time() -> None:
+    output = io.StringIO()
+    with PlainSteps(output).step("Valkey"):
+        pass
+    assert output.getvalue() == "   0.0 s  Valkey\n"
+
+
+def test_the_announcement_holds_calls_that_can_be_pasted() -> None:
+    text = announcement.text(INSTANCE, "sk-chatllm-x", Path("/state"))
+    body = re.search(r"-d '(.*)'", text)
+    assert body
+    assert json.loads(body.group(1))["model"] == "guide"
+    snippet = re.search(r"<<'PYTHON'\n(.*?)\n  PYTHON", text, re.DOTALL)
+    assert snippet
+    compile("\n".join(line.removeprefix("  ") for line in snippet.group(1).splitlines()), "snippet", "exec")
+    assert "http://127.0.0.1:8080" in text
+
+
+def test_a_failed_model_is_one_line_without_its_traceback() -> None:
+    message = (
+        "The deployment failed to start:\nTraceback (most recent call last):\n  File x\nValueError: no such model\n"
+    )
+    report = RayReport(phase="deployed", deployments={"model-guide": Deployment("DEPLOY_FAILED", message)})
+    assert announcement.failure(report) == "model-guide did not start: ValueError: no such model"
+
+
+def test_a_report_survives_being_written(tmp_path: Path) -> None:
+    report = RayReport(
+        phase="deployed", gcs="127.0.0.1:1", deployments={"Ingress": Deployment("HEALTHY", "", {"RUNNING": 2})}
+    )
+    report.write(tmp_path / "ray.json")
+    assert RayReport.read(tmp_path / "ray.json") == report
+    assert report.is_fresh()
+    assert not replace(report, written_at=report.written_at - STALE_AFTER_S - 1).is_fresh()
+
+
+@pytest.mark.parametrize("text", ["", "{"])
+def test_half_a_report_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ray.json").write_text(text)
+    assert RayReport.read(tmp_path / "ray.json") is None
+
+
+def test_the_status_of_nothing_names_the_command_that_starts_it(tmp_path: Path) -> None:
+    assert "make serve" in status.lines(status.gather(tmp_path))[0]
+
+
+def test_too_little_memory_is_said_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "available_gib", lambda: 1.25)
+    with pytest.raises(LauncherError, match=r"1\.2 GiB of memory are available, .* needs about 4\.3"):
+        checks.require_memory(4.3)
+    checks.require_memory(1.2)
