@@ -7,6 +7,7 @@ import psutil
 from deployments.local import ports
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
+from deployments.local.stores import require_postgres, require_redis
 
 GIB = 1024**3
 
@@ -16,6 +17,14 @@ def require_ports(settings: LauncherSettings, host: str) -> None:
     inner = {option: port for option, port in settings.listening.items() if option != "port"}
     ports.require_free({"port": settings.port}, "" if host in ("0.0.0.0", "::", "*") else host)  # noqa: S104
     ports.require_free(inner)
+
+
+def require_stores(settings: LauncherSettings) -> None:
+    """The stores that the user named answer; LauncherError says which does not, and why."""
+    if settings.database_url:
+        require_postgres(settings.database_url.get_secret_value())
+    if settings.redis_url:
+        require_redis(settings.redis_url.get_secret_value())
 
 
 def require_memory(needed_gib: float) -> None:

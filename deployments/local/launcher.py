@@ -88,6 +88,7 @@ class Launcher:
             service = read(self._settings)
             checks.require_memory(service.memory_gib)
             checks.require_ports(self._settings, service.host)
+            checks.require_stores(self._settings)
             service.write(config_path(state.path))
         return service
 

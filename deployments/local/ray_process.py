@@ -159,6 +159,8 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def _sentence(error: BaseException) -> str:
     """Return what went wrong in one line, without the remote traceback that Ray's errors carry."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"the package {error.name} is missing: install it (make install)"
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"the configuration is not valid: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
