@@ -65,8 +65,16 @@ class RayPart:
         self._supervisor.stop()
         leftovers.sweep(self._state.path, ("ray",))
         report_path(self._state.path).unlink(missing_ok=True)
-        # Sockets go, the logs of the last run stay for whoever asks what happened.
-        shutil.rmtree(self._state.sockets / "ray" / "h", ignore_errors=True)
+        self._keep_logs()
+        self._state.remove_sockets("ray")
+
+    def _keep_logs(self) -> None:
+        """Bring the logs of this run from the runtime folder, which goes, into the state folder."""
+        logs = self._state.logs / "ray"
+        if logs.is_symlink() and logs.exists():
+            source = logs.resolve()
+            logs.unlink()
+            shutil.copytree(source, logs, symlinks=True, dirs_exist_ok=True)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         """Start on clean ground and return once the service is deployed, though not yet up."""
@@ -105,7 +113,9 @@ class RayPart:
             shutil.rmtree(leftover, ignore_errors=True)
         (runtime / "h").mkdir()
         logs = self._state.logs / "ray"
-        logs.unlink(missing_ok=True)
+        if logs.is_symlink():
+            logs.unlink()
+        shutil.rmtree(logs, ignore_errors=True)
         logs.symlink_to(runtime / "ray" / "session_latest" / "logs")
         return runtime
 

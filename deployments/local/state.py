@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -77,11 +78,8 @@ class StateFolder:
 
     def remove_sockets(self, name: str) -> None:
         """Remove what `make_sockets` made, as far as nobody else uses it."""
-        folder = self.sockets / name
+        shutil.rmtree(self.sockets / name, ignore_errors=True)
         with contextlib.suppress(OSError):
-            for leftover in folder.iterdir():
-                leftover.unlink()
-            folder.rmdir()
             self.sockets.rmdir()
 
     @contextlib.contextmanager
