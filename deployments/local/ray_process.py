@@ -18,7 +18,6 @@ from types import FrameType
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from deployments.local import leftovers
 from deployments.local.ray_report import Deployment, RayReport
@@ -79,9 +78,10 @@ class Service:
         from ray.serve._private.api import _create_controller_and_proxy_refs  # pyright: ignore[reportPrivateUsage]
         from ray.serve._private.client import ServeControllerClient
         from ray.serve.config import ControllerOptions, HTTPOptions
-        from ray.serve.schema import ServeDeploySchema
 
-        schema = ServeDeploySchema.model_validate(document)
+        from deployments.local.serve_schema import validated
+
+        schema = validated(document)
         controller, self._proxies = _create_controller_and_proxy_refs(
             http_options=HTTPOptions.model_validate(schema.http_options.model_dump()),
             grpc_options=None,
@@ -161,9 +161,6 @@ def _sentence(error: BaseException) -> str:
     """Return what went wrong in one line, without the remote traceback that Ray's errors carry."""
     if isinstance(error, ModuleNotFoundError):
         return f"the package {error.name} is missing: install it (make install)"
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"the configuration is not valid: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
     lines = [line.strip() for line in str(getattr(error, "cause", None) or error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:500]
 
