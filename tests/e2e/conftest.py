@@ -7,7 +7,7 @@ import pytest
 from tests.launched import Launched, launched
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def product() -> Generator[Launched]:
     """A running product; loading the model takes a minute or two."""
     with launched(None, page=True) as running:

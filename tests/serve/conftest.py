@@ -1,4 +1,4 @@
-"""Real Ray Serve with scripted models: two ingress and two model replicas, started once for all tests here."""
+"""Real Ray Serve with scripted models: two ingress and two model replicas, started for each module of tests."""
 
 from collections.abc import Generator
 
@@ -14,7 +14,7 @@ MODELS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service() -> Generator[Launched]:
     """The service. Its models: `quick` (the default), `slow` (20 ms a token), `loading` (for an hour), `broken`."""
     with launched(service_file(MODELS, {"Ingress": 2, "model-quick": 2})) as running:
