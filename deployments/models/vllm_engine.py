@@ -1,7 +1,7 @@
 """Starting vLLM: the engine, its chat handler and what a replica asks of them. Imports vllm."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -53,11 +53,23 @@ class Engine:
         )
 
 
+def engine_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with each group that vLLM has a class for (structured_outputs_config, …) made one."""
+    groups = {
+        field.name: type(field.default_factory())
+        for field in fields(AsyncEngineArgs)
+        if field.default_factory is not MISSING
+    }
+    return {
+        name: groups[name](**value) if isinstance(value, dict) and is_dataclass(groups.get(name)) else value
+        for name, value in settings.items()
+    }
+
+
 async def open_engine(model: VLLMModel) -> Engine:
     """Load the model that `model.engine` names and return it ready to generate."""
-    arguments: dict[str, Any] = {"served_model_name": model.id, **model.engine}
     client = AsyncLLM.from_engine_args(
-        AsyncEngineArgs(**arguments),
+        AsyncEngineArgs(**engine_arguments({"served_model_name": model.id, **model.engine})),
         stat_loggers=[RayPrometheusStatLogger],
     )
     models = OpenAIServingModels(client, [BaseModelPath(name=model.id, model_path=model.engine["model"])])
