@@ -105,7 +105,7 @@ def make_venv() -> None:
             shutil.rmtree(entry)
         elif entry.name != "lock":
             entry.unlink()
-    run([python, "-m", "venv", str(VENV)], "the virtual environment could not be made")
+    run([python, "-m", "venv", str(VENV)], "the virtual environment could not be made", remedy=f"remove {VENV}")
 
 
 def install_torch(version: str) -> None:
@@ -144,7 +144,7 @@ def write_byte_code(flavour: str) -> None:
     """Have Python write its byte code by importing once: a start then takes a third of the time."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [str(PYTHON), "-m", "deployments.local.import_once", flavour]
-    run(command, "an installed package cannot be imported", environment)
+    run(command, "an installed package cannot be imported", environment, f"remove {VENV}")
 
 
 def pip(*arguments: str) -> None:
@@ -162,7 +162,9 @@ def uv_install(*arguments: str) -> None:
     )
 
 
-def run(command: list[str], what: str, environment: dict[str, str] | None = None) -> None:
+def run(
+    command: list[str], what: str, environment: dict[str, str] | None = None, remedy: str = "check the network"
+) -> None:
     """Run a command with its output in the log; Failed carries the line that tells why it failed."""
     began = LOG.stat().st_size if LOG.exists() else 0
     with LOG.open("ab") as log:
@@ -174,7 +176,7 @@ def run(command: list[str], what: str, environment: dict[str, str] | None = None
             line.strip() for line in LOG.read_bytes()[began:].decode(errors="replace").splitlines() if line.strip()
         ]
         telling = [line for line in lines if "error" in line.lower()] or lines or ["no reason was given"]
-        raise Failed(f"{what}: {telling[-1][:300]} - check the network and try again (all of it in {LOG})")
+        raise Failed(f"{what}: {telling[-1][:300]} - {remedy} and try again (all of it in {LOG})")
 
 
 def find_python() -> str:

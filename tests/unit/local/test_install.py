@@ -52,6 +52,29 @@ def test_a_failure_tells_the_line_that_tells(environment: Path) -> None:
     assert "bye" in (environment / "install.log").read_text()
 
 
+def test_a_debian_without_venv_is_told_which_package(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = environment / "python3.11"
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(0o755)
+    monkeypatch.setattr(install, "PYTHON", environment / "bin" / "python")
+    monkeypatch.setattr(install, "find_python", lambda: str(bare))
+    with pytest.raises(install.Failed, match="apt install python3-venv"):
+        install.make_venv()
+
+
+def test_an_environment_that_works_is_kept(environment: Path) -> None:
+    (environment / "precious").touch()
+    install.make_venv()
+    assert (environment / "precious").exists()
+
+
+def test_another_python_is_refused_with_the_package_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(install.Failed, match=r"Python 3\.11 is needed, this is 3\.9: apt install python3\.11"):
+        install.find_python()
+
+
 def test_the_plan_pins_everything(environment: Path) -> None:
     marks = " ".join(install.plan("cpu", tests=True))
     assert "torch 2.13.0+cpu" in marks
