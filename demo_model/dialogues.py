@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from itertools import pairwise
 
 from demo_model.corpus import Corpus, Intent
 from demo_model.phrasing import expand, plain, vary
@@ -79,8 +78,3 @@ class DialogueWriter:
             question = vary(question, self._corpus.openers, self._corpus.closers, self._rng)
             if plain(question) not in self._without:
                 return question
-
-
-def questions_of(dialogue: Dialogue) -> list[str]:
-    """What the user says in ``dialogue``, in order."""
-    return [said.text for said, answer in pairwise(dialogue) if answer.role == "assistant"]

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from demo_model.answering import Guide
-from demo_model.batches import encode
+from demo_model.batches import OPENING_WEIGHTS, encode
 from demo_model.corpus import load_corpus
 from demo_model.dialogues import DialogueWriter, Message
 from demo_model.held_out import Case, leaked, load_held_out
@@ -66,11 +66,11 @@ def test_training_sees_the_tokens_of_the_template():
     assert encode(dialogue, tokenizer()).ids == tokenizer().apply_chat_template(messages, return_dict=False)
 
 
-def test_only_questions_and_answers_count_in_the_loss():
+def test_the_system_prompt_does_not_count_in_the_loss():
     encoded = encode((Message("system", "Be kind."), Message("assistant", "Hi")), tokenizer())
-    assert [weight for weight in encoded.weights if weight] == [1.0] * (
-        len(tokenizer().encode("Hi", add_special_tokens=False)) + 1
-    )
+    answer = len(tokenizer().encode("Hi", add_special_tokens=False)) + 1
+    assert encoded.weights[-answer:] == list(OPENING_WEIGHTS[:answer])
+    assert not any(encoded.weights[:-answer])
 
 
 def test_pattern_matches_what_expand_writes():
@@ -94,17 +94,17 @@ def test_a_planted_question_is_found():
 
 
 def test_dialogues_leave_out_what_they_are_told_to():
+    def asked(writer: DialogueWriter) -> set[str]:
+        return {plain(said.text) for each in islice(writer, 300) for said in each if said.role == "user"}
+
     corpus = load_corpus()
-    said = {plain(message.text) for dialogue in islice(DialogueWriter(corpus, 5), 300) for message in dialogue}
-    common = {"thanks", "hello", "hi"} & said
-    assert common
-    writer = DialogueWriter(corpus, 5, without=frozenset(common))
-    asked = {plain(each.text) for dialogue in islice(writer, 300) for each in dialogue if each.role == "user"}
-    assert not asked & common
+    left_out = frozenset(asked(DialogueWriter(corpus, 5)))
+    assert not asked(DialogueWriter(corpus, 6, without=left_out)) & left_out
+    assert asked(DialogueWriter(corpus, 6)) & left_out
 
 
 def test_guide_greets_and_stops_by_itself():
-    answer = guide().answer("Hello, lovely to see you up and running!", max_tokens=120)
+    answer = guide().answer("Good day to you, little machine!", max_tokens=120)
     assert "guide" in answer or "ChatLLM" in answer
     assert len(answer) < 300
 
@@ -112,9 +112,9 @@ def test_guide_greets_and_stops_by_itself():
 @pytest.mark.parametrize(
     "question",
     [
-        "How would I swap you for Qwen or Llama?",
-        "Which file contains all the settings?",
-        "Which response header tells me that the cache replied?",
+        "Could Phi-4 run here in place of the demo model?",
+        "I want to change some settings. Which file is it?",
+        "Would the very same prompt be computed twice?",
     ],
 )
 def test_guide_knows_the_product(question):
