@@ -1,6 +1,7 @@
 """The launcher as a user meets it: its commands, and what remains after every way to die."""
 
 import json
+import contextlib
 import os
 import re
 import signal
@@ -174,14 +175,16 @@ def _processes(service: Launched, *parts: str) -> list[int]:
 
 def _remains(service: Launched) -> list[str]:
     """Return the command lines of what still runs for this service: marked, or at work in its folder."""
-    found = set(_processes(service, "ray", "page"))
+    marked = set(_processes(service, "ray", "page"))
+    found: list[str] = []
     for process in psutil.process_iter():
         try:
-            if str(_state(service)) in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
-                found.add(process.pid)
-        except psutil.Error:
+            command = " ".join(process.cmdline())
+        except psutil.Error:  # gone, or a zombie, which is as good
             continue
-    return [" ".join(psutil.Process(pid).cmdline()) for pid in found if psutil.pid_exists(pid)]
+        if process.pid in marked or str(_state(service)) in command:
+            found.append(command)
+    return found
 
 
 def _all_ports_free(service: Launched) -> bool:

@@ -217,7 +217,7 @@ async def test_locust_reports_streams_in_its_own_lines(tmp_path, fault, failed):
     async with serving(model) as url:
         locust = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--host", url, "--headless"),
-            *("-u", "2", "-r", "2", "-t", "2s", "--stop-timeout", "1", "--csv", str(tmp_path / "run")),
+            *("-u", "2", "-r", "2", "-t", "6s", "--stop-timeout", "5", "--csv", str(tmp_path / "run")),
             *("--csv-full-history", "--loglevel", "WARNING", "StreamingUser", "RepeatingUser"),
             env={**os.environ, "CHATLLM_API_KEY": "secret", "LOAD_MAX_TOKENS": "5", "LOAD_MODEL": "guide"},
             cwd=Path(__file__).parents[2],
