@@ -1,7 +1,6 @@
 """The launcher as a user meets it: its commands, and what remains after every way to die."""
 
 import json
-import contextlib
 import os
 import re
 import signal
