@@ -61,18 +61,18 @@ def test_tools_structured_output_and_logprobs_pass_through(product: Launched) ->
         messages=ASK,
         tools=[{"type": "function", "function": {"name": "weather", "parameters": parameters, "strict": True}}],
         tool_choice={"type": "function", "function": {"name": "weather"}},
-        temperature=0.7,
-        max_tokens=200,
+        temperature=2,  # at a low one so small a model loses itself in the blanks that JSON allows
+        max_tokens=400,
     )
     calls = called.choices[0].message.tool_calls
-    # Whether so small a model ends its arguments before the limit is luck; that it calls the tool is not.
     assert calls and calls[0].type == "function"
-    assert calls[0].function.name == "weather"
+    assert json.loads(calls[0].function.arguments)["city"] in ("Rome", "Bonn")
     schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
     structured = api.chat.completions.create(
         model="guide",
         messages=ASK,
-        max_tokens=60,
+        temperature=2,
+        max_tokens=400,
         response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
     )
     assert isinstance(json.loads(structured.choices[0].message.content or "")["ok"], bool)
