@@ -165,6 +165,11 @@ class ChatService:
         """
         model = summary.model = self._models.resolve(call.request.get("model"))
         turn = await self._conversations.open(call, self._models.max_prompt_messages(model))
+        return await self.answer(call, turn, summary)
+
+    async def answer(self, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
+        """Do what `chat` does with a turn that is open already: from the cache, else from a model."""
+        model = summary.model = self._models.resolve(call.request.get("model"))
         request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
         request |= {"model": model, "messages": turn.messages}
         key = cache_key(call.tenant, self._models.identity(model), request) if is_deterministic(request) else None

@@ -16,6 +16,7 @@ from deployments.config import Addresses, Limits, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
 from deployments.ingress import chat, conversations, health, models
 from deployments.ingress.answers import ClientGone, error_response, translated
+from deployments.ingress.exchange import CLIENT_GONE_STATUS
 from deployments.ingress.middleware import ConcurrencyLimit, RequestId
 from deployments.ingress.services import Services, opened
 from deployments.models.client import ModelClient, ServedModel
@@ -68,7 +69,7 @@ async def _answer_http(request: Request, error: Exception) -> Response:
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=chat.CLIENT_GONE_STATUS)
+    return Response(status_code=CLIENT_GONE_STATUS)
 
 
 class Ingress:

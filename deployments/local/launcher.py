@@ -163,8 +163,11 @@ class Launcher:
 
     def _wait(self, name: str, url: str) -> None:
         """Wait until `url` says 200; the model may take as long as it loads, unless Serve gives up."""
+        began = time.monotonic()
         with self._steps.step(name):
-            while status_of(url) != 200:
+            # Until its first replica is there, Serve holds requests back: better to ask again than to
+            # wait with it, unless the machine is so busy that every answer takes its time.
+            while status_of(url, min(2.0, max(0.3, (time.monotonic() - began) / 20))) != 200:
                 self._raise_if_stopped()
                 report = self._ray.report
                 if report and (report.application == "DEPLOY_FAILED" or report.phase == "failed"):

@@ -7,7 +7,9 @@ to answer the first request, so the monitor is left out and the dashboard comes 
 These classes are Ray's internals: the version is pinned, and tests start them.
 """
 
+import importlib
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,12 @@ class LocalNode(Node):
 
     def start_api_server(self, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
         """Do nothing yet: Ray calls this in the middle of its start."""
+
+    def start_raylet(self, *arguments: Any, **options: Any) -> None:
+        """Start the raylet, and import Serve in the 3 s in which Ray waits for its agents."""
+        super().start_raylet(*arguments, **options)
+        self.importing = threading.Thread(target=_import_serve, name="import-serve")
+        self.importing.start()
 
     def start_dashboard(self) -> None:
         """Start Ray's dashboard; a failure is logged by Ray and costs only the dashboard."""
@@ -52,3 +60,8 @@ def start_node(temporary: Path, dashboard_port: int, cpus: int, gpus: int | None
         "temp_dir": str(temporary),
     }
     return LocalNode(RayParams(**parameters), head=True, shutdown_at_exit=False, spawn_reaper=True)
+
+
+def _import_serve() -> None:
+    for name in ("ray.serve._private.api", "deployments.local.serve_schema"):
+        importlib.import_module(name)

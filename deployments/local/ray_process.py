@@ -7,7 +7,6 @@ and it ends with a non-zero status when Ray's own processes fall.
 
 import argparse
 import contextlib
-import importlib
 import os
 import signal
 import threading
@@ -21,8 +20,9 @@ import yaml
 
 from deployments.local import leftovers
 from deployments.local.ray_report import Deployment, RayReport
+from deployments.local.staging import without_engines
 
-CHECK_EVERY_S = 0.5
+CHECK_EVERY_S = 0.25
 STEADY_EVERY_S = 2.0
 DASHBOARD_NICENESS = 10
 
@@ -40,6 +40,8 @@ class Service:
         self._stopping = threading.Event()
         self._node: Any = None
         self._proxies: list[Any] = []
+        self._client: Any = None
+        self._whole: Any = None  # what is still to be deployed
 
     def run(self) -> None:
         """Start, deploy and watch until a signal ends it or Ray falls; leave nothing behind."""
@@ -56,9 +58,6 @@ class Service:
 
     def _start(self) -> None:
         self._tell()
-        # Half of the start is importing: let it overlap with the waiting for Ray's own processes.
-        importing = threading.Thread(target=_import_serve, name="import-serve")
-        importing.start()
         import ray
 
         from deployments.local.ray_node import start_node
@@ -69,11 +68,11 @@ class Service:
         ray.init(address=self._node.address, namespace="serve", log_to_driver=False, configure_logging=False)
         signal.signal(signal.SIGTERM, _leave)
         self._tell(phase="connected", gcs=self._node.address)
-        importing.join()
-        self._deploy(yaml.safe_load(options.config.read_text(encoding="utf-8")))
+        self._node.importing.join()
+        self._serve(yaml.safe_load(options.config.read_text(encoding="utf-8")))
         self._tell(phase="deployed")
 
-    def _deploy(self, document: dict[str, Any]) -> None:
+    def _serve(self, document: dict[str, Any]) -> None:
         """Do what `serve.start` and `serve deploy` do, without waiting for the one before doing the other."""
         from ray.serve._private.api import _create_controller_and_proxy_refs  # pyright: ignore[reportPrivateUsage]
         from ray.serve._private.client import ServeControllerClient
@@ -81,7 +80,7 @@ class Service:
 
         from deployments.local.serve_schema import validated
 
-        schema = validated(document)
+        schema = self._whole = validated(document)
         controller, self._proxies = _create_controller_and_proxy_refs(
             http_options=HTTPOptions.model_validate(schema.http_options.model_dump()),
             grpc_options=None,
@@ -90,11 +89,13 @@ class Service:
             controller_options=ControllerOptions(),
             proxy_location="HeadOnly",
         )
-        ServeControllerClient(controller).deploy_apps(schema)
+        self._client = ServeControllerClient(controller)
+        self._client.deploy_apps(validated(without_engines(document)))
 
     def _watch(self) -> None:
         import ray
         from ray.exceptions import RayActorError
+        from ray.serve.exceptions import RayServeException
 
         while True:
             if fallen := self._node.fallen():
@@ -102,11 +103,15 @@ class Service:
             ready, self._proxies = ray.wait(self._proxies, timeout=0) if self._proxies else ([], [])
             with contextlib.suppress(RayActorError):  # Serve replaced it by another
                 ray.get(ready)  # raises what kept HAProxy from starting
-            self._observe()
-            time.sleep(STEADY_EVERY_S if self._report.application == "RUNNING" else CHECK_EVERY_S)
+            with contextlib.suppress(RayActorError, RayServeException):  # between two lives of the controller
+                self._observe()
+            time.sleep(STEADY_EVERY_S if self._is_settled() else CHECK_EVERY_S)
+
+    def _is_settled(self) -> bool:
+        return self._whole is None and self._report.application == "RUNNING"
 
     def _observe(self) -> None:
-        """Write Serve's view of the application; between two lives of the controller there is none."""
+        """Write Serve's view of the application, and go on with the start as far as it is."""
         from ray import serve
 
         found = next(iter(serve.status().applications.values()), None)
@@ -122,8 +127,9 @@ class Service:
             for name, state in found.deployments.items()
         }
         self._tell(application=str(found.status.value), message=found.message, deployments=deployments)
-        ingress = deployments.get("Ingress")
-        if ingress and ingress.status == "HEALTHY" and not self._report.dashboard:
+        if self._whole is not None and (ingress := deployments.get("Ingress")) and ingress.status == "HEALTHY":
+            self._client.deploy_apps(self._whole)
+            self._whole = None
             self._tell(dashboard=True)
             threading.Thread(target=self._hold_dashboard, name="dashboard", daemon=True).start()
 
@@ -146,11 +152,6 @@ class Service:
     def _tell(self, **changes: Any) -> None:
         self._report = replace(self._report, written_at=time.time(), **changes)
         self._report.write(self._options.report)
-
-
-def _import_serve() -> None:
-    for name in ("ray.serve._private.api", "ray.serve.schema"):
-        importlib.import_module(name)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

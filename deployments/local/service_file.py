@@ -27,7 +27,7 @@ BASE_MEMORY_GIB = 1.3
 VLLM_MEMORY_GIB = 1.6
 
 # Engine arguments that were chosen for the demo model and fit no other.
-DEMO_ONLY = ("dtype", "max_model_len", "enforce_eager")
+DEMO_ONLY = ("dtype", "max_model_len", "enforce_eager", "override_generation_config")
 PATHS = {"engine": ("model", "tokenizer", "chat_template"), "chat": ("chat_template",)}
 
 

@@ -71,16 +71,20 @@ class StateFolder:
 
     def make_sockets(self, name: str) -> Path:
         """Return the private folder for the sockets of the server `name`, made if need be."""
-        _make_private(self.sockets, {os.geteuid(), self.path.stat().st_uid})
+        _make_private(self.sockets, self._owners())
         folder = self.sockets / name
         folder.mkdir(mode=0o700, exist_ok=True)  # nobody else can write to its parent
         return folder
 
     def remove_sockets(self, name: str) -> None:
         """Remove what `make_sockets` made, as far as nobody else uses it."""
-        shutil.rmtree(self.sockets / name, ignore_errors=True)
         with contextlib.suppress(OSError):
-            self.sockets.rmdir()
+            if _belongs_to(self.sockets, self._owners()):
+                shutil.rmtree(self.sockets / name, ignore_errors=True)
+                self.sockets.rmdir()
+
+    def _owners(self) -> set[int]:
+        return {os.geteuid(), self.path.stat().st_uid}
 
     @contextlib.contextmanager
     def locked(self, name: str) -> Generator[None]:
@@ -115,7 +119,11 @@ def _make_private(folder: Path, owners: set[int]) -> None:
     """Make `folder` with mode 0700, or check that it belongs to us: in /tmp anyone could have made it first."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners:
+    if not _belongs_to(folder, owners):
         raise LauncherError(f"{folder} belongs to somebody else: remove it or choose a shorter state folder")
     folder.chmod(0o700)
+
+
+def _belongs_to(folder: Path, owners: set[int]) -> bool:
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid in owners

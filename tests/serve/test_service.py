@@ -52,7 +52,9 @@ async def test_models_and_their_states(service: Launched) -> None:
             while "failed" not in (models := await _model_states(http)).values():
                 await asyncio.sleep(1)
         assert models == {"quick": "ready", "slow": "ready", "loading": "loading", "broken": "failed"}
-        broken = await http.post(PATH, json=body("broken"))
+        async with asyncio.timeout(10):  # the other ingress replica learns it on its own
+            while (broken := await http.post(PATH, json=body("broken"))).json()["error"]["code"] == "model_loading":
+                await asyncio.sleep(0.2)
         assert (broken.status_code, broken.json()["error"]["code"]) == (503, "unavailable")
         refused = await http.post(PATH, json=body("loading"))
         assert refused.status_code == 503

@@ -1,0 +1,56 @@
+"""One request that may generate: counted in, answered whole or as a stream, counted out once."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request
+from starlette.responses import Response
+
+from deployments.errors import ChatLLMError
+from deployments.ingress.answers import JSON, ClientGone, EventStream, while_connected
+from deployments.ingress.services import Services
+from deployments.keys.authenticator import Caller
+from deployments.service import Answer, Summary
+
+CLIENT_GONE_STATUS = 499
+
+
+async def exchange(
+    request: Request,
+    services: Services,
+    caller: Caller,
+    streams: bool,
+    work: Callable[[Summary], Awaitable[Answer]],
+) -> Response:
+    """Answer with what `work` returns; it fills in the summary until the answer has ended.
+
+    `work` is cancelled when the client leaves. Every endpoint that can generate
+    goes through here, so that each request is counted and limited in one place.
+    """
+    request_id: str = request.state.request_id
+    services.telemetry.began()
+    summary = Summary()
+
+    def ended(outcome: ChatLLMError | ClientGone | None) -> None:
+        status = CLIENT_GONE_STATUS if isinstance(outcome, ClientGone) else outcome.status if outcome else 200
+        services.telemetry.ended(request_id, caller.key_id, summary, status, streams)
+
+    try:
+        answer = await while_connected(request, work(summary))
+    except (ChatLLMError, ClientGone) as error:
+        ended(error)
+        raise
+    except BaseException:
+        ended(ChatLLMError())
+        raise
+    headers = _headers(summary)
+    if answer.frames is not None:
+        return EventStream(answer.frames, headers, request_id, ended)
+    ended(None)
+    return JSON(answer.body, 200, headers)
+
+
+def _headers(summary: Summary) -> dict[str, str]:
+    headers = {"x-cache": summary.cache}
+    if summary.age_s is not None:
+        headers["age"] = str(summary.age_s)
+    return headers
