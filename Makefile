@@ -58,9 +58,9 @@ typecheck: tools  ## check types, strictly
 	$(BIN)/pyright
 
 lock: tools  ## resolve the locks anew from pyproject.toml
-	$(COMPILE) pyproject.toml locks/torch-needs.in --extra cpu --group build --excludes locks/cpu-excluded.txt -o locks/requirements-cpu.lock
-	$(COMPILE) pyproject.toml --no-config --extra gpu --group build --excludes locks/gpu-excluded.txt -o locks/requirements-gpu.lock
-	$(COMPILE) --group test -c locks/requirements-cpu.lock --excludes locks/cpu-excluded.txt -o locks/requirements-dev.lock
+	$(COMPILE) pyproject.toml configs/locks/torch-needs.in --extra cpu --group build --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-cpu.lock
+	$(COMPILE) pyproject.toml --no-config --extra gpu --group build --excludes configs/locks/gpu-excluded.txt -o configs/locks/requirements-gpu.lock
+	$(COMPILE) --group test -c configs/locks/requirements-cpu.lock --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-dev.lock
 
 clean:  ## remove the environment, caches and artefacts (the state in .chatllm stays)
 	rm -rf .venv .ruff_cache .pytest_cache .hypothesis artifacts

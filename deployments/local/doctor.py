@@ -69,7 +69,7 @@ def _packages(settings: LauncherSettings) -> Finding:
         return Finding("fail", "packages", f"{', '.join(missing)} missing: run make install")
     stamp = Path(sys.prefix) / "installed"
     flavour = next((line for line in _read(stamp).splitlines() if line.startswith("lock ")), "")
-    lock = REPOSITORY / "locks" / flavour.removeprefix("lock ").split(" ")[0] if flavour else None
+    lock = REPOSITORY / "configs/locks" / flavour.removeprefix("lock ").split(" ")[0] if flavour else None
     if lock is None or not lock.is_file():
         return Finding("warn", "packages", "not installed by make install, so that nobody knows whether they fit")
     if hashlib.sha256(lock.read_bytes()).hexdigest() not in flavour:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 VENV = REPOSITORY / ".venv"
 PYTHON = VENV / "bin" / "python"
-LOCKS = REPOSITORY / "locks"
+LOCKS = REPOSITORY / "configs/locks"
 STAMP = VENV / "installed"
 LOG = VENV / "install.log"
 NEEDED_GIB = {"cpu": 6, "gpu": 18}

@@ -33,7 +33,7 @@ def serve_documents() -> list:
 
 def test_no_file_is_left_out():
     known = {*SERVE_FILES, CLUSTER_FILE, PROMETHEUS_FILE, DASHBOARD_FILE}
-    assert {file for file in CONFIGS.rglob("*") if file.is_file()} == {f for f in known if f.parent == CONFIGS}
+    assert {file for file in CONFIGS.glob("*") if file.is_file()} == {f for f in known if f.parent == CONFIGS}
 
 
 @pytest.mark.parametrize("document", serve_documents())

@@ -8,7 +8,7 @@ import pytest
 
 from deployments.local import install
 
-LOCKS = sorted((install.REPOSITORY / "locks").glob("*.lock"))
+LOCKS = sorted((install.REPOSITORY / "configs/locks").glob("*.lock"))
 
 
 @pytest.fixture
