@@ -1,14 +1,15 @@
 """The programmable stand-in for a model: it speaks the same messages, with no weights.
 
 For tests, for demonstrations of overload and failure, and for measuring
-everything that is not the model. The answer is a pure function of the prompt:
-it repeats the words of the last message.
+everything that is not the model. The answer is a pure function of the request:
+it repeats the words of the last message, calls tools that the message mentions,
+and fills schemas with what the message holds (`script/`).
 """
 
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
@@ -17,6 +18,8 @@ from deployments.config import ScriptedModel
 from deployments.errors import ChatLLMError, ContextTooLong
 from deployments.models.assembly import assemble, payloads, sse
 from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+from deployments.models.script.chat import Choice, choices, chunks
+from deployments.models.script.prompt import text_of
 
 
 class ScriptedReplica:
@@ -53,29 +56,26 @@ class ScriptedReplica:
     async def _answer(self, generation: Generation) -> AsyncGenerator[Message]:
         request = orjson.loads(generation.body)
         prompt = self._prompt(request["messages"], generation.trim)
-        sent = bytearray()
+        said = choices(request, self._model.tokens)
+        head, sent = self._head(generation), bytearray()
         await asyncio.sleep(self._model.prefill_ms / 1e3)
-        for position, event in enumerate(self._events(generation.request_id, request, prompt)):
+        for position, choice in enumerate(chunks(said, request)):
             if position and self._model.token_ms:
                 await asyncio.sleep(self._model.token_ms / 1e3)
             if self._model.fail_after is not None and position > self._model.fail_after:
                 raise ChatLLMError("The scripted model failed, as its script says.")
+            event = sse({**head, "choices": [choice]})
             sent += event
             if generation.stream:
                 yield Frames(event)
-        completion = assemble(payloads(bytes(sent)))
-        tokens = len(payloads(bytes(sent))) - 2
-        completion["usage"] = usage = {
-            "prompt_tokens": len(prompt),
-            "completion_tokens": tokens,
-            "total_tokens": len(prompt) + tokens,
-        }
+        usage = _usage(len(prompt), said)
+        completion: dict[str, Any] = {**assemble(payloads(bytes(sent))), "usage": usage}
         finish = completion["choices"][0]["finish_reason"]
-        yield Reply(orjson.dumps(completion), usage["prompt_tokens"], tokens, finish)
+        yield Reply(orjson.dumps(completion), usage["prompt_tokens"], usage["completion_tokens"], finish)
 
     def _prompt(self, messages: list[dict[str, Any]], trim: bool) -> list[str]:
         """Return the prompt's words, the oldest messages left out if they do not fit and `trim` allows it."""
-        words = [str(message.get("content") or "").split() for message in messages]
+        words = [text_of(message).split() for message in messages]
         while trim and len(words) > 1 and sum(map(len, words)) > self._model.context_tokens:
             words.pop(0)
         prompt = list(itertools.chain.from_iterable(words))
@@ -87,21 +87,20 @@ class ScriptedReplica:
             )
         return prompt
 
-    def _events(self, request_id: str, request: dict[str, Any], prompt: list[str]) -> Iterator[bytes]:
-        head = {
-            "id": f"chatcmpl-{request_id}",
+    def _head(self, generation: Generation) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{generation.request_id}",
             "object": "chat.completion.chunk",
             "created": int(time.time()),
             "model": self._model.id,
         }
 
-        def event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-            return sse({**head, "choices": [choice]})
 
-        asked = request.get("max_completion_tokens") or request.get("max_tokens") or self._model.tokens
-        words = str(request["messages"][-1].get("content") or "").split() or ["nothing"]
-        yield event({"role": "assistant", "content": ""})
-        for word in itertools.islice(itertools.cycle(words), min(asked, self._model.tokens)):
-            yield event({"content": word + " "})
-        yield event({}, "length" if asked < self._model.tokens else "stop")
+def _usage(prompt_tokens: int, said: list[Choice]) -> dict[str, Any]:
+    completion_tokens = sum(len(choice.deltas) for choice in said)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "completion_tokens_details": {"reasoning_tokens": sum(choice.reasoning_tokens for choice in said)},
+    }
