@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from deployments.config import KeySettings
 from deployments.errors import HistoryUnavailable, Unauthenticated, Unavailable
 from deployments.keys.store import KeyStore
-from deployments.keys.types import PREFIX, SECRET_LENGTH, Key, hash_of
+from deployments.keys.types import PREFIX, SECRET_LENGTH, UNLIMITED, Key, KeyLimits, hash_of
 
 # How long a key that was not found is refused without a query.
 REFUSED_TTL_S = 1.0
@@ -22,6 +22,12 @@ LOOKUP_TIMEOUT_S = 5.0
 CONFIRM_TIMEOUT_S = 1.0
 RETRY_S = 0.5
 
+# What the holder of a key that was valid may know. A revoked key may be in wrong hands: it is told nothing.
+REASONS = {
+    "disabled": "This API key is disabled: whoever runs this service can enable it again.",
+    "expired": "This API key has expired: ask whoever runs this service for a new one.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -30,6 +36,8 @@ class Caller:
     tenant: str
     key_id: str
     name: str
+    is_admin: bool = False
+    limits: KeyLimits = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,14 @@ class _Known:
 
     key: Key
     asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """An answer that is not asked for again until then (monotonic seconds): no key, or one that opens nothing."""
+
+    key: Key | None
+    until: float
 
 
 class Authenticator:
@@ -53,7 +69,7 @@ class Authenticator:
         self._store = store
         self._settings = settings
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._refused_until: OrderedDict[bytes, float] = OrderedDict()
+        self._refused_until: OrderedDict[bytes, _Refused] = OrderedDict()
         self._lookups: dict[bytes, asyncio.Task[Key | None]] = {}
         self._known_slots = asyncio.Semaphore(KNOWN_LOOKUPS)
         self._unknown_slots = asyncio.Semaphore(UNKNOWN_LOOKUPS)
@@ -72,9 +88,11 @@ class Authenticator:
         hash_ = hash_of(secret)
         known = self._known.get(hash_)
         key = await (self._unknown(hash_) if known is None else self._confirmed(hash_, known))
-        if key is None or not key.is_valid():
+        if key is None:
             raise Unauthenticated
-        return Caller(key.tenant, key.id, key.name)
+        if not key.is_valid():
+            raise Unauthenticated(REASONS.get(key.state, ""))
+        return Caller(key.tenant, key.id, key.name, key.is_admin, key.limits)
 
     async def aclose(self) -> None:
         """End the look-ups that are under way."""
@@ -108,8 +126,9 @@ class Authenticator:
     async def _unknown(self, hash_: bytes) -> Key | None:
         """Return a key that is not in memory; None if there is none."""
         now = time.monotonic()
-        if self._refused_until.get(hash_, 0.0) > now:
-            return None
+        refused = self._refused_until.get(hash_)
+        if refused is not None and refused.until > now:
+            return refused.key
         if hash_ not in self._lookups and (now < self._retry_at or len(self._lookups) >= MAX_WAITING):
             raise HistoryUnavailable("API keys cannot be checked right now.", retry_after_s=1.0)
         return await asyncio.shield(self._look_up(hash_))
@@ -145,7 +164,7 @@ class Authenticator:
             _bound(self._known, self._settings.max_cached)
         else:
             self._known.pop(hash_, None)
-            self._refused_until[hash_] = time.monotonic() + REFUSED_TTL_S
+            self._refused_until[hash_] = _Refused(key, time.monotonic() + REFUSED_TTL_S)
             self._refused_until.move_to_end(hash_)
             _bound(self._refused_until, self._settings.max_cached)
         return key
@@ -156,6 +175,6 @@ class Authenticator:
         self._away_until = now + self._settings.cache_ttl_s
 
 
-def _bound(entries: OrderedDict[bytes, _Known] | OrderedDict[bytes, float], limit: int) -> None:
+def _bound(entries: OrderedDict[bytes, _Known] | OrderedDict[bytes, _Refused], limit: int) -> None:
     while len(entries) > limit:
         entries.popitem(last=False)

@@ -1,9 +1,38 @@
+-- What an operator sets of a key comes as one JSON object. jsonb_populate_record
+-- lays it over a row: an absent field keeps the row's value, a null clears it.
+
 -- name: create
-INSERT INTO api_keys (id, name, hash, last4, tenant) VALUES ($1, $2, $3, $4, $1)
+INSERT INTO api_keys (
+    id, hash, last4, tenant, name, is_admin, expires_at, disabled_at,
+    requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_month
+)
+SELECT $1, $2, $3, $1, name, coalesce(is_admin, false), expires_at, disabled_at,
+       requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_month
+FROM jsonb_populate_record(null::api_keys, $4::jsonb)
 RETURNING *
 
 -- name: list
 SELECT * FROM api_keys ORDER BY created_at, id
+
+-- name: page
+SELECT * FROM api_keys
+WHERE $1::text IS NULL OR (created_at, id) > (SELECT created_at, id FROM api_keys WHERE id = $1)
+ORDER BY created_at, id LIMIT $2
+
+-- name: retrieve
+SELECT * FROM api_keys WHERE id = $1 OR (name = $1 AND revoked_at IS NULL)
+
+-- name: update
+UPDATE api_keys AS k SET (
+    name, is_admin, expires_at, disabled_at,
+    requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_month
+) = (
+    SELECT new.name, new.is_admin, new.expires_at, new.disabled_at,
+           new.requests_per_minute, new.tokens_per_minute, new.concurrent_requests, new.tokens_per_month
+    FROM jsonb_populate_record(k, $2::jsonb) AS new
+)
+WHERE (id = $1 OR name = $1) AND revoked_at IS NULL
+RETURNING *
 
 -- name: revoke
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())

@@ -5,10 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from deployments.errors import HistoryUnavailable
-from deployments.history.encoding import clean
-from deployments.history.types import new_id
+from deployments.history.types import Page, new_id
 from deployments.keys.store import name_taken, no_key
-from deployments.keys.types import Key, hash_of, new_secret
+from deployments.keys.types import LIMIT_NAMES, Key, KeyChanges, checked, hash_of, new_secret
 
 
 class MemoryKeys:
@@ -18,37 +17,69 @@ class MemoryKeys:
         self.is_away = False
         self._keys: dict[bytes, Key] = {}
 
-    async def create(self, name: str) -> tuple[Key, str]:
-        """Return a new key and its secret, which cannot be read again; Conflict if a valid key has the name."""
+    async def create(self, name: str, more: KeyChanges | None = None) -> tuple[Key, str]:
         self._check()
-        name = clean(name)
-        if any(key.name == name and key.revoked_at is None for key in self._keys.values()):
-            raise name_taken(name)
+        changes = checked({**(more or {}), "name": name})
+        self._claim(changes.get("name", name), None)
         secret, key_id = new_secret(), new_id("key")
-        key = Key(key_id, name, secret[-4:], tenant=key_id, created_at=datetime.now(UTC))
+        key = _changed(Key(key_id, "", secret[-4:], tenant=key_id, created_at=datetime.now(UTC)), changes)
         self._keys[hash_of(secret)] = key
         return key, secret
 
     async def list(self) -> Sequence[Key]:
-        """Return all keys, revoked ones too, oldest first."""
         self._check()
         return list(self._keys.values())
 
-    async def revoke(self, id_or_name: str) -> Key:
-        """Revoke a key by its id (again, if need be) or a valid one by its name; NotFound if there is none."""
+    async def page(self, after: str | None, limit: int) -> Page[Key]:
         self._check()
-        for hash_, key in self._keys.items():
-            if key.id == id_or_name or (key.name == id_or_name and key.revoked_at is None):
-                revoked = replace(key, revoked_at=key.revoked_at or datetime.now(UTC))
-                self._keys[hash_] = revoked
-                return revoked
-        raise no_key(id_or_name)
+        keys = list(self._keys.values())
+        if after is not None:
+            keys = keys[next((at + 1 for at, key in enumerate(keys) if key.id == after), len(keys)) :]
+        return Page[Key].of(keys[: limit + 1], limit)
+
+    async def retrieve(self, id_or_name: str) -> Key:
+        self._check()
+        return self._keys[self._named(id_or_name)]
+
+    async def update(self, id_or_name: str, changes: KeyChanges) -> Key:
+        self._check()
+        changes = checked(changes)
+        hash_ = self._named(id_or_name)
+        key = self._keys[hash_]
+        if key.revoked_at is not None:
+            raise no_key(id_or_name)
+        if "name" in changes:
+            self._claim(changes["name"], key)
+        self._keys[hash_] = _changed(key, changes)
+        return self._keys[hash_]
+
+    async def revoke(self, id_or_name: str) -> Key:
+        self._check()
+        hash_ = self._named(id_or_name)
+        key = self._keys[hash_]
+        self._keys[hash_] = replace(key, revoked_at=key.revoked_at or datetime.now(UTC))
+        return self._keys[hash_]
 
     async def find(self, hash_: bytes) -> Key | None:
-        """Return the key with this hash, revoked or not."""
         self._check()
         return self._keys.get(hash_)
+
+    def _named(self, id_or_name: str) -> bytes:
+        for hash_, key in self._keys.items():
+            if key.id == id_or_name or (key.name == id_or_name and key.revoked_at is None):
+                return hash_
+        raise no_key(id_or_name)
+
+    def _claim(self, name: str, owner: Key | None) -> None:
+        if any(key.name == name and key.revoked_at is None and key is not owner for key in self._keys.values()):
+            raise name_taken(name)
 
     def _check(self) -> None:
         if self.is_away:
             raise HistoryUnavailable(retry_after_s=1.0)
+
+
+def _changed(key: Key, changes: KeyChanges) -> Key:
+    limits = {name: value for name, value in changes.items() if name in LIMIT_NAMES}
+    others = {name: value for name, value in changes.items() if name not in LIMIT_NAMES}
+    return replace(key, limits=replace(key.limits, **limits), **others)  # type: ignore[arg-type]

@@ -7,11 +7,11 @@ import asyncpg
 
 from deployments.errors import Conflict
 from deployments.history.database import Database
-from deployments.history.encoding import clean
+from deployments.history.encoding import clean, encode
 from deployments.history.queries import load
-from deployments.history.types import new_id
+from deployments.history.types import Page, new_id
 from deployments.keys.store import name_taken, no_key
-from deployments.keys.types import Key, hash_of, new_secret
+from deployments.keys.types import LIMIT_NAMES, Key, KeyChanges, KeyLimits, checked, hash_of, new_secret
 
 SQL = load(Path(__file__).parent / "keys.sql")
 
@@ -22,30 +22,46 @@ class PostgresKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, name: str) -> tuple[Key, str]:
-        """Return a new key and its secret, which cannot be read again; Conflict if a valid key has the name."""
+    async def create(self, name: str, more: KeyChanges | None = None) -> tuple[Key, str]:
         secret = new_secret()
+        changes = checked({**(more or {}), "name": name})
         try:
-            rows = await self._database.fetch(SQL["create"], new_id("key"), clean(name), hash_of(secret), secret[-4:])
+            rows = await self._database.fetch(
+                SQL["create"], new_id("key"), hash_of(secret), secret[-4:], encode(changes)
+            )
         except Conflict:
-            raise name_taken(name) from None
+            raise name_taken(changes.get("name", name)) from None
         return _key(rows[0]), secret
 
     async def list(self) -> Sequence[Key]:
-        """Return all keys, revoked ones too, oldest first."""
         return [_key(row) for row in await self._database.fetch(SQL["list"])]
 
+    async def page(self, after: str | None, limit: int) -> Page[Key]:
+        rows = await self._database.fetch(SQL["page"], None if after is None else clean(after), limit + 1)
+        return Page[Key].of([_key(row) for row in rows], limit)
+
+    async def retrieve(self, id_or_name: str) -> Key:
+        return await self._one(SQL["retrieve"], id_or_name)
+
+    async def update(self, id_or_name: str, changes: KeyChanges) -> Key:
+        changes = checked(changes)
+        try:
+            return await self._one(SQL["update"], id_or_name, encode(changes))
+        except Conflict:
+            raise name_taken(changes.get("name", "")) from None
+
     async def revoke(self, id_or_name: str) -> Key:
-        """Revoke a key by its id (again, if need be) or a valid one by its name; NotFound if there is none."""
-        rows = await self._database.fetch(SQL["revoke"], clean(id_or_name))
+        return await self._one(SQL["revoke"], id_or_name)
+
+    async def find(self, hash_: bytes) -> Key | None:
+        rows = await self._database.fetch(SQL["find"], hash_)
+        return _key(rows[0]) if rows else None
+
+    async def _one(self, query: str, id_or_name: str, *arguments: str) -> Key:
+        rows = await self._database.fetch(query, clean(id_or_name), *arguments)
         if not rows:
             raise no_key(id_or_name)
         return _key(rows[0])
-
-    async def find(self, hash_: bytes) -> Key | None:
-        """Return the key with this hash, revoked or not."""
-        rows = await self._database.fetch(SQL["find"], hash_)
-        return _key(rows[0]) if rows else None
 
 
 def _key(row: asyncpg.Record) -> Key:
@@ -57,4 +73,7 @@ def _key(row: asyncpg.Record) -> Key:
         created_at=row["created_at"],
         revoked_at=row["revoked_at"],
         expires_at=row["expires_at"],
+        disabled_at=row["disabled_at"],
+        is_admin=row["is_admin"],
+        limits=KeyLimits(**{name: row[name] for name in LIMIT_NAMES}),
     )

@@ -1,13 +1,39 @@
-"""API keys and their secrets."""
+"""API keys, their secrets and their limits."""
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import Literal, TypedDict
+
+from deployments.errors import BadRequest
 
 PREFIX = "sk-chatllm-"
+ID_PREFIX = "key_"
+MAX_NAME = 200
 _RANDOM_BYTES = 32
 SECRET_LENGTH = len(PREFIX) + 43  # 32 bytes in unpadded base64
+
+State = Literal["valid", "disabled", "expired", "revoked"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What a key may use; None is no limit. Months are those of UTC."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    tokens_per_month: int | None = None
+
+    def __bool__(self) -> bool:
+        return self != UNLIMITED
+
+
+UNLIMITED = KeyLimits()
+LIMIT_NAMES = tuple(field.name for field in fields(KeyLimits))
+# What every store and every replica can count exactly.
+MAX_LIMIT = 2**48
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +47,55 @@ class Key:
     created_at: datetime
     revoked_at: datetime | None = None
     expires_at: datetime | None = None
+    disabled_at: datetime | None = None
+    is_admin: bool = False
+    limits: KeyLimits = UNLIMITED
+
+    @property
+    def state(self) -> State:
+        """What the key is now; only a valid one opens anything."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and datetime.now(UTC) >= self.expires_at:
+            return "expired"
+        return "disabled" if self.disabled_at is not None else "valid"
 
     def is_valid(self) -> bool:
         """Whether the key opens anything now."""
-        return self.revoked_at is None and (self.expires_at is None or datetime.now(UTC) < self.expires_at)
+        return self.state == "valid"
+
+
+class KeyChanges(TypedDict, total=False):
+    """What is to become of a key: a field that is absent stays as it is, a None takes the limit or date away."""
+
+    name: str
+    is_admin: bool
+    expires_at: datetime | None
+    disabled_at: datetime | None
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_requests: int | None
+    tokens_per_month: int | None
+
+
+def checked(changes: KeyChanges) -> KeyChanges:
+    """Return `changes` as they can be stored; raises BadRequest that names the field."""
+    if "name" in changes:
+        changes = {**changes, "name": _checked_name(changes["name"])}
+    for limit in LIMIT_NAMES:
+        value = changes.get(limit)
+        if value is not None and not 1 <= value <= MAX_LIMIT:
+            raise BadRequest(f"'{limit}' must be from 1 to {MAX_LIMIT}.", limit)
+    return changes
+
+
+def _checked_name(name: str) -> str:
+    # Names are printed on terminals, and a key is found by its name or its id.
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or name.startswith(ID_PREFIX):
+        raise BadRequest(
+            f"A key's name has 1 to {MAX_NAME} printable characters and does not begin with '{ID_PREFIX}'.", "name"
+        )
+    return name
 
 
 def new_secret() -> str:
