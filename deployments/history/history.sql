@@ -3,10 +3,10 @@ INSERT INTO conversations (id, tenant, metadata) VALUES ($2, $1, $3::text::jsonb
 RETURNING *
 
 -- name: conversation
-SELECT * FROM conversations WHERE tenant = $1 AND id = $2
+SELECT * FROM conversations WHERE tenant = $1 AND id = $2 AND NOT is_hidden
 
 -- name: conversations
-SELECT * FROM conversations WHERE tenant = $1
+SELECT * FROM conversations WHERE tenant = $1 AND NOT is_hidden
 ORDER BY updated_at DESC, id DESC LIMIT $2
 
 -- name: conversations_after
@@ -14,20 +14,20 @@ ORDER BY updated_at DESC, id DESC LIMIT $2
 SELECT page.* FROM conversations last
 LEFT JOIN LATERAL (
     SELECT * FROM conversations c
-    WHERE c.tenant = $1 AND (c.updated_at, c.id) < (last.updated_at, last.id)
+    WHERE c.tenant = $1 AND NOT c.is_hidden AND (c.updated_at, c.id) < (last.updated_at, last.id)
     ORDER BY c.updated_at DESC, c.id DESC LIMIT $2
 ) page ON true
-WHERE last.tenant = $1 AND last.id = $3
+WHERE last.tenant = $1 AND last.id = $3 AND NOT last.is_hidden
 ORDER BY page.updated_at DESC, page.id DESC
 
 -- name: update_conversation
 UPDATE conversations
 SET metadata = coalesce($3::text::jsonb, metadata), title = nullif(coalesce($4::text, title), '')
-WHERE tenant = $1 AND id = $2
+WHERE tenant = $1 AND id = $2 AND NOT is_hidden
 RETURNING *
 
 -- name: delete_conversation
-DELETE FROM conversations WHERE tenant = $1 AND id = $2
+DELETE FROM conversations WHERE tenant = $1 AND id = $2 AND NOT is_hidden
 RETURNING id
 
 -- name: append
@@ -35,12 +35,12 @@ SELECT * FROM append_items($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: item
 SELECT items.* FROM items JOIN conversations c ON c.id = conversation_id
-WHERE c.tenant = $1 AND c.id = $2 AND items.id = $3 AND deleted_at IS NULL
+WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden AND items.id = $3 AND deleted_at IS NULL
 
 -- name: delete_item
 UPDATE items SET payload = '{}', size_bytes = 0, deleted_at = now()
 FROM conversations c
-WHERE c.tenant = $1 AND c.id = $2 AND conversation_id = c.id AND items.id = $3 AND deleted_at IS NULL
+WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden AND conversation_id = c.id AND items.id = $3 AND deleted_at IS NULL
 RETURNING items.id
 
 -- name: items_desc
@@ -53,7 +53,7 @@ LEFT JOIN LATERAL (
       AND seq < CASE WHEN $3::text IS NULL THEN 9223372036854775807 ELSE last.seq END
     ORDER BY seq DESC LIMIT $4
 ) page ON true
-WHERE c.tenant = $1 AND c.id = $2
+WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
 ORDER BY page.seq DESC
 
 -- name: items_asc
@@ -65,7 +65,7 @@ LEFT JOIN LATERAL (
       AND seq > CASE WHEN $3::text IS NULL THEN 0 ELSE last.seq END
     ORDER BY seq LIMIT $4
 ) page ON true
-WHERE c.tenant = $1 AND c.id = $2
+WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
 ORDER BY page.seq
 
 -- name: context
@@ -84,5 +84,5 @@ WITH RECURSIVE leaf AS (
 )
 SELECT walk.* FROM conversations c
 LEFT JOIN walk ON walk.deleted_at IS NULL OR walk.depth = 1
-WHERE c.tenant = $1 AND c.id = $2
+WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
 ORDER BY walk.depth DESC

@@ -7,7 +7,7 @@ from typing import Any
 from deployments.errors import BadRequest
 from deployments.history.store import HistoryStore
 from deployments.history.types import ROOT, Context, NewItem
-from deployments.history.wire import answer_of, item_of_message, message_of_item
+from deployments.history.wire import answer_of, item_of_message, messages_of_items
 from deployments.history.writer import HistoryWriter
 from deployments.service import ChatCall, Turn
 
@@ -84,5 +84,5 @@ class StoredConversations:
         )
         if parent == ROOT:
             context = Context((), None)
-        said = [message_of_item(item) for item in context.items]
+        said = messages_of_items(context.items)
         return StoredTurn(self._writer, call.tenant, conversation, context.leaf, asked, [*said, *asked])

@@ -1,6 +1,6 @@
 """Between OpenAI's shapes and stored items: conversation items, chat messages and answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deployments.errors import BadRequest
@@ -56,6 +56,62 @@ def message_of_item(item: Item) -> dict[str, Any]:
         content = [{**p, "type": "text"} if p.get("type") in ("input_text", "output_text") else p for p in parts]
     kept = {name: item.payload[name] for name in ("tool_calls", "tool_call_id", "name") if name in item.payload}
     return {"role": item.role, "content": content, **kept}
+
+
+def messages_of_items(items: Iterable[Item]) -> list[dict[str, Any]]:
+    """Return stored items as the chat messages that they were.
+
+    Reasoning, text and function calls in a row are one message of the assistant.
+    """
+    messages: list[dict[str, Any]] = []
+    pending: dict[str, Any] | None = None  # the assistant's message that may still grow
+    for item in items:
+        piece = _assistant_piece(item)
+        if piece is None or pending is None or not _continues(pending, piece):
+            pending = piece
+            messages.append(piece if piece is not None else _other_message(item))
+        else:
+            _extend(pending, piece)
+    return [message for message in messages if not _is_empty(message)]
+
+
+def _assistant_piece(item: Item) -> dict[str, Any] | None:
+    payload = item.payload
+    if item.type == "reasoning":
+        parts = payload.get("content") or payload.get("summary") or []
+        return {"role": "assistant", "content": None, "reasoning": "".join(str(part.get("text", "")) for part in parts)}
+    if item.type == "function_call":
+        function = {"name": payload["name"], "arguments": payload["arguments"]}
+        call = {"id": payload["call_id"], "type": "function", "function": function}
+        return {"role": "assistant", "content": None, "tool_calls": [call]}
+    return message_of_item(item) if item.role == "assistant" else None
+
+
+def _other_message(item: Item) -> dict[str, Any]:
+    if item.type != "function_call_output":
+        return message_of_item(item)
+    output = item.payload.get("output")
+    if isinstance(output, list):
+        output = "".join(str(part.get("text", "")) for part in output)
+    return {"role": "tool", "tool_call_id": item.payload.get("call_id"), "content": output}
+
+
+def _continues(message: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
+    if "reasoning" in piece:
+        return False
+    return "tool_calls" in piece or (message.get("content") is None and "tool_calls" not in message)
+
+
+def _extend(message: dict[str, Any], piece: Mapping[str, Any]) -> None:
+    if "tool_calls" in piece:
+        message["tool_calls"] = [*message.get("tool_calls", []), *piece["tool_calls"]]
+    if piece.get("content") is not None:
+        message["content"] = piece["content"]
+
+
+def _is_empty(message: Mapping[str, Any]) -> bool:
+    """Tell an assistant's message that holds nothing a chat template could print, such as reasoning alone."""
+    return message["role"] == "assistant" and message.get("content") is None and not message.get("tool_calls")
 
 
 def answer_of(completion: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 
@@ -25,7 +26,8 @@ MAX_PENDING_BYTES = 256 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Write:
-    items: Sequence[NewItem]
+    apply: Callable[[], Awaitable[object]]
+    labels: tuple[str, ...]
     size_bytes: int
     refusals: int = 0
 
@@ -99,17 +101,36 @@ class HistoryWriter:
         the answer to a question that was accepted. There are never more of those
         than requests that the replica answers at once.
         """
+        append = partial(self._store.append, tenant, conversation_id, tuple(items))
+        labels = tuple(item.id for item in items)
+        self.defer(tenant, conversation_id, append, labels, size_bytes(items), is_promised=is_promised)
+
+    def defer(
+        self,
+        tenant: str,
+        conversation_id: str,
+        write: Callable[[], Awaitable[object]],
+        labels: tuple[str, ...],
+        size_bytes: int,
+        *,
+        is_promised: bool = False,
+    ) -> None:
+        """Take a write of any kind, in the order of its conversation's other writes; else as `submit`.
+
+        `write` is called again after a failure, so that repeating it must change
+        nothing. `labels` name in the log what is lost if it is given up.
+        """
         if not is_promised:
             self.ensure_room()
         lane = self._lanes.get((tenant, conversation_id))
-        write = _Write(tuple(items), _size_bytes(items))
+        entry = _Write(write, labels, size_bytes)
         self._pending += 1
-        self._pending_bytes += write.size_bytes
+        self._pending_bytes += size_bytes
         self._drained.clear()
         if lane is not None:
-            lane.writes.append(write)
+            lane.writes.append(entry)
             return
-        lane = self._lanes[tenant, conversation_id] = _Lane(tenant, conversation_id, deque([write]))
+        lane = self._lanes[tenant, conversation_id] = _Lane(tenant, conversation_id, deque([entry]))
         self._ready.put_nowait(lane)
 
     async def settled(self, tenant: str, conversation_id: str, timeout_s: float) -> bool:
@@ -142,7 +163,7 @@ class HistoryWriter:
         while True:
             lane = await self._ready.get()
             try:
-                await self._store.append(lane.tenant, lane.conversation_id, lane.writes[0].items)
+                await lane.writes[0].apply()
             except Unavailable:
                 # Lanes change places: one that the store cannot take in time must not hold up the others.
                 self._ready.put_nowait(lane)
@@ -167,7 +188,7 @@ class HistoryWriter:
             "a message was given up",
             extra={
                 "conversation": lane.conversation_id,
-                "items": [item.id for item in write.items],
+                "items": write.labels,
                 "reason": error.code if isinstance(error, ChatLLMError) else type(error).__name__,
             },
         )
@@ -187,7 +208,8 @@ class HistoryWriter:
             self._drained.set()
 
 
-def _size_bytes(items: Sequence[NewItem]) -> int:
+def size_bytes(items: Sequence[NewItem]) -> int:
+    """Return what items weigh in memory, roughly; raises BadRequest for what is not JSON."""
     try:
         return sum(len(orjson.dumps(item.payload)) for item in items)
     except TypeError as error:
