@@ -35,7 +35,7 @@ class MemoryHistory:
         self, tenant: str, metadata: dict[str, Any], items: Sequence[NewItem] = ()
     ) -> Conversation:
         """Create a conversation together with its first items, or neither."""
-        self._check()
+        self.check()
         now = datetime.now(UTC)
         conversation = Conversation(new_id("conv"), tenant, orjson.loads(encode(metadata)), None, now, now)
         shelf = _Shelf(conversation, self._next_move())
@@ -49,7 +49,7 @@ class MemoryHistory:
 
     async def conversations(self, tenant: str, after: str | None = None, limit: int = 20) -> Page[Conversation]:
         """Return a page of the tenant's conversations, the one with the newest item first."""
-        self._check()
+        self.check()
         mine = [shelf for shelf in self._shelves.values() if shelf.conversation.tenant == tenant]
         mine.sort(key=lambda shelf: shelf.moved, reverse=True)
         return Page.of(_after([shelf.conversation for shelf in mine], after)[: limit + 1], limit)
@@ -123,7 +123,8 @@ class MemoryHistory:
             step = item.parent_id
         return Context(tuple(reversed(branch)), start)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise HistoryUnavailable while the store is away."""
         if self.is_away:
             raise HistoryUnavailable(retry_after_s=1.0)
 
@@ -132,7 +133,7 @@ class MemoryHistory:
         return self._moves
 
     def _shelf(self, tenant: str, conversation_id: str, missing: NotFound | None = None) -> _Shelf:
-        self._check()
+        self.check()
         shelf = self._shelves.get(conversation_id)
         if shelf is None or shelf.conversation.tenant != tenant:
             raise missing or no_conversation(conversation_id)

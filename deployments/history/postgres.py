@@ -75,7 +75,7 @@ class PostgresHistory:
         columns = _columns(items)
         rows = await self._database.fetch(SQL["append"], tenant, conversation_id, *columns)
         _only(rows, no_conversation(conversation_id))
-        stored = {row["id"]: _item(row) for row in rows}
+        stored = {row["id"]: item_of_row(row) for row in rows}
         return [stored[item_id] for item_id in columns[0]]
 
     async def items(
@@ -85,12 +85,12 @@ class PostgresHistory:
         rows = await self._database.fetch(SQL[f"items_{order}"], tenant, conversation_id, after, limit + 1)
         if not _only(rows, no_conversation(conversation_id))["found_after"]:
             raise no_cursor(after)
-        return Page.of([_item(row) for row in rows if row["id"] is not None], limit)
+        return Page.of([item_of_row(row) for row in rows if row["id"] is not None], limit)
 
     async def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
         """Return one item."""
         rows = await self._database.fetch(SQL["item"], tenant, conversation_id, item_id)
-        return _item(_only(rows, no_item(item_id)))
+        return item_of_row(_only(rows, no_item(item_id)))
 
     async def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> None:
         """Erase an item's content; its children keep their way to the root."""
@@ -105,7 +105,7 @@ class PostgresHistory:
         newest = _only(rows[::-1], no_conversation(conversation_id))
         if newest["id"] is None and leaf is not None:
             raise no_item(leaf)
-        items = tuple(_item(row) for row in rows if row["id"] is not None and row["deleted_at"] is None)
+        items = tuple(item_of_row(row) for row in rows if row["id"] is not None and row["deleted_at"] is None)
         return Context(items, newest["id"])
 
 
@@ -143,7 +143,8 @@ def _conversation(row: asyncpg.Record) -> Conversation:
     )
 
 
-def _item(row: asyncpg.Record) -> Item:
+def item_of_row(row: asyncpg.Record) -> Item:
+    """Return a row of the table `items` as the item that it is."""
     return Item(
         id=row["id"],
         conversation_id=row["conversation_id"],

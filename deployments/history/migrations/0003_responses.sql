@@ -35,8 +35,9 @@ CREATE TABLE responses (
 
 CREATE INDEX responses_by_conversation ON responses (conversation_id);
 
--- What a sweep looks at.
-CREATE INDEX responses_unfinished ON responses (heartbeat_at) WHERE status IN ('queued', 'in_progress');
+-- What a sweep looks at: those that a replica runs, and those that a client waits for.
+CREATE INDEX responses_running ON responses (heartbeat_at) WHERE runner IS NOT NULL;
+CREATE INDEX responses_waited_for ON responses (created_at) WHERE runner IS NULL AND status = 'in_progress';
 
 -- The stream of a background response in batches of finished server-sent events.
 CREATE TABLE response_events (
