@@ -65,6 +65,9 @@ class ScriptedModel(ModelBase):
     fails_to_load: bool = Field(default=False, description="Fail to start.")
     fail_after: int | None = Field(default=None, ge=0, description="Fail once this many tokens are out.")
     context_tokens: int = Field(default=2048, ge=1, description="Words that fit into a prompt.")
+    embedding_dimensions: int | None = Field(
+        default=None, ge=1, le=4096, description="Numbers in an embedding; without it the model makes none."
+    )
 
 
 AnyModel = Annotated[VLLMModel | ScriptedModel, Field(discriminator="kind")]
@@ -107,18 +110,42 @@ class KeySettings(Section):
     max_cached: int = Field(default=10_000, ge=1, description="Keys that one ingress replica remembers.")
 
 
+class KeyLimitSettings(Section):
+    """The holding of keys' limits."""
+
+    timeout_s: PositiveSeconds = Field(
+        default=0.05, description="Seconds after which Redis counts as away: limits then hold per replica."
+    )
+    lease_s: float = Field(
+        default=30.0, ge=1, description="Seconds after which the running requests of a killed replica no longer count."
+    )
+
+
+class UsageSettings(Section):
+    """The recording of what each key used."""
+
+    flush_s: PositiveSeconds = Field(default=2.0, description="Seconds between two writes to Postgres.")
+    max_pending: int = Field(
+        default=50_000, ge=1, description="Sums (of a key, model and day) kept in memory while Postgres is away."
+    )
+
+
 class Timeouts(Section):
     """How long a request may wait, in seconds."""
 
     first_token_s: PositiveSeconds = Field(default=120.0, description="From the request's arrival to the first token.")
     idle_s: PositiveSeconds = Field(default=60.0, description="Between two tokens.")
     total_s: PositiveSeconds = Field(default=900.0, description="For the whole answer.")
+    body_s: PositiveSeconds = Field(default=30.0, description="From a request's headers to the end of its body.")
 
 
 class Limits(Section):
     """What a request may weigh and how many may wait."""
 
     max_body_bytes: int = Field(default=8_388_608, ge=1024, description="Bytes of a request's body.")
+    max_json_values: int = Field(
+        default=200_000, ge=100, description="Values (objects, lists, numbers, texts) in a request's JSON."
+    )
     max_messages: int = Field(default=2_000, ge=1, description="Messages in one request.")
     max_concurrent_requests: int = Field(default=2_000, ge=1, description="Requests at once in one ingress replica.")
 
@@ -130,9 +157,17 @@ class Settings(Section):
         min_length=1, description="The models that are served, each its own deployment."
     )
     default_model: str = Field(default="", description="Model of a request that names none; the first one if empty.")
+    aliases: dict[str, str] = Field(
+        default_factory=dict, description="Further names of models, e.g. `gpt-4o: guide`, for clients that insist on one."
+    )
+    unknown_models_get_default: bool = Field(
+        default=False, description="Answer requests for models that do not exist with the default one."
+    )
     cache: CacheSettings = CacheSettings()
     history: HistorySettings = HistorySettings()
     keys: KeySettings = KeySettings()
+    key_limits: KeyLimitSettings = KeyLimitSettings()
+    usage: UsageSettings = UsageSettings()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -146,6 +181,9 @@ class Settings(Section):
             raise ValueError(f"model ids must be unique: {names}")
         if self.default_model and self.default_model not in names:
             raise ValueError(f"default_model {self.default_model!r} is not one of {names}")
+        for alias, name in self.aliases.items():
+            if not alias or alias in names or name not in names:
+                raise ValueError(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")
         return self
 
     @property

@@ -5,12 +5,17 @@
     │   ├── InvalidJSON              400  invalid_json
     │   └── ContextTooLong           400  context_length_exceeded
     ├── Unauthenticated              401  invalid_api_key
+    ├── Forbidden                    403  permission_denied
     ├── NotFound                     404  not_found
     │   └── ModelNotFound            404  model_not_found
     ├── MethodNotAllowed             405  method_not_allowed
+    ├── SlowSender                   408  request_timeout
     ├── Conflict                     409  conflict
     ├── BodyTooLarge                 413  body_too_large
+    ├── UnsupportedEncoding          415  unsupported_encoding
     ├── TooManyRequests              429  rate_limit_exceeded
+    │   └── InsufficientQuota        429  insufficient_quota
+    ├── HeadersTooLarge              431  headers_too_large
     └── Unavailable                  503  unavailable
         ├── ModelLoading             503  model_loading
         ├── Overloaded               503  overloaded
@@ -82,6 +87,14 @@ class Unauthenticated(ChatLLMError):
     kind = "authentication_error"
 
 
+class Forbidden(ChatLLMError):
+    """This API key may not do this."""
+
+    status = 403
+    code = "permission_denied"
+    kind = "permission_error"
+
+
 class NotFound(ChatLLMError):
     """There is no such resource."""
 
@@ -104,6 +117,14 @@ class MethodNotAllowed(ChatLLMError):
     kind = "invalid_request_error"
 
 
+class SlowSender(ChatLLMError):
+    """The request's body did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+    kind = "invalid_request_error"
+
+
 class Conflict(ChatLLMError):
     """The request contradicts what is stored."""
 
@@ -120,12 +141,35 @@ class BodyTooLarge(ChatLLMError):
     kind = "invalid_request_error"
 
 
+class UnsupportedEncoding(ChatLLMError):
+    """Compressed bodies are not accepted."""
+
+    status = 415
+    code = "unsupported_encoding"
+    kind = "invalid_request_error"
+
+
 class TooManyRequests(ChatLLMError):
     """This key has reached its limit."""
 
     status = 429
     code = "rate_limit_exceeded"
     kind = "rate_limit_error"
+
+
+class InsufficientQuota(TooManyRequests):
+    """This key's budget for the month is used up."""
+
+    code = "insufficient_quota"
+    kind = "insufficient_quota"
+
+
+class HeadersTooLarge(ChatLLMError):
+    """The request's headers are larger than this server accepts."""
+
+    status = 431
+    code = "headers_too_large"
+    kind = "invalid_request_error"
 
 
 class Unavailable(ChatLLMError):

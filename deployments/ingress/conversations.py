@@ -6,10 +6,12 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from deployments.errors import BadRequest
+from deployments.errors import BadRequest, Conflict, HistoryUnavailable, NotFound
 from deployments.history.types import Conversation, Item, NewItem, Page
 from deployments.history.wire import new_items
+from deployments.ingress import shapes
 from deployments.ingress.answers import JSON
+from deployments.ingress.openapi import documented
 from deployments.ingress.requests import checked, json_object
 from deployments.ingress.services import caller_of, services_of
 from deployments.keys.authenticator import Caller
@@ -37,6 +39,12 @@ class ItemsBody(msgspec.Struct):
     items: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
 
 
+ERRORS = (HistoryUnavailable,)
+LISTING = (HistoryUnavailable, NotFound)
+AN_ITEM = {"type": "message", "role": "user", "content": "How long is the Rhine?"}
+A_CONVERSATION = {"metadata": {"topic": "geography"}, "items": [AN_ITEM]}
+
+
 async def _body(request: Request, schema: type[Any]) -> dict[str, Any]:
     limits = services_of(request).settings.limits
     decoded = await json_object(request, limits.max_body_bytes)
@@ -44,7 +52,11 @@ async def _body(request: Request, schema: type[Any]) -> dict[str, Any]:
     return decoded
 
 
-@router.post("", response_model=None)
+@router.post(
+    "",
+    response_model=None,
+    openapi_extra=documented(ConversationBody, shapes.Conversation, example=A_CONVERSATION, errors=ERRORS),
+)
 async def create_conversation(request: Request, caller: CallerOf) -> Response:
     """Create a conversation, with first items if there are any."""
     body = await _body(request, ConversationBody)
@@ -56,7 +68,7 @@ async def create_conversation(request: Request, caller: CallerOf) -> Response:
     return JSON(_conversation(conversation))
 
 
-@router.get("", response_model=None)
+@router.get("", response_model=None, openapi_extra=documented(answer=shapes.ConversationPage, errors=LISTING))
 async def list_conversations(
     request: Request, caller: CallerOf, limit: Limit = 20, after: str | None = None
 ) -> Response:
@@ -65,13 +77,17 @@ async def list_conversations(
     return JSON(_page(page, [_conversation(c) for c in page.data]))
 
 
-@router.get("/{conversation}", response_model=None)
+@router.get("/{conversation}", response_model=None, openapi_extra=documented(answer=shapes.Conversation, errors=ERRORS))
 async def retrieve_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Return one conversation."""
     return JSON(_conversation(await services_of(request).history.conversation(caller.tenant, conversation)))
 
 
-@router.post("/{conversation}", response_model=None)
+@router.post(
+    "/{conversation}",
+    response_model=None,
+    openapi_extra=documented(ConversationBody, shapes.Conversation, example={"title": "Rivers"}, errors=ERRORS),
+)
 async def update_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Replace the metadata, the title, or both."""
     body = await _body(request, ConversationBody)
@@ -83,14 +99,22 @@ async def update_conversation(request: Request, caller: CallerOf, conversation: 
     )
 
 
-@router.delete("/{conversation}", response_model=None)
+@router.delete(
+    "/{conversation}",
+    response_model=None,
+    openapi_extra=documented(answer=shapes.DeletedConversation, errors=ERRORS),
+)
 async def delete_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Delete a conversation and its items."""
     await services_of(request).history.delete_conversation(caller.tenant, conversation)
     return JSON({"id": conversation, "object": "conversation.deleted", "deleted": True})
 
 
-@router.post("/{conversation}/items", response_model=None)
+@router.post(
+    "/{conversation}/items",
+    response_model=None,
+    openapi_extra=documented(ItemsBody, shapes.ItemPage, example={"items": [AN_ITEM]}, errors=[*ERRORS, Conflict]),
+)
 async def create_items(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Append items, each after the one before it."""
     body = await _body(request, ItemsBody)
@@ -98,7 +122,9 @@ async def create_items(request: Request, caller: CallerOf, conversation: str) ->
     return JSON(_page(Page(items), [_item(item) for item in items]))
 
 
-@router.get("/{conversation}/items", response_model=None)
+@router.get(
+    "/{conversation}/items", response_model=None, openapi_extra=documented(answer=shapes.ItemPage, errors=ERRORS)
+)
 async def list_items(
     request: Request,
     caller: CallerOf,
@@ -112,13 +138,19 @@ async def list_items(
     return JSON(_page(page, [_item(item) for item in page.data]))
 
 
-@router.get("/{conversation}/items/{item}", response_model=None)
+@router.get(
+    "/{conversation}/items/{item}", response_model=None, openapi_extra=documented(answer=shapes.Item, errors=ERRORS)
+)
 async def retrieve_item(request: Request, caller: CallerOf, conversation: str, item: str) -> Response:
     """Return one item."""
     return JSON(_item(await services_of(request).history.item(caller.tenant, conversation, item)))
 
 
-@router.delete("/{conversation}/items/{item}", response_model=None)
+@router.delete(
+    "/{conversation}/items/{item}",
+    response_model=None,
+    openapi_extra=documented(answer=shapes.Conversation, errors=ERRORS),
+)
 async def delete_item(request: Request, caller: CallerOf, conversation: str, item: str) -> Response:
     """Delete one item; what follows it stays. Returns the conversation, as OpenAI does."""
     history = services_of(request).history

@@ -4,7 +4,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from deployments.ingress.answers import JSON
+from deployments.ingress.openapi import documented
 from deployments.ingress.services import services_of
+from deployments.ingress.shapes import Health, Readiness
 from deployments.models.client import FAILED_TO_LOAD
 
 router = APIRouter(tags=["health"])
@@ -12,13 +14,15 @@ router = APIRouter(tags=["health"])
 RETRY_AFTER_S = 2
 
 
-@router.get("/health", response_model=None)
+@router.get("/health", response_model=None, openapi_extra=documented(answer=Health, public=True))
 async def health() -> Response:
     """Answer 200 while the event loop runs."""
     return JSON({"status": "ok"})
 
 
-@router.get("/ready", response_model=None)
+@router.get(
+    "/ready", response_model=None, openapi_extra=documented(answer=Readiness, also={503: Readiness}, public=True)
+)
 async def ready(request: Request) -> Response:
     """Answer 200 once a replica of the default model runs, else 503; both tell each model's state."""
     states = await services_of(request).models.states()

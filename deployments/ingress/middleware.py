@@ -1,21 +1,75 @@
-"""What every request passes first: an id, and a place among those that run at once."""
+"""What every request passes first: an end to its body, an id, headers of a fair size, a place among those that run."""
 
+import asyncio
 import re
 import secrets
+from contextlib import suppress
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.errors import Overloaded
+from deployments.errors import BadRequest, HeadersTooLarge, Overloaded
 from deployments.ingress.answers import error_response, translated
 
-ACCEPTED_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+ACCEPTED_ID = re.compile(r"[!-~]{1,128}")
+MAX_HEADER_BYTES = 65_536
+SMALL_BODY_BYTES = 65_536
+LINGER_S = 2.0
+
+
+class Lingering:
+    """Ends the connection of a request that is answered before its body has been read.
+
+    The server would read and discard such a body for as long as it is sent. To
+    close at once would reset the connection, and many clients would lose the
+    answer: so the answer goes out whole, what comes is discarded for at most
+    `LINGER_S` seconds, and then the connection ends.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_small(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        is_read = is_closing = False
+
+        async def receive_and_note() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = is_read or not message.get("more_body", False)
+            return message
+
+        async def send_and_linger(message: Message) -> None:
+            nonlocal is_closing
+            if message["type"] == "http.response.start" and not is_read:
+                is_closing = True
+                MutableHeaders(scope=message)["connection"] = "close"
+            if not is_closing or message["type"] != "http.response.body" or message.get("more_body", False):
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    while not is_read:
+                        await receive_and_note()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app(scope, receive_and_note, send_and_linger)
+
+
+def _is_small(headers: Headers) -> bool:
+    length = headers.get("content-length", "0")
+    return "transfer-encoding" not in headers and length.isdigit() and int(length) <= SMALL_BODY_BYTES
 
 
 class RequestId:
     """Takes the client's `x-request-id` or makes one: it is returned, logged and part of every error.
 
-    Outermost, so that even what nobody foresaw is answered in OpenAI's shape, with the id.
+    Around all that can fail, so that even what nobody foresaw is answered in
+    OpenAI's shape, with the id. One that is too long or not printable is refused:
+    Serve returns what came, so that another in its place would be in the error alone.
     """
 
     def __init__(self, app: ASGIApp, is_echoed: bool) -> None:
@@ -27,8 +81,8 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-        request_id = given if ACCEPTED_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        given = Headers(scope=scope).get("x-request-id")
+        request_id = f"req_{secrets.token_hex(12)}" if given is None else given
         scope.setdefault("state", {})["request_id"] = request_id
         has_started = False
 
@@ -41,11 +95,19 @@ class RequestId:
             await send(message)
 
         try:
+            _check(Headers(scope=scope), request_id)
             await self._app(scope, receive, send_with_id)
         except Exception as error:
             if has_started:
                 raise
             await error_response(translated(error), request_id)(scope, receive, send_with_id)
+
+
+def _check(headers: Headers, request_id: str) -> None:
+    if not ACCEPTED_ID.fullmatch(request_id):
+        raise BadRequest("x-request-id must be 1 to 128 printable ASCII characters without blanks.", "x-request-id")
+    if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.")
 
 
 class ConcurrencyLimit:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from starlette.requests import Request
 
-from deployments.errors import BadRequest, BodyTooLarge, InvalidJSON
+from deployments.errors import BadRequest
+from deployments.ingress.bodies import body_of, decoded
+from deployments.ingress.services import services_of
 
 Tokens = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -58,50 +60,33 @@ class ChatRequest(msgspec.Struct):
     parent: str | None = None
 
 
-async def body_of(request: Request, max_bytes: int) -> bytes:
-    """Return the whole body; raises BodyTooLarge before reading more than `max_bytes`."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _too_large(max_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The request's body is larger than {max_bytes} bytes, the limit of this server.")
-
-
 async def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
-    """Return the body as a JSON object ({} if there is none); raises InvalidJSON or BodyTooLarge."""
-    body = await body_of(request, max_bytes)
-    if not body.strip():
-        return {}
-    try:
-        decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidJSON(f"The request's body is not valid JSON: {error}") from None
-    if not isinstance(decoded, dict):
+    """Return the body as a JSON object ({} if there is none).
+
+    Raises InvalidJSON, BodyTooLarge, SlowSender or UnsupportedEncoding.
+    """
+    settings = services_of(request).settings
+    body = await body_of(request, max_bytes, settings.timeouts.body_s)
+    value = decoded(body, settings.limits.max_json_values) if body.strip() else {}
+    if not isinstance(value, dict):
         raise BadRequest("The request's body must be a JSON object.")
-    return decoded
+    return value
 
 
-def checked(decoded: dict[str, Any], schema: type[Any], max_messages: int) -> None:
-    """Raise BadRequest, naming the field, where `decoded` is not of the types of `schema`."""
+def checked(body: dict[str, Any], schema: type[Any], max_messages: int) -> None:
+    """Raise BadRequest, naming the field, where `body` is not of the types of `schema`."""
+    messages = body.get("messages")
+    if isinstance(messages, list) and len(messages) > max_messages:
+        raise BadRequest(f"'messages' may hold at most {max_messages} messages.", "messages")
     try:
-        msgspec.convert(decoded, schema)
+        msgspec.convert(body, schema)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$")
         field = path.rstrip("`").lstrip(".") or _missing_field(text)
         raise BadRequest(f"Invalid value for '{field}': {text}." if field else f"{text}.", field or None) from None
-    if len(decoded.get("messages", ())) > max_messages:
-        raise BadRequest(f"'messages' may hold at most {max_messages} messages.", "messages")
 
 
 def _missing_field(text: str) -> str:
-    return text.removeprefix("Object missing required field `").rstrip("`") if "missing required field" in text else ""
+    """Return the field that is missing, or that should be."""
+    start, _, name = text.partition(" `")
+    return name.rstrip("`") if start in ("Object missing required field", "Object contains unknown field") else ""

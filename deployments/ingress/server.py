@@ -1,5 +1,6 @@
 """The HTTP application, and the Serve deployment that runs it. Imports neither torch nor vllm."""
 
+import functools
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -14,10 +15,11 @@ from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.remote import HandleCache
 from deployments.config import Addresses, Limits, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
-from deployments.ingress import chat, conversations, health, models
+from deployments.ingress import chat, conversations, docs, health, models, stored_completions
 from deployments.ingress.answers import ClientGone, error_response, translated
 from deployments.ingress.exchange import CLIENT_GONE_STATUS
-from deployments.ingress.middleware import ConcurrencyLimit, RequestId
+from deployments.ingress.middleware import ConcurrencyLimit, Lingering, RequestId
+from deployments.ingress.openapi import described
 from deployments.ingress.services import Services, opened
 from deployments.models.client import ModelClient, ServedModel
 from deployments.telemetry import configure_logging
@@ -34,11 +36,13 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
             app.state.services = services
             yield
 
-    app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, docs_url="/docs", redoc_url=None)
-    for routes in (chat, models, conversations, health):
+    app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
+    for routes in (chat, models, conversations, health, docs, stored_completions):
         app.include_router(routes.router)
+    app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(ConcurrencyLimit, limit=limits.max_concurrent_requests)
     app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
+    app.add_middleware(Lingering)
     app.add_exception_handler(ChatLLMError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)

@@ -1,0 +1,167 @@
+"""What this service's own answers look like; for their description, not for making them."""
+
+from typing import Any, Literal
+
+import msgspec
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+class Health(msgspec.Struct):
+    """This replica is alive."""
+
+    status: Literal["ok"]
+
+
+class ModelReadiness(msgspec.Struct):
+    """The state of one model; `elapsed_s` is how long it has been in it."""
+
+    id: str
+    status: Literal["ready", "loading", "failed"]
+    elapsed_s: float
+    replicas: int
+    message: str
+
+
+class Readiness(msgspec.Struct):
+    """The state of the default model, and of each."""
+
+    status: Literal["ready", "loading", "failed"]
+    models: list[ModelReadiness]
+
+
+class Model(msgspec.Struct):
+    """A model; `replicas` and `running` (requests that its engines hold) only where one model was asked for."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    status: Literal["ready", "loading", "failed"]
+    replicas: int | msgspec.UnsetType = msgspec.UNSET
+    running: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class Models(msgspec.Struct):
+    """The models, the default one first."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Usage(msgspec.Struct):
+    """Tokens of a request and its answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class AnswerMessage(msgspec.Struct):
+    """What the model said. Reasoning models add `reasoning`."""
+
+    role: Literal["assistant"]
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    reasoning: str | None = None
+
+
+class Choice(msgspec.Struct):
+    """One of `n` answers."""
+
+    index: int
+    message: AnswerMessage
+    finish_reason: FinishReason
+    logprobs: dict[str, Any] | None = None
+
+
+class ChatCompletion(msgspec.Struct):
+    """A whole answer (OpenAI API reference, "The chat completion object")."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage | None = None
+
+
+class Delta(msgspec.Struct):
+    """A piece of an answer."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    reasoning: str | None = None
+
+
+class ChunkChoice(msgspec.Struct):
+    """A piece of one of `n` answers."""
+
+    index: int
+    delta: Delta
+    finish_reason: FinishReason | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class ChatCompletionChunk(msgspec.Struct):
+    """One event of a streamed answer; the last one before `[DONE]` has the usage, if it was asked for."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+
+
+class Conversation(msgspec.Struct):
+    """A conversation without its items; `updated_at` (Unix seconds) is the time of its last item."""
+
+    id: str
+    object: Literal["conversation"]
+    created_at: int
+    updated_at: int
+    metadata: dict[str, Any]
+    title: str | None
+
+
+class DeletedConversation(msgspec.Struct):
+    """A conversation that is no more."""
+
+    id: str
+    object: Literal["conversation.deleted"]
+    deleted: bool
+
+
+class Item(msgspec.Struct):
+    """A conversation's item; `parent_id` is the one that it follows."""
+
+    id: str
+    type: str
+    status: str
+    parent_id: str | None
+    created_at: int
+    role: str | None = None
+    content: list[dict[str, Any]] | None = None
+
+
+class ConversationPage(msgspec.Struct):
+    """A page of conversations; `last_id` goes into `after` of the next."""
+
+    object: Literal["list"]
+    data: list[Conversation]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ItemPage(msgspec.Struct):
+    """A page of items; `last_id` goes into `after` of the next."""
+
+    object: Literal["list"]
+    data: list[Item]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
