@@ -73,7 +73,7 @@ async def database(postgres_url: str) -> AsyncGenerator[Database]:
     await database.open()
     yield database
     await database.close()
-    await _execute(postgres_url, "DELETE FROM conversations; DELETE FROM api_keys")
+    await _execute(postgres_url, "DELETE FROM conversations; DELETE FROM stored_completions; DELETE FROM api_keys")
 
 
 async def _execute(url: str, statement: str) -> None:

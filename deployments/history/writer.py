@@ -9,7 +9,7 @@ from functools import partial
 
 import orjson
 
-from deployments.errors import BadRequest, ChatLLMError, HistoryUnavailable, NotFound, Unavailable
+from deployments.errors import BadRequest, ChatLLMError, Conflict, HistoryUnavailable, NotFound, Unavailable
 from deployments.history.store import HistoryStore
 from deployments.history.types import NewItem
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 WORKERS = 4
 FIRST_DELAY_S = 0.1
 MAX_DELAY_S = 5.0
-# A parent may be on its way from another replica; an error may be a passing one.
+# A parent may be on its way from another replica; an error may be a passing one. Six refusals take 6 s.
 MAX_REFUSALS = 6
 # The count of writes is bounded by the settings; this bounds what a few huge ones can take.
 MAX_PENDING_BYTES = 256 * 1024 * 1024
@@ -29,6 +29,7 @@ class _Write:
     apply: Callable[[], Awaitable[object]]
     labels: tuple[str, ...]
     size_bytes: int
+    otherwise: Callable[[], Awaitable[object]] | None = None
     refusals: int = 0
 
 
@@ -47,7 +48,9 @@ class HistoryWriter:
 
     The writes of one conversation keep their order; those of several do not wait
     for each other. A write whose outcome is unknown is repeated, and the ids of
-    its items make that harmless. What is in memory when the process is killed is lost.
+    its items make that harmless. Items whose parent does not come within seconds
+    follow the newest item instead: another place is better than none. What is in
+    memory when the process is killed is lost.
     """
 
     def __init__(self, store: HistoryStore, max_pending: int, max_pending_bytes: int = MAX_PENDING_BYTES) -> None:
@@ -102,8 +105,9 @@ class HistoryWriter:
         than requests that the replica answers at once.
         """
         append = partial(self._store.append, tenant, conversation_id, tuple(items))
+        detached = partial(self._store.append, tenant, conversation_id, tuple(item.after(None) for item in items))
         labels = tuple(item.id for item in items)
-        self.defer(tenant, conversation_id, append, labels, size_bytes(items), is_promised=is_promised)
+        self.defer(tenant, conversation_id, append, labels, size_bytes(items), detached, is_promised=is_promised)
 
     def defer(
         self,
@@ -112,18 +116,20 @@ class HistoryWriter:
         write: Callable[[], Awaitable[object]],
         labels: tuple[str, ...],
         size_bytes: int,
+        otherwise: Callable[[], Awaitable[object]] | None = None,
         *,
         is_promised: bool = False,
     ) -> None:
         """Take a write of any kind, in the order of its conversation's other writes; else as `submit`.
 
         `write` is called again after a failure, so that repeating it must change
-        nothing. `labels` name in the log what is lost if it is given up.
+        nothing. `otherwise` takes its place where what it builds upon does not come.
+        `labels` name in the log what is lost if it is given up.
         """
         if not is_promised:
             self.ensure_room()
         lane = self._lanes.get((tenant, conversation_id))
-        entry = _Write(write, labels, size_bytes)
+        entry = _Write(write, labels, size_bytes, otherwise)
         self._pending += 1
         self._pending_bytes += size_bytes
         self._drained.clear()
@@ -183,6 +189,11 @@ class HistoryWriter:
         if write.refusals < MAX_REFUSALS and not isinstance(error, NotFound | BadRequest):
             delay_s = FIRST_DELAY_S * 2**write.refusals
             asyncio.get_running_loop().call_later(delay_s, self._ready.put_nowait, lane)
+            return
+        if isinstance(error, Conflict) and write.otherwise:
+            log.warning("what a message answers did not come", extra={"items": write.labels})
+            write.apply, write.otherwise, write.refusals = write.otherwise, None, 0
+            self._ready.put_nowait(lane)
             return
         log.error(
             "a message was given up",

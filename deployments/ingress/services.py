@@ -13,6 +13,9 @@ from deployments.errors import Unauthenticated
 from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.store import HistoryStore
+from deployments.history.stored.postgres import PostgresCompletions
+from deployments.history.stored.store import CompletionStore
+from deployments.history.stored.turn import KeptConversations
 from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
 from deployments.keys.authenticator import Authenticator, Caller
@@ -26,6 +29,14 @@ DRAIN_TIMEOUT_S = 10.0
 
 class ServedModels(Models, Protocol):
     """What can generate, and whether it can do so now."""
+
+    async def open(self) -> None:
+        """Get ready to generate."""
+        ...
+
+    async def aclose(self) -> None:
+        """Fail the answers that are under way, and let go of everything."""
+        ...
 
     async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first."""
@@ -46,6 +57,7 @@ class Services:
     models: ServedModels
     chat: ChatService
     telemetry: Telemetry
+    completions: CompletionStore
 
 
 @asynccontextmanager
@@ -62,7 +74,10 @@ async def opened(
         await writer.open()
         stack.push_async_callback(writer.drain, DRAIN_TIMEOUT_S)
         stack.push_async_callback(cache.aclose)
+        await models.open()
+        stack.push_async_callback(models.aclose)
         conversations = StoredConversations(history, writer, settings.history.max_context_bytes)
+        completions = PostgresCompletions(database)
         authenticator = Authenticator(PostgresKeys(database), settings.keys)
         stack.push_async_callback(authenticator.aclose)
         yield Services(
@@ -70,8 +85,9 @@ async def opened(
             authenticator,
             history,
             models,
-            ChatService(conversations, cache, models),
+            ChatService(KeptConversations(conversations, completions, writer), cache, models),
             Telemetry(),
+            completions=completions,
         )
 
 

@@ -177,13 +177,21 @@ async def test_an_item_waits_a_while_for_its_parent(store: MemoryHistory, writer
     assert await words(store, conversation) == ["question", "answer"]
 
 
-async def test_an_item_whose_parent_never_comes_is_given_up(store: MemoryHistory, writer: HistoryWriter) -> None:
+async def test_items_whose_parent_never_comes_follow_the_newest_item(
+    store: MemoryHistory, writer: HistoryWriter
+) -> None:
     conversation = await made(store)
-    writer.submit(ANN, conversation, [NewItem.message("assistant", "answer").after("msg_nobody")])
+    (newest,) = await store.append(ANN, conversation, say("newest"))
+    question = NewItem.message("user", "question")
+    answer = NewItem.message("assistant", "answer")
+    writer.submit(ANN, conversation, [question.after("msg_nobody")])
+    writer.submit(ANN, conversation, [answer.after(question.id)])
     writer.submit(ANN, conversation, say("next"))
 
     assert await writer.drain(2) == 0
-    assert (writer.failed, await words(store, conversation)) == (1, ["next"])
+    assert (writer.failed, await words(store, conversation)) == (0, ["newest", "question", "answer", "next"])
+    assert (await store.item(ANN, conversation, question.id)).parent_id == newest.id
+    assert (await store.item(ANN, conversation, answer.id)).parent_id == question.id
 
 
 async def test_what_is_not_json_is_refused_at_once(store: MemoryHistory, writer: HistoryWriter) -> None:

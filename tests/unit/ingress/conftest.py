@@ -15,6 +15,8 @@ from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings, KeySettings, Limits, ScriptedModel, Settings
 from deployments.history.memory import MemoryHistory
+from deployments.history.stored.memory import MemoryCompletions
+from deployments.history.stored.turn import KeptConversations
 from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
 from deployments.ingress.server import build_http
@@ -36,6 +38,7 @@ class Service:
     history: MemoryHistory
     keys: MemoryKeys
     writer: HistoryWriter
+    completions: MemoryCompletions
     extra: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -46,8 +49,12 @@ async def running(*models: ScriptedModel, limits: Limits | None = None) -> Async
     in_process, history, keys = InProcessModels(*models), MemoryHistory(), MemoryKeys()
     writer = HistoryWriter(history, 1000)
     cache = CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
-    chat = ChatService(StoredConversations(history, writer, 1_000_000), cache, in_process)
-    services = Services(settings, Authenticator(keys, KeySettings()), history, in_process, chat, Telemetry())
+    completions = MemoryCompletions()
+    conversations = KeptConversations(StoredConversations(history, writer, 1_000_000), completions, writer)
+    chat = ChatService(conversations, cache, in_process)
+    services = Services(
+        settings, Authenticator(keys, KeySettings()), history, in_process, chat, Telemetry(), completions=completions
+    )
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Services]:
@@ -66,7 +73,7 @@ async def running(*models: ScriptedModel, limits: Limits | None = None) -> Async
     _, secret = await keys.create("test")
     url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=10) as http:
-        yield Service(url, http, in_process, history, keys, writer)
+        yield Service(url, http, in_process, history, keys, writer, completions)
     server.should_exit = True
     await serving
 
