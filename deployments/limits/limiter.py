@@ -1,0 +1,196 @@
+"""Decides whether a key's limits let a request in: together with all replicas, or by this one's memory.
+
+    admit ── one script, 50 ms at most ──▶ Redis ── late, gone, refusing ──▶ this replica's memory
+    settle, renew ── behind the answer ──▶ both
+
+The memory follows what Redis decides for this replica, so that an outage does
+not begin with full buckets.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from deployments.cache.breaker import Breaker, BreakerOpen
+from deployments.cache.store import StoreError
+from deployments.config import KeyLimitSettings
+from deployments.errors import ChatLLMError
+from deployments.keys.types import KeyLimits
+from deployments.limits.memory import MemoryLimits
+from deployments.limits.store import UNKNOWN, Demand, LimitStore, Verdict
+
+log = logging.getLogger(__name__)
+
+MONTH_TIMEOUT_S = 1.0
+CLOSE_TIMEOUT_S = 2.0
+
+MonthUsed = Callable[[str, date], Awaitable[int]]
+"""Tells the tokens that a key has used since a day; raises a ChatLLMError when that cannot be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """What has to be settled: `counted_remotely` is None where Redis did not admit it."""
+
+    demand: Demand
+    counted_here: int
+    counted_remotely: int | None
+
+
+class Admission:
+    """A decision. Unless it is a refusal `end` must be called when the request has ended, however it ended."""
+
+    def __init__(self, limiter: "Limiter", limits: KeyLimits, verdict: Verdict, admitted: _Admitted | None) -> None:
+        self.limits = limits
+        self.verdict = verdict
+        self._limiter = limiter
+        self._admitted = admitted
+
+    @property
+    def is_refused(self) -> bool:
+        return self._admitted is None
+
+    def end(self, tokens: int) -> None:
+        """Count the tokens that were really used and make room for the next. Returns at once; only the first counts."""
+        admitted, self._admitted = self._admitted, None
+        if admitted is not None:
+            self._limiter.settle(admitted, tokens)
+
+
+class Limiter:
+    """Holds the limits of keys, for one event loop; `failures` counts why Redis was not asked or did not answer."""
+
+    def __init__(self, remote: LimitStore, month_used: MonthUsed, settings: KeyLimitSettings) -> None:
+        self.failures: Counter[str] = Counter()
+        self._remote = remote
+        self._local = MemoryLimits(settings.lease_s)
+        self._month_used = month_used
+        self._breaker = Breaker()
+        self._renewal_s = settings.lease_s / 3
+        self._replica = secrets.token_hex(8)
+        self._admissions = 0
+        self._leases: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._renewer: asyncio.Task[None] | None = None
+        self._no_renewal_runs = asyncio.Event()
+        self._no_renewal_runs.set()
+
+    async def open(self) -> None:
+        """Start to renew the leases of running requests, in the running event loop."""
+        self._renewer = asyncio.create_task(self._renew_for_ever(), name="lease-renewal")
+
+    async def aclose(self) -> None:
+        """Settle what has ended, within 2 s, and let go of Redis."""
+        if self._renewer is not None:
+            self._renewer.cancel()
+            await asyncio.wait((self._renewer,))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)
+        for task in self._tasks:
+            task.cancel()
+        await self._remote.aclose()
+
+    async def admit(self, key_id: str, limits: KeyLimits, tokens: int = 0, *, runs: bool = True) -> Admission:
+        """Decide on one request that is estimated at `tokens`, in one round trip.
+
+        `runs` says that it counts among those that run at once until its admission
+        ends. Cancellation while Redis decides may leave a lease behind, which lapses.
+        """
+        self._admissions += 1
+        lease = f"{self._replica}:{self._admissions}" if runs and limits.concurrent_requests else ""
+        demand = Demand(key_id, limits, 1, tokens, lease, f"{datetime.now(UTC):%Y-%m}")
+        remotely = await self._ask_remote(demand)
+        if remotely is not None:
+            verdict = remotely
+            if verdict.refused_by is not None:
+                return Admission(self, limits, verdict, None)
+            admitted = _Admitted(demand, self._local.note(demand), verdict.counted_in)
+        else:
+            verdict = await self._decided(self._local, demand)
+            if verdict.refused_by is not None:
+                return Admission(self, limits, verdict, None)
+            admitted = _Admitted(demand, verdict.counted_in, None)
+        if lease:
+            self._leases[lease] = key_id
+        return Admission(self, limits, verdict, admitted)
+
+    def settle(self, admitted: _Admitted, tokens: int) -> None:
+        """End an admission: here at once, in Redis behind the answer."""
+        demand = admitted.demand
+        self._leases.pop(demand.lease, None)
+        self._local.end(demand, demand.reserved, admitted.counted_here, tokens)
+        if demand.lease or demand.limits.tokens_per_minute or demand.limits.tokens_per_month:
+            task = asyncio.create_task(self._settle_remote(admitted, tokens))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask_remote(self, demand: Demand) -> Verdict | None:
+        """Return what Redis decides; None if it does not."""
+        try:
+            with self._breaker.attempt():
+                return await self._decided(self._remote, demand)
+        except BreakerOpen:
+            self.failures["breaker_open"] += 1
+        except StoreError as error:
+            self._failed(error)
+        return None
+
+    async def _decided(self, store: LimitStore, demand: Demand) -> Verdict:
+        verdict = await store.admit(demand)
+        if verdict.asks_for_month:
+            verdict = await store.admit(demand, await self._used_this_month(demand.key_id))
+        return verdict
+
+    async def _used_this_month(self, key_id: str) -> int:
+        try:
+            async with asyncio.timeout(MONTH_TIMEOUT_S):
+                return await self._month_used(key_id, datetime.now(UTC).date().replace(day=1))
+        except (ChatLLMError, TimeoutError):
+            return UNKNOWN
+
+    async def _settle_remote(self, admitted: _Admitted, tokens: int) -> None:
+        # A renewal that is under way could bring back the lease that this ends.
+        await self._no_renewal_runs.wait()
+        demand, was_remote = admitted.demand, admitted.counted_remotely is not None
+        try:
+            with self._breaker.attempt():
+                await self._remote.settle(
+                    demand, demand.reserved if was_remote else 0, admitted.counted_remotely or 0, tokens
+                )
+        except BreakerOpen:
+            self.failures["breaker_open"] += 1
+        except StoreError as error:
+            self._failed(error)
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._renewal_s)
+            if self._leases:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        leases: dict[str, list[str]] = {}
+        for lease, key_id in self._leases.items():
+            leases.setdefault(key_id, []).append(lease)
+        await self._local.renew(leases)
+        self._no_renewal_runs.clear()
+        try:
+            with self._breaker.attempt():
+                await self._remote.renew(leases)
+        except BreakerOpen:
+            self.failures["breaker_open"] += 1
+        except StoreError as error:
+            self._failed(error)
+        finally:
+            self._no_renewal_runs.set()
+
+    def _failed(self, error: StoreError) -> None:
+        self.failures[error.kind] += 1
+        log.warning(
+            "limits are held by this replica alone",
+            extra={"kind": error.kind, "breaker_is_open": self._breaker.is_open},
+        )

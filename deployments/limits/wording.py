@@ -1,0 +1,68 @@
+"""What a client is told of its key's limits: OpenAI's headers, and refusals that say which, when and why."""
+
+from datetime import UTC, datetime
+
+from deployments.errors import InsufficientQuota, TooManyRequests
+from deployments.keys.types import KeyLimits
+from deployments.limits.store import Verdict
+
+
+def headers(limits: KeyLimits, verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    """Return `x-ratelimit-*` (OpenAI API reference, "Rate limits in headers") for the limits that there are."""
+    found: list[tuple[str, int, int, float]] = []
+    if limits.requests_per_minute:
+        found.append(("requests", limits.requests_per_minute, verdict.remaining_requests, verdict.reset_requests_s))
+    if limits.tokens_per_minute:
+        found.append(("tokens", limits.tokens_per_minute, verdict.remaining_tokens, verdict.reset_tokens_s))
+    return [
+        (f"x-ratelimit-{name}-{kind}".encode(), value.encode())
+        for kind, limit, remaining, reset_s in found
+        for name, value in (("limit", str(limit)), ("remaining", str(remaining)), ("reset", duration(reset_s)))
+    ]
+
+
+def refusal(limits: KeyLimits, verdict: Verdict, tokens: int) -> TooManyRequests:
+    """Return the error for a refused request that was estimated at `tokens`."""
+    match verdict.refused_by:
+        case "tokens_per_month":
+            now = datetime.now(UTC)
+            until = next_month(now)
+            return InsufficientQuota(
+                f"This key's budget of {limits.tokens_per_month} tokens per month has no room for the about {tokens} "
+                f"tokens that this request may use. It begins anew on {until:%Y-%m-%d} at 00:00 UTC.",
+                None,
+                (until - now).total_seconds(),
+            )
+        case "concurrent_requests":
+            return TooManyRequests(
+                f"This key's limit of {limits.concurrent_requests} requests at once is reached. "
+                "It allows the next one as soon as one has ended.",
+                None,
+                verdict.wait_s,
+            )
+        case "tokens_per_minute":
+            text = f"{limits.tokens_per_minute} tokens per minute is reached: this request may use about {tokens}"
+        case _:
+            text = f"{limits.requests_per_minute} requests per minute is reached"
+    return TooManyRequests(
+        f"This key's limit of {text}. Please try again in {duration(verdict.wait_s)}.", None, verdict.wait_s
+    )
+
+
+def next_month(now: datetime) -> datetime:
+    """Return the first moment of the month after `now`."""
+    year, month = divmod(now.year * 12 + now.month, 12)
+    return datetime(year, month + 1, 1, tzinfo=now.tzinfo)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as OpenAI writes it: 20ms, 1s, 1.5s, 6m0s, 1h0m0s; rounded up to a millisecond."""
+    ms = max(0, -int(-seconds * 1000 // 1))
+    if 0 < ms < 1000:
+        return f"{ms}ms"
+    minutes, rest = divmod(ms, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text

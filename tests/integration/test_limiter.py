@@ -1,0 +1,224 @@
+"""Limits over several replicas and a real server, which freezes, dies and comes back."""
+
+import asyncio
+import secrets
+import signal
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from datetime import date
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from deployments.cache.store import StoreError
+from deployments.config import KeyLimitSettings
+from deployments.errors import HistoryUnavailable
+from deployments.keys.types import KeyLimits
+from deployments.limits.limiter import Admission, Limiter
+from deployments.limits.remote import RedisLimits
+from deployments.limits.store import Demand
+from tests.valkey import Server
+
+# A busy machine is late by itself; what has to be quick is measured.
+TIMEOUT_S = 0.25
+
+
+async def no_usage(key_id: str, since: date) -> int:
+    return 0
+
+
+@asynccontextmanager
+async def replicas(url: str, count: int, lease_s: float = 30.0) -> AsyncGenerator[list[Limiter]]:
+    namespace = f"test-{secrets.token_hex(4)}"
+    settings = KeyLimitSettings.model_construct(timeout_s=TIMEOUT_S, lease_s=lease_s)
+    limiters = [Limiter(RedisLimits(url, namespace, TIMEOUT_S, lease_s), no_usage, settings) for _ in range(count)]
+    for limiter in limiters:
+        await limiter.open()
+    yield limiters
+    for limiter in limiters:
+        await limiter.aclose()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Generator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.kill()
+
+
+async def admissions(limiters: list[Limiter], limits: KeyLimits, tokens: int, each: int) -> list[Admission]:
+    """Ask `each` times at every replica, all at once, and return what was admitted."""
+    asked = [limiter.admit("key_a", limits, tokens) for limiter in limiters for _ in range(each)]
+    return [admission for admission in await asyncio.gather(*asked) if not admission.is_refused]
+
+
+@pytest.mark.parametrize(
+    ("limits", "tokens", "allowed"),
+    [
+        (KeyLimits(requests_per_minute=50), 0, 50),
+        (KeyLimits(tokens_per_minute=1000), 20, 50),
+        (KeyLimits(concurrent_requests=50), 0, 50),
+        (KeyLimits(tokens_per_month=1000), 20, 50),
+        (KeyLimits(100, 1000, 70, 3000), 20, 50),
+    ],
+)
+async def test_two_replicas_together_never_admit_more_than_allowed(
+    valkey_url: str, limits: KeyLimits, tokens: int, allowed: int
+) -> None:
+    async with replicas(valkey_url, 2) as limiters:
+        began = time.monotonic()
+        admitted = await admissions(limiters, limits, tokens, 60)
+        fills_in = (time.monotonic() - began) * allowed / 60 + 1
+        assert not any(limiter.failures for limiter in limiters)
+        assert allowed <= len(admitted) <= allowed + fills_in
+        if limits.concurrent_requests == allowed or limits.tokens_per_month == 1000:
+            assert len(admitted) == allowed
+
+
+async def test_at_most_so_many_run_at_once_over_replicas(valkey_url: str) -> None:
+    running = most = done = 0
+
+    async def request(limiter: Limiter) -> None:
+        nonlocal running, most, done
+        while (admission := await limiter.admit("key_a", KeyLimits(concurrent_requests=3), 0)).is_refused:
+            await asyncio.sleep(0.005)
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.003)
+        running -= 1
+        done += 1
+        admission.end(0)
+
+    async with replicas(valkey_url, 2) as limiters:
+        await asyncio.wait_for(asyncio.gather(*(request(limiters[number % 2]) for number in range(60))), 20)
+    assert (most, done) == (3, 60)
+
+
+async def test_the_leases_of_a_killed_replica_lapse_and_those_of_the_living_do_not(valkey_url: str) -> None:
+    limits = KeyLimits(concurrent_requests=2)
+    async with replicas(valkey_url, 2, lease_s=0.9) as (killed, alive):
+        await killed.admit("key_a", limits)
+        stream = await alive.admit("key_a", limits)
+        assert killed._renewer
+        killed._renewer.cancel()
+        assert (await alive.admit("key_a", limits)).is_refused
+        await asyncio.sleep(1.3)
+        second = await alive.admit("key_a", limits)
+        assert not second.is_refused
+        assert (await alive.admit("key_a", limits)).is_refused
+        stream.end(0)
+        await settled(alive)
+        assert not (await alive.admit("key_a", limits)).is_refused
+
+
+async def settled(limiter: Limiter) -> None:
+    if limiter._tasks:
+        await asyncio.wait(limiter._tasks)
+
+
+async def test_the_month_is_told_once_and_a_spent_budget_refuses_everywhere(valkey_url: str) -> None:
+    asked: list[tuple[str, date]] = []
+
+    async def used(key_id: str, since: date) -> int:
+        asked.append((key_id, since))
+        return 900
+
+    limits = KeyLimits(tokens_per_month=1000)
+    async with replicas(valkey_url, 2) as (one, other):
+        one._month_used = other._month_used = used
+        first = await one.admit("key_a", limits, 60)
+        assert not first.is_refused
+        refused = await other.admit("key_a", limits, 60)
+        assert refused.verdict.refused_by == "tokens_per_month"
+        first.end(10)
+        await settled(one)
+        assert not (await other.admit("key_a", limits, 60)).is_refused
+        assert [(key, since.day) for key, since in asked] == [("key_a", 1)]
+
+
+async def test_a_month_that_postgres_cannot_tell_lets_requests_in(valkey_url: str) -> None:
+    async def away(key_id: str, since: date) -> int:
+        raise HistoryUnavailable
+
+    async with replicas(valkey_url, 1) as (limiter,):
+        limiter._month_used = away
+        assert not (await limiter.admit("key_a", KeyLimits(tokens_per_month=10), 60)).is_refused
+
+
+async def test_a_frozen_server_costs_a_moment_then_nothing_and_the_replica_holds_the_limits(server: Server) -> None:
+    limits = KeyLimits(requests_per_minute=40, concurrent_requests=100)
+    async with replicas(server.url, 1) as (limiter,):
+        for _ in range(10):
+            (await limiter.admit("key_a", limits)).end(0)
+        await settled(limiter)
+        server.signal(signal.SIGSTOP)
+        try:
+            for _ in range(6):
+                began = time.monotonic()
+                await limiter.admit("key_a", limits)
+                assert time.monotonic() - began < TIMEOUT_S + 0.15
+            began = time.monotonic()
+            rest = await admissions([limiter], limits, 0, 60)
+            assert time.monotonic() - began < 0.1
+            # Ten were taken while the server answered, six since; two seconds at most have filled in.
+            assert 40 - 10 - 6 <= len(rest) <= 40 - 10 - 6 + 2
+            assert limiter.failures["timeout"] >= 5 and limiter.failures["breaker_open"] >= 50
+        finally:
+            server.signal(signal.SIGCONT)
+
+
+async def test_a_killed_server_is_bridged_and_taken_up_again_with_the_running_requests(server: Server) -> None:
+    limits = KeyLimits(concurrent_requests=2)
+    async with replicas(server.url, 2, lease_s=0.9) as (one, other):
+        stream = await one.admit("key_a", limits)
+        server.kill()
+        here = await one.admit("key_a", limits)
+        assert not here.is_refused
+        assert (await one.admit("key_a", limits)).is_refused
+        assert one.failures["connection"] >= 1
+        server.start()
+        async with asyncio.timeout(8):
+            while not await held(server, 2):
+                await asyncio.sleep(0.05)
+        assert (await other.admit("key_a", limits)).is_refused
+        assert not other.failures
+        stream.end(0)
+        here.end(0)
+
+
+async def held(server: Server, count: int) -> bool:
+    """Whether the server holds so many leases of the key."""
+    raw = Redis.from_url(server.url)
+    try:
+        names = [name async for name in raw.scan_iter(match="*key_a*leases")]
+        return bool(names) and await raw.zcard(names[0]) == count
+    finally:
+        await raw.aclose()
+
+
+async def test_a_settlement_that_fails_is_dropped_and_told(server: Server) -> None:
+    limits = KeyLimits(tokens_per_minute=100)
+    async with replicas(server.url, 1) as (limiter,):
+        admission = await limiter.admit("key_a", limits, 10)
+        server.kill()
+        admission.end(50)
+        admission.end(50)
+        await settled(limiter)
+        assert limiter.failures["connection"] == 1
+        assert (await limiter._local.admit(demand(limits))).remaining_tokens <= 51
+
+
+def demand(limits: KeyLimits) -> Demand:
+    return Demand("key_a", limits, 1, 0, "", "2026-11")
+
+
+async def test_nothing_but_store_errors_comes_out_of_a_dead_server(server: Server) -> None:
+    store = RedisLimits(server.url, "test", 1.0, 30.0)
+    server.kill()
+    asked = demand(KeyLimits(1, 1, 1, 1))
+    for call in (store.admit(asked), store.settle(asked, 0, 0, 1), store.renew({"key_a": ["x"]})):
+        with pytest.raises(StoreError):
+            await call
+    await store.aclose()
