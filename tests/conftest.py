@@ -74,6 +74,7 @@ async def database(postgres_url: str) -> AsyncGenerator[Database]:
     yield database
     await database.close()
     await _execute(postgres_url, "DELETE FROM conversations; DELETE FROM stored_completions; DELETE FROM api_keys")
+    await _execute(postgres_url, "DELETE FROM usage_by_day; DELETE FROM usage_batches")
 
 
 async def _execute(url: str, statement: str) -> None:
