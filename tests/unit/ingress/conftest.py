@@ -13,7 +13,7 @@ import uvicorn
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
-from deployments.config import CacheSettings, KeySettings, Limits, ScriptedModel, Settings
+from deployments.config import CacheSettings, KeySettings, Limits, ScriptedModel, Settings, Timeouts
 from deployments.history.memory import MemoryHistory
 from deployments.history.stored.memory import MemoryCompletions
 from deployments.history.stored.turn import KeptConversations
@@ -43,9 +43,11 @@ class Service:
 
 
 @asynccontextmanager
-async def running(*models: ScriptedModel, limits: Limits | None = None) -> AsyncGenerator[Service]:
+async def running(
+    *models: ScriptedModel, limits: Limits | None = None, timeouts: Timeouts | None = None
+) -> AsyncGenerator[Service]:
     """Serve `models` on a free port of this machine."""
-    settings = Settings(models=models, limits=limits or Limits())
+    settings = Settings(models=models, limits=limits or Limits(), timeouts=timeouts or Timeouts())
     in_process, history, keys = InProcessModels(*models), MemoryHistory(), MemoryKeys()
     writer = HistoryWriter(history, 1000)
     cache = CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
