@@ -1,29 +1,9 @@
 """Between OpenAI's shapes and stored items: conversation items, chat messages and answers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from deployments.errors import BadRequest
 from deployments.history.types import Item, NewItem, Status
-
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
-
-
-def new_items(items: Sequence[Mapping[str, Any]], limit: int) -> list[NewItem]:
-    """Return what a client sends as conversation items, ready to be appended; raises BadRequest."""
-    if len(items) > limit:
-        raise BadRequest(f"At most {limit} items can be added at once.", "items")
-    return [_new_item(item, f"items[{at}]") for at, item in enumerate(items)]
-
-
-def _new_item(item: Mapping[str, Any], where: str) -> NewItem:
-    if item.get("type", "message") != "message":
-        raise BadRequest("Only items of the type 'message' can be added.", f"{where}.type")
-    if item.get("role") not in ROLES:
-        raise BadRequest(f"The role must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
-    if not isinstance(item.get("content"), str | list):
-        raise BadRequest("The content must be a text or a list of parts.", f"{where}.content")
-    return item_of_message(item, "completed")
 
 
 def item_of_message(message: Mapping[str, Any], status: Status) -> NewItem:
@@ -46,19 +26,31 @@ def _parts(role: str, content: object) -> list[dict[str, Any]]:
     ]
 
 
-def message_of_item(item: Item) -> dict[str, Any]:
+def message_of_item(item: Item | NewItem) -> dict[str, Any]:
     """Return a stored item as the chat message that it was."""
     parts = item.payload.get("content") or []
     texts = [part["text"] for part in parts if part.get("type") in ("input_text", "output_text")]
     if len(texts) == len(parts):
         content: Any = "".join(texts) if parts else None
     else:
-        content = [{**p, "type": "text"} if p.get("type") in ("input_text", "output_text") else p for p in parts]
+        content = [_chat_part(part) for part in parts]
     kept = {name: item.payload[name] for name in ("tool_calls", "tool_call_id", "name") if name in item.payload}
     return {"role": item.role, "content": content, **kept}
 
 
-def messages_of_items(items: Iterable[Item]) -> list[dict[str, Any]]:
+def _chat_part(part: Mapping[str, Any]) -> dict[str, Any]:
+    match part.get("type"):
+        case "input_text" | "output_text":
+            return {"type": "text", "text": part["text"]}
+        case "input_image" if "image_url" in part:
+            return {"type": "image_url", "image_url": {"url": part["image_url"], "detail": part.get("detail", "auto")}}
+        case "refusal":
+            return {"type": "text", "text": part["refusal"]}
+        case _:
+            return dict(part)
+
+
+def messages_of_items(items: Iterable[Item | NewItem]) -> list[dict[str, Any]]:
     """Return stored items as the chat messages that they were.
 
     Reasoning, text and function calls in a row are one message of the assistant.
@@ -75,7 +67,7 @@ def messages_of_items(items: Iterable[Item]) -> list[dict[str, Any]]:
     return [message for message in messages if not _is_empty(message)]
 
 
-def _assistant_piece(item: Item) -> dict[str, Any] | None:
+def _assistant_piece(item: Item | NewItem) -> dict[str, Any] | None:
     payload = item.payload
     if item.type == "reasoning":
         parts = payload.get("content") or payload.get("summary") or []
@@ -87,7 +79,7 @@ def _assistant_piece(item: Item) -> dict[str, Any] | None:
     return message_of_item(item) if item.role == "assistant" else None
 
 
-def _other_message(item: Item) -> dict[str, Any]:
+def _other_message(item: Item | NewItem) -> dict[str, Any]:
     if item.type != "function_call_output":
         return message_of_item(item)
     output = item.payload.get("output")

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from deployments.errors import BadRequest, Conflict, HistoryUnavailable, NotFound
-from deployments.history.types import Conversation, Item, NewItem, Page
-from deployments.history.wire import new_items
+from deployments.history.incoming import new_items
+from deployments.history.outgoing import shown
+from deployments.history.types import Conversation, NewItem, Page
 from deployments.ingress import shapes
 from deployments.ingress.answers import JSON
 from deployments.ingress.openapi import documented
@@ -22,10 +23,16 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 MAX_ITEMS = 20
 """Items that one request may add (OpenAI API reference, "Create items")."""
-Metadata = Annotated[dict[str, Annotated[str, msgspec.Meta(max_length=512)]], msgspec.Meta(max_length=16)]
+Metadata = Annotated[
+    dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]],
+    msgspec.Meta(max_length=16),
+]
+
+INCLUDED = frozenset({"message.input_image.image_url", "message.output_text.logprobs", "reasoning.encrypted_content"})
+"""What `include` can ask for and every item carries anyway, where it was stored."""
 
 
-class ConversationBody(msgspec.Struct):
+class ConversationBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a create or an update."""
 
     metadata: Metadata | None = None
@@ -33,10 +40,11 @@ class ConversationBody(msgspec.Struct):
     items: list[dict[str, Any]] | None = None
 
 
-class ItemsBody(msgspec.Struct):
-    """The body of an append."""
+class ItemsBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of an append; `parent` is the item that the first one follows: the newest unless it is named."""
 
     items: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
+    parent: str | None = None
 
 
 ERRORS = (HistoryUnavailable,)
@@ -50,6 +58,16 @@ async def _body(request: Request, schema: type[Any]) -> dict[str, Any]:
     decoded = await json_object(request, limits.max_body_bytes)
     checked(decoded, schema, limits.max_messages)
     return decoded
+
+
+def checked_include(request: Request) -> None:
+    """Raise BadRequest where `include` names what this service does not have; the SDK writes it `include[]`."""
+    for name in (*request.query_params.getlist("include"), *request.query_params.getlist("include[]")):
+        if name not in INCLUDED:
+            raise BadRequest(f"'{name[:100]}' cannot be included: no item here has it.", "include")
+
+
+Include = Annotated[None, Depends(checked_include)]
 
 
 @router.post(
@@ -93,7 +111,10 @@ async def update_conversation(request: Request, caller: CallerOf, conversation: 
     body = await _body(request, ConversationBody)
     if body.get("items"):
         raise BadRequest("Items are added at /v1/conversations/{id}/items.", "items")
-    changes = {name: body[name] for name in ("metadata", "title") if body.get(name) is not None}
+    if not body.keys() & {"metadata", "title"}:
+        raise BadRequest("Give 'metadata', 'title', or both.", "metadata")
+    empty: dict[str, Any] = {"metadata": {}, "title": ""}
+    changes = {name: empty[name] if body[name] is None else body[name] for name in empty if name in body}
     return JSON(
         _conversation(await services_of(request).history.update_conversation(caller.tenant, conversation, **changes))
     )
@@ -115,11 +136,14 @@ async def delete_conversation(request: Request, caller: CallerOf, conversation: 
     response_model=None,
     openapi_extra=documented(ItemsBody, shapes.ItemPage, example={"items": [AN_ITEM]}, errors=[*ERRORS, Conflict]),
 )
-async def create_items(request: Request, caller: CallerOf, conversation: str) -> Response:
+async def create_items(request: Request, caller: CallerOf, conversation: str, _: Include) -> Response:
     """Append items, each after the one before it."""
     body = await _body(request, ItemsBody)
-    items = await services_of(request).history.append(caller.tenant, conversation, new_items(body["items"], MAX_ITEMS))
-    return JSON(_page(Page(items), [_item(item) for item in items]))
+    new = new_items(body["items"], MAX_ITEMS)
+    if body.get("parent") is not None:
+        new[0] = new[0].after(body["parent"])
+    items = await services_of(request).history.append(caller.tenant, conversation, new)
+    return JSON(_page(Page(items), [shown(item) for item in items]))
 
 
 @router.get(
@@ -129,21 +153,22 @@ async def list_items(
     request: Request,
     caller: CallerOf,
     conversation: str,
+    _: Include,
     limit: Limit = 20,
     after: str | None = None,
     order: Literal["asc", "desc"] = "desc",
 ) -> Response:
     """List a conversation's items, all branches, in the order of their writing."""
     page = await services_of(request).history.items(caller.tenant, conversation, after, limit, order)
-    return JSON(_page(page, [_item(item) for item in page.data]))
+    return JSON(_page(page, [shown(item) for item in page.data]))
 
 
 @router.get(
     "/{conversation}/items/{item}", response_model=None, openapi_extra=documented(answer=shapes.Item, errors=ERRORS)
 )
-async def retrieve_item(request: Request, caller: CallerOf, conversation: str, item: str) -> Response:
+async def retrieve_item(request: Request, caller: CallerOf, conversation: str, item: str, _: Include) -> Response:
     """Return one item."""
-    return JSON(_item(await services_of(request).history.item(caller.tenant, conversation, item)))
+    return JSON(shown(await services_of(request).history.item(caller.tenant, conversation, item)))
 
 
 @router.delete(
@@ -166,18 +191,6 @@ def _conversation(conversation: Conversation) -> dict[str, Any]:
         "updated_at": int(conversation.updated_at.timestamp()),
         "metadata": conversation.metadata,
         "title": conversation.title,
-    }
-
-
-def _item(item: Item) -> dict[str, Any]:
-    return {
-        **item.payload,
-        "id": item.id,
-        "type": item.type,
-        "status": item.status,
-        "role": item.role,
-        "parent_id": item.parent_id,
-        "created_at": int(item.created_at.timestamp()),
     }
 
 
