@@ -68,6 +68,9 @@ class ScriptedModel(ModelBase):
     embedding_dimensions: int | None = Field(
         default=None, ge=1, le=4096, description="Numbers in an embedding; without it the model makes none."
     )
+    embedding_dimensions: int | None = Field(
+        default=None, ge=1, le=4096, description="Numbers in an embedding; without it the model makes none."
+    )
 
 
 AnyModel = Annotated[VLLMModel | ScriptedModel, Field(discriminator="kind")]
@@ -164,6 +167,12 @@ class Settings(Section):
     unknown_models_get_default: bool = Field(
         default=False, description="Answer requests for models that do not exist with the default one."
     )
+    aliases: dict[str, str] = Field(
+        default_factory=dict, description="Further names of models, e.g. `gpt-4o: guide`, for clients that insist on one."
+    )
+    unknown_models_get_default: bool = Field(
+        default=False, description="Answer requests for models that do not exist with the default one."
+    )
     cache: CacheSettings = CacheSettings()
     history: HistorySettings = HistorySettings()
     keys: KeySettings = KeySettings()
@@ -182,6 +191,9 @@ class Settings(Section):
             raise ValueError(f"model ids must be unique: {names}")
         if self.default_model and self.default_model not in names:
             raise ValueError(f"default_model {self.default_model!r} is not one of {names}")
+        for alias, name in self.aliases.items():
+            if not alias or alias in names or name not in names:
+                raise ValueError(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")
         for alias, name in self.aliases.items():
             if not alias or alias in names or name not in names:
                 raise ValueError(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")

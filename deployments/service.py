@@ -23,19 +23,26 @@ from deployments.cache.key import cache_key, is_deterministic
 from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
 from deployments.errors import ChatLLMError
 from deployments.models.assembly import DONE, assemble, payloads
-from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Reply
 
-OWN_FIELDS = ("conversation", "parent", "stream_options")
+OWN_FIELDS = ("conversation", "parent", "stream_options", "store", "metadata")
 """Fields of a request that this service answers for itself; a model never sees them."""
+
+CACHED: frozenset[Endpoint] = frozenset({"chat", "completion"})
+"""What may be answered from the cache: a text, which is dear to make."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatCall:
-    """A well-formed chat completion request: `request` is its decoded JSON, `id` this service's own, unguessable."""
+    """A well-formed request: `request` is its decoded JSON, `id` this service's own, unguessable.
+
+    `endpoint` is what is asked of the model: a chat, where nothing else is said.
+    """
 
     id: str
     tenant: str
     request: Mapping[str, Any]
+    endpoint: Endpoint = "chat"
 
     @property
     def streams(self) -> bool:
@@ -44,6 +51,16 @@ class ChatCall:
     @property
     def wants_usage(self) -> bool:
         return bool((self.request.get("stream_options") or {}).get("include_usage"))
+
+    @property
+    def wants_usage_throughout(self) -> bool:
+        """Whether each event is to tell the usage so far (vLLM's own option)."""
+        return self.streams and bool((self.request.get("stream_options") or {}).get("continuous_usage_stats"))
+
+    @property
+    def reply_id(self) -> str:
+        """The id of an answer that does not come from a model now."""
+        return f"{'cmpl' if self.endpoint == 'completion' else 'chatcmpl'}-{self.id}"
 
 
 @dataclass(slots=True)
@@ -98,6 +115,22 @@ class Turn(Protocol):
     def interrupt(self, completion: Mapping[str, Any]) -> None:
         """Keep what there is of an answer that ended early, marked as incomplete. Returns at once."""
         ...
+
+
+class NoTurn:
+    """The turn of a request that belongs to no conversation: nothing was said before, and nothing is kept."""
+
+    is_stored = False
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return []
+
+    def accept(self) -> None: ...
+
+    async def complete(self, completion: Mapping[str, Any]) -> None: ...
+
+    def interrupt(self, completion: Mapping[str, Any]) -> None: ...
 
 
 class Conversations(Protocol):
@@ -167,34 +200,46 @@ class ChatService:
         turn = await self._conversations.open(call, self._models.max_prompt_messages(model))
         return await self.answer(call, turn, summary)
 
+    async def ask(self, call: ChatCall, summary: Summary) -> Answer:
+        """Do what `chat` does for a request that belongs to no conversation: completions, embeddings, tokens."""
+        return await self.answer(call, NoTurn(), summary)
+
     async def answer(self, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
         """Do what `chat` does with a turn that is open already: from the cache, else from a model."""
         model = summary.model = self._models.resolve(call.request.get("model"))
         request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
-        request |= {"model": model, "messages": turn.messages}
-        key = cache_key(call.tenant, self._models.identity(model), request) if is_deterministic(request) else None
+        request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
+        key = self._key(call, request, model)
         entry = await self._cache.lookup(key) if key else None
         if entry:
             return await self._replay(entry, call, turn, summary)
         summary.cache = "MISS" if key else "BYPASS"
-        generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored)
+        if call.wants_usage_throughout:
+            request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored, call.endpoint)
         answer = self._kept(self._models.generate(model, generation), key, turn, summary)
         if not call.streams:
             return Answer(await _whole(answer))
         return Answer(frames=_started(await anext(answer), answer, call.wants_usage))
 
+    def _key(self, call: ChatCall, request: Mapping[str, Any], model: str) -> str | None:
+        """Return where the answer is kept; None if it is not: made by chance, no text, or full of figures."""
+        if call.endpoint not in CACHED or call.wants_usage_throughout or not is_deterministic(request):
+            return None
+        return cache_key(call.tenant, self._models.identity(model), request, call.endpoint)
+
     async def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
         now = time.time()
         summary.cache, summary.age_s = "HIT", max(0, int(now - entry.created_at))
         summary.first_token_s = time.perf_counter() - summary.began
-        body = fresh_body(entry, f"chatcmpl-{call.id}", int(now))
+        body = fresh_body(entry, call.reply_id, int(now))
         completion = orjson.loads(body)
         _note(summary, completion)
         turn.accept()
         await turn.complete(completion)
         if not call.streams:
             return Answer(body)
-        return Answer(frames=_once(fresh_frames(entry, f"chatcmpl-{call.id}", int(now), call.wants_usage) + DONE))
+        return Answer(frames=_once(fresh_frames(entry, call.reply_id, int(now), call.wants_usage) + DONE))
 
     async def _kept(
         self, messages: AsyncGenerator[Message], key: str | None, turn: Turn, summary: Summary

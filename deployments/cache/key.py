@@ -1,7 +1,7 @@
 """Which requests may be cached, and under which key.
 
-A request is the decoded JSON of an OpenAI chat completion request, as it goes
-to the model: with the messages of a stored conversation already put in. Every
+A request is the decoded JSON of an OpenAI chat completion request (or of the older
+completion), as it goes to the model: with the messages of a stored conversation already put in. Every
 field is part of the key, known or not, but for those of `NOT_IN_KEY`. Tests
 walk the fields of vLLM's request, so that a new one fails until it is considered.
 """
@@ -53,7 +53,7 @@ def is_deterministic(request: Mapping[str, Any]) -> bool:
     return greedy or (isinstance(seed, int) and not isinstance(seed, bool))
 
 
-def cache_key(tenant: str, model_identity: str, request: Mapping[str, Any]) -> str:
+def cache_key(tenant: str, model_identity: str, request: Mapping[str, Any], endpoint: str = "chat") -> str:
     """Return `v1:<tenant>:<model>:<SHA-256 of all>`; the shortened hashes in front let one tenant or model be purged.
 
     `model_identity` must name everything beside the request that shapes an
@@ -65,7 +65,7 @@ def cache_key(tenant: str, model_identity: str, request: Mapping[str, Any]) -> s
     try:
         fields = {name: _field(name, value) for name, value in request.items() if _counts(name, value)}
         named = sorted(fields.items())
-        text = json.dumps([KEY_VERSION, tenant, model_identity, named], separators=(",", ":"))
+        text = json.dumps([KEY_VERSION, endpoint, tenant, model_identity, named], separators=(",", ":"))
     except RecursionError:
         raise BadRequest("The request is nested too deeply.") from None
     digest = hashlib.sha256(text.encode()).hexdigest()

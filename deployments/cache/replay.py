@@ -13,6 +13,8 @@ import msgspec
 
 from deployments.cache.entry import EVENT_END, CacheEntry
 
+TEXT_COMPLETION = "text_completion"
+
 # The message's fields that get an event of their own; all others travel with the first one.
 _OWN_EVENT = frozenset({"role", "content", "reasoning", "tool_calls"})
 _NOT_FIRST = frozenset(
@@ -70,6 +72,8 @@ def frames_of(body: bytes) -> bytes:
     """Build the stream that says what a plain answer says: role, reasoning, content, tool calls, then why it ended."""
     reply = msgspec.json.decode(body)
     head = _chunk_head(reply)
+    if reply.get("object") == TEXT_COMPLETION:
+        return b"".join(_frame(head | {"choices": [choice]}) for choice in reply["choices"])
     first = {name: value for name, value in reply.items() if name not in _NOT_FIRST | head.keys() and value is not None}
     events = [head | {"choices": [opening]} | first for opening in map(_opening, reply["choices"])]
     for choice in reply["choices"]:
@@ -82,7 +86,7 @@ def frames_of(body: bytes) -> bytes:
 def _chunk_head(reply: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": reply.get("id", ""),
-        "object": "chat.completion.chunk",
+        "object": TEXT_COMPLETION if reply.get("object") == TEXT_COMPLETION else "chat.completion.chunk",
         "created": reply.get("created", 0),
         "model": reply.get("model", ""),
     }

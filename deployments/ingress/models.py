@@ -17,9 +17,12 @@ router = APIRouter(tags=["models"], dependencies=[Depends(caller_of)])
 
 @router.get("/v1/models", response_model=None, openapi_extra=documented(answer=Models))
 async def list_models(request: Request) -> Response:
-    """List the models, the default one first; `status` says whether each can answer now."""
-    states = await services_of(request).models.states()
-    return JSON({"object": "list", "data": [_model(state) for state in states]})
+    """List the models, the default one first, then their aliases; `status` says whether each can answer now."""
+    models = services_of(request).models
+    states = await models.states()
+    by_id = {state.id: state for state in states}
+    aliases = [_model(by_id[name], alias) for alias, name in models.names.aliases.items()]
+    return JSON({"object": "list", "data": [*map(_model, states), *aliases]})
 
 
 @router.get(
@@ -30,10 +33,13 @@ async def list_models(request: Request) -> Response:
 async def retrieve_model(request: Request, model: str) -> Response:
     """Return one model, with its replicas and the requests that their engines hold now."""
     models = services_of(request).models
+    if not models.names.is_known(model):
+        raise ModelNotFound(f"The model {model!r} does not exist.", "model")
     name = models.resolve(model)
     state = next(state for state in await models.states() if state.id == name)
-    return JSON({**_model(state), "replicas": state.replicas, "running": await models.running(name)})
+    return JSON({**_model(state, model), "replicas": state.replicas, "running": await models.running(name)})
 
 
-def _model(state: ModelState) -> dict[str, Any]:
-    return {"id": state.id, "object": "model", "created": 0, "owned_by": "chatllm", "status": state.status}
+def _model(state: ModelState, name: str = "") -> dict[str, Any]:
+    shape = {"id": name or state.id, "object": "model", "created": 0, "owned_by": "chatllm", "status": state.status}
+    return shape if shape["id"] == state.id else shape | {"alias_of": state.id}

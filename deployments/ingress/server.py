@@ -22,6 +22,7 @@ from deployments.ingress.middleware import ConcurrencyLimit, Lingering, RequestI
 from deployments.ingress.openapi import described
 from deployments.ingress.services import Services, opened
 from deployments.models.client import ModelClient, ServedModel
+from deployments.models.names import ModelNames
 from deployments.telemetry import configure_logging
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
@@ -96,6 +97,6 @@ class Ingress:
         """Return the application (called by Serve in the replica's event loop)."""
         settings = self._settings
         configure_logging(settings.log_level)
-        client = ModelClient(self._models, settings.default.id, settings.timeouts)
+        client = ModelClient(self._models, ModelNames.of(settings), settings.timeouts)
         cache = CacheClient(HandleCache(self._cache), settings.cache) if self._cache else NoCache()
         return build_http(lambda: opened(settings, Addresses.from_environment(), client, cache), settings.limits, True)

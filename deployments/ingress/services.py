@@ -21,6 +21,7 @@ from deployments.history.writer import HistoryWriter
 from deployments.keys.authenticator import Authenticator, Caller
 from deployments.keys.postgres import PostgresKeys
 from deployments.models.client import ModelState
+from deployments.models.names import ModelNames
 from deployments.service import ChatService, Models
 from deployments.telemetry import Telemetry
 
@@ -29,6 +30,11 @@ DRAIN_TIMEOUT_S = 10.0
 
 class ServedModels(Models, Protocol):
     """What can generate, and whether it can do so now."""
+
+    @property
+    def names(self) -> ModelNames:
+        """The models' ids and their aliases."""
+        ...
 
     async def open(self) -> None:
         """Get ready to generate."""

@@ -31,13 +31,17 @@ class Readiness(msgspec.Struct):
 
 
 class Model(msgspec.Struct):
-    """A model; `replicas` and `running` (requests that its engines hold) only where one model was asked for."""
+    """A model, or another name for one (`alias_of`).
+
+    `replicas` and `running` (requests that its engines hold) stand only where one model was asked for.
+    """
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
     status: Literal["ready", "loading", "failed"]
+    alias_of: str | msgspec.UnsetType = msgspec.UNSET
     replicas: int | msgspec.UnsetType = msgspec.UNSET
     running: int | msgspec.UnsetType = msgspec.UNSET
 

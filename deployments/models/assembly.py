@@ -1,7 +1,7 @@
-"""From the events of a streamed chat completion to the answer it would have been unstreamed.
+"""From the events of a streamed completion to the answer it would have been unstreamed.
 
-The shapes are OpenAI's `chat.completion.chunk` and `chat.completion`
-(API reference, "Chat Completions"); fields that vLLM adds are kept.
+The shapes are OpenAI's `chat.completion.chunk` and `chat.completion`, and those of
+the older `text_completion` (API reference); fields that vLLM adds are kept.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ import orjson
 
 DATA = b"data: "
 DONE = b"data: [DONE]\n\n"
+TEXT_COMPLETION = "text_completion"
 
 
 def sse(payload: Any) -> bytes:
@@ -31,7 +32,7 @@ def is_usage_event(event: bytes) -> bool:
 
 
 def assemble(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Put the chunks of one stream together into a `chat.completion`.
+    """Put the chunks of one stream together into a `chat.completion` or `text_completion`.
 
     Texts and tool call arguments are concatenated, logprobs are chained, scalars
     take their last value. Chunks must be in the order in which they were sent.
@@ -40,25 +41,25 @@ def assemble(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
     choices: dict[int, dict[str, Any]] = {}
     for chunk in chunks:
         completion |= {k: v for k, v in chunk.items() if k not in ("object", "choices") and v is not None}
+        if chunk.get("object") == TEXT_COMPLETION:
+            completion["object"] = TEXT_COMPLETION
         for part in chunk.get("choices", ()):
-            _add_choice(choices.setdefault(part["index"], _empty_choice(part["index"])), part)
+            _add_choice(choices.setdefault(part["index"], _empty_choice(part)), part)
     completion["choices"] = [choices[index] for index in sorted(choices)]
     return completion
 
 
-def _empty_choice(index: int) -> dict[str, Any]:
-    return {
-        "index": index,
-        "message": {"role": "assistant", "content": None},
-        "logprobs": None,
-        "finish_reason": None,
-    }
+def _empty_choice(part: dict[str, Any]) -> dict[str, Any]:
+    said = {"text": ""} if "text" in part else {"message": {"role": "assistant", "content": None}}
+    return {"index": part["index"], **said, "logprobs": None, "finish_reason": None}
 
 
 def _add_choice(choice: dict[str, Any], part: dict[str, Any]) -> None:
     for name, value in part.items():
         if name == "delta":
             _add_delta(choice["message"], value)
+        elif name == "text":
+            choice["text"] += value
         elif name == "logprobs" and value:
             _add_logprobs(choice, value)
         elif name != "index" and value is not None:

@@ -21,8 +21,9 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle
 
 from deployments.config import AnyModel, Timeouts
-from deployments.errors import ChatLLMError, ModelLoading, ModelNotFound, Overloaded, Timeout, Unavailable
+from deployments.errors import ChatLLMError, ModelLoading, Overloaded, Timeout, Unavailable
 from deployments.models.deploying import FailedDeployments
+from deployments.models.names import ModelNames
 from deployments.models.protocol import Generation, Message
 from deployments.models.router import presence
 
@@ -54,23 +55,17 @@ class ModelState:
 class ModelClient:
     """Generates on the replicas of the configured models."""
 
-    def __init__(self, models: Mapping[str, ServedModel], default: str, timeouts: Timeouts) -> None:
-        """`default` is the model of a request that names none."""
+    def __init__(self, models: Mapping[str, ServedModel], names: ModelNames, timeouts: Timeouts) -> None:
+        self.names = names
         self._models = models
         self._failed = FailedDeployments(APPLICATION)
         # Taking options starts the handle's router, so that replicas are known before the first request.
         self._streams = {name: model.handle.options(stream=True) for name, model in models.items()}
-        self._default = default
         self._timeouts = timeouts
 
     def resolve(self, name: str | None) -> str:
         """Return the id of the model that a request names, the default one for None; raises ModelNotFound."""
-        wanted = name or self._default
-        if wanted not in self._models:
-            raise ModelNotFound(
-                f"The model {wanted!r} does not exist. This server has: {', '.join(self._models)}.", "model"
-            )
-        return wanted
+        return self.names.resolve(name)
 
     def identity(self, model: str) -> str:
         """Return what tells this model's answers from any other's."""
@@ -82,7 +77,7 @@ class ModelClient:
 
     async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first."""
-        ordered = sorted(self._models.values(), key=lambda m: m.settings.id != self._default)
+        ordered = sorted(self._models.values(), key=lambda m: m.settings.id != self.names.default)
         return [await self._state(model) for model in ordered]
 
     async def _state(self, model: ServedModel) -> ModelState:

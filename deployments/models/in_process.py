@@ -4,8 +4,9 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 
 from deployments.config import ScriptedModel
-from deployments.errors import ModelLoading, ModelNotFound
+from deployments.errors import ModelLoading
 from deployments.models.client import RETRY_AFTER_S, ModelState
+from deployments.models.names import ModelNames
 from deployments.models.protocol import Generation, Message
 from deployments.models.scripted import ScriptedReplica
 
@@ -13,17 +14,15 @@ from deployments.models.scripted import ScriptedReplica
 class InProcessModels:
     """Scripted models, each one replica in the caller's event loop; the first is the default."""
 
-    def __init__(self, *models: ScriptedModel) -> None:
+    def __init__(self, *models: ScriptedModel, names: ModelNames | None = None) -> None:
+        self.names = names or ModelNames([model.id for model in models], models[0].id)
         self.replicas: Mapping[str, ScriptedReplica] = {model.id: ScriptedReplica(model) for model in models}
         self.is_ready = True
         self._settings = {model.id: model for model in models}
         self._since = time.monotonic()
 
     def resolve(self, name: str | None) -> str:
-        wanted = name or next(iter(self._settings))
-        if wanted not in self._settings:
-            raise ModelNotFound(f"The model {wanted!r} does not exist.", "model")
-        return wanted
+        return self.names.resolve(name)
 
     def identity(self, model: str) -> str:
         return f"scripted:{model}"

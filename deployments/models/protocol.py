@@ -6,24 +6,29 @@ For each `Generation` it yields any number of `Frames` and then exactly one
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from deployments.errors import ChatLLMError
+
+Endpoint = Literal["chat", "completion", "embedding", "tokenize", "detokenize"]
+"""What is asked of a model; of these, `chat` and `completion` generate and can be streamed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One request for a model replica.
 
-    `body` is the JSON of an OpenAI chat completion request without this
-    service's own fields; `trim` lets the replica drop the oldest messages until
-    the prompt fits the context window (stored conversations), otherwise a prompt
-    that is too long is a `ContextTooLong`.
+    `body` is the JSON of a request to the `endpoint`, in OpenAI's shape (tokenize
+    and detokenize: in vLLM's), without this service's own fields; `trim` lets the
+    replica drop the oldest messages until the prompt fits the context window (stored
+    conversations), otherwise a prompt that is too long is a `ContextTooLong`.
     """
 
     request_id: str
     body: bytes
     stream: bool
     trim: bool = False
+    endpoint: Endpoint = "chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The successful end: the whole answer as the JSON of a non-streamed chat completion, and its key figures."""
+    """The successful end: the whole answer as the JSON of a non-streamed request, and its key figures."""
 
     body: bytes
     prompt_tokens: int

@@ -7,19 +7,43 @@ and fills schemas with what the message holds (`script/`).
 """
 
 import asyncio
-import itertools
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from deployments.config import ScriptedModel
-from deployments.errors import ChatLLMError, ContextTooLong
-from deployments.models.assembly import assemble, payloads, sse
+from deployments.errors import BadRequest, ChatLLMError, ContextTooLong
+from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads, sse
 from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
-from deployments.models.script.chat import Choice, choices, chunks
+from deployments.models.script.chat import choices, chunks
+from deployments.models.script.completion import completion_chunks, continuations, prompts_of
+from deployments.models.script.embedding import embeddings
 from deployments.models.script.prompt import text_of
+from deployments.models.script.tokens import detokenized, tokenized
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What is about to be said: the `choices` entries of its events, what all events share, and what it costs.
+
+    The first `openings` events hold no token; `tells_usage` adds to each event the usage so far.
+    """
+
+    chunks: Iterator[dict[str, Any]]
+    head: dict[str, Any]
+    usage: dict[str, Any]
+    tells_usage: bool
+    openings: int = 0
+
+    def event(self, position: int, choice: dict[str, Any]) -> bytes:
+        """Return the server-sent event of one `choices` entry."""
+        if not self.tells_usage:
+            return sse({**self.head, "choices": [choice]})
+        tokens = min(max(0, position + 1 - self.openings), self.usage["completion_tokens"])
+        return sse({**self.head, "choices": [choice], "usage": _usage(self.usage["prompt_tokens"], tokens)})
 
 
 class ScriptedReplica:
@@ -46,61 +70,93 @@ class ScriptedReplica:
         """Yield the scripted answer as frames and a reply; closing the generator ends it at once."""
         self._running += 1
         try:
-            async for message in self._answer(generation):
+            request = orjson.loads(generation.body)
+            match generation.endpoint:
+                case "chat":
+                    messages = self._spoken(self._chat(generation, request), generation.stream)
+                case "completion":
+                    messages = self._spoken(self._completion(generation, request), generation.stream)
+                case "embedding":
+                    messages = self._at_once(self._embeddings(request))
+                case "tokenize":
+                    messages = self._at_once(tokenized(request, self._model.context_tokens))
+                case "detokenize":
+                    messages = self._at_once(detokenized(request))
+            async for message in messages:
                 yield message
         except ChatLLMError as error:
             yield Failed(error)
         finally:
             self._running -= 1
 
-    async def _answer(self, generation: Generation) -> AsyncGenerator[Message]:
-        request = orjson.loads(generation.body)
-        prompt = self._prompt(request["messages"], generation.trim)
+    def _chat(self, generation: Generation, request: dict[str, Any]) -> Speech:
+        prompt_tokens = self._prompt_tokens(request, generation.trim)
         said = choices(request, self._model.tokens)
-        head, sent = self._head(generation), bytearray()
+        usage = _usage(prompt_tokens, sum(len(choice.deltas) for choice in said))
+        usage["completion_tokens_details"] = {"reasoning_tokens": sum(choice.reasoning_tokens for choice in said)}
+        head = self._head(f"chatcmpl-{generation.request_id}", "chat.completion.chunk")
+        return Speech(chunks(said, request), head, usage, _tells_usage(request), len(said))
+
+    def _completion(self, generation: Generation, request: dict[str, Any]) -> Speech:
+        lengths = [len(prompt.split()) for prompt in prompts_of(request)]
+        self._require_room(max(lengths))
+        said = continuations(request, self._model.tokens)
+        head = self._head(f"cmpl-{generation.request_id}", TEXT_COMPLETION)
+        usage = _usage(sum(lengths), sum(len(one.tokens) for one in said))
+        return Speech(completion_chunks(said, request), head, usage, _tells_usage(request))
+
+    def _embeddings(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._model.embedding_dimensions is None:
+            raise BadRequest(f"The model {self._model.id!r} can not make embeddings.", "model")
+        return embeddings(request, self._model.id, self._model.embedding_dimensions)
+
+    async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message]:
+        sent = bytearray()
         await asyncio.sleep(self._model.prefill_ms / 1e3)
-        for position, choice in enumerate(chunks(said, request)):
+        for position, choice in enumerate(speech.chunks):
             if position and self._model.token_ms:
                 await asyncio.sleep(self._model.token_ms / 1e3)
             if self._model.fail_after is not None and position > self._model.fail_after:
                 raise ChatLLMError("The scripted model failed, as its script says.")
-            event = sse({**head, "choices": [choice]})
+            event = speech.event(position, choice)
             sent += event
-            if generation.stream:
+            if is_streamed:
                 yield Frames(event)
-        usage = _usage(len(prompt), said)
-        completion: dict[str, Any] = {**assemble(payloads(bytes(sent))), "usage": usage}
+        completion: dict[str, Any] = {**assemble(payloads(bytes(sent))), "usage": speech.usage}
         finish = completion["choices"][0]["finish_reason"]
-        yield Reply(orjson.dumps(completion), usage["prompt_tokens"], usage["completion_tokens"], finish)
+        yield Reply(orjson.dumps(completion), speech.usage["prompt_tokens"], speech.usage["completion_tokens"], finish)
 
-    def _prompt(self, messages: list[dict[str, Any]], trim: bool) -> list[str]:
+    async def _at_once(self, answer: dict[str, Any]) -> AsyncGenerator[Message]:
+        await asyncio.sleep(self._model.prefill_ms / 1e3)
+        yield Reply(orjson.dumps(answer), int((answer.get("usage") or {}).get("prompt_tokens", 0)), 0, "")
+
+    def _prompt_tokens(self, request: dict[str, Any], trim: bool) -> int:
         """Return the prompt's words, the oldest messages left out if they do not fit and `trim` allows it."""
-        words = [text_of(message).split() for message in messages]
-        while trim and len(words) > 1 and sum(map(len, words)) > self._model.context_tokens:
-            words.pop(0)
-        prompt = list(itertools.chain.from_iterable(words))
-        if len(prompt) > self._model.context_tokens:
+        lengths = [len(text_of(message).split()) for message in request["messages"]]
+        while trim and len(lengths) > 1 and sum(lengths) > self._model.context_tokens:
+            lengths.pop(0)
+        self._require_room(sum(lengths))
+        return sum(lengths)
+
+    def _require_room(self, tokens: int) -> None:
+        if tokens > self._model.context_tokens:
             raise ContextTooLong(
                 f"This model's maximum context length is {self._model.context_tokens} tokens, "
-                f"but the prompt has {len(prompt)}.",
+                f"but the prompt has {tokens}.",
                 "messages",
             )
-        return prompt
 
-    def _head(self, generation: Generation) -> dict[str, Any]:
-        return {
-            "id": f"chatcmpl-{generation.request_id}",
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": self._model.id,
-        }
+    def _head(self, answer_id: str, kind: str) -> dict[str, Any]:
+        return {"id": answer_id, "object": kind, "created": int(time.time()), "model": self._model.id}
 
 
-def _usage(prompt_tokens: int, said: list[Choice]) -> dict[str, Any]:
-    completion_tokens = sum(len(choice.deltas) for choice in said)
+def _tells_usage(request: dict[str, Any]) -> bool:
+    return bool((request.get("stream_options") or {}).get("continuous_usage_stats"))
+
+
+def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
-        "completion_tokens_details": {"reasoning_tokens": sum(choice.reasoning_tokens for choice in said)},
     }
