@@ -1,0 +1,112 @@
+"""vLLM's handlers of OpenAI's endpoints, as far as a model supports them. Imports vllm."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.pooling.embed.protocol import EmbeddingChatRequest, EmbeddingCompletionRequest
+from vllm.entrypoints.pooling.embed.serving import ServingEmbedding
+from vllm.entrypoints.serve.tokenize.protocol import DetokenizeRequest, TokenizeChatRequest, TokenizeCompletionRequest
+from vllm.entrypoints.serve.tokenize.serving import ServingTokenization
+from vllm.renderers.chat_utils import ChatTemplateConfig
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.tasks import SupportedTask
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from deployments.models.plain_text import PlainTextChat
+from deployments.models.protocol import Endpoint
+
+COMPLETION_OPTIONS = (
+    "return_tokens_as_token_ids",
+    "enable_prompt_tokens_details",
+    "enable_force_include_usage",
+    "enable_per_request_metrics",
+)
+TOKENIZE_OPTIONS = ("default_chat_template_kwargs", "trust_request_chat_template")
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One endpoint of a model: the type of its request, and what answers it.
+
+    `answer` returns an async generator of events, a pydantic model, or a Starlette
+    response; an error is raised, or returned as vLLM's `ErrorResponse`.
+    `chat_type` is the type of a request that has `messages`, where there are two.
+    """
+
+    request_type: type[BaseModel]
+    answer: Callable[[Any], Awaitable[Any]]
+    chat_type: type[BaseModel] | None = None
+
+    def type_of(self, body: Mapping[str, Any]) -> type[BaseModel]:
+        """Return the type by which to read `body`."""
+        return self.chat_type if self.chat_type is not None and "messages" in body else self.request_type
+
+
+def open_handlers(
+    client: AsyncLLM,
+    models: OpenAIServingModels,
+    renderer: OnlineRenderer,
+    options: Mapping[str, Any],
+    tasks: tuple[SupportedTask, ...],
+) -> dict[Endpoint, Handler]:
+    """Return the handlers of what the model can do: generate, embed, and always tokenize.
+
+    `options` are those of the chat handler; the others take what they know of them.
+    """
+    handlers = _tokenizing(models, renderer, options)
+    if "generate" in tasks:
+        handlers |= _generating(client, models, renderer, options)
+    if client.model_config.get_pooling_task(tasks) == "embed":
+        handlers["embedding"] = _embedding(client, models, options)
+    return handlers
+
+
+def _generating(
+    client: AsyncLLM, models: OpenAIServingModels, renderer: OnlineRenderer, options: Mapping[str, Any]
+) -> dict[Endpoint, Handler]:
+    shared: dict[str, Any] = {"online_renderer": renderer, "request_logger": None}
+    chat = PlainTextChat(client, models, "assistant", **shared, **options)
+    completion = OpenAIServingCompletion(client, models, **shared, **_known(options, COMPLETION_OPTIONS))
+    return {
+        "chat": Handler(ChatCompletionRequest, chat.create_chat_completion),
+        "completion": Handler(CompletionRequest, completion.create_completion),
+    }
+
+
+def _tokenizing(
+    models: OpenAIServingModels, renderer: OnlineRenderer, options: Mapping[str, Any]
+) -> dict[Endpoint, Handler]:
+    tokenization = ServingTokenization(
+        models,
+        renderer,
+        chat_template=options["chat_template"],
+        chat_template_content_format=options["chat_template_content_format"],
+        **_known(options, TOKENIZE_OPTIONS),
+    )
+
+    async def tokenize(request: Any) -> Any:
+        return await tokenization.create_tokenize(request, None)  # type: ignore[arg-type] - it only reads a header's id
+
+    async def detokenize(request: Any) -> Any:
+        return await tokenization.create_detokenize(request, None)  # type: ignore[arg-type]
+
+    return {
+        "tokenize": Handler(TokenizeCompletionRequest, tokenize, TokenizeChatRequest),
+        "detokenize": Handler(DetokenizeRequest, detokenize),
+    }
+
+
+def _embedding(client: AsyncLLM, models: OpenAIServingModels, options: Mapping[str, Any]) -> Handler:
+    template = ChatTemplateConfig(options["chat_template"], options["chat_template_content_format"])
+    embedding = ServingEmbedding(client, models, request_logger=None, chat_template_config=template)
+    return Handler(EmbeddingCompletionRequest, embedding, EmbeddingChatRequest)
+
+
+def _known(options: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
