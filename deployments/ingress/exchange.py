@@ -7,11 +7,10 @@ from starlette.responses import Response
 
 from deployments.errors import ChatLLMError
 from deployments.ingress.answers import JSON, ClientGone, EventStream, while_connected
+from deployments.ingress.metering import CLIENT_GONE_STATUS, Meter
 from deployments.ingress.services import Services
 from deployments.keys.authenticator import Caller
 from deployments.service import Answer, Summary
-
-CLIENT_GONE_STATUS = 499
 
 
 async def exchange(
@@ -20,21 +19,28 @@ async def exchange(
     caller: Caller,
     streams: bool,
     work: Callable[[Summary], Awaitable[Answer]],
+    answer_tokens: int = 0,
 ) -> Response:
     """Answer with what `work` returns; it fills in the summary until the answer has ended.
 
     `work` is cancelled when the client leaves. Every endpoint that can generate
     goes through here, so that each request is counted and limited in one place.
+    `answer_tokens` is how many tokens the request allows its answers, if it says so.
+    Raises TooManyRequests before `work` begins.
     """
     request_id: str = request.state.request_id
     services.telemetry.began()
     summary = Summary()
+    meter = Meter(request, services.limiter, services.usage_writer, caller, answer_tokens)
 
     def ended(outcome: ChatLLMError | ClientGone | None) -> None:
+        outcome = outcome or summary.failure
         status = CLIENT_GONE_STATUS if isinstance(outcome, ClientGone) else outcome.status if outcome else 200
         services.telemetry.ended(request_id, caller.key_id, summary, status, streams)
+        meter.ended(summary, status)
 
     try:
+        await meter.admit()
         answer = await while_connected(request, work(summary))
     except (ChatLLMError, ClientGone) as error:
         ended(error)

@@ -18,14 +18,22 @@ from deployments.history.stored.store import CompletionStore
 from deployments.history.stored.turn import KeptConversations
 from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
+from deployments.ingress.metering import count
 from deployments.keys.authenticator import Authenticator, Caller
 from deployments.keys.postgres import PostgresKeys
+from deployments.keys.store import KeyStore
+from deployments.limits.limiter import Limiter
+from deployments.limits.remote import RedisLimits
 from deployments.models.client import ModelState
 from deployments.models.names import ModelNames
 from deployments.service import ChatService, Models
 from deployments.telemetry import Telemetry
+from deployments.usage.postgres import PostgresUsage
+from deployments.usage.store import UsageStore
+from deployments.usage.writer import UsageWriter
 
 DRAIN_TIMEOUT_S = 10.0
+USAGE_DRAIN_TIMEOUT_S = 5.0
 
 
 class ServedModels(Models, Protocol):
@@ -64,13 +72,17 @@ class Services:
     chat: ChatService
     telemetry: Telemetry
     completions: CompletionStore
+    keys: KeyStore
+    limiter: Limiter
+    usage: UsageStore
+    usage_writer: UsageWriter
 
 
 @asynccontextmanager
 async def opened(
     settings: Settings, addresses: Addresses, models: ServedModels, cache: CacheClient | NoCache
 ) -> AsyncGenerator[Services]:
-    """Open the stores; on leaving, write what still waits (at most 10 s) and close them."""
+    """Open the stores; on leaving, write what still waits (at most 15 s) and close them."""
     async with AsyncExitStack() as stack:
         database = Database(addresses.database_url, settings.history)
         await database.open()
@@ -84,7 +96,15 @@ async def opened(
         stack.push_async_callback(models.aclose)
         conversations = StoredConversations(history, writer, settings.history.max_context_bytes)
         completions = PostgresCompletions(database)
-        authenticator = Authenticator(PostgresKeys(database), settings.keys)
+        usage = PostgresUsage(database)
+        usage_writer = UsageWriter(usage, settings.usage)
+        await usage_writer.open()
+        stack.push_async_callback(usage_writer.drain, USAGE_DRAIN_TIMEOUT_S)
+        limiter = _limiter(settings, addresses, usage)
+        await limiter.open()
+        stack.push_async_callback(limiter.aclose)
+        keys = PostgresKeys(database)
+        authenticator = Authenticator(keys, settings.keys)
         stack.push_async_callback(authenticator.aclose)
         yield Services(
             settings,
@@ -94,7 +114,17 @@ async def opened(
             ChatService(KeptConversations(conversations, completions, writer), cache, models),
             Telemetry(),
             completions=completions,
+            keys=keys,
+            limiter=limiter,
+            usage=usage,
+            usage_writer=usage_writer,
         )
+
+
+def _limiter(settings: Settings, addresses: Addresses, usage: UsageStore) -> Limiter:
+    held = settings.key_limits
+    url, namespace = addresses.redis_url.get_secret_value(), settings.cache.namespace
+    return Limiter(RedisLimits(url, namespace, held.timeout_s, held.lease_s), usage.tokens, held)
 
 
 def services_of(request: Request) -> Services:
@@ -103,8 +133,11 @@ def services_of(request: Request) -> Services:
 
 
 async def caller_of(request: Request) -> Caller:
-    """Return who asks; raises Unauthenticated without a valid key."""
+    """Return who asks; raises Unauthenticated without a valid key, TooManyRequests past its requests per minute."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise Unauthenticated
-    return await services_of(request).authenticator.authenticate(secret.strip())
+    services = services_of(request)
+    caller = await services.authenticator.authenticate(secret.strip())
+    await count(request, services.limiter, caller)
+    return caller

@@ -27,7 +27,12 @@ class KeyLimits:
     tokens_per_month: int | None = None
 
     def __bool__(self) -> bool:
-        return self != UNLIMITED
+        return bool(self.requests_per_minute or self.concurrent_requests or self.counts_tokens)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it matters how many tokens a request used."""
+        return bool(self.tokens_per_minute or self.tokens_per_month)
 
 
 UNLIMITED = KeyLimits()

@@ -12,8 +12,10 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from weakref import WeakValueDictionary
 
 from deployments.cache.breaker import Breaker, BreakerOpen
 from deployments.cache.store import StoreError
@@ -51,6 +53,11 @@ class Admission:
         self._admitted = admitted
 
     @property
+    def key_id(self) -> str:
+        """Whose limits decided; "" once it has ended."""
+        return self._admitted.demand.key_id if self._admitted else ""
+
+    @property
     def is_refused(self) -> bool:
         return self._admitted is None
 
@@ -70,10 +77,12 @@ class Limiter:
         self._local = MemoryLimits(settings.lease_s)
         self._month_used = month_used
         self._breaker = Breaker()
+        self._is_alone = False
         self._renewal_s = settings.lease_s / 3
         self._replica = secrets.token_hex(8)
         self._admissions = 0
-        self._leases: dict[str, str] = {}
+        # An admission that nobody holds any more cannot end: its lease is not renewed and lapses.
+        self._leases: WeakValueDictionary[str, Admission] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewer: asyncio.Task[None] | None = None
         self._no_renewal_runs = asyncio.Event()
@@ -92,17 +101,21 @@ class Limiter:
             await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)
         for task in self._tasks:
             task.cancel()
-        await self._remote.aclose()
+        with suppress(StoreError):
+            await self._remote.aclose()
 
-    async def admit(self, key_id: str, limits: KeyLimits, tokens: int = 0, *, runs: bool = True) -> Admission:
+    async def admit(
+        self, key_id: str, limits: KeyLimits, tokens: int = 0, *, requests: int = 1, runs: bool = True
+    ) -> Admission:
         """Decide on one request that is estimated at `tokens`, in one round trip.
 
-        `runs` says that it counts among those that run at once until its admission
-        ends. Cancellation while Redis decides may leave a lease behind, which lapses.
+        `requests` is 0 for one that was counted before, `runs` says that it counts among
+        those that run at once until its admission ends. Cancellation while Redis decides
+        may leave a lease behind, which lapses.
         """
         self._admissions += 1
         lease = f"{self._replica}:{self._admissions}" if runs and limits.concurrent_requests else ""
-        demand = Demand(key_id, limits, 1, tokens, lease, f"{datetime.now(UTC):%Y-%m}")
+        demand = Demand(key_id, limits, requests, tokens, lease, f"{datetime.now(UTC):%Y-%m}")
         remotely = await self._ask_remote(demand)
         if remotely is not None:
             verdict = remotely
@@ -114,16 +127,17 @@ class Limiter:
             if verdict.refused_by is not None:
                 return Admission(self, limits, verdict, None)
             admitted = _Admitted(demand, verdict.counted_in, None)
+        admission = Admission(self, limits, verdict, admitted)
         if lease:
-            self._leases[lease] = key_id
-        return Admission(self, limits, verdict, admitted)
+            self._leases[lease] = admission
+        return admission
 
     def settle(self, admitted: _Admitted, tokens: int) -> None:
         """End an admission: here at once, in Redis behind the answer."""
         demand = admitted.demand
         self._leases.pop(demand.lease, None)
         self._local.end(demand, demand.reserved, admitted.counted_here, tokens)
-        if demand.lease or demand.limits.tokens_per_minute or demand.limits.tokens_per_month:
+        if demand.lease or ((demand.tokens or tokens) and demand.limits.counts_tokens):
             task = asyncio.create_task(self._settle_remote(admitted, tokens))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -132,7 +146,9 @@ class Limiter:
         """Return what Redis decides; None if it does not."""
         try:
             with self._breaker.attempt():
-                return await self._decided(self._remote, demand)
+                verdict = await self._decided(self._remote, demand)
+            self._succeeded()
+            return verdict
         except BreakerOpen:
             self.failures["breaker_open"] += 1
         except StoreError as error:
@@ -174,8 +190,8 @@ class Limiter:
 
     async def _renew(self) -> None:
         leases: dict[str, list[str]] = {}
-        for lease, key_id in self._leases.items():
-            leases.setdefault(key_id, []).append(lease)
+        for lease, admission in self._leases.items():
+            leases.setdefault(admission.key_id, []).append(lease)
         await self._local.renew(leases)
         self._no_renewal_runs.clear()
         try:
@@ -190,7 +206,11 @@ class Limiter:
 
     def _failed(self, error: StoreError) -> None:
         self.failures[error.kind] += 1
-        log.warning(
-            "limits are held by this replica alone",
-            extra={"kind": error.kind, "breaker_is_open": self._breaker.is_open},
-        )
+        if not self._is_alone:
+            self._is_alone = True
+            log.warning("limits are held by this replica alone", extra={"kind": error.kind})
+
+    def _succeeded(self) -> None:
+        if self._is_alone:
+            self._is_alone = False
+            log.info("limits are held together with all replicas again")

@@ -2,16 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from hashlib import sha1
-from pathlib import Path
-from typing import Any, cast
-
-from redis.exceptions import NoScriptError
 
 from deployments.cache.store import connect, translated
+from deployments.limits.scripts import Script, Scripts
 from deployments.limits.store import RECOUNT_S, Demand, Limit, Verdict
 
-# Renewing and letting go of connections happen behind the answers.
+# Settling and renewing happen behind the answers.
 BACKGROUND_TIMEOUT_S = 1.0
 REFUSALS: tuple[Limit | None, ...] = (
     None,
@@ -23,18 +19,7 @@ REFUSALS: tuple[Limit | None, ...] = (
 ASKS_FOR_MONTH = len(REFUSALS)
 
 
-class _Script:
-    """A Lua script, sent whole only to a server that does not know it yet."""
-
-    def __init__(self, name: str) -> None:
-        self._text = (Path(__file__).parent / f"{name}.lua").read_text(encoding="utf-8")
-        self._sha = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(self, client: Any, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-        try:
-            return await client.evalsha(self._sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await client.eval(self._text, len(keys), *keys, *arguments)
+ADMIT, SETTLE, RENEW = Script("admit"), Script("settle"), Script("renew")
 
 
 class RedisLimits:
@@ -48,7 +33,9 @@ class RedisLimits:
         self._timeout_s = timeout_s
         self._lease_ms = max(1, round(lease_s * 1000))
         self._client = connect(url, BACKGROUND_TIMEOUT_S)
-        self._admit, self._settle, self._renew = _Script("admit"), _Script("settle"), _Script("renew")
+        # Apart, so that no decision waits behind what has time.
+        self._decisions = Scripts(self._client, timeout_s)
+        self._background = Scripts(self._client, BACKGROUND_TIMEOUT_S)
 
     async def admit(self, demand: Demand, month_used: int | None = None) -> Verdict:
         limits = demand.limits
@@ -68,8 +55,7 @@ class RedisLimits:
         )
         with translated():
             async with asyncio.timeout(self._timeout_s):
-                reply = cast("list[int]", await self._admit.run(self._client, self._keys(demand.key_id), arguments))
-        return _verdict(reply)
+                return _verdict(await self._decisions.run(ADMIT, self._keys(demand.key_id), arguments))
 
     async def settle(self, demand: Demand, reserved: int, counted_in: int, tokens: int) -> None:
         arguments = (
@@ -81,17 +67,18 @@ class RedisLimits:
             demand.tokens,
             counted_in,
         )
-        with translated():
-            async with asyncio.timeout(BACKGROUND_TIMEOUT_S):
-                await self._settle.run(self._client, self._keys(demand.key_id), arguments)
+        await self._background.run(SETTLE, self._keys(demand.key_id), arguments)
 
     async def renew(self, leases: Mapping[str, Sequence[str]]) -> None:
-        with translated():
-            async with asyncio.timeout(BACKGROUND_TIMEOUT_S):
-                for key_id, names in leases.items():
-                    await self._renew.run(self._client, self._keys(key_id)[1:], (self._lease_ms, *names))
+        renewals = [
+            self._background.run(RENEW, self._keys(key_id)[1:], (self._lease_ms, *names))
+            for key_id, names in leases.items()
+        ]
+        await asyncio.gather(*renewals)
 
     async def aclose(self) -> None:
+        await self._decisions.aclose()
+        await self._background.aclose()
         with translated():
             await self._client.aclose()
 

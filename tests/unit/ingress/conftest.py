@@ -13,7 +13,16 @@ import uvicorn
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
-from deployments.config import CacheSettings, KeySettings, Limits, ScriptedModel, Settings, Timeouts
+from deployments.config import (
+    CacheSettings,
+    KeyLimitSettings,
+    KeySettings,
+    Limits,
+    ScriptedModel,
+    Settings,
+    Timeouts,
+    UsageSettings,
+)
 from deployments.history.memory import MemoryHistory
 from deployments.history.stored.memory import MemoryCompletions
 from deployments.history.stored.turn import KeptConversations
@@ -23,9 +32,13 @@ from deployments.ingress.server import build_http
 from deployments.ingress.services import Services
 from deployments.keys.authenticator import Authenticator
 from deployments.keys.memory import MemoryKeys
+from deployments.limits.limiter import Limiter
+from deployments.limits.memory import MemoryLimits
 from deployments.models.in_process import InProcessModels
 from deployments.service import ChatService
 from deployments.telemetry import Telemetry
+from deployments.usage.memory import MemoryUsage
+from deployments.usage.writer import UsageWriter
 
 
 @dataclass
@@ -39,6 +52,8 @@ class Service:
     keys: MemoryKeys
     writer: HistoryWriter
     completions: MemoryCompletions
+    limiter: Limiter
+    usage: UsageWriter
     extra: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -54,14 +69,31 @@ async def running(
     completions = MemoryCompletions()
     conversations = KeptConversations(StoredConversations(history, writer, 1_000_000), completions, writer)
     chat = ChatService(conversations, cache, in_process)
+    usage = MemoryUsage()
+    usage_writer = UsageWriter(usage, UsageSettings(flush_s=0.05))
+    limiter = Limiter(MemoryLimits(30), usage.tokens, KeyLimitSettings())
     services = Services(
-        settings, Authenticator(keys, KeySettings()), history, in_process, chat, Telemetry(), completions=completions
+        settings,
+        Authenticator(keys, KeySettings()),
+        history,
+        in_process,
+        chat,
+        Telemetry(),
+        completions=completions,
+        keys=keys,
+        limiter=limiter,
+        usage=usage,
+        usage_writer=usage_writer,
     )
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Services]:
         await writer.open()
+        await usage_writer.open()
+        await limiter.open()
         yield services
+        await limiter.aclose()
+        await usage_writer.drain(1)
         await writer.drain(5)
         await cache.aclose()
 
@@ -75,7 +107,7 @@ async def running(
     _, secret = await keys.create("test")
     url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=10) as http:
-        yield Service(url, http, in_process, history, keys, writer, completions)
+        yield Service(url, http, in_process, history, keys, writer, completions, limiter, usage_writer)
     server.should_exit = True
     await serving
 

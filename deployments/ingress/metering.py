@@ -1,0 +1,111 @@
+"""Where HTTP meets the limits and the usage of keys: admitted before, counted after, told in headers.
+
+- A request that may generate is admitted by `exchange`, through its `Meter`, in one
+  decision: a request, the estimated tokens, and a place among those that run at once.
+- Every other one counts against the requests per minute as soon as its caller is known.
+- A request that is refused as malformed before it could be admitted counts for nothing.
+"""
+
+from dataclasses import replace
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.keys.authenticator import Caller
+from deployments.limits.estimate import prompt_tokens
+from deployments.limits.limiter import Admission, Limiter
+from deployments.limits.wording import headers, refusal
+from deployments.service import Summary
+from deployments.usage.types import Used
+from deployments.usage.writer import UsageWriter
+
+ADMITTED_BY_EXCHANGE = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"})
+"""Where a POST is decided on once its body is known. One that is missing here costs a second decision, no more."""
+
+CLIENT_GONE_STATUS = 499
+
+
+async def count(request: Request, limiter: Limiter, caller: Caller) -> None:
+    """Count a request that does not generate against its key's limit; raises TooManyRequests."""
+    limits = caller.limits
+    if not (limits.requests_per_minute or limits.tokens_per_minute):
+        return
+    if request.method == "POST" and request.scope["path"] in ADMITTED_BY_EXCHANGE:
+        return
+    if getattr(request.state, "is_counted", False):
+        return
+    of_requests = replace(limits, concurrent_requests=None, tokens_per_month=None)
+    admission = await limiter.admit(caller.key_id, of_requests, runs=False)
+    request.state.is_counted = True
+    _tell(request, admission, 0)
+    admission.end(0)
+
+
+class Meter:
+    """What one request that may generate costs its key. `ended` must be called, however it ended."""
+
+    def __init__(
+        self, request: Request, limiter: Limiter, usage: UsageWriter, caller: Caller, answer_tokens: int
+    ) -> None:
+        """`answer_tokens` is how many tokens the request allows its answers, 0 if it does not say."""
+        self._request = request
+        self._limiter = limiter
+        self._usage = usage
+        self._caller = caller
+        self._prompt_tokens = max(1, prompt_tokens(getattr(request.state, "body_bytes", 0)))
+        self._answer_tokens = answer_tokens
+        self._admission: Admission | None = None
+        self._is_admitted = False
+
+    async def admit(self) -> None:
+        """Let the request in, or raise TooManyRequests, which says which limit it met and when to come again."""
+        caller = self._caller
+        if caller.limits:
+            tokens = self._prompt_tokens + self._answer_tokens
+            requests = 0 if getattr(self._request.state, "is_counted", False) else 1
+            admission = await self._limiter.admit(caller.key_id, caller.limits, tokens, requests=requests)
+            _tell(self._request, admission, tokens)
+            self._admission = admission
+        self._is_admitted = True
+
+    def ended(self, summary: Summary, status: int) -> None:
+        """Count what was really used; nothing for a request that was not let in."""
+        if not self._is_admitted:
+            return
+        used = self._used(summary, status)
+        if self._admission is not None:
+            self._admission.end(used.prompt_tokens + used.completion_tokens)
+        self._usage.note(self._caller.key_id, summary.model, used)
+
+    def _used(self, summary: Summary, status: int) -> Used:
+        prompt, completion = summary.prompt_tokens, summary.completion_tokens
+        if summary.cache == "HIT":
+            return Used(1, 0, 0, 0, prompt + completion)
+        if not prompt and (completion or status == CLIENT_GONE_STATUS):
+            prompt = self._prompt_tokens  # cut short before the model said how long the prompt was
+        return Used(1, int(status >= 500), prompt, completion)
+
+
+class LimitHeaders:
+    """Adds `x-ratelimit-*` to every answer, errors too, of a request whose key has such limits."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *scope["state"].get("limit_headers", ())]
+            await send(message)
+
+        await self._app(scope, receive, send_with_limits)
+
+
+def _tell(request: Request, admission: Admission, tokens: int) -> None:
+    request.state.limit_headers = headers(admission.limits, admission.verdict)
+    if admission.is_refused:
+        raise refusal(admission.limits, admission.verdict, tokens)
