@@ -30,6 +30,23 @@ RETURNING *
 DELETE FROM conversations WHERE tenant = $1 AND id = $2 AND NOT is_hidden
 RETURNING id
 
+-- name: search
+-- found_after false: no such cursor. A row without an id: nothing there.
+WITH ranked AS (
+    SELECT *, row_number() OVER (ORDER BY score DESC, seq DESC) AS place FROM search_conversations($1, $2, $3)
+)
+SELECT $4::text IS NULL OR EXISTS (SELECT FROM ranked WHERE conversation_id = $4) AS found_after, page.*
+FROM (VALUES (1)) AS one
+LEFT JOIN LATERAL (
+    SELECT c.*, ranked.item_id, ranked.score, ranked.place, items.role, left(item_text(items.payload), 20000) AS text
+    FROM ranked
+    JOIN conversations c ON c.id = ranked.conversation_id AND c.tenant = $1
+    JOIN items ON items.conversation_id = c.id AND items.id = ranked.item_id
+    WHERE place > coalesce((SELECT place FROM ranked WHERE conversation_id = $4), 0)
+    ORDER BY place LIMIT $5
+) page ON true
+ORDER BY page.place
+
 -- name: append
 SELECT * FROM append_items($1, $2, $3, $4, $5, $6, $7, $8)
 

@@ -1,5 +1,6 @@
 """Conversations in memory, with the promises of store.py but for durability: for tests and trials."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -9,8 +10,10 @@ import orjson
 
 from deployments.errors import Conflict, HistoryUnavailable, NotFound
 from deployments.history.encoding import clean, encode
+from deployments.history.search import Match
 from deployments.history.store import no_conversation, no_cursor, no_item
 from deployments.history.types import ROOT, Context, Conversation, Item, NewItem, Order, Page, new_id
+from deployments.history.words import Wanted, wanted_of, words_of
 
 
 @dataclass(slots=True)
@@ -69,6 +72,15 @@ class MemoryHistory:
         """Delete a conversation and all its items for good."""
         self._shelf(tenant, conversation_id)
         del self._shelves[conversation_id]
+
+    async def search(self, tenant: str, typed: str, after: str | None = None, limit: int = 20) -> Page[Match]:
+        """Return a page of the conversations with a message that holds every word of `typed`, the best match first."""
+        self.check()
+        wanted = wanted_of(clean(typed))
+        mine = [shelf for shelf in self._shelves.values() if shelf.conversation.tenant == tenant]
+        best = [match for shelf in mine if wanted and (match := _best_match(shelf, wanted))]
+        best.sort(key=lambda match: match.score, reverse=True)
+        return Page.of(_after(best, after)[: limit + 1], limit)
 
     async def append(self, tenant: str, conversation_id: str, items: Sequence[NewItem]) -> list[Item]:
         """Append items, idempotent by their ids; return them as stored."""
@@ -185,3 +197,18 @@ def _after(rows: list[Any], after: str | None) -> list[Any]:
     if position is None:
         raise no_cursor(after)
     return rows[position + 1 :]
+
+
+def _best_match(shelf: _Shelf, wanted: Sequence[Wanted]) -> Match | None:
+    """Return the item with the most of what is wanted, if there is one with all of it."""
+    found: list[Match] = []
+    for item in shelf.items.values():
+        if item.id in shelf.deleted or item.type != "message" or item.role not in ("user", "assistant"):
+            continue
+        parts = item.payload.get("content") or []
+        text = " ".join(part["text"] for part in parts if part.get("type") in ("text", "input_text", "output_text"))
+        words = words_of(text)
+        counts = [sum(one.at(words, position) for position in range(len(words))) for one in wanted]
+        if all(counts):
+            found.append(Match(shelf.conversation, item.id, item.role, text, sum(counts) / (1 + math.log(len(words)))))
+    return max(reversed(found), key=lambda match: match.score, default=None)

@@ -11,6 +11,7 @@ from deployments.errors import NotFound
 from deployments.history.database import Database
 from deployments.history.encoding import clean, encode
 from deployments.history.queries import load
+from deployments.history.search import MAX_MATCHES, Match
 from deployments.history.store import no_conversation, no_cursor, no_item
 from deployments.history.types import Context, Conversation, Item, NewItem, Order, Page, new_id
 
@@ -67,6 +68,13 @@ class PostgresHistory:
         """Delete a conversation and all its items for good."""
         rows = await self._database.fetch(SQL["delete_conversation"], tenant, conversation_id)
         _only(rows, no_conversation(conversation_id))
+
+    async def search(self, tenant: str, typed: str, after: str | None = None, limit: int = 20) -> Page[Match]:
+        """Return a page of the conversations with a message that holds every word of `typed`, the best match first."""
+        rows = await self._database.fetch(SQL["search"], tenant, clean(typed), MAX_MATCHES, after, limit + 1)
+        if not rows[0]["found_after"]:
+            raise no_cursor(after)
+        return Page.of([_match(row) for row in rows if row["id"] is not None], limit)
 
     async def append(self, tenant: str, conversation_id: str, items: Sequence[NewItem]) -> list[Item]:
         """Append items in one round trip, idempotent by their ids; return them as stored."""
@@ -155,3 +163,7 @@ def item_of_row(row: asyncpg.Record) -> Item:
         payload=orjson.loads(row["payload"]),
         created_at=row["created_at"],
     )
+
+
+def _match(row: asyncpg.Record) -> Match:
+    return Match(_conversation(row), row["item_id"], row["role"], row["text"] or "", row["score"])

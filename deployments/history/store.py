@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from deployments.errors import NotFound
+from deployments.history.search import Match
 from deployments.history.types import Context, Conversation, Item, NewItem, Order, Page
 
 
@@ -43,6 +44,14 @@ class HistoryStore(Protocol):
 
     async def delete_conversation(self, tenant: str, conversation_id: str) -> None:
         """Delete a conversation and all its items for good."""
+        ...
+
+    async def search(self, tenant: str, typed: str, after: str | None = None, limit: int = 20) -> Page[Match]:
+        """Return a page of the conversations with a message that holds every word of `typed`, the best match first.
+
+        The last word may be the beginning of one. Only the newest matches are
+        ranked (`MAX_MATCHES`); nothing to look for finds nothing.
+        """
         ...
 
     async def append(self, tenant: str, conversation_id: str, items: Sequence[NewItem]) -> list[Item]:

@@ -83,7 +83,7 @@ async def create_conversation(request: Request, caller: CallerOf) -> Response:
     conversation = await history.create_conversation(caller.tenant, body.get("metadata") or {}, items)
     if body.get("title"):
         conversation = await history.update_conversation(caller.tenant, conversation.id, title=body["title"])
-    return JSON(_conversation(conversation))
+    return JSON(conversation_shown(conversation))
 
 
 @router.get("", response_model=None, openapi_extra=documented(answer=shapes.ConversationPage, errors=LISTING))
@@ -92,13 +92,13 @@ async def list_conversations(
 ) -> Response:
     """List one's own conversations, the latest activity first."""
     page = await services_of(request).history.conversations(caller.tenant, after, limit)
-    return JSON(_page(page, [_conversation(c) for c in page.data]))
+    return JSON(_page(page, [conversation_shown(c) for c in page.data]))
 
 
 @router.get("/{conversation}", response_model=None, openapi_extra=documented(answer=shapes.Conversation, errors=ERRORS))
 async def retrieve_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Return one conversation."""
-    return JSON(_conversation(await services_of(request).history.conversation(caller.tenant, conversation)))
+    return JSON(conversation_shown(await services_of(request).history.conversation(caller.tenant, conversation)))
 
 
 @router.post(
@@ -116,7 +116,9 @@ async def update_conversation(request: Request, caller: CallerOf, conversation: 
     empty: dict[str, Any] = {"metadata": {}, "title": ""}
     changes = {name: empty[name] if body[name] is None else body[name] for name in empty if name in body}
     return JSON(
-        _conversation(await services_of(request).history.update_conversation(caller.tenant, conversation, **changes))
+        conversation_shown(
+            await services_of(request).history.update_conversation(caller.tenant, conversation, **changes)
+        )
     )
 
 
@@ -180,10 +182,11 @@ async def delete_item(request: Request, caller: CallerOf, conversation: str, ite
     """Delete one item; what follows it stays. Returns the conversation, as OpenAI does."""
     history = services_of(request).history
     await history.delete_item(caller.tenant, conversation, item)
-    return JSON(_conversation(await history.conversation(caller.tenant, conversation)))
+    return JSON(conversation_shown(await history.conversation(caller.tenant, conversation)))
 
 
-def _conversation(conversation: Conversation) -> dict[str, Any]:
+def conversation_shown(conversation: Conversation) -> dict[str, Any]:
+    """Return a conversation in OpenAI's shape, with its title and last activity besides."""
     return {
         "id": conversation.id,
         "object": "conversation",

@@ -140,3 +140,34 @@ async def test_include_is_granted_or_refused_by_name(ann: AsyncOpenAI) -> None:
         await listing(made.id, include=["reasoning.encrypted_content", "file_search_call.results"])
     assert caught.value.param == "include"
     assert "file_search_call.results" in caught.value.message
+
+
+async def test_search_marks_what_it_found_and_pages(service: Service) -> None:
+    ids: list[str] = []
+    for text in ("<i>Rhine</i> & Elbe", "the rhine"):
+        made = await service.http.post("/v1/conversations", json={"items": [{"role": "user", "content": text}]})
+        ids.append(made.json()["id"])
+
+    first = (await service.http.get("/v1/conversations/search", params={"q": "rhin", "limit": 1})).json()
+    after = {"q": "rhin", "after": first["last_id"]}
+    rest = (await service.http.get("/v1/conversations/search", params=after)).json()
+
+    assert (first["has_more"], rest["has_more"]) == (True, False)
+    both = {match["id"]: match for match in first["data"] + rest["data"]}
+    assert set(both) == set(ids)
+    assert both[ids[0]]["snippet"] == [
+        {"text": "<i>", "match": False},
+        {"text": "Rhine", "match": True},
+        {"text": "</i> & Elbe", "match": False},
+    ]
+    assert both[ids[0]]["conversation"]["object"] == "conversation"
+    _, other = await service.keys.create("other")
+    theirs = await service.http.get(
+        "/v1/conversations/search", params={"q": "rhine"}, headers={"authorization": f"Bearer {other}"}
+    )
+    assert theirs.json()["data"] == []
+
+
+@pytest.mark.parametrize("query", ["", "q=", "q=" + "x" * 1001, "q=x&limit=0", "q=x&limit=51"])
+async def test_a_search_has_bounds(service: Service, query: str) -> None:
+    assert (await service.http.get(f"/v1/conversations/search?{query}")).status_code == 400
