@@ -11,6 +11,7 @@ from deployments.local import background, leftovers
 from deployments.local.keys_cli import keys_app
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
+from deployments.local.usage_cli import usage
 
 app = typer.Typer(
     help="Run ChatLLM on this machine: the API, the chat page, and all that they need.",
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(keys_app, name="keys")
+app.command()(usage)
 
 
 @app.command()

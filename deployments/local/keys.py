@@ -26,6 +26,11 @@ T = TypeVar("T")
 
 def run(url: str, work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
     """Do `work` on the key store at `url`; LauncherError if Postgres cannot be reached or refuses."""
+    return run_on_database(url, lambda database: work(PostgresKeys(database)))
+
+
+def run_on_database(url: str, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Do `work` on the database at `url`; LauncherError as `run`."""
     require_postgres(url)
     return asyncio.run(_run(url, work))
 
@@ -61,19 +66,19 @@ async def _create(keys: PostgresKeys) -> str:
         return (await keys.create(f"{NAME} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"))[1]
 
 
-async def _run(url: str, work: Callable[[PostgresKeys], Awaitable[T]]) -> T:
+async def _run(url: str, work: Callable[[Database], Awaitable[T]]) -> T:
     try:
-        async with _store(url) as keys:
-            return await work(keys)
+        async with _database(url) as database:
+            return await work(database)
     except ChatLLMError as error:
         raise LauncherError(str(error)) from None
 
 
 @asynccontextmanager
-async def _store(url: str) -> AsyncGenerator[PostgresKeys]:
+async def _database(url: str) -> AsyncGenerator[Database]:
     database = Database(SecretStr(url), HistorySettings())
     await database.open()
     try:
-        yield PostgresKeys(database)
+        yield database
     finally:
         await database.close()

@@ -1,46 +1,146 @@
 """`chatllm keys`: on the user's own Postgres, the running embedded one, or one started for the moment."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
+from deployments.keys.types import LIMIT_NAMES, Key, KeyChanges, KeyLimits
 from deployments.local import keys
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import Locked, StateFolder
 
-keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make, list, change and revoke API keys.", no_args_is_help=True)
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+NEVER = "never"
+# In the order of KeyLimits.
+SHORT = ("rpm", "tpm", "at once", "tokens a month")
+
+Named = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its name unless it is revoked.")]
+Expires = Annotated[
+    str | None, typer.Option(help="When it stops: 90m, 12h, 30d from now, a day (2027-01-31, UTC), or never.")
+]
+PerMinute = Annotated[int | None, typer.Option("--rpm", min=0, help="Requests per minute; 0 for no limit.")]
+Tokens = Annotated[int | None, typer.Option("--tpm", min=0, help="Tokens per minute; 0 for no limit.")]
+AtOnce = Annotated[int | None, typer.Option("--concurrent", min=0, help="Requests at once; 0 for no limit.")]
+Monthly = Annotated[int | None, typer.Option("--monthly-tokens", min=0, help="Tokens per month (UTC); 0: no limit.")]
 
 
 @keys_app.command()
-def create(name: Annotated[str, typer.Argument(help="Who or what will use the key.")]) -> None:
+def create(
+    name: Annotated[str, typer.Argument(help="Who or what will use the key.")],
+    admin: Annotated[bool, typer.Option("--admin", help="Let it manage keys and see all usage.")] = False,
+    expires: Expires = None,
+    rpm: PerMinute = None,
+    tpm: Tokens = None,
+    concurrent: AtOnce = None,
+    monthly_tokens: Monthly = None,
+) -> None:
     """Make a key and print it, alone; it cannot be read again."""
-    with _postgres() as url:
-        typer.echo(keys.run(url, lambda store: store.create(name))[1])
+    changes = _changes(expires, rpm, tpm, concurrent, monthly_tokens)
+    changes["is_admin"] = admin
+    with lent_postgres() as url:
+        typer.echo(keys.run(url, lambda store: store.create(name, changes))[1])
 
 
 @keys_app.command("list")
 def list_() -> None:
     """List all keys, oldest first."""
-    with _postgres() as url:
+    with lent_postgres() as url:
         found = keys.run(url, lambda store: store.list())
     for key in found:
-        state = "valid" if key.is_valid() else "revoked" if key.revoked_at else "expired"
-        typer.echo(f"{key.id}  {key.created_at:%Y-%m-%d %H:%M}  {state:<8} …{key.last4}  {key.name}")
+        typer.echo(_line(key))
 
 
 @keys_app.command()
-def revoke(key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, or the name of a valid one.")]) -> None:
-    """Revoke a key: within seconds nothing answers to it any more."""
-    with _postgres() as url:
+def update(
+    key: Named,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    admin: Annotated[bool | None, typer.Option("--admin/--no-admin", help="Whether it administers.")] = None,
+    expires: Expires = None,
+    rpm: PerMinute = None,
+    tpm: Tokens = None,
+    concurrent: AtOnce = None,
+    monthly_tokens: Monthly = None,
+) -> None:
+    """Change what is given; it holds within seconds."""
+    changes = _changes(expires, rpm, tpm, concurrent, monthly_tokens)
+    if name is not None:
+        changes["name"] = name
+    if admin is not None:
+        changes["is_admin"] = admin
+    _update(key, changes)
+
+
+@keys_app.command()
+def disable(key: Named) -> None:
+    """Let a key open nothing until it is enabled again."""
+    _update(key, {"disabled_at": datetime.now(UTC)})
+
+
+@keys_app.command()
+def enable(key: Named) -> None:
+    """Let a disabled key open again what it opened."""
+    _update(key, {"disabled_at": None})
+
+
+@keys_app.command()
+def revoke(key: Named) -> None:
+    """Revoke a key for good: within seconds nothing answers to it any more."""
+    with lent_postgres() as url:
         found = keys.run(url, lambda store: store.revoke(key))
     typer.echo(f"Revoked {found.id} ({found.name}).")
 
 
+def _update(key: str, changes: KeyChanges) -> None:
+    with lent_postgres() as url:
+        typer.echo(_line(keys.run(url, lambda store: store.update(key, changes))))
+
+
+def _changes(expires: str | None, *limits: int | None) -> KeyChanges:
+    """Return what the options set: none of those that were not given."""
+    changes: KeyChanges = {}
+    if expires is not None:
+        changes["expires_at"] = moment(expires)
+    for name, value in zip(LIMIT_NAMES, limits, strict=True):
+        if value is not None:
+            changes[name] = value or None
+    return changes
+
+
+def moment(text: str) -> datetime | None:
+    """Return when `text` says that a key expires, None for never; raises BadParameter for what says nothing."""
+    if text == NEVER:
+        return None
+    try:
+        if match := re.fullmatch(r"(\d{1,6})([mhd])", text):
+            return datetime.now(UTC) + timedelta(**{UNITS[match[2]]: int(match[1])})
+        parsed = datetime.fromisoformat(text)
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is none of 90m, 12h, 30d, a day like 2027-01-31, never") from None
+
+
+def _line(key: Key) -> str:
+    words = [f"{key.id}  {key.created_at:%Y-%m-%d %H:%M}  {key.state:<8} …{key.last4}  {key.name}"]
+    words += ["admin"] if key.is_admin else []
+    words += [f"expires {key.expires_at:%Y-%m-%d %H:%M}"] if key.expires_at else []
+    words += [_limits(key.limits)] if key.limits else []
+    return "  ".join(words)
+
+
+def _limits(limits: KeyLimits) -> str:
+    values = (getattr(limits, name) for name in LIMIT_NAMES)
+    return ", ".join(f"{value} {short}" for value, short in zip(values, SHORT, strict=True) if value)
+
+
 @contextmanager
-def _postgres() -> Generator[str]:
-    """Lend the address of the store that holds the keys."""
+def lent_postgres() -> Generator[str]:
+    """Lend the address of the store that holds the keys and their usage."""
     settings = LauncherSettings.read()
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
