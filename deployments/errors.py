@@ -13,6 +13,7 @@
     ├── Conflict                     409  conflict
     ├── BodyTooLarge                 413  body_too_large
     ├── UnsupportedEncoding          415  unsupported_encoding
+    ├── UnsupportedMediaType         415  unsupported_content_type
     ├── TooManyRequests              429  rate_limit_exceeded
     │   └── InsufficientQuota        429  insufficient_quota
     ├── HeadersTooLarge              431  headers_too_large
@@ -146,6 +147,14 @@ class UnsupportedEncoding(ChatLLMError):
 
     status = 415
     code = "unsupported_encoding"
+    kind = "invalid_request_error"
+
+
+class UnsupportedMediaType(ChatLLMError):
+    """Bodies are JSON: send 'Content-Type: application/json'."""
+
+    status = 415
+    code = "unsupported_content_type"
     kind = "invalid_request_error"
 
 

@@ -28,8 +28,8 @@ from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Me
 OWN_FIELDS = ("conversation", "parent", "stream_options", "store", "metadata")
 """Fields of a request that this service answers for itself; a model never sees them."""
 
-CACHED: frozenset[Endpoint] = frozenset({"chat", "completion"})
-"""What may be answered from the cache: a text, which is dear to make."""
+GENERATING: frozenset[Endpoint] = frozenset({"chat", "completion"})
+"""What may be streamed, and answered from the cache: a text, which is dear to make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class ChatCall:
 
     @property
     def streams(self) -> bool:
-        return bool(self.request.get("stream"))
+        return self.endpoint in GENERATING and bool(self.request.get("stream"))
 
     @property
     def wants_usage(self) -> bool:
@@ -224,7 +224,7 @@ class ChatService:
 
     def _key(self, call: ChatCall, request: Mapping[str, Any], model: str) -> str | None:
         """Return where the answer is kept; None if it is not: made by chance, no text, or full of figures."""
-        if call.endpoint not in CACHED or call.wants_usage_throughout or not is_deterministic(request):
+        if call.endpoint not in GENERATING or call.wants_usage_throughout or not is_deterministic(request):
             return None
         return cache_key(call.tenant, self._models.identity(model), request, call.endpoint)
 

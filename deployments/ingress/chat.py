@@ -14,11 +14,14 @@ from deployments.errors import (
     ModelNotFound,
     Timeout,
 )
+from deployments.ingress.chat_request import ChatRequest
 from deployments.ingress.exchange import exchange
 from deployments.ingress.openapi import documented
-from deployments.ingress.requests import ChatRequest, checked, json_object
+from deployments.ingress.parameters import settled
+from deployments.ingress.requests import body_as
 from deployments.ingress.services import caller_of, services_of
 from deployments.ingress.shapes import ChatCompletion, ChatCompletionChunk
+from deployments.limits.estimate import answer_tokens
 from deployments.service import ChatCall
 
 router = APIRouter(tags=["chat"])
@@ -38,8 +41,13 @@ router = APIRouter(tags=["chat"])
 async def create_chat_completion(request: Request) -> Response:
     """Answer a chat, streamed (`stream: true`, server-sent events) or whole."""
     services, caller = services_of(request), await caller_of(request)
-    limits = services.settings.limits
-    decoded = await json_object(request, limits.max_body_bytes)
-    checked(decoded, ChatRequest, limits.max_messages)
-    call = ChatCall(secrets.token_hex(16), caller.tenant, decoded)
-    return await exchange(request, services, caller, call.streams, lambda summary: services.chat.chat(call, summary))
+    body = settled(await body_as(request, ChatRequest))
+    call = ChatCall(secrets.token_hex(16), caller.tenant, body)
+    return await exchange(
+        request,
+        services,
+        caller,
+        call.streams,
+        lambda summary: services.chat.chat(call, summary),
+        answer_tokens(body),
+    )

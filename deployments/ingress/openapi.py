@@ -25,6 +25,7 @@ from deployments.errors import (
     TooManyRequests,
     Unauthenticated,
     UnsupportedEncoding,
+    UnsupportedMediaType,
 )
 
 Schema = type[Any] | Mapping[str, Any]
@@ -124,7 +125,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     if operation.get("security") != []:
         raised += [Unauthenticated, TooManyRequests, Overloaded]
     if "requestBody" in operation:
-        raised += [BadRequest, SlowSender, BodyTooLarge, UnsupportedEncoding]
+        raised += [BadRequest, SlowSender, BodyTooLarge, UnsupportedEncoding, UnsupportedMediaType]
     if operation.get("parameters"):
         raised += [BadRequest]
     if "{" in path:

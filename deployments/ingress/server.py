@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.remote import HandleCache
@@ -40,6 +41,8 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
     for routes in (chat, models, conversations, health, docs, stored_completions):
         app.include_router(routes.router)
+    for routes in (completions, embeddings, tokens):
+        app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(ConcurrencyLimit, limit=limits.max_concurrent_requests)
     app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
@@ -66,11 +69,20 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         ours: ChatLLMError = MethodNotAllowed(f"{request.method} is not supported at {request.url.path}.")
-    elif error.status_code == 404:
+        answer = error_response(ours, request.state.request_id)
+        answer.headers["allow"] = ", ".join(_methods_at(request))
+        return answer
+    if error.status_code == 404:
         ours = NotFound(f"There is nothing at {request.method} {request.url.path}.")
     else:
         ours = BadRequest(str(error.detail)) if error.status_code < 500 else ChatLLMError()
     return error_response(ours, request.state.request_id)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return what the path of a request supports; the router itself names the methods of one route alone."""
+    routes = [r for r in request.app.routes if isinstance(r, Route) and r.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in routes for method in route.methods or ()})
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:

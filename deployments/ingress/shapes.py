@@ -120,6 +120,65 @@ class ChatCompletionChunk(msgspec.Struct):
     usage: Usage | None = None
 
 
+class TextChoice(msgspec.Struct):
+    """One of the continuations."""
+
+    index: int
+    text: str
+    finish_reason: Literal["stop", "length"] | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class Completion(msgspec.Struct):
+    """Continuations, and a piece of them in a stream (OpenAI API reference, "The completion object")."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[TextChoice]
+    usage: Usage | None = None
+
+
+class Embedding(msgspec.Struct):
+    """One text's vector; as base64 of little-endian 32-bit floats where that was asked for."""
+
+    index: int
+    object: Literal["embedding"]
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(msgspec.Struct):
+    """Tokens of the texts."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(msgspec.Struct):
+    """The vectors of the texts, in their order."""
+
+    object: Literal["list"]
+    model: str
+    data: list[Embedding]
+    usage: EmbeddingUsage
+
+
+class Tokenized(msgspec.Struct):
+    """A text's tokens, and how many the model takes."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class Detokenized(msgspec.Struct):
+    """The text of tokens."""
+
+    prompt: str
+
+
 class Conversation(msgspec.Struct):
     """A conversation without its items; `updated_at` (Unix seconds) is the time of its last item."""
 

@@ -1,0 +1,39 @@
+"""The way of every request to a model that belongs to no conversation."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response
+
+from deployments.errors import ContextTooLong, InvalidJSON, ModelLoading, ModelNotFound, Timeout
+from deployments.ingress.exchange import exchange
+from deployments.ingress.requests import body_as
+from deployments.ingress.services import caller_of, services_of
+from deployments.limits.estimate import answer_tokens
+from deployments.models.protocol import Endpoint
+from deployments.service import ChatCall
+
+ERRORS = (InvalidJSON, ContextTooLong, ModelNotFound, ModelLoading, Timeout)
+"""What any of them can raise besides what every route can."""
+
+
+async def ask(
+    request: Request, endpoint: Endpoint, schema: type[Any], settle: Callable[[dict[str, Any]], Mapping[str, Any]]
+) -> Response:
+    """Answer with what a model says to the body, streamed or whole.
+
+    `settle` takes the body, checked by the types of `schema`, and returns what the model is to see.
+    """
+    services, caller = services_of(request), await caller_of(request)
+    body = settle(await body_as(request, schema))
+    call = ChatCall(secrets.token_hex(16), caller.tenant, body, endpoint)
+    return await exchange(
+        request,
+        services,
+        caller,
+        call.streams,
+        lambda summary: services.chat.ask(call, summary),
+        answer_tokens(body),
+    )

@@ -1,0 +1,46 @@
+"""`POST /v1/embeddings`, for models that make them."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from deployments.errors import BadRequest
+from deployments.ingress.asking import ERRORS, ask
+from deployments.ingress.completions import prompts_in
+from deployments.ingress.openapi import documented
+from deployments.ingress.shapes import Embeddings
+
+router = APIRouter(tags=["embeddings"])
+
+MAX_TEXTS = 2048
+"""OpenAI API reference, "Create embeddings"."""
+WITHOUT_EFFECT = frozenset({"user"})
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class EmbeddingRequest(msgspec.Struct):
+    """An embeddings request; `input` is a text, its tokens, or a list of either."""
+
+    input: Text | Annotated[list[Text | int | list[int]], msgspec.Meta(min_length=1)]
+    model: str | None = None
+    dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    user: str | None = None
+
+
+@router.post(
+    "/v1/embeddings",
+    response_model=None,
+    openapi_extra=documented(EmbeddingRequest, Embeddings, example={"input": "How long is the Rhine?"}, errors=ERRORS),
+)
+async def create_embeddings(request: Request) -> Response:
+    """Turn texts into vectors; a model that cannot is a 400 which names it."""
+    return await ask(request, "embedding", EmbeddingRequest, _settled)
+
+
+def _settled(body: dict[str, Any]) -> dict[str, Any]:
+    if prompts_in(body["input"], "input") > MAX_TEXTS:
+        raise BadRequest(f"'input' may hold at most {MAX_TEXTS} texts.", "input")
+    return {name: value for name, value in body.items() if value is not None and name not in WITHOUT_EFFECT}
