@@ -96,9 +96,14 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
 
 def _content(content: Mapping[str, Any]) -> str:
     return "".join(
-        f"<p>{_code(kind)} {_type(media.get('itemSchema') or media.get('schema', {}))}</p>{_example(media)}"
+        f"<p>{_code(kind)} {_type(media.get('schema') or _data(media))}</p>{_example(media)}"
         for kind, media in content.items()
     )
+
+
+def _data(media: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of what a server-sent event carries."""
+    return media["itemSchema"]["properties"]["data"]["anyOf"][1]["contentSchema"] if "itemSchema" in media else {}
 
 
 def _example(media: Mapping[str, Any]) -> str:

@@ -80,7 +80,7 @@ def documented(
     if answer is not None:
         content["application/json"] = {"schema": _schema(answer), **({} if body is not None else shown)}
     if events is not None:
-        content["text/event-stream"] = {"itemSchema": _schema(events), "schema": {"type": "string"}}
+        content["text/event-stream"] = {"itemSchema": _event(events)}
     responses: dict[str, Any] = {"200": {"description": "Success", "content": content}}
     for status, shape in (also or {}).items():
         content_of_other = {"application/json": {"schema": _schema(shape)}}
@@ -153,6 +153,13 @@ def _schema(shape: Schema) -> dict[str, Any]:
     return copy.deepcopy(dict(shape)) if isinstance(shape, Mapping) else msgspec.json.schema(shape)
 
 
+def _event(data: Schema) -> dict[str, Any]:
+    """Return the schema of a server-sent event (OpenAPI 3.2, "Server-Sent Events")."""
+    inside = {"contentMediaType": "application/json", "contentSchema": {"anyOf": [_schema(data), _schema(Error)]}}
+    text = {"type": "string", "anyOf": [{"const": "[DONE]"}, inside]}
+    return {"type": "object", "properties": {"data": text, "event": {"type": "string"}}, "required": ["data"]}
+
+
 def _required(shape: Schema) -> list[str]:
     schema = _schema(shape)
     name = schema.get("$ref", "").rpartition("/")[2]
@@ -164,15 +171,21 @@ def _hoisted(node: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if isinstance(node, list):
         for part in node:
-            found |= _hoisted(part)
+            _add(found, _hoisted(part))
     elif isinstance(node, dict):
         for name, shape in node.pop("$defs", {}).items():
-            found |= {name: shape} | _hoisted(shape)
+            _add(found, {name: shape} | _hoisted(shape))
         if isinstance(node.get("$ref"), str):
             node["$ref"] = node["$ref"].replace("#/$defs/", REFERENCE.format(name=""))
         for part in node.values():
-            found |= _hoisted(part)
+            _add(found, _hoisted(part))
     return found
+
+
+def _add(found: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for name, shape in more.items():
+        if found.setdefault(name, shape) != shape:
+            raise ValueError(f"two different types are called {name}: rename one")
 
 
 def _tidy(schemas: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Models(msgspec.Struct):
     data: list[Model]
 
 
-class Usage(msgspec.Struct):
+class TokenUsage(msgspec.Struct):
     """Tokens of a request and its answer."""
 
     prompt_tokens: int
@@ -88,7 +88,7 @@ class ChatCompletion(msgspec.Struct):
     created: int
     model: str
     choices: list[Choice]
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
 
 
 class Delta(msgspec.Struct):
@@ -117,7 +117,7 @@ class ChatCompletionChunk(msgspec.Struct):
     created: int
     model: str
     choices: list[ChunkChoice]
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
 
 
 class TextChoice(msgspec.Struct):
@@ -137,7 +137,7 @@ class Completion(msgspec.Struct):
     created: int
     model: str
     choices: list[TextChoice]
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
 
 
 class Embedding(msgspec.Struct):
