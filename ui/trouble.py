@@ -96,6 +96,10 @@ _ADVICE = {
         False,
     ),
     "rate_limit_exceeded": Advice("That was a lot at once", "The limit for this key is reached for the moment."),
+    "insufficient_quota": Advice(
+        "This month's budget is used up", "Whoever runs the service can raise it, or it begins anew next month.", False
+    ),
+    "permission_denied": Advice("This page may not do this", "Its API key lacks the permission.", False),
     "model_loading": Advice("The model is still loading", "It will answer as soon as it is ready."),
     "overloaded": _BUSY,
     "history_unavailable": Advice(

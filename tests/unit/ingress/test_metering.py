@@ -1,0 +1,232 @@
+"""What a key's limits do to its requests over HTTP, and what is counted of them."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from deployments.config import ScriptedModel
+from deployments.keys.types import KeyChanges
+from tests.unit.ingress.conftest import Service, running
+
+PATH = "/v1/chat/completions"
+
+
+def body(model: str = "quick", **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": "hello big world"}], **more}
+
+
+async def key(service: Service, **settings: Any) -> dict[str, str]:
+    """Return the headers of a new key."""
+    changes: KeyChanges = settings  # type: ignore[assignment]
+    _, secret = await service.keys.create(f"limited {datetime.now(UTC).timestamp()}", changes)
+    return {"authorization": f"Bearer {secret}"}
+
+
+async def used(service: Service, headers: dict[str, str]) -> dict[str, int]:
+    """Return the usage of a key once all that has ended is written."""
+    async with asyncio.timeout(3):
+        while service.usage.pending or service.models.replicas["slow"]._running:
+            await asyncio.sleep(0.01)
+    return (await service.http.get("/v1/usage", headers=headers)).json()["total"]
+
+
+def sums(requests: int, errors: int, prompt: int, completion: int, cached: int) -> dict[str, int]:
+    names = ("requests", "errors", "prompt_tokens", "completion_tokens", "cached_tokens", "total_tokens")
+    return dict(zip(names, (requests, errors, prompt, completion, cached, prompt + completion), strict=True))
+
+
+def retry_after(response: httpx.Response) -> int:
+    assert response.status_code == 429, response.text
+    return int(response.headers["retry-after"])
+
+
+async def test_a_key_without_limits_gets_no_headers(service: Service) -> None:
+    for response in (await service.http.post(PATH, json=body()), await service.http.get("/v1/models")):
+        assert response.status_code == 200
+        assert not [name for name in response.headers if name.startswith("x-ratelimit")]
+
+
+async def test_requests_per_minute(service: Service) -> None:
+    headers = await key(service, requests_per_minute=3)
+    for remaining in ("2", "1"):
+        response = await service.http.post(PATH, json=body(), headers=headers)
+        assert response.headers["x-ratelimit-limit-requests"] == "3"
+        assert response.headers["x-ratelimit-remaining-requests"] == remaining
+        assert re.fullmatch(r"\d+(\.\d+)?s", response.headers["x-ratelimit-reset-requests"])
+        assert "x-ratelimit-limit-tokens" not in response.headers
+    listed = await service.http.get("/v1/models", headers=headers)
+    assert (listed.status_code, listed.headers["x-ratelimit-remaining-requests"]) == (200, "0")
+    for refused in (
+        await service.http.post(PATH, json=body(), headers=headers),
+        await service.http.post(PATH, json=body(stream=True), headers=headers),
+        await service.http.get("/v1/models", headers=headers),
+    ):
+        assert 1 <= retry_after(refused) <= 20
+        assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+        error = refused.json()["error"]
+        assert (error["code"], error["type"]) == ("rate_limit_exceeded", "rate_limit_error")
+        assert "3 requests per minute" in error["message"]
+    assert await used(service, await key(service)) == sums(0, 0, 0, 0, 0)
+
+
+async def test_every_answer_of_a_limited_key_tells_its_limits(service: Service) -> None:
+    headers = await key(service, requests_per_minute=100, tokens_per_minute=10_000)
+    responses = [
+        await service.http.get("/v1/models", headers=headers),
+        await service.http.get("/v1/models/none", headers=headers),
+        await service.http.post(PATH, json=body("none"), headers=headers),
+        await service.http.post(PATH, json=body(), headers=headers),
+        await service.http.post(PATH, json=body(stream=True), headers=headers),
+        await service.http.get("/v1/conversations", headers=headers),
+    ]
+    assert [response.status_code for response in responses] == [200, 404, 404, 200, 200, 200]
+    for left, response in zip((99, 98, 97, 96, 95, 94), responses, strict=True):
+        assert response.headers["x-ratelimit-remaining-requests"] == str(left), response.url
+        assert response.headers["x-ratelimit-limit-tokens"] == "10000"
+
+
+async def test_tokens_per_minute_are_reserved_then_settled(service: Service) -> None:
+    headers = await key(service, tokens_per_minute=1000)
+    first = await service.http.post(PATH, json=body(max_tokens=500), headers=headers)
+    assert 450 <= int(first.headers["x-ratelimit-remaining-tokens"]) < 500
+    second = await service.http.post(PATH, json=body(max_tokens=500), headers=headers)
+    assert 440 <= int(second.headers["x-ratelimit-remaining-tokens"]) < 500  # the first took 3 and 8
+    assert await used(service, headers) == sums(2, 0, 6, 16, 0)
+
+
+async def test_a_request_that_does_not_fit_waits_as_long_as_it_is_told(service: Service) -> None:
+    headers = await key(service, tokens_per_minute=600)
+    async with service.http.stream("POST", PATH, json=body("slow", stream=True, max_tokens=500), headers=headers):
+        refused = await service.http.post(PATH, json=body(max_tokens=200), headers=headers)
+    assert 10 <= retry_after(refused) <= 16
+    assert "600 tokens per minute" in refused.json()["error"]["message"]
+
+
+async def test_requests_at_once(service: Service) -> None:
+    headers = await key(service, concurrent_requests=1)
+    async with service.http.stream("POST", PATH, json=body("slow", stream=True), headers=headers) as response:
+        await anext(response.aiter_lines())
+        refused = await service.http.post(PATH, json=body(), headers=headers)
+        assert retry_after(refused) == 1
+        assert "1 requests at once" in refused.json()["error"]["message"]
+        assert (await service.http.get("/v1/models", headers=headers)).status_code == 200
+    async with asyncio.timeout(2):
+        while (await service.http.post(PATH, json=body(), headers=headers)).status_code == 429:
+            await asyncio.sleep(0.01)
+
+
+async def failing(service: Service, headers: dict[str, str]) -> None:
+    assert (await service.http.post(PATH, json=body("none"), headers=headers)).status_code == 404
+
+
+async def loading(service: Service, headers: dict[str, str]) -> None:
+    service.models.is_ready = False
+    assert (await service.http.post(PATH, json=body(), headers=headers)).status_code == 503
+    service.models.is_ready = True
+
+
+async def leaving(service: Service, headers: dict[str, str]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.15):
+            await service.http.post(PATH, json=body("slow"), headers=headers)
+
+
+async def leaving_a_stream(service: Service, headers: dict[str, str]) -> None:
+    async with service.http.stream("POST", PATH, json=body("slow", stream=True), headers=headers) as response:
+        lines = response.aiter_lines()
+        for _ in range(8):
+            await anext(lines)
+
+
+@pytest.mark.parametrize("ending", [failing, loading, leaving, leaving_a_stream])
+async def test_the_place_is_free_again_however_a_request_ends(
+    service: Service, ending: Callable[[Service, dict[str, str]], Awaitable[None]]
+) -> None:
+    headers = await key(service, concurrent_requests=1)
+    await ending(service, headers)
+    async with asyncio.timeout(2):
+        while (await service.http.post(PATH, json=body(), headers=headers)).status_code != 200:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_was_used_is_counted_however_a_request_ends(service: Service) -> None:
+    unfinished = await key(service)
+    await leaving_a_stream(service, unfinished)
+    total = await used(service, unfinished)
+    assert (total["requests"], total["errors"]) == (1, 0)
+    assert 2 <= total["completion_tokens"] <= 8 and total["prompt_tokens"] > 10
+    impatient = await key(service)
+    await leaving(service, impatient)
+    async with asyncio.timeout(2):
+        while not (total := await used(service, impatient))["requests"]:
+            await asyncio.sleep(0.02)
+    assert total["prompt_tokens"] > 10 and total["completion_tokens"] == 0
+    refused = await key(service)
+    await loading(service, refused)
+    await failing(service, refused)
+    assert await used(service, refused) == sums(2, 1, 0, 0, 0)
+
+
+async def test_a_failure_in_mid_stream_counts_what_was_sent() -> None:
+    weak = ScriptedModel(id="weak", kind="scripted", tokens=9, fail_after=3)
+    async with running(weak, ScriptedModel(id="slow", kind="scripted")) as service:
+        headers = await key(service)
+        await service.http.post(PATH, json=body("weak", stream=True), headers=headers)
+        total = await used(service, headers)
+    assert (total["requests"], total["errors"]) == (1, 1)
+    assert total["completion_tokens"] in (3, 4) and total["prompt_tokens"] > 10
+
+
+async def test_a_cached_answer_costs_a_request_and_no_tokens(service: Service) -> None:
+    headers = await key(service, tokens_per_month=40, requests_per_minute=10)
+    for _ in range(5):
+        response = await service.http.post(PATH, json=body(temperature=0), headers=headers)
+        assert response.status_code == 200
+    assert response.headers["x-cache"] == "HIT"
+    assert response.headers["x-ratelimit-remaining-requests"] == "5"
+    assert await used(service, headers) == sums(5, 0, 3, 8, 4 * 11)
+
+
+async def test_a_spent_budget_is_refused_until_the_month_ends(service: Service) -> None:
+    headers = await key(service, tokens_per_month=50)
+    assert (await service.http.post(PATH, json=body(), headers=headers)).status_code == 200
+    refused = await service.http.post(PATH, json=body(max_tokens=100), headers=headers)
+    wait_s = retry_after(refused)
+    assert refused.json()["error"]["code"] == "insufficient_quota"
+    again = datetime.now(UTC) + timedelta(seconds=wait_s + 1)
+    assert again.day == 1 and again.hour == 0
+    assert (await service.http.get("/v1/models", headers=headers)).status_code == 200
+
+
+async def test_a_malformed_request_costs_nothing(service: Service) -> None:
+    headers = await key(service, requests_per_minute=5)
+    for _ in range(10):
+        assert (await service.http.post(PATH, json={"messages": 7}, headers=headers)).status_code == 400
+    left = (await service.http.get("/v1/models", headers=headers)).headers["x-ratelimit-remaining-requests"]
+    assert left == "4"
+
+
+@pytest.mark.parametrize(("change", "word"), [("disabled_at", "disabled"), ("expires_at", "expired")])
+async def test_a_key_that_is_off_says_so_to_its_holder_and_to_nobody_else(
+    service: Service, change: str, word: str
+) -> None:
+    headers = await key(service, **{change: datetime.now(UTC)})
+    for _ in range(2):
+        response = await service.http.get("/v1/models", headers=headers)
+        assert (response.status_code, response.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert word in response.json()["error"]["message"]
+    almost = {"authorization": headers["authorization"][:-1] + "-"}
+    assert word not in (await service.http.get("/v1/models", headers=almost)).text
+
+
+async def test_a_revoked_key_is_told_nothing(service: Service) -> None:
+    made, secret = await service.keys.create("leaked")
+    await service.keys.revoke(made.id)
+    response = await service.http.get("/v1/models", headers={"authorization": f"Bearer {secret}"})
+    assert response.status_code == 401 and "revoked" not in response.text
