@@ -16,9 +16,22 @@ from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.remote import HandleCache
 from deployments.config import Addresses, Limits, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
-from deployments.ingress import chat, conversations, docs, health, models, stored_completions
+from deployments.ingress import (
+    admin_keys,
+    chat,
+    completions,
+    conversations,
+    docs,
+    embeddings,
+    health,
+    models,
+    search,
+    stored_completions,
+    tokens,
+    usage,
+)
 from deployments.ingress.answers import ClientGone, error_response, translated
-from deployments.ingress.exchange import CLIENT_GONE_STATUS
+from deployments.ingress.metering import CLIENT_GONE_STATUS, LimitHeaders
 from deployments.ingress.middleware import ConcurrencyLimit, Lingering, RequestId
 from deployments.ingress.openapi import described
 from deployments.ingress.services import Services, opened
@@ -39,11 +52,12 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
             yield
 
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
-    for routes in (chat, models, conversations, health, docs, stored_completions):
+    for routes in (search, chat, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
     for routes in (completions, embeddings, tokens):
         app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
+    app.add_middleware(LimitHeaders)
     app.add_middleware(ConcurrencyLimit, limit=limits.max_concurrent_requests)
     app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
     app.add_middleware(Lingering)
