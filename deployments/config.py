@@ -68,9 +68,6 @@ class ScriptedModel(ModelBase):
     embedding_dimensions: int | None = Field(
         default=None, ge=1, le=4096, description="Numbers in an embedding; without it the model makes none."
     )
-    embedding_dimensions: int | None = Field(
-        default=None, ge=1, le=4096, description="Numbers in an embedding; without it the model makes none."
-    )
 
 
 AnyModel = Annotated[VLLMModel | ScriptedModel, Field(discriminator="kind")]
@@ -98,6 +95,20 @@ class HistorySettings(Section):
     max_pending_writes: int = Field(default=10_000, ge=1, description="Writes kept in memory while Postgres is away.")
     max_context_bytes: int = Field(
         default=1_048_576, ge=1024, description="Bytes of stored messages read as context, newest first."
+    )
+
+
+class ResponseSettings(Section):
+    """The responses that run in the background."""
+
+    max_background: int = Field(
+        default=64, ge=0, description="Responses that one ingress replica runs in the background at once."
+    )
+    stale_after_s: PositiveSeconds = Field(
+        default=15.0, description="Seconds without a sign of life after which another replica takes a response over."
+    )
+    events_ttl_s: PositiveSeconds = Field(
+        default=3600.0, description="Seconds for which the events of a background response can be streamed."
     )
 
 
@@ -167,14 +178,9 @@ class Settings(Section):
     unknown_models_get_default: bool = Field(
         default=False, description="Answer requests for models that do not exist with the default one."
     )
-    aliases: dict[str, str] = Field(
-        default_factory=dict, description="Further names of models, e.g. `gpt-4o: guide`, for clients that insist on one."
-    )
-    unknown_models_get_default: bool = Field(
-        default=False, description="Answer requests for models that do not exist with the default one."
-    )
     cache: CacheSettings = CacheSettings()
     history: HistorySettings = HistorySettings()
+    responses: ResponseSettings = ResponseSettings()
     keys: KeySettings = KeySettings()
     key_limits: KeyLimitSettings = KeyLimitSettings()
     usage: UsageSettings = UsageSettings()
@@ -191,9 +197,6 @@ class Settings(Section):
             raise ValueError(f"model ids must be unique: {names}")
         if self.default_model and self.default_model not in names:
             raise ValueError(f"default_model {self.default_model!r} is not one of {names}")
-        for alias, name in self.aliases.items():
-            if not alias or alias in names or name not in names:
-                raise ValueError(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")
         for alias, name in self.aliases.items():
             if not alias or alias in names or name not in names:
                 raise ValueError(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")

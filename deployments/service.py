@@ -11,7 +11,7 @@ them; `deployments/app.py` decides what stands behind them.
 """
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -75,6 +75,8 @@ class Summary:
     finish_reason: str = ""
     began: float = field(default_factory=time.perf_counter)
     first_token_s: float | None = None
+    failure: ChatLLMError | None = None
+    """Why an answer ended early whose stream has told its client so in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +272,9 @@ class ChatService:
                             raise error
         finally:
             if sent:
-                turn.interrupt(assemble(payloads(b"".join(sent))))
+                chunks = payloads(b"".join(sent))
+                summary.completion_tokens = _tokens_sent(chunks)
+                turn.interrupt(assemble(chunks))
 
 
 def _note(summary: Summary, completion: Mapping[str, Any]) -> None:
@@ -278,6 +282,12 @@ def _note(summary: Summary, completion: Mapping[str, Any]) -> None:
     summary.prompt_tokens = int(usage.get("prompt_tokens") or 0)
     summary.completion_tokens = int(usage.get("completion_tokens") or 0)
     summary.finish_reason = str((completion.get("choices") or [{}])[0].get("finish_reason") or "")
+
+
+def _tokens_sent(chunks: Iterable[Mapping[str, Any]]) -> int:
+    """Return about how many tokens an answer cut short has cost: an event carries one, or a few."""
+    choices = (choice for chunk in chunks for choice in chunk.get("choices", ()))
+    return sum(bool(choice.get("delta") or choice.get("text")) for choice in choices)
 
 
 async def _whole(messages: AsyncGenerator[Frames | Reply]) -> bytes:

@@ -19,6 +19,7 @@ from deployments.history.stored.turn import KeptConversations
 from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
 from deployments.ingress.metering import count
+from deployments.ingress.observing import RunObserver
 from deployments.keys.authenticator import Authenticator, Caller
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.store import KeyStore
@@ -26,6 +27,10 @@ from deployments.limits.limiter import Limiter
 from deployments.limits.remote import RedisLimits
 from deployments.models.client import ModelState
 from deployments.models.names import ModelNames
+from deployments.responses.background import BackgroundResponses
+from deployments.responses.postgres import PostgresResponses
+from deployments.responses.service import Responses
+from deployments.responses.store import ResponseStore
 from deployments.service import ChatService, Models
 from deployments.telemetry import Telemetry
 from deployments.usage.postgres import PostgresUsage
@@ -34,6 +39,7 @@ from deployments.usage.writer import UsageWriter
 
 DRAIN_TIMEOUT_S = 10.0
 USAGE_DRAIN_TIMEOUT_S = 5.0
+BACKGROUND_TIMEOUT_S = 5.0
 
 
 class ServedModels(Models, Protocol):
@@ -76,6 +82,9 @@ class Services:
     limiter: Limiter
     usage: UsageStore
     usage_writer: UsageWriter
+    responses: Responses
+    background: BackgroundResponses
+    response_store: ResponseStore
 
 
 @asynccontextmanager
@@ -106,18 +115,35 @@ async def opened(
         keys = PostgresKeys(database)
         authenticator = Authenticator(keys, settings.keys)
         stack.push_async_callback(authenticator.aclose)
+        chat, telemetry = ChatService(KeptConversations(conversations, completions, writer), cache, models), Telemetry()
+        stored = PostgresResponses(database)
+        responses = Responses(chat, models, stored, history, writer, settings.history.max_context_bytes)
+        background = BackgroundResponses(
+            responses,
+            chat,
+            stored,
+            writer,
+            settings.responses,
+            waiting_s=2 * settings.timeouts.total_s,
+            observer=RunObserver(telemetry, limiter, usage_writer),
+        )
+        await background.open()
+        stack.push_async_callback(background.aclose, BACKGROUND_TIMEOUT_S)
         yield Services(
             settings,
             authenticator,
             history,
             models,
-            ChatService(KeptConversations(conversations, completions, writer), cache, models),
-            Telemetry(),
+            chat,
+            telemetry,
             completions=completions,
             keys=keys,
             limiter=limiter,
             usage=usage,
             usage_writer=usage_writer,
+            responses=responses,
+            background=background,
+            response_store=stored,
         )
 
 

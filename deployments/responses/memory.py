@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import orjson
 
@@ -201,7 +201,8 @@ class MemoryResponses:
             old = now.timestamp() - events_ttl_s
             entry.batches = [batch for batch in entry.batches if entry.written_at[batch.last_number] >= old]
             was = entry.response
-            if not entry.runner and was.status == "in_progress" and was.created_at < now - timedelta(seconds=waiting_s):
+            is_abandoned = not entry.runner and entry.heartbeat_s < now.timestamp() - waiting_s
+            if is_abandoned and was.status == "in_progress":
                 entry.response = replace(was, status="failed", error=LOST, completed_at=now)
 
     def _check(self) -> None:

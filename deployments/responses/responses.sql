@@ -111,4 +111,4 @@ DELETE FROM response_events WHERE created_at < now() - make_interval(secs => $1)
 
 -- name: end_abandoned
 UPDATE responses SET status = 'failed', error = $2::text::jsonb, completed_at = now()
-WHERE runner IS NULL AND status = 'in_progress' AND created_at < now() - make_interval(secs => $1)
+WHERE runner IS NULL AND status = 'in_progress' AND heartbeat_at < now() - make_interval(secs => $1)

@@ -26,9 +26,10 @@ CREATE TABLE responses (
     created_at timestamptz NOT NULL,
     completed_at timestamptz,
 
-    -- Background only: the replica that runs it, its last sign of life, and whether a client has seen events.
+    heartbeat_at timestamptz, -- the last sign of life of an unfinished one
+
+    -- Background only: the replica that runs it, and whether a client has seen events.
     runner text,
-    heartbeat_at timestamptz,
     attempts integer NOT NULL DEFAULT 1,
     is_shown boolean NOT NULL DEFAULT false
 );
@@ -37,7 +38,7 @@ CREATE INDEX responses_by_conversation ON responses (conversation_id);
 
 -- What a sweep looks at: those that a replica runs, and those that a client waits for.
 CREATE INDEX responses_running ON responses (heartbeat_at) WHERE runner IS NOT NULL;
-CREATE INDEX responses_waited_for ON responses (created_at) WHERE runner IS NULL AND status = 'in_progress';
+CREATE INDEX responses_waited_for ON responses (heartbeat_at) WHERE runner IS NULL AND status = 'in_progress';
 
 -- The stream of a background response in batches of finished server-sent events.
 CREATE TABLE response_events (
@@ -146,7 +147,7 @@ BEGIN
     INSERT INTO responses (id, tenant, key_id, conversation_id, previous_id, leaf_id, status, request, created_at,
                            runner, heartbeat_at, is_shown)
     VALUES (response, of_tenant, of_key, to_conversation, continues, ids[array_upper(ids, 1)], of_status, asked::jsonb,
-            began, run_by, CASE WHEN run_by IS NOT NULL THEN clock_timestamp() END, shown)
+            began, run_by, clock_timestamp(), shown)
     ON CONFLICT DO NOTHING;
     IF FOUND THEN
         PERFORM append_response_items(

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
@@ -28,6 +29,7 @@ from deployments.history.stored.memory import MemoryCompletions
 from deployments.history.stored.turn import KeptConversations
 from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
+from deployments.ingress.observing import RunObserver
 from deployments.ingress.server import build_http
 from deployments.ingress.services import Services
 from deployments.keys.authenticator import Authenticator
@@ -35,6 +37,10 @@ from deployments.keys.memory import MemoryKeys
 from deployments.limits.limiter import Limiter
 from deployments.limits.memory import MemoryLimits
 from deployments.models.in_process import InProcessModels
+from deployments.models.names import ModelNames
+from deployments.responses.background import BackgroundResponses
+from deployments.responses.memory import MemoryResponses
+from deployments.responses.service import Responses
 from deployments.service import ChatService
 from deployments.telemetry import Telemetry
 from deployments.usage.memory import MemoryUsage
@@ -59,11 +65,12 @@ class Service:
 
 @asynccontextmanager
 async def running(
-    *models: ScriptedModel, limits: Limits | None = None, timeouts: Timeouts | None = None
+    *models: ScriptedModel, limits: Limits | None = None, timeouts: Timeouts | None = None, **more: Any
 ) -> AsyncGenerator[Service]:
-    """Serve `models` on a free port of this machine."""
-    settings = Settings(models=models, limits=limits or Limits(), timeouts=timeouts or Timeouts())
-    in_process, history, keys = InProcessModels(*models), MemoryHistory(), MemoryKeys()
+    """Serve `models` on a free port of this machine; `more` are further settings."""
+    settings = Settings(models=models, limits=limits or Limits(), timeouts=timeouts or Timeouts(), **more)
+    in_process = InProcessModels(*models, names=ModelNames.of(settings))
+    history, keys = MemoryHistory(), MemoryKeys()
     writer = HistoryWriter(history, 1000)
     cache = CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
     completions = MemoryCompletions()
@@ -72,18 +79,26 @@ async def running(
     usage = MemoryUsage()
     usage_writer = UsageWriter(usage, UsageSettings(flush_s=0.05))
     limiter = Limiter(MemoryLimits(30), usage.tokens, KeyLimitSettings())
+    stored, telemetry = MemoryResponses(history), Telemetry()
+    responses = Responses(chat, in_process, stored, history, writer, 1_000_000)
+    background = BackgroundResponses(
+        responses, chat, stored, writer, settings.responses, 1800, RunObserver(telemetry, limiter, usage_writer)
+    )
     services = Services(
         settings,
         Authenticator(keys, KeySettings()),
         history,
         in_process,
         chat,
-        Telemetry(),
+        telemetry,
         completions=completions,
         keys=keys,
         limiter=limiter,
         usage=usage,
         usage_writer=usage_writer,
+        responses=responses,
+        background=background,
+        response_store=stored,
     )
 
     @asynccontextmanager
@@ -91,7 +106,9 @@ async def running(
         await writer.open()
         await usage_writer.open()
         await limiter.open()
+        await background.open()
         yield services
+        await background.aclose(0.1)
         await limiter.aclose()
         await usage_writer.drain(1)
         await writer.drain(5)

@@ -1,0 +1,108 @@
+"""The input of a response as items, in the shapes in which OpenAI lists them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deployments.errors import BadRequest
+from deployments.history.types import NewItem, new_id
+
+ROLES = frozenset({"user", "assistant", "system", "developer"})
+
+
+def new_items(given: str | Sequence[Mapping[str, Any]], limit: int) -> list[NewItem]:
+    """Return the items of an `input` field, under ids of their own; raises BadRequest, naming the field."""
+    if isinstance(given, str):
+        return [NewItem.message("user", given)]
+    if not given:
+        raise BadRequest("The input must hold at least one item.", "input")
+    if len(given) > limit:
+        raise BadRequest(f"The input may hold at most {limit} items.", "input")
+    return [_new_item(item, f"input[{at}]") for at, item in enumerate(given)]
+
+
+def _new_item(item: Mapping[str, Any], where: str) -> NewItem:
+    match item.get("type", "message" if "role" in item else None):
+        case "message":
+            return _message(item, where)
+        case "function_call":
+            payload = {name: _text(item, name, where) for name in ("call_id", "name", "arguments")}
+            return NewItem(payload, new_id("fc"), type="function_call")
+        case "function_call_output":
+            payload = {"call_id": _text(item, "call_id", where), "output": _output(item.get("output"), where)}
+            return NewItem(payload, new_id("fco"), type="function_call_output")
+        case "reasoning":
+            return _reasoning(item, where)
+        case other:
+            kind = str(other)[:64]
+            raise BadRequest(f"Items of the type {kind!r} are not supported.", f"{where}.type")
+
+
+def _message(item: Mapping[str, Any], where: str) -> NewItem:
+    role, content = item.get("role"), item.get("content")
+    if role not in ROLES:
+        raise BadRequest(f"The role must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
+    if isinstance(content, str):
+        content = [{"type": "output_text" if role == "assistant" else "input_text", "text": content}]
+    if not isinstance(content, list):
+        raise BadRequest("The content must be a text or a list of parts.", f"{where}.content")
+    part_of = _said if role == "assistant" else _asked
+    parts = [part_of(part, f"{where}.content[{at}]") for at, part in enumerate(content)]
+    return NewItem({"content": parts}, role=str(role))
+
+
+def _asked(part: object, where: str) -> dict[str, Any]:
+    """Return a part of what a user, a developer or the system says."""
+    if isinstance(part, Mapping) and part.get("type") == "input_text":
+        return {"type": "input_text", "text": _text(part, "text", where)}
+    if isinstance(part, Mapping) and part.get("type") == "input_image":
+        url = part.get("image_url")
+        if not isinstance(url, str):
+            raise BadRequest("An image needs an 'image_url'; this service keeps no files.", f"{where}.image_url")
+        return {"type": "input_image", "image_url": url, "detail": _detail(part.get("detail"), where)}
+    raise _unsupported(part, where)
+
+
+def _detail(detail: object, where: str) -> str:
+    if detail not in (None, "low", "high", "auto", "original"):
+        raise BadRequest("The detail must be low, high, auto or original.", f"{where}.detail")
+    return str(detail or "auto")
+
+
+def _said(part: object, where: str) -> dict[str, Any]:
+    """Return a part of what a model has said before."""
+    if isinstance(part, Mapping) and part.get("type") == "output_text":
+        return {"type": "output_text", "text": _text(part, "text", where), "annotations": []}
+    if isinstance(part, Mapping) and part.get("type") == "refusal":
+        return {"type": "refusal", "refusal": _text(part, "refusal", where)}
+    raise _unsupported(part, where)
+
+
+def _output(output: object, where: str) -> str | list[dict[str, Any]]:
+    if isinstance(output, str):
+        return output
+    if not isinstance(output, list):
+        raise BadRequest("The output must be a text or a list of parts.", f"{where}.output")
+    parts = [_asked(part, f"{where}.output[{at}]") for at, part in enumerate(output)]
+    if any(part["type"] != "input_text" for part in parts):
+        raise BadRequest("The output of a function can only hold text.", f"{where}.output")
+    return parts
+
+
+def _reasoning(item: Mapping[str, Any], where: str) -> NewItem:
+    payload = {
+        name: [{"type": kind, "text": _text(part, "text", f"{where}.{name}")} for part in item.get(name) or ()]
+        for name, kind in (("summary", "summary_text"), ("content", "reasoning_text"))
+    }
+    return NewItem(payload, new_id("rs"), type="reasoning")
+
+
+def _text(holder: object, name: str, where: str) -> str:
+    value = holder.get(name) if isinstance(holder, Mapping) else None
+    if not isinstance(value, str):
+        raise BadRequest(f"'{name}' must be a text.", f"{where}.{name}")
+    return value
+
+
+def _unsupported(part: object, where: str) -> BadRequest:
+    kind = str(part.get("type") if isinstance(part, Mapping) else None)[:64]
+    return BadRequest(f"Parts of the type {kind!r} are not supported here.", f"{where}.type")

@@ -1,0 +1,237 @@
+"""What a client asks of `POST /v1/responses`, and the chat completion request that it comes to.
+
+Every parameter of OpenAI's is honoured, changes nothing here (a label, a hint), or
+is refused by name; `REFUSED` and the functions below say which.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from deployments.errors import BadRequest
+from deployments.history.types import NewItem
+from deployments.responses.input import new_items
+
+Label = Annotated[str, msgspec.Meta(max_length=512)]
+Metadata = Annotated[
+    dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]],
+    msgspec.Meta(max_length=16),
+]
+
+REFUSED: Mapping[str, str] = {
+    "access_programs": "this service has no access programs",
+    "background_options": "background responses start at once",
+    "context_management": "this service compacts no context; see 'truncation'",
+    "image": "this service generates no images",
+    "moderation": "this service does not moderate",
+    "prompt": "this service keeps no prompt templates",
+    "prompt_cache_options": "the prefix cache of the engine has no options",
+}
+"""OpenAI's parameters that cannot be honoured here, each with the reason."""
+
+INCLUDABLE = frozenset({"message.output_text.logprobs", "message.input_image.image_url"})
+
+EXTENSIONS = frozenset(
+    {
+        "chat_template_kwargs",
+        "frequency_penalty",
+        "logit_bias",
+        "min_p",
+        "min_tokens",
+        "presence_penalty",
+        "repetition_penalty",
+        "seed",
+        "stop",
+        "structured_outputs",
+        "top_k",
+    }
+)
+"""Parameters of a chat completion that go to the model as they are; not OpenAI's for responses."""
+
+
+class ConversationReference(msgspec.Struct):
+    """The `conversation` field where it is an object."""
+
+    id: str
+
+
+class TextOptions(msgspec.Struct):
+    """The `text` field; `verbosity` can only be what a model does anyway."""
+
+    format: dict[str, Any] | None = None
+    verbosity: Literal["medium"] | None = None
+
+
+class ReasoningOptions(msgspec.Struct):
+    """The `reasoning` field; what a model reasons is given whole, never as a summary."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto"] | None = None
+    generate_summary: Literal["auto"] | None = None
+    context: Literal["auto"] | None = None
+
+
+class ResponseStreamOptions(msgspec.Struct):
+    """The `stream_options` field; nothing is obfuscated here."""
+
+    include_obfuscation: bool | None = None
+
+
+class ResponseRequest(msgspec.Struct):
+    """The types of a request for a response (OpenAI API reference, "Create a model response")."""
+
+    input: str | list[dict[str, Any]]
+    model: str | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    conversation: str | ConversationReference | None = None
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    background: bool | None = None
+    store: bool | None = None
+    tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=128)] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    max_tool_calls: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    text: TextOptions | None = None
+    reasoning: ReasoningOptions | None = None
+    include: list[str] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    metadata: Metadata | None = None
+    user: Label | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A well-formed request: `request` is what was asked, without the input; `chat` what a model is asked."""
+
+    request: dict[str, Any]
+    input: tuple[NewItem, ...]
+    chat: dict[str, Any]
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.request.get("stream"))
+
+    @property
+    def is_stored(self) -> bool:
+        return self.request.get("store") is not False
+
+    @property
+    def is_background(self) -> bool:
+        return bool(self.request.get("background"))
+
+    @property
+    def trims(self) -> bool:
+        """Whether the oldest messages may be left out to fit the model's window."""
+        return self.request.get("truncation") == "auto"
+
+    @property
+    def previous_id(self) -> str | None:
+        return self.request.get("previous_response_id")
+
+    @property
+    def conversation_id(self) -> str | None:
+        named = self.request.get("conversation")
+        return str(named["id"]) if isinstance(named, dict) else named
+
+
+def asked(body: Mapping[str, Any], max_items: int) -> Asked:
+    """Return the request of a body whose types are those of `ResponseRequest`; raises BadRequest, naming the field."""
+    request = {name: value for name, value in body.items() if name != "input" and value is not None}
+    _refuse(request)
+    return Asked(request, tuple(new_items(body["input"], max_items)), chat_fields(request))
+
+
+def _refuse(request: Mapping[str, Any]) -> None:
+    known = {*ResponseRequest.__struct_fields__, *EXTENSIONS}
+    for name in request:
+        if name in REFUSED:
+            raise BadRequest(f"'{name}' is not supported: {REFUSED[name]}.", name)
+        if name not in known:
+            raise BadRequest(f"Unrecognized request argument: {name}", name)
+    if request.get("previous_response_id") and request.get("conversation"):
+        raise BadRequest("'conversation' and 'previous_response_id' exclude each other.", "conversation")
+    if request.get("background") and request.get("store") is False:
+        raise BadRequest("A response in the background is stored: 'store' cannot be false.", "store")
+    for at, value in enumerate(request.get("include") or ()):
+        if value not in INCLUDABLE:
+            raise BadRequest(f"'{value}' cannot be included.", f"include[{at}]")
+
+
+def chat_fields(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a request a model is asked, as a chat completion request without model and messages."""
+    fields = {name: request[name] for name in ("temperature", "top_p", *EXTENSIONS) if name in request}
+    if "max_output_tokens" in request:
+        fields["max_completion_tokens"] = request["max_output_tokens"]
+    if "message.output_text.logprobs" in request.get("include", ()) or request.get("top_logprobs"):
+        fields |= {"logprobs": True, "top_logprobs": request.get("top_logprobs", 0)}
+    if effort := request.get("reasoning", {}).get("effort"):
+        fields["reasoning_effort"] = effort
+    return fields | _format(request.get("text", {}).get("format")) | _tools(request)
+
+
+def _format(wanted: Mapping[str, Any] | None) -> dict[str, Any]:
+    match (wanted or {}).get("type", "text"):
+        case "text":
+            return {}
+        case "json_object":
+            return {"response_format": {"type": "json_object"}}
+        case "json_schema" if wanted and isinstance(wanted.get("schema"), dict) and wanted.get("name"):
+            named = ("name", "schema", "strict", "description")
+            schema = {name: wanted[name] for name in named if wanted.get(name) is not None}
+            return {"response_format": {"type": "json_schema", "json_schema": schema}}
+        case "json_schema":
+            raise BadRequest("A JSON schema needs a 'name' and a 'schema'.", "text.format")
+        case other:
+            raise BadRequest(f"The format {str(other)[:64]!r} is not supported.", "text.format.type")
+
+
+def _tools(request: Mapping[str, Any]) -> dict[str, Any]:
+    tools = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(request.get("tools") or ())]
+    choice = request.get("tool_choice", "auto")
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        tools, choice = _allowed(tools, choice)
+    if isinstance(choice, dict):
+        if choice.get("type") != "function" or not isinstance(choice.get("name"), str):
+            raise BadRequest("Only functions can be chosen.", "tool_choice")
+        choice = {"type": "function", "function": {"name": choice["name"]}}
+    elif choice not in ("none", "auto", "required"):
+        raise BadRequest("'tool_choice' must be 'none', 'auto', 'required' or name a function.", "tool_choice")
+    if not tools:
+        if choice not in ("none", "auto"):
+            raise BadRequest("'tool_choice' asks for a tool, but there is none.", "tool_choice")
+        return {}
+    parallel = {name: request[name] for name in ("parallel_tool_calls",) if name in request}
+    return {"tools": tools, "tool_choice": choice, **parallel}
+
+
+def _tool(tool: Mapping[str, Any], where: str) -> dict[str, Any]:
+    if tool.get("type") != "function":
+        kind = str(tool.get("type"))[:64]
+        raise BadRequest(f"Tools of the type {kind!r} are not supported, only functions.", f"{where}.type")
+    if not isinstance(tool.get("name"), str) or not tool["name"]:
+        raise BadRequest("A function needs a name.", f"{where}.name")
+    if not isinstance(tool.get("parameters") or {}, dict):
+        raise BadRequest("The parameters of a function are a JSON schema.", f"{where}.parameters")
+    named = ("name", "description", "parameters", "strict")
+    return {"type": "function", "function": {name: tool[name] for name in named if tool.get(name) is not None}}
+
+
+def _allowed(tools: list[dict[str, Any]], choice: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """Return the tools that a choice allows, and whether one of them must be called."""
+    listed = choice.get("tools")
+    if not isinstance(listed, list) or choice.get("mode") not in ("auto", "required"):
+        raise BadRequest("Allowed tools need a 'mode' (auto, required) and a list of 'tools'.", "tool_choice")
+    names = {tool.get("name") for tool in listed if isinstance(tool, dict)}
+    return [tool for tool in tools if tool["function"]["name"] in names], str(choice["mode"])

@@ -1,0 +1,194 @@
+"""A response that its client waits for: asked as a chat completion, answered as a response."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from deployments.errors import ChatLLMError, Conflict, ContextTooLong, HistoryUnavailable, NotFound
+from deployments.history.store import HistoryStore
+from deployments.history.types import Context, new_id
+from deployments.history.writer import HistoryWriter
+from deployments.models.assembly import payloads
+from deployments.responses.events import Translator, frame
+from deployments.responses.objects import response_object
+from deployments.responses.request import Asked
+from deployments.responses.store import ResponseStore
+from deployments.responses.turn import REASONS, Place, ResponseTurn, begun, ended, ending_of, messages_for
+from deployments.responses.types import UNFINISHED, Ending, NewResponse, Status, StoredResponse
+from deployments.service import Answer, ChatCall, ChatService, Models, Summary
+
+SETTLE_TIMEOUT_S = 5.0
+"""How long a response waits for the writing of the one that it continues, on the same replica."""
+
+
+class Responses:
+    """Answers requests for responses. One instance serves all requests of an ingress replica."""
+
+    def __init__(
+        self,
+        chat: ChatService,
+        models: Models,
+        store: ResponseStore,
+        history: HistoryStore,
+        writer: HistoryWriter,
+        max_context_bytes: int,
+    ) -> None:
+        self._chat = chat
+        self._models = models
+        self._store = store
+        self._history = history
+        self._writer = writer
+        self._max_context_bytes = max_context_bytes
+        self._unsettled: dict[str, str] = {}  # responses whose writing took long, and their conversations
+
+    async def answer(self, tenant: str, key_id: str, asked: Asked, summary: Summary) -> Answer:
+        """Return an answer that has begun, as `ChatService.chat` does.
+
+        A failure after the first event is an event `response.failed`; the stream then ends.
+        """
+        new, place = await self.opened(tenant, key_id, asked)
+        store = self._store if asked.is_stored else None
+        turn = ResponseTurn(messages_for(asked, place), asked.trims, new, store, self._writer)
+        response = begun(new, place.is_hidden)
+        call = chat_call(response, asked, asked.streams)
+        answer = await self._chat.answer(call, turn, summary)
+        if answer.frames is not None:
+            return Answer(frames=self._streamed(answer.frames, response, turn, summary))
+        return Answer(await self._whole(answer.body, response, turn))
+
+    async def opened(
+        self, tenant: str, key_id: str, asked: Asked, runner: str | None = None
+    ) -> tuple[NewResponse, Place]:
+        """Return the response that a request begins and what was said before; reads once, writes nothing.
+
+        Raises NotFound for what it continues, Conflict if that has not ended, ContextTooLong
+        if more was said than may be read and nothing may be left out.
+        """
+        model = self._models.resolve(asked.request.get("model"))
+        place = await self._place(tenant, asked, self._models.max_prompt_messages(model))
+        new = NewResponse(
+            id=new_id("resp"),
+            tenant=tenant,
+            key_id=key_id,
+            conversation_id=place.conversation_id,
+            has_own_conversation=place.has_own_conversation,
+            previous_id=asked.previous_id,
+            request={**asked.request, "model": model},
+            created_at=datetime.now(UTC),
+            input=place.chained(asked.input),
+            status="queued" if runner else "in_progress",
+            runner=runner,
+            is_shown=runner is not None and asked.streams,
+        )
+        return new, place
+
+    async def context_of(self, response: StoredResponse) -> Context:
+        """Return what was said up to a response's last item, for running it again."""
+        limit = self._models.max_prompt_messages(str(response.request["model"]))
+        found = await self._store.continuation(response.tenant, response.id, limit, self._max_context_bytes)
+        return found.context
+
+    async def _place(self, tenant: str, asked: Asked, limit: int) -> Place:
+        if asked.previous_id:
+            await self._until_settled(tenant, asked.previous_id)
+            try:
+                found = await self._store.continuation(tenant, asked.previous_id, limit, self._max_context_bytes)
+            except NotFound as error:
+                raise NotFound(error.message, "previous_response_id") from None
+            if found.status in UNFINISHED:
+                raise Conflict("The previous response has not ended yet.", "previous_response_id")
+            place = Place(found.conversation_id, False, found.is_hidden, found.context)
+        elif asked.conversation_id:
+            context = await self._history.context(tenant, asked.conversation_id, None, limit, self._max_context_bytes)
+            place = Place(asked.conversation_id, False, False, context)
+        else:
+            return Place(new_id("conv"), True, True)
+        if not asked.trims and self._is_cut(place.context, limit):
+            raise ContextTooLong("More was said before than is read; 'truncation' can be 'auto'.", "truncation")
+        return place
+
+    async def _until_settled(self, tenant: str, response_id: str) -> None:
+        conversation = self._unsettled.get(response_id)
+        if conversation is None:
+            return
+        if not await self._writer.settled(tenant, conversation, SETTLE_TIMEOUT_S):
+            raise HistoryUnavailable("The previous response is still being written.", None, 1.0)
+        self._unsettled.pop(response_id, None)
+
+    def _is_cut(self, context: Context, limit: int) -> bool:
+        """Tell whether older items were left out; where the oldest were deleted, a short rest is whole."""
+        if not context.items or context.items[0].parent_id is None:
+            return False
+        size = sum(len(orjson.dumps(item.payload)) for item in context.items)
+        return len(context.items) >= limit or size >= self._max_context_bytes // 2
+
+    async def _settle(self, response: StoredResponse, turn: ResponseTurn) -> None:
+        if await turn.settled():
+            return
+        if not self._writer.pending:
+            self._unsettled.clear()
+        self._unsettled[response.id] = response.conversation_id
+
+    async def _whole(self, body: bytes, response: StoredResponse, turn: ResponseTurn) -> bytes:
+        translator = Translator(response.id)
+        translator.add_whole(orjson.loads(body))
+        translator.close(is_whole=translator.finish_reason not in REASONS)
+        ending = ending_of(translator, response.leaf_id, None)
+        turn.end(ending)
+        await self._settle(response, turn)
+        return orjson.dumps(response_object(ended(response, ending)))
+
+    async def _streamed(
+        self, frames: AsyncGenerator[bytes], response: StoredResponse, turn: ResponseTurn, summary: Summary
+    ) -> AsyncGenerator[bytes]:
+        """Yield the events of an answer; what there is of one that is cut off is kept as incomplete."""
+        translator = Translator(response.id)
+        is_over = False
+        try:
+            yield b"".join(map(frame, translator.opening(response_object(response))))
+            async with aclosing(frames):
+                async for data in frames:
+                    events = [event for chunk in payloads(data) for event in translator.add(chunk)]
+                    if events:
+                        yield b"".join(map(frame, events))
+            is_over = True
+            closing, last = closed(translator, response)
+            turn.end(last)
+            await self._settle(response, turn)
+            yield closing
+        except ChatLLMError as error:
+            is_over = True
+            summary.failure = error
+            closing, last = closed(translator, response, error)
+            turn.end(last)
+            yield closing
+        finally:
+            if not is_over:
+                translator.close(is_whole=False)
+                turn.end(ending_of(translator, response.leaf_id, "incomplete"))
+
+
+def chat_call(response: StoredResponse, asked: Asked, streams: bool) -> ChatCall:
+    """Return the chat call that a response comes to."""
+    options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if streams else {}
+    request = {**asked.chat, "model": response.request["model"], **options}
+    return ChatCall(response.id.removeprefix("resp_"), response.tenant, request)
+
+
+def closed(
+    translator: Translator, response: StoredResponse, error: ChatLLMError | None = None, status: Status | None = None
+) -> tuple[bytes, Ending]:
+    """Return the last frames of a stream, and how the response ended; `status` None: as the error or the model says.
+
+    OpenAI has no event for a cancelled response: its stream ends as an incomplete one does.
+    """
+    status = status or ("failed" if error else None)
+    events = translator.close(is_whole=status is None and translator.finish_reason not in REASONS)
+    ending = ending_of(translator, response.leaf_id, status, error)
+    whole = response_object(ended(response, ending))
+    kind = "incomplete" if ending.status == "cancelled" else ending.status
+    events.append(translator.event(f"response.{kind}", response=whole))
+    return b"".join(map(frame, events)), ending
