@@ -10,7 +10,7 @@ not begin with full buckets.
 import asyncio
 import logging
 import secrets
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from deployments.limits.store import UNKNOWN, Demand, LimitStore, Verdict
 
 log = logging.getLogger(__name__)
 
+MAX_KEYS = 10_000
 MONTH_TIMEOUT_S = 1.0
 CLOSE_TIMEOUT_S = 2.0
 
@@ -83,6 +84,7 @@ class Limiter:
         self._admissions = 0
         # An admission that nobody holds any more cannot end: its lease is not renewed and lapses.
         self._leases: WeakValueDictionary[str, Admission] = WeakValueDictionary()
+        self._limits: OrderedDict[str, KeyLimits] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewer: asyncio.Task[None] | None = None
         self._no_renewal_runs = asyncio.Event()
@@ -114,6 +116,8 @@ class Limiter:
         may leave a lease behind, which lapses.
         """
         self._admissions += 1
+        if runs:
+            self._remember(key_id, limits)
         lease = f"{self._replica}:{self._admissions}" if runs and limits.concurrent_requests else ""
         demand = Demand(key_id, limits, requests, tokens, lease, f"{datetime.now(UTC):%Y-%m}")
         remotely = await self._ask_remote(demand)
@@ -132,6 +136,16 @@ class Limiter:
             self._leases[lease] = admission
         return admission
 
+    def charge(self, key_id: str, tokens: int) -> None:
+        """Count tokens that were used after their admission had ended, in the background. Returns at once.
+
+        It counts for a key that this replica has admitted before; the month finds all in the recorded usage.
+        """
+        limits = self._limits.get(key_id)
+        if limits is not None and tokens:
+            demand = Demand(key_id, limits, 0, 0, "", f"{datetime.now(UTC):%Y-%m}")
+            self.settle(_Admitted(demand, 0, None), tokens)
+
     def settle(self, admitted: _Admitted, tokens: int) -> None:
         """End an admission: here at once, in Redis behind the answer."""
         demand = admitted.demand
@@ -141,6 +155,12 @@ class Limiter:
             task = asyncio.create_task(self._settle_remote(admitted, tokens))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _remember(self, key_id: str, limits: KeyLimits) -> None:
+        self._limits[key_id] = limits
+        self._limits.move_to_end(key_id)
+        if len(self._limits) > MAX_KEYS:
+            self._limits.popitem(last=False)
 
     async def _ask_remote(self, demand: Demand) -> Verdict | None:
         """Return what Redis decides; None if it does not."""

@@ -203,6 +203,18 @@ async def held(server: Server, count: int) -> bool:
         await raw.aclose()
 
 
+async def test_tokens_of_the_background_count_for_the_next_request(valkey_url: str) -> None:
+    limits = KeyLimits(tokens_per_minute=1000, tokens_per_month=1000)
+    async with replicas(valkey_url, 2) as (one, other):
+        one.charge("key_a", 5000)  # of a key that it does not know
+        (await one.admit("key_a", limits, 10)).end(10)
+        one.charge("key_a", 890)
+        await settled(one)
+        admission = await other.admit("key_a", limits, 50)
+        assert 40 <= admission.verdict.remaining_tokens <= 60
+        assert (await other.admit("key_a", limits, 51)).verdict.refused_by == "tokens_per_month"
+
+
 async def test_a_settlement_that_fails_is_dropped_and_told(server: Server) -> None:
     limits = KeyLimits(tokens_per_minute=100)
     async with replicas(server.url, 1) as (limiter,):
