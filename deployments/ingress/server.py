@@ -25,6 +25,7 @@ from deployments.ingress import (
     embeddings,
     health,
     models,
+    responses,
     search,
     stored_completions,
     tokens,
@@ -52,7 +53,7 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
             yield
 
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
-    for routes in (search, chat, models, conversations, health, docs, stored_completions, admin_keys, usage):
+    for routes in (search, chat, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
     for routes in (completions, embeddings, tokens):
         app.include_router(routes.router)

@@ -1,0 +1,165 @@
+"""`/v1/responses`: OpenAI's Responses, kept as items of conversations."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from deployments.errors import (
+    BadRequest,
+    Conflict,
+    ContextTooLong,
+    HistoryUnavailable,
+    ModelLoading,
+    ModelNotFound,
+    NotFound,
+    Timeout,
+)
+from deployments.history.outgoing import shown
+from deployments.ingress import response_shapes as shapes
+from deployments.ingress.answers import JSON
+from deployments.ingress.exchange import exchange
+from deployments.ingress.openapi import documented
+from deployments.ingress.requests import body_as
+from deployments.ingress.services import Services, caller_of, services_of
+from deployments.keys.authenticator import Caller
+from deployments.limits.estimate import answer_tokens
+from deployments.responses.following import follow
+from deployments.responses.objects import response_object
+from deployments.responses.request import INCLUDABLE, Asked, ResponseRequest, asked
+from deployments.service import Answer, Summary
+
+router = APIRouter(prefix="/v1/responses", tags=["responses"])
+CallerOf = Annotated[Caller, Depends(caller_of)]
+
+ERRORS = (HistoryUnavailable,)
+EXAMPLE = {"input": "What is ChatLLM?", "instructions": "Be brief."}
+
+
+def checked_include(request: Request) -> None:
+    """Raise BadRequest where `include` names what this service does not have; the SDK writes it `include[]`."""
+    for name in (*request.query_params.getlist("include"), *request.query_params.getlist("include[]")):
+        if name not in INCLUDABLE:
+            raise BadRequest(f"'{name[:100]}' cannot be included.", "include")
+
+
+Include = Annotated[None, Depends(checked_include)]
+
+
+@router.post(
+    "",
+    response_model=None,
+    openapi_extra=documented(
+        ResponseRequest,
+        shapes.Response,
+        events=shapes.ResponseEvent,
+        example=EXAMPLE,
+        errors=[ContextTooLong, ModelNotFound, NotFound, Conflict, ModelLoading, HistoryUnavailable, Timeout],
+    ),
+)
+async def create_response(request: Request) -> Response:
+    """Answer, streamed (`stream: true`), whole, or in the background (`background: true`, polled or streamed later)."""
+    services, caller = services_of(request), await caller_of(request)
+    wanted = asked(await body_as(request, ResponseRequest), services.settings.limits.max_messages)
+
+    async def work(summary: Summary) -> Answer:
+        if wanted.is_background:
+            return await _started(services, caller, wanted, summary)
+        return await services.responses.answer(caller.tenant, caller.key_id, wanted, summary)
+
+    return await exchange(request, services, caller, wanted.streams, work, answer_tokens(wanted.request))
+
+
+async def _started(services: Services, caller: Caller, wanted: Asked, summary: Summary) -> Answer:
+    """Return a response that runs from now on, or its events; when the client leaves it goes on."""
+    response = await services.background.start(caller.tenant, caller.key_id, wanted)
+    summary.model = str(response.request["model"])
+    if wanted.streams:
+        return Answer(frames=follow(services.response_store, caller.tenant, response.id, -1))
+    return Answer(orjson.dumps(response_object(response)))
+
+
+@router.get(
+    "/{response}",
+    response_model=None,
+    openapi_extra=documented(answer=shapes.Response, events=shapes.ResponseEvent, errors=ERRORS),
+)
+async def retrieve_response(
+    request: Request,
+    caller: CallerOf,
+    response: str,
+    _: Include,
+    stream: bool = False,
+    starting_after: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+) -> Response:
+    """Return a response, or the events of one in the background (`stream=true`), from any point on."""
+    services = services_of(request)
+    if not stream:
+        return JSON(response_object(await services.response_store.response(caller.tenant, response)))
+
+    async def work(summary: Summary) -> Answer:
+        found = await services.response_store.show(caller.tenant, response)
+        summary.model = str(found.request["model"])
+        if not found.is_background:
+            raise BadRequest("Only a response in the background can be streamed again.", "stream")
+        after = -1 if starting_after is None else starting_after
+        frames = follow(services.response_store, caller.tenant, response, after)
+        return Answer(frames=_begun(await anext(frames, None), frames))
+
+    return await exchange(request, services, caller, True, work)
+
+
+async def _begun(first: bytes | None, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    try:
+        if first:
+            yield first
+        async for data in rest:
+            yield data
+    finally:
+        await rest.aclose()
+
+
+@router.delete(
+    "/{response}", response_model=None, openapi_extra=documented(answer=shapes.DeletedResponse, errors=ERRORS)
+)
+async def delete_response(request: Request, caller: CallerOf, response: str) -> Response:
+    """Delete a response; what continues it can still read it, and the items of a conversation stay there."""
+    await services_of(request).response_store.delete(caller.tenant, response)
+    return JSON({"id": response, "object": "response", "deleted": True})
+
+
+@router.post("/{response}/cancel", response_model=None, openapi_extra=documented(answer=shapes.Response, errors=ERRORS))
+async def cancel_response(request: Request, caller: CallerOf, response: str) -> Response:
+    """Stop a response in the background; one that has ended is returned as it is."""
+    found = await services_of(request).response_store.cancel(caller.tenant, response)
+    if not found.is_background:
+        raise BadRequest("Only a response in the background can be cancelled.")
+    return JSON(response_object(found))
+
+
+@router.get(
+    "/{response}/input_items", response_model=None, openapi_extra=documented(answer=shapes.InputItems, errors=ERRORS)
+)
+async def list_input_items(
+    request: Request,
+    caller: CallerOf,
+    response: str,
+    _: Include,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: str | None = None,
+    order: Literal["asc", "desc"] = "desc",
+) -> Response:
+    """List what the response's own request brought, the newest first."""
+    page = await services_of(request).response_store.input_items(caller.tenant, response, after, limit, order)
+    data: list[dict[str, Any]] = [shown(item) for item in page.data]
+    return JSON(
+        {
+            "object": "list",
+            "data": data,
+            "first_id": page.first_id,
+            "last_id": page.last_id,
+            "has_more": page.has_more,
+        }
+    )
