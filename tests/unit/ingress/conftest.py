@@ -38,6 +38,7 @@ from deployments.limits.limiter import Limiter
 from deployments.limits.memory import MemoryLimits
 from deployments.models.in_process import InProcessModels
 from deployments.models.names import ModelNames
+from deployments.models.names import ModelNames
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.memory import MemoryResponses
 from deployments.responses.service import Responses
