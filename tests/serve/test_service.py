@@ -164,3 +164,37 @@ async def test_errors_have_openais_shape_through_the_proxy(service: Launched) ->
         ):
             assert response.status_code == status
             assert response.json()["error"]["request_id"] == response.headers["x-request-id"]
+
+
+async def test_a_keys_limits_hold_over_both_ingress_replicas_and_its_usage_is_counted(service: Launched) -> None:
+    secret = service.chatllm("keys", "create", "limited", "--rpm", "20", "--monthly-tokens", "100000").strip()
+    headers = {"authorization": f"Bearer {secret}"}
+
+    async def ask(number: int) -> int:
+        async with service.client() as http:  # a connection of its own, to either replica
+            response = await http.post(PATH, json=body(text=f"limited {number}"), headers=headers)
+        if response.status_code == 429:
+            assert 1 <= int(response.headers["retry-after"]) <= 60
+        assert response.headers["x-ratelimit-limit-requests"] == "20"
+        return response.status_code
+
+    async with asyncio.timeout(30):
+        statuses = Counter(await asyncio.gather(*map(ask, range(60))))
+    assert set(statuses) == {200, 429}
+    assert 20 <= statuses[200] <= 30  # one more for every three seconds that it took
+
+    async def usage() -> list[dict[str, Any]]:
+        return json.loads(await asyncio.to_thread(service.chatllm, "usage", "limited", "--json"))
+
+    rows = await usage()
+    async with asyncio.timeout(20):
+        while sum(row["requests"] for row in rows) < statuses[200]:
+            await asyncio.sleep(0.5)
+            rows = await usage()
+    assert [(row["model"], row["requests"], row["errors"]) for row in rows] == [("quick", statuses[200], 0)]
+    assert (rows[0]["prompt_tokens"], rows[0]["completion_tokens"]) == (2 * statuses[200], 16 * statuses[200])
+
+    service.chatllm("keys", "update", "limited", "--rpm", "0")
+    async with asyncio.timeout(6), service.client() as http:
+        while (await http.get("/v1/models", headers=headers)).status_code == 429:
+            await asyncio.sleep(0.2)
