@@ -5,10 +5,10 @@ Translates Ray's errors, keeps the deadlines and knows which model can answer.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import (
@@ -19,17 +19,20 @@ from ray.serve.exceptions import (
     RequestCancelledError,
 )
 from ray.serve.handle import DeploymentHandle
+from ray.util import get_node_ip_address
 
 from deployments.config import AnyModel, Timeouts
 from deployments.errors import ChatLLMError, ModelLoading, Overloaded, Timeout, Unavailable
 from deployments.models.deploying import FailedDeployments
+from deployments.models.listener import Inbox, Listener
 from deployments.models.names import ModelNames
-from deployments.models.protocol import Generation, Message
+from deployments.models.protocol import Frames, Generation, Message
 from deployments.models.router import presence
 
 APPLICATION = "chatllm"
 RETRY_AFTER_S = 5.0
 RUNNING_TIMEOUT_S = 2.0
+ARRIVAL_TIMEOUT_S = 5.0
 FAILED_TO_LOAD = "The model failed to load; its operator finds the reason in the replica's log and in Ray's dashboard."
 
 
@@ -60,8 +63,20 @@ class ModelClient:
         self._models = models
         self._failed = FailedDeployments(APPLICATION)
         # Taking options starts the handle's router, so that replicas are known before the first request.
-        self._streams = {name: model.handle.options(stream=True) for name, model in models.items()}
+        self._handles = {name: model.handle.options(stream=False) for name, model in models.items()}
+        self._listener = Listener()
+        self._watchers: set[asyncio.Task[None]] = set()
         self._timeouts = timeouts
+
+    async def open(self) -> None:
+        """Listen for the answers of the replicas."""
+        await self._listener.open(get_node_ip_address())
+
+    async def aclose(self) -> None:
+        """Close the connections of the replicas; answers that are under way fail."""
+        await self._listener.aclose()
+        for watcher in self._watchers:
+            watcher.cancel()
 
     def resolve(self, name: str | None) -> str:
         """Return the id of the model that a request names, the default one for None; raises ModelNotFound."""
@@ -84,7 +99,7 @@ class ModelClient:
         settings, seen = model.settings, presence(model.settings.deployment)
         replicas = seen.replicas
         if replicas is None:
-            replicas = int(self._streams[settings.id].running_replicas_populated())
+            replicas = int(self._handles[settings.id].running_replicas_populated())
         status = "ready"
         if not replicas:
             status = "failed" if settings.deployment in await self._failed.names() else "loading"
@@ -96,7 +111,7 @@ class ModelClient:
             return 0
         try:
             async with asyncio.timeout(RUNNING_TIMEOUT_S):
-                return sum(await self._streams[model].broadcast("running").results_async())
+                return sum(await self._handles[model].broadcast("running").results_async())
         except TimeoutError:
             raise Timeout("The model's replicas did not answer in time.", None, 1.0) from None
         except (RayError, RayServeException) as error:
@@ -115,33 +130,42 @@ class ModelClient:
             raise ModelLoading(
                 f"The model {model!r} is still loading ({state.elapsed_s:.0f} s so far).", None, RETRY_AFTER_S
             )
-        stream = self._streams[model].generate.remote(generation)
+        inbox = self._listener.inbox()
+        response = self._handles[model].deliver.remote(generation, inbox.destination)
+        self._watch(cast(Awaitable[None], response), inbox)
         ended = False
         try:
-            deadline = asyncio.get_running_loop().time() + self._timeouts.total_s
-            wait_s = self._timeouts.first_token_s
-            while True:
-                message = await self._next(stream, min(wait_s, deadline - asyncio.get_running_loop().time()))
-                if message is None:
-                    ended = True
-                    return
+            now = asyncio.get_running_loop().time
+            deadline, wait_s = now() + self._timeouts.total_s, self._timeouts.first_token_s
+            while not ended:
+                message = await inbox.get(min(wait_s, deadline - now()))
+                ended = not isinstance(message, Frames)
                 yield message
                 wait_s = self._timeouts.idle_s
-        finally:
-            if not ended:
-                with suppress(Exception):
-                    stream.cancel()
-
-    async def _next(self, stream: Any, timeout_s: float) -> Message | None:
-        try:
-            async with asyncio.timeout(max(0.0, timeout_s)):
-                return await anext(stream)
-        except StopAsyncIteration:
-            return None
         except TimeoutError:
             raise Timeout("The model did not answer in time.", None, RETRY_AFTER_S) from None
-        except (RayError, RayServeException) as error:
-            raise translated(error) from None
+        finally:
+            inbox.close()
+            if not ended:
+                with suppress(Exception):
+                    response.cancel()
+
+    def _watch(self, response: Awaitable[None], inbox: Inbox) -> None:
+        """Fail the stream when its call fails, or ends without the stream's end arriving."""
+
+        async def watch() -> None:
+            try:
+                await response
+            except (RayError, RayServeException) as error:
+                inbox.fail(translated(error))
+            else:
+                if inbox.is_open:
+                    await asyncio.sleep(ARRIVAL_TIMEOUT_S)
+                inbox.fail(Unavailable("The end of the model's answer was lost; please try again.", None, 1.0))
+
+        watcher = asyncio.create_task(watch())
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
 
 
 def translated(error: Exception) -> ChatLLMError:
@@ -157,6 +181,8 @@ def translated(error: Exception) -> ChatLLMError:
             return Unavailable("The model's replica was lost; please try again.", None, 1.0)
         case RequestCancelledError():
             return Unavailable("The request was cancelled by the server.", None, 1.0)
+        case RayTaskError() if isinstance(cause := getattr(error, "cause", None), ChatLLMError):
+            return cause
         case RayTaskError():
             return ChatLLMError("The model's replica failed.")
         case _:

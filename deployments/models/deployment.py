@@ -1,8 +1,11 @@
 """The Serve deployment's class for each kind of model: a replica that loads when it is made."""
 
 from deployments.config import AnyModel, ScriptedModel, VLLMModel
+from deployments.models.delivery import Delivery
+from deployments.models.protocol import Generation
 from deployments.models.scripted import ScriptedReplica
 from deployments.models.vllm import VLLMReplica
+from deployments.models.wire import Destination
 
 
 class VLLM(VLLMReplica):
@@ -10,7 +13,12 @@ class VLLM(VLLMReplica):
 
     async def __init__(self, model: VLLMModel) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
         super().__init__(model)
+        self._delivery = Delivery()
         await self.start()
+
+    async def deliver(self, generation: Generation, to: Destination) -> None:
+        """Generate, and send the messages to the ingress replica that asked; cancelling aborts the engine's request."""
+        await self._delivery.deliver(self.generate(generation), to)
 
 
 class Scripted(ScriptedReplica):
@@ -18,7 +26,12 @@ class Scripted(ScriptedReplica):
 
     async def __init__(self, model: ScriptedModel) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
         super().__init__(model)
+        self._delivery = Delivery()
         await self.start()
+
+    async def deliver(self, generation: Generation, to: Destination) -> None:
+        """Generate, and send the messages to the ingress replica that asked; cancelling ends it at once."""
+        await self._delivery.deliver(self.generate(generation), to)
 
 
 def deployment_class(model: AnyModel) -> type[VLLM] | type[Scripted]:

@@ -21,6 +21,10 @@ class InProcessModels:
         self._settings = {model.id: model for model in models}
         self._since = time.monotonic()
 
+    async def open(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
     def resolve(self, name: str | None) -> str:
         return self.names.resolve(name)
 

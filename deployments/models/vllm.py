@@ -1,4 +1,4 @@
-"""A vLLM engine in a Serve replica, behind vLLM's own OpenAI chat handler.
+"""A vLLM engine in a Serve replica, behind vLLM's own OpenAI handlers.
 
 Tools, structured output, logprobs and reasoning are vLLM's own, frame by frame:
 this module only carries requests in and finished events out. vllm is imported
@@ -9,21 +9,32 @@ import asyncio
 import itertools
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
 
 from deployments.config import VLLMModel
 from deployments.errors import BadRequest, ChatLLMError, ContextTooLong, ModelNotFound, Unavailable
-from deployments.models.assembly import assemble, is_usage_event, payloads
-from deployments.models.gather import gather_window_s, gathered
-from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
+from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Reply
 
 if TYPE_CHECKING:
-    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from deployments.models.vllm_handlers import Handler
+
+NOT_IMPLEMENTED = 501
+
+DOES: Mapping[Endpoint, str] = {
+    "chat": "chat",
+    "completion": "complete text",
+    "embedding": "make embeddings",
+    "tokenize": "tokenize",
+    "detokenize": "detokenize",
+}
+"""What a model can not do where vLLM has no handler for it."""
 
 ACCEPTED_AND_UNUSED = frozenset({"store", "prompt_cache_key", "safety_identifier", "prompt_cache_retention"})
 """Fields of OpenAI's that change nothing in the answer here: accepted, so that clients which send them work."""
@@ -37,7 +48,7 @@ class VLLMReplica:
         self._running = 0
 
     async def start(self) -> None:
-        """Load the weights and build the chat handler; takes a minute or more.
+        """Load the weights and build the handlers; takes a minute or more.
 
         Raises whatever vLLM raises for an unusable configuration: Serve reports it
         as the deployment's state and tries again.
@@ -59,14 +70,14 @@ class VLLMReplica:
         """Yield the answer's frames and its reply, or a failure; closing the generator aborts the engine's request."""
         self._running += 1
         try:
-            request = self._request(generation)
-            result = await self._engine.chat.create_chat_completion(request)
-            if isinstance(result, AsyncIterator):
+            handler = self._handler(generation.endpoint)
+            result = await handler.answer(self._request(generation, handler))
+            if isinstance(result, AsyncGenerator):
                 async with aclosing(self._streamed(result)) as messages:
                     async for message in messages:
                         yield message
             else:
-                yield _plain(result.model_dump_json().encode())
+                yield _plain(bytes(result.body) if isinstance(result, Response) else result.model_dump_json().encode())
         except ChatLLMError as error:
             yield Failed(error)
         except Exception as error:  # noqa: BLE001 - the border to vLLM: each of its errors becomes one of ours
@@ -74,41 +85,54 @@ class VLLMReplica:
         finally:
             self._running -= 1
 
-    def _request(self, generation: Generation) -> "ChatCompletionRequest":
+    def _handler(self, endpoint: Endpoint) -> "Handler":
+        handler = self._engine.handlers.get(endpoint)
+        if handler is None:
+            raise BadRequest(f"The model {self._model.id!r} can not {DOES[endpoint]}.", "model")
+        return handler
+
+    def _request(self, generation: Generation, handler: "Handler") -> BaseModel:
         body = orjson.loads(generation.body)
-        fields = self._engine.request_type.model_fields
+        request_type = handler.type_of(body)
+        fields = request_type.model_fields
         unknown = sorted(body.keys() - fields.keys() - ACCEPTED_AND_UNUSED)
         if unknown:
             raise BadRequest(f"Unrecognized request argument: {unknown[0]}", unknown[0])
         if generation.trim:
             body["messages"] = self._engine.trim(body)
         if generation.stream:
-            body["stream_options"] = {"include_usage": True}
+            body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        if "request_id" in fields:
+            body["request_id"] = generation.request_id
         try:
-            return self._engine.request_type.model_validate({**body, "request_id": generation.request_id})
+            return request_type.model_validate(body)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             field = ".".join(str(part) for part in itertools.takewhile(_is_field, first["loc"]))
             raise BadRequest(f"{field}: {first['msg']}" if field else first["msg"], field or None) from None
 
-    async def _streamed(self, events: AsyncIterator[str]) -> AsyncGenerator[Message]:
+    async def _streamed(self, events: AsyncGenerator[str | bytes | Reply]) -> AsyncGenerator[Message]:
+        """Yield vLLM's events as they come, and the whole answer, put together where vLLM does not give it."""
         sent: list[bytes] = []
-        usage = b""
-        async with aclosing(gathered(events, lambda: gather_window_s(self._running))) as batches:
-            async for batch in batches:
-                frames: list[bytes] = []
-                for event in map(str.encode, batch):
-                    if event.startswith(b'data: {"error"'):
-                        raise self._translated_body(payloads(event)[0]["error"])
-                    if is_usage_event(event):
-                        usage = event
-                    elif event != b"data: [DONE]\n\n":
-                        frames.append(event)
-                if frames:
-                    data = b"".join(frames)
-                    sent.append(data)
-                    yield Frames(data)
-        yield _plain(orjson.dumps(assemble(payloads(b"".join((*sent, usage))))))
+        async with aclosing(events) as open_events:
+            async for event in open_events:
+                match event:
+                    case bytes():
+                        yield Frames(event)
+                    case str():
+                        for frame in self._frames(event.encode()):
+                            sent.append(frame)
+                            if not is_usage_event(frame):
+                                yield Frames(frame)
+                    case Reply():
+                        yield event
+                        return
+        yield _plain(orjson.dumps(assemble(payloads(b"".join(sent)))))
+
+    def _frames(self, event: bytes) -> list[bytes]:
+        if event.startswith(b'data: {"error"'):
+            raise self._translated_body(payloads(event)[0]["error"])
+        return [] if event == DONE else [event]
 
     def _translated(self, error: Exception) -> ChatLLMError:
         if isinstance(error, asyncio.CancelledError):
@@ -123,7 +147,7 @@ class VLLMReplica:
             return ContextTooLong(message, "messages")
         if code == 404:
             return ModelNotFound(message, param)
-        if isinstance(code, int) and 400 <= code < 500:
+        if code == NOT_IMPLEMENTED or (isinstance(code, int) and 400 <= code < 500):
             return BadRequest(message, param)
         if code == 503:
             return Unavailable(message, None, 1.0)

@@ -1,12 +1,10 @@
-"""Starting vLLM: the engine, its chat handler and what a replica asks of them. Imports vllm."""
+"""Starting vLLM: the engine, its handlers and what a replica asks of them. Imports vllm."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
@@ -16,7 +14,9 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
 from deployments.config import VLLMModel
+from deployments.models.protocol import Endpoint
 from deployments.models.trim import trimmed
+from deployments.models.vllm_handlers import Handler, open_handlers
 
 RENDERER_OPTIONS = ("enable_auto_tools", "exclude_tools_when_tool_choice_none", "tool_parser", "reasoning_parser")
 
@@ -38,9 +38,8 @@ class Engine:
     """A running engine and the handlers in front of it."""
 
     client: AsyncLLM
-    chat: OpenAIServingChat
+    handlers: Mapping[Endpoint, Handler]
     load: Load
-    request_type: type[ChatCompletionRequest]
     error_response: Callable[[Exception], Any]
 
     def trim(self, body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -83,6 +82,8 @@ async def open_engine(model: VLLMModel) -> Engine:
         chat_template_content_format=options["chat_template_content_format"],
         **{name: options[name] for name in RENDERER_OPTIONS if name in options},
     )
-    renderer.warmup()
-    chat = OpenAIServingChat(client, models, "assistant", online_renderer=renderer, request_logger=None, **options)
-    return Engine(client, chat, Load(client), ChatCompletionRequest, create_error_response)
+    tasks = await client.get_supported_tasks()
+    if "generate" in tasks:
+        renderer.warmup()
+    handlers = open_handlers(client, models, renderer, options, tasks)
+    return Engine(client, handlers, Load(client), create_error_response)

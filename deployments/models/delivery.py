@@ -1,0 +1,109 @@
+"""A model replica's end of the connections by which answers reach the ingress; listener.py is the other.
+
+What one turn of the event loop produced for all streams of an ingress leaves in
+one piece. So nothing waits for a timer, and under load, when the engine hands
+over a token for every stream at once, that is one write.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+
+from deployments.errors import Unavailable
+from deployments.models.protocol import Message
+from deployments.models.wire import Destination, encode
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 5.0
+MAX_UNSENT_BYTES = 8 * 1024 * 1024
+"""What may wait for an ingress that does not read, before the generating waits too."""
+
+
+class Delivery:
+    """Sends the messages of generations where they are wanted, over one connection for each ingress replica."""
+
+    def __init__(self) -> None:
+        self._connections: dict[bytes, asyncio.Task[_Outgoing]] = {}
+
+    async def deliver(self, messages: AsyncGenerator[Message], to: Destination) -> None:
+        """Send all `messages`, and return when the last has been handed to the connection.
+
+        Raises Unavailable where the ingress cannot be reached, and is cancelled
+        when the connection is lost: nobody is there to read the answer.
+        """
+        connection = await self._connection(to)
+        task = asyncio.current_task()
+        connection.senders.add(task)
+        try:
+            async with aclosing(messages):
+                async for message in messages:
+                    connection.write(encode(to.stream, message))
+                    if not connection.is_writable.is_set():
+                        await connection.is_writable.wait()
+        finally:
+            connection.senders.discard(task)
+
+    async def _connection(self, to: Destination) -> "_Outgoing":
+        known = self._connections.get(to.secret)
+        if known is None or _is_lost(known):
+            self._connections = {secret: task for secret, task in self._connections.items() if not _is_lost(task)}
+            known = self._connections[to.secret] = asyncio.create_task(_connect(to))
+        try:
+            return await asyncio.shield(known)
+        except (OSError, TimeoutError) as error:
+            logger.warning("an ingress replica cannot be reached: %s", type(error).__name__)
+            raise Unavailable("The model's replica cannot reach the ingress.", None, 1.0) from None
+
+
+def _is_lost(task: "asyncio.Task[_Outgoing]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None or task.result().is_lost)
+
+
+async def _connect(to: Destination) -> "_Outgoing":
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        _, connection = await asyncio.get_running_loop().create_connection(_Outgoing, to.host, to.port)
+    connection.write(to.secret)
+    return connection
+
+
+class _Outgoing(asyncio.Protocol):
+    """One connection to an ingress replica."""
+
+    def __init__(self) -> None:
+        self.senders: set[asyncio.Task[Any] | None] = set()
+        self.is_writable = asyncio.Event()
+        self.is_writable.set()
+        self.is_lost = False
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._pieces: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
+
+    def write(self, piece: bytes) -> None:
+        """Send `piece` once the other tasks that are ready now have had their turn."""
+        if not self._pieces:
+            self._loop.call_soon(self._flush)
+        self._pieces.append(piece)
+
+    def _flush(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if self._transport is not None and not self.is_lost:
+            self._transport.write(b"".join(pieces))
+
+    def pause_writing(self) -> None:
+        self.is_writable.clear()
+
+    def resume_writing(self) -> None:
+        self.is_writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        for sender in self.senders:
+            if sender is not None:
+                sender.cancel()

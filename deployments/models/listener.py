@@ -1,0 +1,185 @@
+"""The ingress's end of the connections by which model replicas deliver answers.
+
+A streamed call through a Serve handle costs its receiver about 190 µs a message,
+most of it gRPC's. So the handle call only carries a request's life (routing,
+failure, cancellation), and the frames of all streams between two replicas share
+one TCP connection; delivery.py is the other end, wire.py the form.
+"""
+
+import asyncio
+import hmac
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from deployments.errors import ChatLLMError, Overloaded, Unavailable
+from deployments.models.protocol import Failed, Frames, Message
+from deployments.models.wire import SECRET_BYTES, STREAM_BYTES, Destination, decode
+
+logger = logging.getLogger(__name__)
+
+INTRODUCTION_TIMEOUT_S = 5.0
+MAX_UNREAD_BYTES = 16 * 1024 * 1024
+"""What may wait for a client that reads slowly before its answer is given up."""
+
+
+class Inbox:
+    """The messages of one stream, for one reader."""
+
+    def __init__(self, destination: Destination, forget: Callable[[bytes], None]) -> None:
+        self.destination = destination
+        self.is_open = True
+        self._forget = forget
+        self.source: object | None = None
+        self._waiting: deque[Message] = deque()
+        self._unread_bytes = 0
+        self._arrived: asyncio.Future[None] | None = None
+
+    def put(self, message: Message) -> None:
+        """Take a message for the reader; with 16 MiB unread the stream ends in failure, so that memory is bounded."""
+        if isinstance(message, Frames):
+            self._unread_bytes += len(message.data)
+            if self._unread_bytes > MAX_UNREAD_BYTES:
+                self.close()
+                message = Failed(Overloaded("The answer was not read fast enough.", None, 1.0))
+        self._waiting.append(message)
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    def close(self) -> None:
+        """Take the stream off the listener: what still comes for it is dropped."""
+        self.is_open = False
+        self._forget(self.destination.stream)
+
+    def fail(self, error: ChatLLMError) -> None:
+        """End the stream in failure, after what has arrived."""
+        self.put(Failed(error))
+
+    async def get(self, timeout_s: float) -> Message:
+        """Return the next message, with all frames that wait together as one; raises TimeoutError."""
+        if not self._waiting:
+            await self._arrival(timeout_s)
+        message = self._waiting.popleft()
+        if not isinstance(message, Frames):
+            return message
+        parts = [message.data]
+        while self._waiting and isinstance(following := self._waiting[0], Frames):
+            parts.append(following.data)
+            self._waiting.popleft()
+        self._unread_bytes = 0
+        return Frames(b"".join(parts)) if len(parts) > 1 else message
+
+    async def _arrival(self, timeout_s: float) -> None:
+        # Not asyncio.timeout: this runs for every frame, and a future with a timer costs a third of it.
+        loop = asyncio.get_running_loop()
+        arrived = self._arrived = loop.create_future()
+        timer = loop.call_later(max(0.0, timeout_s), _expire, arrived)
+        try:
+            await arrived
+        finally:
+            timer.cancel()
+            self._arrived = None
+
+
+def _expire(arrived: "asyncio.Future[None]") -> None:
+    if not arrived.done():
+        arrived.set_exception(TimeoutError())
+
+
+class Listener:
+    """Accepts the connections of model replicas and sorts what they send by stream."""
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_bytes(SECRET_BYTES)
+        self._inboxes: dict[bytes, Inbox] = {}
+        self._connections: set[_Incoming] = set()
+        self._server: asyncio.Server | None = None
+        self._address = ("", 0)
+
+    async def open(self, host: str) -> None:
+        """Listen on a free port of `host`, the address under which replicas reach this process."""
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Incoming(self), host, 0)
+        self._address = (host, self._server.sockets[0].getsockname()[1])
+
+    async def aclose(self) -> None:
+        """Stop listening and close the connections; streams that are open fail."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+
+    def inbox(self) -> Inbox:
+        """Return the inbox of a new stream; its reader must close it, however the stream ends."""
+        stream = secrets.token_bytes(STREAM_BYTES)
+        inbox = self._inboxes[stream] = Inbox(Destination(*self._address, self.secret, stream), self._forget)
+        return inbox
+
+    def _forget(self, stream: bytes) -> None:
+        self._inboxes.pop(stream, None)
+
+    def receive(self, source: object, stream: bytes, message: Message) -> None:
+        """Give a message to its stream; one for a stream that is over is dropped."""
+        inbox = self._inboxes.get(stream)
+        if inbox is not None:
+            inbox.source = source
+            inbox.put(message)
+
+    def connected(self, connection: "_Incoming") -> None:
+        """Note a connection."""
+        self._connections.add(connection)
+
+    def lost(self, connection: "_Incoming") -> None:
+        """Fail the streams that came by a connection."""
+        self._connections.discard(connection)
+        for inbox in list(self._inboxes.values()):
+            if inbox.source is connection:
+                inbox.fail(Unavailable("The model's replica was lost; please try again.", None, 1.0))
+
+
+class _Incoming(asyncio.Protocol):
+    """One replica's connection; closed for a wrong or late secret, and for what is no message."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._buffer = bytearray()
+        self._is_known = False
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._deadline = asyncio.get_running_loop().call_later(INTRODUCTION_TIMEOUT_S, self.close)
+        self._listener.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        try:
+            if self._is_known or self._is_introduced():
+                for stream, message in decode(self._buffer):
+                    self._listener.receive(self, stream, message)
+        except ValueError:  # msgspec's DecodeError is one
+            logger.warning("a connection was closed: what it sent is no message of a model replica")
+            self.close()
+
+    def _is_introduced(self) -> bool:
+        if len(self._buffer) < SECRET_BYTES:
+            return False
+        if not hmac.compare_digest(self._buffer[:SECRET_BYTES], self._listener.secret):
+            raise ValueError("wrong secret")
+        del self._buffer[:SECRET_BYTES]
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._is_known = True
+        return True
+
+    def close(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._listener.lost(self)

@@ -1,0 +1,102 @@
+"""vLLM's chat handler with a short way for plain text, which is most of what a chat service streams.
+
+vLLM builds three pydantic objects for each token and prints them; with a tool
+parser configured it parses every delta of every answer too, at a cost that grows
+with the answer's length. A request without tools, reasoning, log probabilities or
+several choices needs none of it: each event differs from the last in one string.
+Anything else goes vLLM's own way, and tests hold the two to the same bytes.
+"""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import orjson
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.exceptions import GenerationError
+from vllm.outputs import RequestOutput
+from vllm.parser.abstract_parser import DelegatingParser
+
+from deployments.models.protocol import Reply
+
+NOT_PLAIN = ("tools", "logprobs", "echo", "return_token_ids", "return_prompt_text", "return_tokens_as_token_ids")
+"""Fields of a request that change what an event holds."""
+
+FIRST = b',"logprobs":null,"finish_reason":null}],"prompt_token_ids":null,"prompt_text":null}\n\n'
+"""What follows the delta of the first event."""
+
+
+class PlainTextChat(OpenAIServingChat):
+    """vLLM's handler, whose streams of plain text are of `bytes` and end with a `Reply` instead of `[DONE]`."""
+
+    def chat_completion_stream_generator(  # type: ignore[override]
+        self,
+        request: ChatCompletionRequest,
+        result_generator: AsyncIterator[RequestOutput],
+        request_id: str,
+        model_name: str,
+        *rest: Any,
+        **named: Any,
+    ) -> AsyncGenerator[Any, None]:
+        """Return the events of a streamed chat completion."""
+        if self._is_plain(request):
+            role, fingerprint = self.get_chat_request_role(request), self.system_fingerprint
+            return plain_events(result_generator, request_id, model_name, role, fingerprint)
+        return super().chat_completion_stream_generator(
+            request, result_generator, request_id, model_name, *rest, **named
+        )
+
+    def _is_plain(self, request: ChatCompletionRequest) -> bool:
+        if self.enable_log_outputs or self.enable_prompt_tokens_details or self.enable_per_request_metrics:
+            return False
+        options = request.stream_options
+        if options is None or options.continuous_usage_stats or (request.n or 1) != 1:
+            return False
+        return _reads_plain_text(self.parser_cls) and not any(getattr(request, name, None) for name in NOT_PLAIN)
+
+
+def _reads_plain_text(parser: Any) -> bool:
+    """Tell a parser that only looks for tool calls, if there is one at all."""
+    return parser is None or (parser.__bases__ == (DelegatingParser,) and parser.reasoning_parser_cls is None)
+
+
+async def plain_events(
+    results: AsyncIterator[RequestOutput], request_id: str, model_name: str, role: str, fingerprint: str | None
+) -> AsyncGenerator[bytes | Reply]:
+    """Yield the events of one answer and then the whole of it; an engine's failure is raised."""
+    head = {"id": request_id, "object": "chat.completion.chunk", "created": int(time.time()), "model": model_name}
+    start = b"data: " + orjson.dumps(head)[:-1] + b',"choices":[{"index":0,"delta":'
+    before, after = start + b'{"content":', b'},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
+    texts: list[str] = []
+    tokens = prompt_tokens = 0
+    finish: str | None = None
+    stop: int | str | None = None
+    has_begun = False
+    async for result in results:
+        if not has_begun:
+            has_begun = True
+            prompt_tokens = len(result.prompt_token_ids or ())
+            delta = orjson.dumps({"role": role, "content": ""})
+            yield start + delta + FIRST
+        output = result.outputs[0]
+        if output.finish_reason == "error":
+            raise GenerationError("Internal server error")
+        if not (output.text or output.token_ids or tokens):
+            continue  # a part of a prompt that is read in parts
+        texts.append(output.text)
+        tokens += len(output.token_ids)
+        if output.finish_reason is None:
+            yield before + orjson.dumps(output.text) + after
+            continue
+        finish, stop = output.finish_reason, output.stop_reason
+        end = orjson.dumps({"finish_reason": finish, "stop_reason": stop, "token_ids": None})[1:]
+        yield before + orjson.dumps(output.text) + b'},"logprobs":null,' + end + b"]}\n\n"
+    message = {"role": role, "content": "".join(texts)}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
+    usage = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens + tokens, "completion_tokens": tokens}
+    completion: dict[str, Any] = {**head, "object": "chat.completion", "usage": usage}
+    completion["choices"] = [choice if stop is None else {**choice, "stop_reason": stop}]
+    if fingerprint is not None:
+        completion["system_fingerprint"] = fingerprint
+    yield Reply(orjson.dumps(completion), prompt_tokens, tokens, finish or "")

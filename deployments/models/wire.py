@@ -1,0 +1,96 @@
+"""How messages cross from a model replica to an ingress replica.
+
+After the 32 bytes of the ingress's secret a connection carries any number of
+
+    length of the rest (4 bytes, big endian) · stream (16) · kind (1) · payload
+
+A stream's id is random, so that nobody can write into another's answer.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import msgspec
+
+from deployments import errors
+from deployments.errors import ChatLLMError
+from deployments.models.protocol import Failed, Frames, Message, Reply
+
+SECRET_BYTES = 32
+STREAM_BYTES = 16
+LENGTH = struct.Struct(">I")
+HEAD = struct.Struct(f">I{STREAM_BYTES}sB")
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+FRAMES, REPLY, FAILED = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the messages of one stream go: the address and secret of an ingress replica, and the stream's id."""
+
+    host: str
+    port: int
+    secret: bytes
+    stream: bytes
+
+
+class _Reply(msgspec.Struct, array_like=True):
+    body: bytes
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+
+
+class _Failure(msgspec.Struct, array_like=True):
+    """An error of `errors.py`, by the name of its class."""
+
+    name: str
+    message: str
+    param: str | None
+    retry_after_s: float | None
+
+
+def encode(stream: bytes, message: Message) -> bytes:
+    """Return one message as it crosses."""
+    match message:
+        case Frames(data):
+            kind, payload = FRAMES, data
+        case Reply(body, prompt_tokens, completion_tokens, finish_reason):
+            kind = REPLY
+            payload = msgspec.msgpack.encode(_Reply(body, prompt_tokens, completion_tokens, finish_reason))
+        case Failed(error):
+            kind = FAILED
+            failure = _Failure(type(error).__name__, error.message, error.param, error.retry_after_s)
+            payload = msgspec.msgpack.encode(failure)
+    return HEAD.pack(STREAM_BYTES + 1 + len(payload), stream, kind) + payload
+
+
+def decode(buffer: bytearray) -> list[tuple[bytes, Message]]:
+    """Take the whole messages off the front of `buffer`, each with its stream; raises ValueError for what is none."""
+    found: list[tuple[bytes, Message]] = []
+    at, end = 0, len(buffer)
+    while end - at >= HEAD.size:
+        length, stream, kind = HEAD.unpack_from(buffer, at)
+        if not STREAM_BYTES < length <= MAX_MESSAGE_BYTES:
+            raise ValueError("a message of an impossible length")
+        following = at + LENGTH.size + length
+        if following > end:
+            break
+        found.append((stream, _message(kind, bytes(buffer[at + HEAD.size : following]))))
+        at = following
+    del buffer[:at]
+    return found
+
+
+def _message(kind: int, payload: bytes) -> Message:
+    if kind == FRAMES:
+        return Frames(payload)
+    if kind == REPLY:
+        reply = msgspec.msgpack.decode(payload, type=_Reply)
+        return Reply(reply.body, reply.prompt_tokens, reply.completion_tokens, reply.finish_reason)
+    if kind == FAILED:
+        failure = msgspec.msgpack.decode(payload, type=_Failure)
+        found = getattr(errors, failure.name, None)
+        ours = found if isinstance(found, type) and issubclass(found, ChatLLMError) else ChatLLMError
+        return Failed(ours(failure.message, failure.param, failure.retry_after_s))
+    raise ValueError(f"a message of the unknown kind {kind}")

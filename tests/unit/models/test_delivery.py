@@ -1,0 +1,192 @@
+"""Both ends of the connections by which answers reach the ingress, in one event loop: asyncio's, then uvloop's."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+import uvloop
+
+from deployments.errors import Overloaded, Unavailable
+from deployments.models import listener as listener_module
+from deployments.models.delivery import Delivery
+from deployments.models.listener import Inbox, Listener
+from deployments.models.protocol import Failed, Frames, Message, Reply
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+END = Reply(b"{}", 1, 2, "stop")
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Callable[[Callable[[Listener], Awaitable[None]]], None]:
+    def run_(test: Callable[[Listener], Awaitable[None]]) -> None:
+        async def main() -> None:
+            listener = Listener()
+            await listener.open("127.0.0.1")
+            try:
+                async with asyncio.timeout(20):
+                    await test(listener)
+            finally:
+                await listener.aclose()
+                await asyncio.sleep(0.05)
+
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.run(main())
+
+    return run_
+
+
+async def answer(*messages: Message, pause_s: float = 0.0) -> AsyncGenerator[Message]:
+    for message in messages:
+        yield message
+        await asyncio.sleep(pause_s)
+
+
+async def rest(inbox: Inbox) -> list[Message]:
+    found: list[Message] = []
+    while not found or isinstance(found[-1], Frames):
+        found.append(await inbox.get(5))
+    return found
+
+
+def test_messages_arrive_in_order_and_streams_apart(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        delivery = Delivery()
+        inboxes = [listener.inbox() for _ in range(20)]
+        sent = [[Frames(b"%d.%d " % (n, i)) for i in range(50)] for n in range(20)]
+        tasks = [
+            asyncio.create_task(delivery.deliver(answer(*frames, END), inbox.destination))
+            for frames, inbox in zip(sent, inboxes, strict=True)
+        ]
+        for frames, inbox in zip(sent, inboxes, strict=True):
+            *arrived, end = await rest(inbox)
+            assert b"".join(frame.data for frame in arrived) == b"".join(frame.data for frame in frames)
+            assert end == END
+        await asyncio.gather(*tasks)
+
+    run(test)
+
+
+def test_the_first_frame_does_not_wait_for_the_second(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        inbox = listener.inbox()
+        messages = answer(Frames(b"one"), Frames(b"two"), END, pause_s=30)
+        task = asyncio.create_task(Delivery().deliver(messages, inbox.destination))
+        assert await inbox.get(5) == Frames(b"one")
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    run(test)
+
+
+def test_nothing_in_time_is_a_timeout(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        with pytest.raises(TimeoutError):
+            await listener.inbox().get(0.05)
+
+    run(test)
+
+
+def test_a_lost_ingress_ends_the_generating(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        closed = asyncio.Event()
+
+        async def endless() -> AsyncGenerator[Message]:
+            try:
+                while True:
+                    yield Frames(b"x")
+                    await asyncio.sleep(0.01)
+            finally:
+                closed.set()
+
+        inbox = listener.inbox()
+        task = asyncio.create_task(Delivery().deliver(endless(), inbox.destination))
+        await inbox.get(5)
+        await listener.aclose()
+        async with asyncio.timeout(1):
+            await closed.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(test)
+
+
+def test_a_lost_replica_fails_its_streams_alone(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        lost, whole = listener.inbox(), listener.inbox()
+        first, second = Delivery(), Delivery()
+        generating = [
+            asyncio.create_task(first.deliver(answer(Frames(b"a"), END, pause_s=30), lost.destination)),
+            asyncio.create_task(second.deliver(answer(Frames(b"b"), END, pause_s=0.3), whole.destination)),
+        ]
+        assert await lost.get(5) == Frames(b"a")
+        connection = await first._connection(lost.destination)
+        assert connection._transport
+        connection._transport.abort()
+        ended = await lost.get(5)
+        assert isinstance(ended, Failed)
+        assert isinstance(ended.error, Unavailable)
+        assert await rest(whole) == [Frames(b"b"), END]
+        await asyncio.gather(*generating, return_exceptions=True)
+
+    run(test)
+
+
+def test_an_ingress_that_is_gone_is_said(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        destination = listener.inbox().destination
+        await listener.aclose()
+        with pytest.raises(Unavailable, match="cannot reach the ingress"):
+            await Delivery().deliver(answer(END), destination)
+
+    run(test)
+
+
+def test_a_wrong_secret_gets_nothing_in(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        inbox = listener.inbox()
+        forged = replace(inbox.destination, secret=bytes(32))
+        with suppress(asyncio.CancelledError):
+            await Delivery().deliver(answer(Frames(b"forged"), END, pause_s=0.2), forged)
+        with pytest.raises(TimeoutError):
+            await inbox.get(0.1)
+
+    run(test)
+
+
+def test_what_comes_for_a_closed_stream_is_dropped(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        gone, here = listener.inbox(), listener.inbox()
+        gone.close()
+        delivery = Delivery()
+        await delivery.deliver(answer(Frames(b"a"), END), gone.destination)
+        await delivery.deliver(answer(Frames(b"b"), END), here.destination)
+        assert await rest(here) == [Frames(b"b"), END]
+        with pytest.raises(TimeoutError):
+            await gone.get(0.05)
+
+    run(test)
+
+
+def test_a_reader_that_does_not_keep_up_loses_its_stream_and_no_other(
+    run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_module, "MAX_UNREAD_BYTES", 1000)
+
+    async def test(listener: Listener) -> None:
+        slow, brisk = listener.inbox(), listener.inbox()
+        delivery = Delivery()
+        await delivery.deliver(answer(*[Frames(b"x" * 100)] * 20, END), slow.destination)
+        await delivery.deliver(answer(Frames(b"b"), END), brisk.destination)
+        assert await rest(brisk) == [Frames(b"b"), END]
+        *frames, end = await rest(slow)
+        assert sum(len(frame.data) for frame in frames) <= 1000
+        assert isinstance(end, Failed)
+        assert isinstance(end.error, Overloaded)
+
+    run(test)

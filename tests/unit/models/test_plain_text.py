@@ -1,0 +1,134 @@
+"""The short way of plain text gives the same bytes as vLLM's own handler."""
+
+import asyncio
+import warnings
+from collections.abc import AsyncGenerator
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
+from deployments.models.protocol import Reply
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # vLLM's own imports
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+    from vllm.outputs import CompletionOutput, RequestOutput
+    from vllm.parser.abstract_parser import DelegatingParser
+
+    from deployments.models.plain_text import PlainTextChat
+
+TEXTS = ["Hel", "lo", "", ' "quoted"\n', "\u2028 \U0001f600 ünïcode", "\x00\x07", "</script>", "end"]
+
+
+def chat(**changes: Any) -> PlainTextChat:
+    """Return a handler with the settings that its streams read, and no engine."""
+    handler = object.__new__(PlainTextChat)
+    settings = {
+        "parser_cls": None,
+        "enable_force_include_usage": False,
+        "_include_reasoning_tokens_details": False,
+        "response_role": "assistant",
+        "enable_log_outputs": False,
+        "request_logger": None,
+        "enable_prompt_tokens_details": False,
+        "enable_per_request_metrics": False,
+        "system_fingerprint": None,
+        **changes,
+    }
+    vars(handler).update(settings)
+    return handler
+
+
+def request(**changes: Any) -> ChatCompletionRequest:
+    body = {"model": "guide", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    return ChatCompletionRequest.model_validate({**body, "stream_options": {"include_usage": True}, **changes})
+
+
+async def results(texts: list[str], finish: str | None = "stop", stop: int | str | None = None) -> AsyncGenerator[Any]:
+    for position, text in enumerate(texts):
+        is_last = position == len(texts) - 1
+        output = CompletionOutput(
+            index=0,
+            text=text,
+            token_ids=[position],
+            cumulative_logprob=None,
+            logprobs=None,
+            finish_reason=finish if is_last else None,
+            stop_reason=stop if is_last else None,
+        )
+        yield RequestOutput("id", "prompt", [1, 2, 3], None, [output], finished=is_last)
+
+
+async def events(handler: OpenAIServingChat, own: bool, texts: list[str], **ending: Any) -> list[Any]:
+    of = OpenAIServingChat if own else PlainTextChat
+    stream = of.chat_completion_stream_generator(
+        handler, request(), results(texts, **ending), "chatcmpl-1", "guide", [], None, SimpleNamespace()
+    )
+    return [event async for event in stream]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.0)
+
+
+@pytest.mark.parametrize("fingerprint", [None, "vllm-0.32-abc"])
+@pytest.mark.parametrize("ending", [{}, {"finish": "length"}, {"stop": "\n"}, {"stop": 7}], ids=str)
+def test_the_events_are_vllms_own(ending: dict[str, Any], fingerprint: str | None) -> None:
+    handler = chat(system_fingerprint=fingerprint)
+    theirs = [event.encode() for event in asyncio.run(events(handler, True, TEXTS, **ending))]
+    *ours, reply = asyncio.run(events(handler, False, TEXTS, **ending))
+    assert theirs.pop() == DONE
+    assert is_usage_event(theirs[-1])
+    assert ours == theirs[:-1]
+    assert isinstance(reply, Reply)
+    assert orjson.loads(reply.body) == assemble(payloads(b"".join(theirs)))
+    assert (reply.prompt_tokens, reply.completion_tokens) == (3, len(TEXTS))
+
+
+def test_an_empty_answer_is_vllms_own() -> None:
+    theirs = [event.encode() for event in asyncio.run(events(chat(), True, [""]))]
+    *ours, reply = asyncio.run(events(chat(), False, [""]))
+    assert ours == theirs[:-2]
+    assert orjson.loads(reply.body)["choices"][0]["message"]["content"] == ""
+
+
+class OnlyTools(DelegatingParser):
+    """What vLLM makes of `tool_parser` alone."""
+
+    reasoning_parser_cls = None
+
+
+class Reasoning(DelegatingParser):
+    """What vLLM makes of a reasoning parser."""
+
+    reasoning_parser_cls = object  # pyright: ignore[reportAssignmentType]
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "is_plain"),
+    [
+        ({}, {}, True),
+        ({"parser_cls": OnlyTools}, {}, True),
+        ({"parser_cls": Reasoning}, {}, False),
+        ({"enable_log_outputs": True}, {}, False),
+        ({"enable_per_request_metrics": True}, {}, False),
+        ({"enable_prompt_tokens_details": True}, {}, False),
+        ({}, {"tools": [TOOL]}, False),
+        ({}, {"n": 2}, False),
+        ({}, {"logprobs": True}, False),
+        ({}, {"return_token_ids": True}, False),
+        ({}, {"echo": True}, False),
+        ({}, {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}, False),
+    ],
+    ids=str,
+)
+def test_only_plain_text_goes_the_short_way(settings: dict[str, Any], asked: dict[str, Any], is_plain: bool) -> None:
+    assert chat(**settings)._is_plain(request(**asked)) is is_plain
