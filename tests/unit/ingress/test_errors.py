@@ -66,6 +66,27 @@ async def test_unknown_things_are_404(service: Service) -> None:
     assert_error(in_nowhere, 404, "not_found")
 
 
+async def test_a_method_that_is_not_supported_names_those_that_are(service: Service) -> None:
+    for path, allowed in (
+        ("/v1/models", {"GET"}),
+        ("/v1/tokenize", {"POST"}),
+        ("/v1/conversations", {"GET", "POST"}),
+        ("/v1/conversations/conv_x", {"GET", "POST", "DELETE"}),
+    ):
+        response = await service.http.patch(path)
+        assert_error(response, 405, "method_not_allowed")
+        assert set(response.headers["allow"].split(", ")) == allowed
+
+
+async def test_a_body_that_says_it_is_not_json_is_415(service: Service) -> None:
+    for kind in ("application/x-www-form-urlencoded", "text/plain", "application/xml; charset=utf-8"):
+        response = await service.http.post(PATH, content=b'{"messages": []}', headers={"content-type": kind})
+        assert "application/json" in assert_error(response, 415, "unsupported_content_type")["message"]
+    for kind in ("application/json", "Application/JSON; charset=utf-8"):
+        response = await service.http.post(PATH, content=b"{", headers={"content-type": kind})
+        assert_error(response, 400, "invalid_json")
+
+
 async def test_a_prompt_that_is_too_long_names_the_limit(service: Service) -> None:
     response = await service.http.post(PATH, json={"messages": [{"role": "user", "content": "word " * 201}]})
     assert "200" in assert_error(response, 400, "context_length_exceeded", "messages")["message"]
