@@ -6,21 +6,24 @@ measures, through the service's own stores:
 turn      writing a turn (a question, then its answer) and reading its context, at turn 10
           and at turn 5,000 of a conversation; both kinds alternate, medians over 300 turns
 search    the time of a search over 200,000 messages of one key, by how common the words are
+memory    what a request holds of a conversation that has far outgrown the model's window
 prefix    the share of a prompt's tokens that vLLM's prefix cache would hold already, over
           chats that outgrow the window: trimmed in steps, and by a window that slides
 
 The last is a simulation: the demo model's tokenizer and chat template, and vLLM's rule
-that whole blocks of 16 tokens hit if all before them do. No engine runs.
+that whole blocks of 16 tokens hit if all before them do. `--engine` asks a real vLLM
+engine with the demo model instead, in this process, how many tokens were cached.
 """
 
 import argparse
 import asyncio
+import os
 import random
-import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+import tracemalloc
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ TENANT = "bench"
 MODEL = Path(__file__).parents[1] / "demo_model" / "weights"
 MAX_ITEMS, MAX_BYTES = 512, 1_048_576
 BLOCK_TOKENS = 16
+WINDOW = 2048
 WORDS = [f"{a}{b}{c}" for a in "bdfghklmnprstvz" for b in ("a", "e", "i", "o", "ua") for c in "lmnrstxz"]
 
 
@@ -127,15 +131,47 @@ def sliding(messages: list[dict[str, Any]], budget: int, count: Callable[[str], 
     return messages[first:]
 
 
-def blocks(tokens: list[int]) -> Iterator[tuple[int, int]]:
-    """Return the name of each whole block of a prompt, which depends on all before it, as vLLM's does."""
-    name = 0
-    for at in range(0, len(tokens) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
-        name = hash((name, *tokens[at : at + BLOCK_TOKENS]))
-        yield name, BLOCK_TOKENS
+class SimulatedCache:
+    """Says how much of a prompt vLLM's prefix cache would hold, were it endless."""
+
+    def __init__(self) -> None:
+        self._known: set[int] = set()
+
+    def ask(self, prompt: list[int]) -> int:
+        """Return how many of the prompt's tokens are there already, and keep them all."""
+        # A block's name depends on all before it; the last token is always computed, as its answer must be.
+        name, hits, is_hit = 0, 0, True
+        for at in range(0, len(prompt) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
+            name = hash((name, *prompt[at : at + BLOCK_TOKENS]))
+            is_hit = is_hit and name in self._known and at + BLOCK_TOKENS < len(prompt)
+            hits += BLOCK_TOKENS * is_hit
+            self._known.add(name)
+        return hits
 
 
-def measure_prefix(window: int, turns: int, max_messages: int, seeds: int = 5) -> None:
+class EngineCache:
+    """A vLLM engine with the demo model, in this process."""
+
+    def __init__(self, window: int) -> None:
+        os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="1", VLLM_LOGGING_LEVEL="ERROR")
+        from vllm import LLM, SamplingParams
+
+        self._engine: Any = LLM(
+            str(MODEL), dtype="float32", max_model_len=window, enforce_eager=True, block_size=BLOCK_TOKENS
+        )
+        self._one_token = SamplingParams(max_tokens=1)
+
+    def ask(self, prompt: list[int]) -> int:
+        """Return how many of the prompt's tokens were cached."""
+        (output,) = self._engine.generate({"prompt_token_ids": prompt}, self._one_token, use_tqdm=False)
+        return output.num_cached_tokens or 0
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        self._engine.reset_prefix_cache()
+
+
+def measure_prefix(window: int, turns: int, seeds: int = 5, engine: EngineCache | None = None) -> None:
     """Print the hit rates of both ways of trimming over chats of so many turns."""
     from transformers import AutoTokenizer
 
@@ -144,24 +180,21 @@ def measure_prefix(window: int, turns: int, max_messages: int, seeds: int = 5) -
     def count(words: str) -> int:
         return len(tokenizer.encode(words))
 
-    budget = window - window // 4
     for name, trim in (("in steps", trimmed), ("sliding", sliding)):
         hits = asked = 0
         for seed in range(seeds):
+            if engine:
+                engine.forget()
             random.seed(seed)
-            cached: set[int] = set()
+            cache = engine or SimulatedCache()
             said: list[dict[str, Any]] = []
             for _ in range(turns):
                 said.append({"role": "user", "content": text(random.randint(5, 25))})
-                prompt = _tokens(tokenizer, trim(said[-max_messages:], budget, count))
-                is_hit = True
-                for block, size in blocks(prompt):
-                    is_hit = is_hit and block in cached
-                    hits += size * is_hit
+                prompt = _tokens(tokenizer, trim(said[-MAX_ITEMS:], window - window // 4, count))
+                hits += cache.ask(prompt)
                 asked += len(prompt)
                 said.append({"role": "assistant", "content": text(random.randint(10, 50))})
-                answered = prompt + tokenizer.encode(said[-1]["content"])
-                cached.update(block for block, _ in blocks(answered))
+                cache.ask(prompt + tokenizer.encode(said[-1]["content"]))  # generating it fills the cache
         print(f"prefix: {turns} turns, window {window}: {name}: {hits / asked:.0%} of {asked // seeds:,} tokens hit")
 
 
@@ -196,13 +229,14 @@ async def measure_growth() -> None:
             history = PostgresHistory(database)
             for turns in (300, 1000, 5000):
                 conversation = await conversation_of(history, turns)
-                before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                contexts = [await history.context(TENANT, conversation, None, MAX_ITEMS, MAX_BYTES) for _ in range(20)]
-                held = [messages_of_items(context.items) for context in contexts]
-                after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                size = sum(len(str(message["content"])) for message in held[0])
-                print(f"memory: turn {turns:,}: a request holds {len(held[0])} messages, {size:,} characters;", end=" ")
-                print(f"peak +{(after - before) / 20:.0f} KiB a request")
+                tracemalloc.start()
+                context = await history.context(TENANT, conversation, None, MAX_ITEMS, MAX_BYTES)
+                held = messages_of_items(context.items)
+                peak = tracemalloc.get_traced_memory()[1] / 1024
+                tracemalloc.stop()
+                size = sum(len(str(message["content"])) for message in held)
+                print(f"memory: turn {turns:,}: a request holds {len(held)} messages, {size:,} characters;", end=" ")
+                print(f"{peak:,.0f} KiB at its peak")
         finally:
             await database.close()
             server.stop()
@@ -214,6 +248,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5000, help="turns of the long conversation")
     parser.add_argument("--messages", type=int, default=200_000, help="messages that are searched; 0: no search")
     parser.add_argument("--only", choices=["stores", "growth", "prefix"], help="measure one thing")
+    parser.add_argument("--engine", action="store_true", help="ask a vLLM engine for the prefix cache too (minutes)")
     given = parser.parse_args()
     random.seed(1)
     if given.only in (None, "stores"):
@@ -221,8 +256,10 @@ def main() -> None:
     if given.only in (None, "growth"):
         asyncio.run(measure_growth())
     if given.only in (None, "prefix"):
-        for turns, max_messages in ((40, MAX_ITEMS), (400, MAX_ITEMS)):
-            measure_prefix(2048, turns, max_messages)
+        for turns in (40, 400):
+            measure_prefix(WINDOW, turns)
+    if given.engine:
+        measure_prefix(WINDOW, 40, seeds=1, engine=EngineCache(WINDOW))
 
 
 if __name__ == "__main__":
