@@ -10,10 +10,12 @@
     models/           what crosses the border (protocol.py), vLLM, scripted, and their client
     history/          conversations: store, SQL, migrations, the writer behind the answer
     keys/             API keys and who they let in
+    limits/           what a key may use: one script in Redis, or this replica's memory
+    usage/            what each key used, by day and model
     local/            the launcher: embedded Postgres and Valkey, Ray, the page, the command line
 
 Imports point one way: config, errors → models/protocol, cache/key and entry →
-service → adapters (cache, models, history, keys) → ingress → app. `service.py`
+service → adapters (cache, models, history, keys, limits, usage) → ingress → app. `service.py`
 declares the interfaces that it needs; a Serve handle never leaves the client
 module of its deployment (models/client.py, cache/remote.py).
 
@@ -21,6 +23,7 @@ The way of a request:
 
     HAProxy → Ingress ─┬─ keys.Authenticator          who asks          (memory, Postgres)
                        ├─ ingress.requests             is it well formed
+                       ├─ limits.Limiter               may it now         (one script in Redis, 50 ms at most)
                        ├─ service.ChatService ─┬─ history.turns    what was said before  (one query)
                        │                       ├─ cache.client     has it been answered  (50 ms at most)
                        │                       ├─ models.client    generate → a replica's frames, relayed as they are
