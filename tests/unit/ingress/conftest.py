@@ -38,7 +38,6 @@ from deployments.limits.limiter import Limiter
 from deployments.limits.memory import MemoryLimits
 from deployments.models.in_process import InProcessModels
 from deployments.models.names import ModelNames
-from deployments.models.names import ModelNames
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.memory import MemoryResponses
 from deployments.responses.service import Responses
@@ -82,7 +81,7 @@ async def running(
     limiter = Limiter(MemoryLimits(30), usage.tokens, KeyLimitSettings())
     stored, telemetry = MemoryResponses(history), Telemetry()
     responses = Responses(chat, in_process, stored, history, writer, 1_000_000)
-    background = BackgroundResponses(
+    runs = BackgroundResponses(
         responses, chat, stored, writer, settings.responses, 1800, RunObserver(telemetry, limiter, usage_writer)
     )
     services = Services(
@@ -98,7 +97,7 @@ async def running(
         usage=usage,
         usage_writer=usage_writer,
         responses=responses,
-        background=background,
+        background=runs,
         response_store=stored,
     )
 
@@ -107,9 +106,9 @@ async def running(
         await writer.open()
         await usage_writer.open()
         await limiter.open()
-        await background.open()
+        await runs.open()
         yield services
-        await background.aclose(0.1)
+        await runs.aclose(0.1)
         await limiter.aclose()
         await usage_writer.drain(1)
         await writer.drain(5)
