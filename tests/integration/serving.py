@@ -3,10 +3,14 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import threading
+import uuid
+from collections.abc import AsyncGenerator, Generator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+import asyncpg
 import httpx
 import uvicorn
 from pydantic import SecretStr
@@ -53,3 +57,29 @@ async def served(
     yield Served(f"http://127.0.0.1:{port}", secret)
     server.should_exit = True
     await serving
+
+
+@contextmanager
+def served_aside(postgres_url: str, redis_url: str, *models: ScriptedModel) -> Generator[Served]:
+    """Serve in another thread, on a database of its own, for callers that block theirs."""
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    started: Future[Served] = Future()
+
+    async def serve() -> None:
+        name = f"aside_{uuid.uuid4().hex}"
+        connection = await asyncpg.connect(postgres_url)
+        await connection.execute(f"CREATE DATABASE {name}")
+        try:
+            async with served(postgres_url.replace("/chatllm?", f"/{name}?"), redis_url, *models) as service:
+                started.set_result(service)
+                await stop.wait()
+        finally:
+            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            await connection.close()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    yield started.result(30)
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+    loop.close()
