@@ -82,6 +82,7 @@ class Messages(BaseModel):
 
 class _Model(BaseModel):
     id: str
+    alias_of: str | None = None
 
 
 class _Models(BaseModel):
@@ -108,7 +109,8 @@ class Api:
 
     async def models(self) -> list[str]:
         """Return the ids of the models, the default one first."""
-        return [model.id for model in _parse(_Models, await self._call("GET", "/v1/models")).data]
+        models = _parse(_Models, await self._call("GET", "/v1/models")).data
+        return [model.id for model in models if model.alias_of is None]
 
     async def conversations(self, after: str | None = None, limit: int = 20) -> Conversations:
         """Return the page of conversations that follows `after`."""

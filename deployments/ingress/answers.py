@@ -44,13 +44,13 @@ def error_response(error: ChatLLMError, request_id: str) -> Response:
     return JSON(error.body(request_id), error.status, headers)
 
 
-def translated(error: Exception) -> ChatLLMError:
+def translated(error: Exception, request_id: str = "-") -> ChatLLMError:
     """Return `error` itself if it is ours, else an internal error; what it was goes to the log, not to the client."""
     if isinstance(error, ChatLLMError):
         return error
     if isinstance(error, TimeoutError):
         return Unavailable("", None, 1.0)
-    logger.error("unexpected error: %s", type(error).__name__, exc_info=error)
+    logger.error("unexpected error in %s: %s", request_id, type(error).__name__, exc_info=error)
     return ChatLLMError()
 
 
@@ -121,7 +121,7 @@ class EventStream(Response):
                 async for frame in self._frames:
                     await send({"type": "http.response.body", "body": frame, "more_body": True})
         except Exception as error:  # noqa: BLE001 - the border to the client: every failure becomes an error event
-            failure = translated(error)
+            failure = translated(error, self._request_id)
             await send({"type": "http.response.body", "body": sse(failure.body(self._request_id)), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return failure

@@ -100,7 +100,7 @@ class RequestId:
         except Exception as error:
             if has_started:
                 raise
-            await error_response(translated(error), request_id)(scope, receive, send_with_id)
+            await error_response(translated(error, request_id), request_id)(scope, receive, send_with_id)
 
 
 def _check(headers: Headers, request_id: str) -> None:

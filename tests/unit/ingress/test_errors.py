@@ -110,11 +110,14 @@ async def test_a_request_id_is_taken_or_made(service: Service) -> None:
         assert_error(refused, 400, "invalid_request", "x-request-id")
 
 
-async def test_an_unexpected_error_tells_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unexpected_error_tells_nothing_but_its_id(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(service.models, "resolve", fail)
     response = await service.http.post(PATH, json={"messages": HELLO})
     assert "secret" not in response.text
-    assert_error(response, 500, "internal_error")
+    error = assert_error(response, 500, "internal_error")
+    assert error["request_id"] in caplog.text
