@@ -25,6 +25,8 @@ TUNING = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # On a busy machine HAProxy's manager imports for longer than the 5 s after which Serve replaces it.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    # Ten turns a second, Ray's choice, cost 5 % of a core for ever; at four a start takes no longer.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
     # Ray starts its workers, and so vLLM, at niceness 15.
     "RAY_worker_niceness": "0",
     # Ray would kill the model when other programs fill the memory; the kernel judges better.
@@ -53,6 +55,8 @@ def ray_environment(state: Path, runtime: Path, stores: dict[str, str]) -> dict[
         **_serve_ports(ports.free_block(FIXED_PORTS + INGRESS_PORTS)),
         # On Linux too this makes Ray take 127.0.0.1 as the node's address.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # vLLM's sockets go with this folder; in /tmp they would outlive an engine that was killed.
+        "VLLM_RPC_BASE_PATH": str(runtime),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state / "ray.token"),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(WRAPPER),
