@@ -1,0 +1,161 @@
+"""Two replicas and one Postgres: what one begins, the other can cancel, stream and take over."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import orjson
+import pytest
+
+from deployments.cache.client import NoCache
+from deployments.config import ResponseSettings, ScriptedModel
+from deployments.history.database import Database
+from deployments.history.postgres import PostgresHistory
+from deployments.history.turns import StoredConversations
+from deployments.history.writer import HistoryWriter
+from deployments.models.in_process import InProcessModels
+from deployments.responses.background import BackgroundResponses
+from deployments.responses.following import follow
+from deployments.responses.postgres import PostgresResponses
+from deployments.responses.request import asked
+from deployments.responses.service import Responses
+from deployments.responses.types import StoredResponse
+from deployments.service import ChatService, Summary
+
+STALE_S = 0.4
+SLOW = ScriptedModel(id="slow", kind="scripted", tokens=200, token_ms=10)
+
+
+class Replica:
+    """The parts of one ingress replica that background responses need; `die` ends it as kill -9 would."""
+
+    def __init__(self, database: Database) -> None:
+        history = PostgresHistory(database)
+        self.store = PostgresResponses(database)
+        self.writer = HistoryWriter(history, 100)
+        self.model = InProcessModels(SLOW)
+        chat = ChatService(StoredConversations(history, self.writer, 1_000_000), NoCache(), self.model)
+        responses = Responses(chat, self.model, self.store, history, self.writer, 1_000_000)
+        settings = ResponseSettings(stale_after_s=STALE_S)
+        self.background = BackgroundResponses(responses, chat, self.store, self.writer, settings, 60, self)
+        self.summaries: list[Summary] = []
+
+    def began(self) -> None: ...
+
+    def ended(self, request_id: str, key_id: str, summary: Summary, status: int, stream: bool) -> None:
+        self.summaries.append(summary)
+
+    async def start(self, **more: Any) -> StoredResponse:
+        body = {"model": "slow", "input": "hello", "background": True, "max_output_tokens": 40, **more}
+        return await self.background.start("ann", "key_1", asked(body, 10))
+
+    async def events(self, response_id: str, after: int = -1) -> list[dict[str, Any]]:
+        frames = b"".join([part async for part in follow(self.store, "ann", response_id, after)])
+        return [orjson.loads(frame.split(b"data: ", 1)[1]) for frame in frames.split(b"\n\n") if frame]
+
+    async def ended_as(self, response_id: str, timeout_s: float = 10) -> StoredResponse:
+        async with asyncio.timeout(timeout_s):
+            while (found := await self.store.response("ann", response_id)).status in ("queued", "in_progress"):
+                await asyncio.sleep(0.05)
+        return found
+
+    async def die(self) -> None:
+        tasks = {*self.background._runs, self.background._sweeper}
+        for task in tasks:
+            assert task
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def new_replica(database: Database) -> AsyncGenerator[Callable[[], Any]]:
+    async with AsyncExitStack() as stack:
+
+        async def make() -> Replica:
+            replica = Replica(database)
+            await replica.writer.open()
+            stack.push_async_callback(replica.writer.drain, 5)
+            await replica.background.open()
+            stack.push_async_callback(replica.background.aclose, 0)
+            return replica
+
+        yield make
+
+
+async def test_events_are_the_same_from_any_replica_and_any_point(new_replica: Callable[[], Any]) -> None:
+    one, two = await new_replica(), await new_replica()
+    response = await one.start()
+    whole, other = await asyncio.gather(one.events(response.id), two.events(response.id))
+    assert whole == other
+    assert [event["sequence_number"] for event in whole] == list(range(len(whole)))
+    assert whole[-1]["response"]["output"][0]["content"][0]["text"] == "hello " * 40
+    assert await two.events(response.id, 7) == whole[8:]
+    assert one.summaries[0].completion_tokens == 40
+
+
+async def test_another_replica_cancels_within_a_second(new_replica: Callable[[], Any]) -> None:
+    one, two = await new_replica(), await new_replica()
+    response = await one.start(max_output_tokens=200)
+    await asyncio.sleep(0.3)
+    assert await one.model.running("slow") == 1
+    assert (await two.store.cancel("ann", response.id)).status == "cancelled"
+    async with asyncio.timeout(1):
+        while await one.model.running("slow"):
+            await asyncio.sleep(0.01)
+    events = await two.events(response.id)
+    assert (events[-1]["type"], events[-1]["response"]["status"]) == ("response.incomplete", "cancelled")
+
+
+async def test_what_nobody_has_seen_is_run_again_when_its_replica_dies(new_replica: Callable[[], Any]) -> None:
+    one, two = await new_replica(), await new_replica()
+    response = await one.start(instructions="be brief", metadata={"a": "b"})
+    await asyncio.sleep(0.25)
+    await one.die()
+    found = await two.ended_as(response.id)
+    assert (found.status, found.incomplete_reason) == ("incomplete", "max_output_tokens")
+    assert [item["content"][0]["text"] for item in found.output] == ["hello " * 40]
+    assert found.usage and found.usage["input_tokens"] == 3
+    events = await two.events(response.id)
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+
+
+async def test_what_somebody_has_seen_fails_clearly_when_its_replica_dies(new_replica: Callable[[], Any]) -> None:
+    one, two = await new_replica(), await new_replica()
+    response = await one.start()
+    seen: list[bytes] = []
+
+    async def watch() -> None:
+        await two.store.show("ann", response.id)
+        seen.extend([part async for part in follow(two.store, "ann", response.id, -1)])
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0.35)
+    assert seen or not watching.done()
+    await one.die()
+    await asyncio.wait_for(watching, 10)
+    found = await two.ended_as(response.id)
+    assert found.status == "failed"
+    assert found.error == {"code": "server_error", "message": "The server that generated this response was lost."}
+    events = await two.events(response.id)
+    assert events[-1]["type"] == "response.failed"
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+
+
+async def test_what_is_cancelled_while_its_replica_is_dead_ends(new_replica: Callable[[], Any]) -> None:
+    one, two = await new_replica(), await new_replica()
+    response = await one.start()
+    await asyncio.sleep(0.1)
+    await one.die()
+    await two.store.cancel("ann", response.id)
+    events = await asyncio.wait_for(two.events(response.id), 10)
+    assert events[-1]["response"]["status"] == "cancelled"
+
+
+async def test_a_replica_that_closes_leaves_its_responses_to_others_at_once(new_replica: Callable[[], Any]) -> None:
+    one, two = await new_replica(), await new_replica()
+    response = await one.start(max_output_tokens=100)
+    await asyncio.sleep(0.25)
+    await one.background.aclose(0)
+    found = await two.ended_as(response.id)
+    assert [item["content"][0]["text"] for item in found.output] == ["hello " * 100]
