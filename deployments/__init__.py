@@ -9,6 +9,7 @@
     cache/            key, entry, store, the look-up deployment, and its client
     models/           what crosses the border (protocol.py), vLLM, scripted, and their client
     history/          conversations: store, SQL, migrations, the writer behind the answer
+    responses/        OpenAI's Responses upon conversations: request, events, store, background
     keys/             API keys and who they let in
     limits/           what a key may use: one script in Redis, or this replica's memory
     usage/            what each key used, by day and model

@@ -17,5 +17,5 @@ MODELS = [
 @pytest.fixture(scope="module")
 def service() -> Generator[Launched]:
     """The service. Its models: `quick` (the default), `slow` (20 ms a token), `loading` (for an hour), `broken`."""
-    with launched(service_file(MODELS, {"Ingress": 2, "model-quick": 2})) as running:
+    with launched(service_file(MODELS, {"Ingress": 2, "model-quick": 2}, responses={"stale_after_s": 3})) as running:
         yield running
