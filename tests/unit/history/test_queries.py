@@ -5,6 +5,7 @@ import pytest
 from deployments.history import postgres
 from deployments.history.migrations import migrations
 from deployments.history.queries import load
+from deployments.history.stored import postgres as stored
 from deployments.keys import postgres as keys
 
 
@@ -23,7 +24,7 @@ def test_a_name_that_stands_twice_is_an_error(tmp_path: Path) -> None:
         load(file)
 
 
-@pytest.mark.parametrize("module", [postgres, keys], ids=["history", "keys"])
+@pytest.mark.parametrize("module", [postgres, stored, keys], ids=["history", "stored", "keys"])
 def test_every_query_of_a_file_is_used_by_its_store(module: object) -> None:
     source = Path(str(module.__file__)).read_text()  # type: ignore[attr-defined]
     names = module.SQL  # type: ignore[attr-defined]

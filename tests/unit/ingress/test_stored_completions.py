@@ -1,5 +1,7 @@
 """`store: true` as OpenAI's own client sees it, over real HTTP."""
 
+import asyncio
+
 import httpx
 import openai
 import pytest
@@ -128,3 +130,16 @@ async def test_a_full_writer_refuses_to_store_and_answers_everyone_else(service:
     service.completions.is_away = service.history.is_away = False
     assert await service.writer.drain(10) == 0
     assert (await service.http.get(f"{PATH}/{waiting.json()['id']}")).status_code == 200
+
+
+async def test_an_answer_that_was_cut_short_is_not_stored(service: Service) -> None:
+    request = {"model": "slow", "messages": HELLO, "store": True, "stream": True}
+    async with service.http.stream("POST", PATH, json=request) as response:
+        async for line in response.aiter_lines():
+            if "hello" in line:
+                break
+    replica = service.models.replicas["slow"]
+    while await replica.running():
+        await asyncio.sleep(0.01)
+    assert await service.writer.drain(5) == 0
+    assert (await service.http.get(PATH)).json()["data"] == []
