@@ -67,18 +67,55 @@ def test_tools_structured_output_and_logprobs_pass_through(product: Launched) ->
     calls = called.choices[0].message.tool_calls
     assert calls and calls[0].type == "function"
     assert json.loads(calls[0].function.arguments)["city"] in ("Rome", "Bonn")
-    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    # A schema without objects and lists allows no blanks, in which so small a model would lose itself.
     structured = api.chat.completions.create(
         model="guide",
         messages=ASK,
-        temperature=2,
-        max_tokens=400,
-        response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}},
+        temperature=1,
+        max_tokens=20,
+        response_format={"type": "json_schema", "json_schema": {"name": "city", "schema": {"enum": ["Rome", "Bonn"]}}},
     )
-    # The grammar holds from the first character; whether blanks fill the rest is the tiny model's luck.
-    assert (structured.choices[0].message.content or "").lstrip().startswith("{")
+    assert structured.choices[0].finish_reason == "stop"
+    assert json.loads(structured.choices[0].message.content or "") in ("Rome", "Bonn")
+    fitting = api.chat.completions.create(
+        model="guide", messages=ASK, extra_body={"structured_outputs": {"regex": '\\{"ok":(true|false)\\}'}}
+    )
+    assert json.loads(fitting.choices[0].message.content or "")["ok"] in (True, False)
     logprobs = api.chat.completions.create(model="guide", messages=ASK, max_tokens=3, logprobs=True, top_logprobs=2)
     assert logprobs.choices[0].logprobs and len(logprobs.choices[0].logprobs.content or []) == 3
+
+
+def test_every_answer_is_of_the_clients_types(product: Launched) -> None:
+    api = client(product, _strict_response_validation=True)
+    choices = api.chat.completions.create(
+        model="guide", messages=ASK, n=2, temperature=1, stop=["."], frequency_penalty=1, logit_bias={"5": -100}
+    ).choices
+    assert len(choices) == 2 and not any("." in (choice.message.content or "") for choice in choices)
+    streamed = api.chat.completions.create(
+        model="guide", messages=ASK, max_completion_tokens=4, logprobs=True, stream=True, user="someone"
+    )
+    assert sum(len(c.choices[0].logprobs.content or []) for c in streamed if c.choices[0].logprobs) == 4
+    continued = api.completions.create(model="guide", prompt=["ChatLLM is", "Hello"], max_tokens=4, logprobs=1, seed=1)
+    assert [choice.logprobs and len(choice.logprobs.tokens or []) for choice in continued.choices] == [4, 4]
+    pieces = client(product).completions.create(
+        model="guide", prompt=["ChatLLM is", "Hello"], max_tokens=4, temperature=0, stream=True
+    )
+    texts = ["", ""]
+    for piece in pieces:
+        texts[piece.choices[0].index] += piece.choices[0].text
+    greedy = api.completions.create(model="guide", prompt=["ChatLLM is", "Hello"], max_tokens=4, temperature=0)
+    assert [choice.text for choice in greedy.choices] == texts
+
+
+async def test_tokens_and_the_lack_of_embeddings(product: Launched) -> None:
+    async with product.client() as http:
+        text = (await http.post("/tokenize", json={"model": "guide", "prompt": "What is ChatLLM?"})).json()
+        chat = (await http.post("/v1/tokenize", json={"messages": ASK})).json()
+        back = (await http.post("/v1/detokenize", json={"tokens": text["tokens"]})).json()
+        refused = await http.post("/v1/embeddings", json={"model": "guide", "input": "hello"})
+    assert back["prompt"] == "What is ChatLLM?"
+    assert text["max_model_len"] == 2048 and text["count"] < chat["count"]
+    assert refused.status_code == 400 and "'guide'" in refused.json()["error"]["message"]
 
 
 def test_bad_requests_say_what_is_wrong(product: Launched) -> None:
