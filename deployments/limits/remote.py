@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from deployments.cache.store import connect, translated
+from deployments.cache.connecting import connect
+from deployments.cache.store import translated
 from deployments.limits.scripts import Script, Scripts
 from deployments.limits.store import RECOUNT_S, Demand, Limit, Verdict
 
@@ -32,10 +33,10 @@ class RedisLimits:
         self._prefix = f"{namespace}:limits:"
         self._timeout_s = timeout_s
         self._lease_ms = max(1, round(lease_s * 1000))
-        self._client = connect(url, BACKGROUND_TIMEOUT_S)
+        self._client = connect(url, max(BACKGROUND_TIMEOUT_S, timeout_s))
         # Apart, so that no decision waits behind what has time.
         self._decisions = Scripts(self._client, timeout_s)
-        self._background = Scripts(self._client, BACKGROUND_TIMEOUT_S)
+        self._background = Scripts(self._client, max(BACKGROUND_TIMEOUT_S, timeout_s))
 
     async def admit(self, demand: Demand, month_used: int | None = None) -> Verdict:
         limits = demand.limits

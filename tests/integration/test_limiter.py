@@ -239,3 +239,26 @@ async def test_nothing_but_store_errors_comes_out_of_a_dead_server(server: Serve
         with pytest.raises(StoreError):
             await call
     await store.aclose()
+
+
+async def test_a_cluster_holds_limits_too(tmp_path: Path) -> None:
+    server = Server(tmp_path, "--cluster-enabled", "yes")
+    raw = Redis.from_url(server.url)
+    try:
+        await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        async with asyncio.timeout(10):
+            while b"cluster_state:ok" not in await raw.execute_command("CLUSTER", "INFO"):
+                await asyncio.sleep(0.05)
+        async with replicas(f"redis+cluster://127.0.0.1:{server.port}", 2) as limiters:
+            for limiter in limiters:  # a cluster's map is read with the first call
+                await limiter.admit("key_b", KeyLimits(concurrent_requests=5))
+            admitted = await admissions(limiters, KeyLimits(concurrent_requests=5, tokens_per_minute=1000), 10, 10)
+            assert [dict(limiter.failures) for limiter in limiters] == [{}, {}]
+            assert len(admitted) == 5
+            admitted[0].end(10)
+            await settled(limiters[0])
+            await settled(limiters[1])
+            assert len(await admissions(limiters, KeyLimits(concurrent_requests=5), 10, 10)) == 1
+    finally:
+        await raw.aclose()
+        server.kill()
