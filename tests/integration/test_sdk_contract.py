@@ -122,5 +122,5 @@ async def test_completions_and_embeddings(api: Any) -> None:
     whole = await done(api.completions.create(model="quick", prompt=HELLO))
     chunks = await all_of(await done(lenient(api).completions.create(model="quick", prompt=HELLO, stream=True)))
     assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
-    vectors = await done(api.embeddings.create(model="quick", input=[HELLO, "x"]))
+    vectors = await done(api.embeddings.create(model="quick", input=[HELLO, "x"], encoding_format="float"))
     assert len(vectors.data) == 2
