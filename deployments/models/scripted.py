@@ -99,7 +99,7 @@ class ScriptedReplica:
 
     def _completion(self, generation: Generation, request: dict[str, Any]) -> Speech:
         lengths = [len(prompt.split()) for prompt in prompts_of(request)]
-        self._require_room(max(lengths))
+        self._require_room(max(lengths), "prompt")
         said = continuations(request, self._model.tokens)
         head = self._head(f"cmpl-{generation.request_id}", TEXT_COMPLETION)
         usage = _usage(sum(lengths), sum(len(one.tokens) for one in said))
@@ -135,15 +135,15 @@ class ScriptedReplica:
         lengths = [len(text_of(message).split()) for message in request["messages"]]
         while trim and len(lengths) > 1 and sum(lengths) > self._model.context_tokens:
             lengths.pop(0)
-        self._require_room(sum(lengths))
+        self._require_room(sum(lengths), "messages")
         return sum(lengths)
 
-    def _require_room(self, tokens: int) -> None:
+    def _require_room(self, tokens: int, field: str) -> None:
         if tokens > self._model.context_tokens:
             raise ContextTooLong(
                 f"This model's maximum context length is {self._model.context_tokens} tokens, "
                 f"but the prompt has {tokens}.",
-                "messages",
+                field,
             )
 
     def _head(self, answer_id: str, kind: str) -> dict[str, Any]:

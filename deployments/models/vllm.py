@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deployments.models.vllm_handlers import Handler
 
 NOT_IMPLEMENTED = 501
+PROMPT_FIELDS: Mapping[Endpoint, str] = {"chat": "messages", "embedding": "input"}
 
 DOES: Mapping[Endpoint, str] = {
     "chat": "chat",
@@ -81,7 +82,7 @@ class VLLMReplica:
         except ChatLLMError as error:
             yield Failed(error)
         except Exception as error:  # noqa: BLE001 - the border to vLLM: each of its errors becomes one of ours
-            yield Failed(self._translated(error))
+            yield Failed(self._translated(error, PROMPT_FIELDS.get(generation.endpoint, "prompt")))
         finally:
             self._running -= 1
 
@@ -134,17 +135,17 @@ class VLLMReplica:
             raise self._translated_body(payloads(event)[0]["error"])
         return [] if event == DONE else [event]
 
-    def _translated(self, error: Exception) -> ChatLLMError:
+    def _translated(self, error: Exception, prompt_field: str) -> ChatLLMError:
         if isinstance(error, asyncio.CancelledError):
             raise error
-        return self._translated_body(self._engine.error_response(error).error.model_dump())
+        return self._translated_body(self._engine.error_response(error).error.model_dump(), prompt_field)
 
-    def _translated_body(self, error: dict[str, Any]) -> ChatLLMError:
+    def _translated_body(self, error: dict[str, Any], prompt_field: str = "messages") -> ChatLLMError:
         """Turn vLLM's error body into one of this service's errors."""
         message = re.sub(r" \((parameter|value)=.*\)$", "", str(error.get("message")), flags=re.DOTALL)
         code, param = error.get("code"), error.get("param")
         if "maximum context length" in message or "context length" in message:
-            return ContextTooLong(message, "messages")
+            return ContextTooLong(message, prompt_field)
         if code == 404:
             return ModelNotFound(message, param)
         if code == NOT_IMPLEMENTED or (isinstance(code, int) and 400 <= code < 500):

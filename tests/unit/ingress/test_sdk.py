@@ -190,6 +190,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("/v1/completions", {"prompt": ["x"] * 2, "n": 128}, "prompt"),
     ("/v1/completions", {"prompt": "x", "logprobs": 6}, "logprobs"),
     ("/v1/completions", {}, "prompt"),
+    ("/v1/completions", {"prompt": "word " * 2049}, "prompt"),
     ("/v1/embeddings", {"model": "vectors", "input": "x", "dimensions": 3}, "dimensions"),
     ("/v1/embeddings", {"model": "vectors", "input": ""}, "input"),
     ("/v1/embeddings", {"model": "vectors", "input": ["x"] * 2049}, "input"),
