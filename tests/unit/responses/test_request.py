@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from openai.types.responses.response_create_params import ResponseCreateParamsBase, ResponseCreateParamsNonStreaming
+
 from deployments.history.types import Context
-from deployments.responses.request import asked
+from deployments.responses.request import REFUSED, ResponseRequest, asked
 from deployments.responses.turn import Place, messages_for
 
 SCHEMA = {"type": "object", "properties": {}}
@@ -94,3 +96,10 @@ def test_reasoning_alone_is_no_message() -> None:
     assert messages([{"type": "reasoning", "summary": []}, {"role": "user", "content": "x"}]) == [
         {"role": "user", "content": "x"}
     ]
+
+
+def test_every_parameter_of_the_sdk_is_decided_on() -> None:
+    known = {*ResponseRequest.__struct_fields__, *REFUSED}
+    names = {*ResponseCreateParamsNonStreaming.__annotations__, *ResponseCreateParamsBase.__annotations__}
+    assert names - known == set()
+    assert not REFUSED.keys() & {*ResponseRequest.__struct_fields__}
