@@ -1,6 +1,6 @@
 """What the model reads for a response, and what is kept: before, while and after it answers."""
 
-import logging
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,8 +18,6 @@ from deployments.responses.objects import error_object, usage_object
 from deployments.responses.request import Asked
 from deployments.responses.store import ResponseStore
 from deployments.responses.types import Ending, NewResponse, Status, StoredResponse
-
-log = logging.getLogger(__name__)
 
 SETTLE_TIMEOUT_S = 1.0
 REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -45,10 +43,14 @@ class Place:
 
 
 def messages_for(asked: Asked, place: Place) -> list[dict[str, Any]]:
-    """Return what the model is to read; instructions hold for one response only."""
+    """Return what the model is to read; instructions hold for one response only.
+
+    Outputs of functions whose calls were left out at the old end are left out as well: no template prints them.
+    """
     instructions = asked.request.get("instructions")
     head = [{"role": "system", "content": instructions}] if instructions else []
-    return [*head, *messages_of_items([*place.context.items, *asked.input])]
+    said = itertools.dropwhile(lambda item: item.type == "function_call_output", place.context.items)
+    return [*head, *messages_of_items([*said, *asked.input])]
 
 
 def begun(new: NewResponse, is_hidden: bool) -> StoredResponse:

@@ -1,10 +1,11 @@
 """What a request for a response asks of a model."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from openai.types.responses.response_create_params import ResponseCreateParamsBase, ResponseCreateParamsNonStreaming
 
-from deployments.history.types import Context
+from deployments.history.types import Context, Item, NewItem
 from deployments.responses.request import REFUSED, ResponseRequest, asked
 from deployments.responses.turn import Place, messages_for
 
@@ -96,6 +97,15 @@ def test_reasoning_alone_is_no_message() -> None:
     assert messages([{"type": "reasoning", "summary": []}, {"role": "user", "content": "x"}]) == [
         {"role": "user", "content": "x"}
     ]
+
+
+def test_the_output_of_a_call_that_was_left_out_is_left_out() -> None:
+    now = datetime.now(UTC)
+    output = Item("fco_1", "conv_1", "fc_1", "function_call_output", None, "completed", {"output": "1"}, now)
+    said = Item("msg_1", "conv_1", "fco_1", "message", "user", "completed", NewItem.message("user", "y").payload, now)
+    context = Context((output, said), "msg_1")
+    found = messages_for(asked({"input": "x"}, 10), Place("conv_1", False, True, context))
+    assert [message["content"] for message in found] == ["y", "x"]
 
 
 def test_every_parameter_of_the_sdk_is_decided_on() -> None:
