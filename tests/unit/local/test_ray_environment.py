@@ -42,10 +42,11 @@ def test_all_ports_lie_in_one_block(tmp_path: Path) -> None:
     assert max(found) - min(found) == FIXED_PORTS + INGRESS_PORTS - 1
 
 
-def test_the_inner_ports_of_haproxy_are_taken_off_the_network(tmp_path: Path) -> None:
-    """And the public one stays as it is configured."""
+def test_the_inner_ports_of_haproxy_are_taken_off_the_network_and_headers_have_a_time(tmp_path: Path) -> None:
+    """And the public port stays as it is configured."""
     config = tmp_path / "cfg"
     config.write_text(
+        "defaults\n    mode http\n"
         "frontend x\n    bind :101\nfrontend y\n    bind *:8000\nlisten z\n  bind *:100\n    bind :1010\n"
     )
     wrapped = {
@@ -64,3 +65,6 @@ def test_the_inner_ports_of_haproxy_are_taken_off_the_network(tmp_path: Path) ->
         "127.0.0.1:100",
         ":1010",
     ]
+    assert (
+        "defaults\n    timeout http-request 10s\n    timeout http-keep-alive 90s\n    mode http" in config.read_text()
+    )
