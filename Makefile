@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop status doctor tools test test-unit test-integration test-serve test-ui test-e2e lint format typecheck lock clean
+.PHONY: help install serve stop status doctor tools test test-unit test-integration test-serve test-ui test-e2e bench lint format typecheck lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ test-ui: tools  ## run the chat page's stories
 
 test-e2e: tools  ## run the tests of the whole: launcher, vLLM, browser
 	$(BIN)/pytest tests/e2e $(ARGS)
+
+bench: install  ## measure the service beside bare vLLM (ARGS="--quick")
+	$(BIN)/python -m loadtests.bench $(ARGS)
 
 lint: tools  ## check style and format
 	$(BIN)/ruff check

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,7 @@ def _option(name: str, value: Any) -> list[str]:
 
 
 @asynccontextmanager
-async def bare_server(engine: EngineOf, log: Path) -> AsyncGenerator[str]:
+async def bare_server(engine: EngineOf, log: Path, environment: Mapping[str, str]) -> AsyncGenerator[str]:
     """Run the server on a free port of 127.0.0.1 and yield its address once it is healthy; end all its processes."""
     port = _free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *engine.arguments()]
@@ -72,7 +72,7 @@ async def bare_server(engine: EngineOf, log: Path) -> AsyncGenerator[str]:
             *command,
             *("--host", "127.0.0.1", "--port", str(port)),
             cwd=engine.folder,
-            env={**os.environ, **engine.environment},
+            env={**os.environ, **engine.environment, **environment},
             stdout=output,
             stderr=output,
             start_new_session=True,

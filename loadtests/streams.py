@@ -47,6 +47,7 @@ class Figures:
     streams: int
     requests: int
     failures: dict[str, int]
+    requests_per_s: float
     tokens_per_s: float
     ttft_ms_p50: float
     ttft_ms_p99: float
@@ -172,6 +173,7 @@ def _figures(samples: list[Sample], streams: int, elapsed_s: float) -> Figures:
         streams=streams,
         requests=len(samples),
         failures={kind: failures.count(kind) for kind in sorted(set(failures))},
+        requests_per_s=round(len(good) / elapsed_s, 1),
         tokens_per_s=round(sum(sample.tokens for sample in good) / elapsed_s, 1),
         ttft_ms_p50=quantile_ms(ttft, 0.5),
         ttft_ms_p99=quantile_ms(ttft, 0.99),
@@ -188,7 +190,7 @@ def quantile_ms(values_s: list[float], q: float) -> float:
 
 def median(rounds: list[Figures]) -> Figures:
     """Return the median of each figure over the rounds of one width; failures are added up."""
-    numbers = ("tokens_per_s", "ttft_ms_p50", "ttft_ms_p99", "gap_ms_p50", "gap_ms_p99")
+    numbers = ("requests_per_s", "tokens_per_s", "ttft_ms_p50", "ttft_ms_p99", "gap_ms_p50", "gap_ms_p99")
     kinds = sorted({kind for one in rounds for kind in one.failures})
     return Figures(
         streams=rounds[0].streams,

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
-from loadtests import compare, streams
+from loadtests import bench, streams
 from loadtests.bare_vllm import EngineOf, NotStarted
 from loadtests.streams import Figures, Target, measure, median, quantile_ms, stream
 
@@ -22,8 +23,9 @@ TOKEN_S = 0.01
 class Model:
     """Streams `tokens` pieces of content, TOKEN_S apart, in chunks that do not respect the events."""
 
-    def __init__(self, fault: str = "") -> None:
+    def __init__(self, fault: str = "", delay_s: float = 0.0) -> None:
         self.fault = fault
+        self.delay_s = delay_s
         self.requests: list[dict] = []
         self.keys: list[str] = []
         self.at_once = self.most_at_once = 0
@@ -53,7 +55,7 @@ class Model:
             for piece in (data[:7], data[7:]):
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                 await writer.drain()
-            await asyncio.sleep(TOKEN_S)
+            await asyncio.sleep(TOKEN_S + self.delay_s)
         if chunked and self.fault != "cut off":
             writer.write(b"0\r\n\r\n")
 
@@ -137,8 +139,8 @@ def test_the_key_of_a_target_is_not_shown():
 
 
 def test_medians_and_quantiles():
-    rounds = [Figures(4, 8, {"timeout": n} if n else {}, n, 2 * n, 3 * n, n, n) for n in (0, 5, 1)]
-    assert median(rounds) == Figures(4, 24, {"timeout": 6}, 1, 2, 3, 1, 1)
+    rounds = [Figures(4, 8, {"timeout": n} if n else {}, n, n, 2 * n, 3 * n, n, n) for n in (0, 5, 1)]
+    assert median(rounds) == Figures(4, 24, {"timeout": 6}, 1, 1, 2, 3, 1, 1)
     assert quantile_ms([], 0.5) == 0
     assert quantile_ms([0.003, 0.001, 0.002], 0.5) == 2.0
     assert quantile_ms([0.001] * 99 + [1.0], 0.99) == 1000.0
@@ -171,43 +173,55 @@ def test_engine_arguments_become_vllms_options(tmp_path):
         EngineOf.read(config, "another")
 
 
-async def test_a_comparison_is_printed_and_kept(tmp_path, capsys, monkeypatch):
+def options(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+    return bench._options()
+
+
+async def test_a_comparison_is_printed_drawn_and_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("CHATLLM_API_KEY", "secret")
+    monkeypatch.setattr(bench, "SHORT_REQUESTS", 32)
     bare, service = Model(), Model()
     async with serving(bare) as bare_url, serving(service) as url:
-        monkeypatch.setattr(
-            sys,
-            "argv",
-            [
-                "compare",
-                "--url",
-                url,
-                "--bare-url",
-                bare_url,
-                "--model",
-                "guide",
-                "--streams",
-                "1,2",
-                "--rounds",
-                "2",
-                "--max-tokens",
-                "4",
-                "--results",
-                str(tmp_path),
-            ],
-        )
-        assert await compare._compare(compare._options()) == 0
-    document = json.loads(next(tmp_path.glob("*-compare.json")).read_text())
-    assert [figures["streams"] for figures in document["medians"]["service"]] == [1, 2]
-    assert len(document["rounds"]["bare vLLM"]) == 4
-    assert "secret" not in json.dumps(document) + capsys.readouterr().out
+        asked = ("--url", url, "--bare-url", bare_url, "--model", "guide", "--streams", "1,2", "--rounds", 2)
+        chosen = options(monkeypatch, *asked, "--max-tokens", 4, "--results", tmp_path)
+        assert await bench.bench(chosen) == 0
+    printed = capsys.readouterr().out
+    assert "tokens/s, 1 stream" in printed and "answers of one token" in printed
+    document = json.loads(next(tmp_path.glob("*-bench.json")).read_text())
+    assert len(document["rounds"]["bare vLLM"]["streams"]) == 4
+    assert len(document["rounds"]["service"]["one_token"]) == 2
+    assert all(
+        0.2 < row["service"] / row["bare"] < 5 for row in document["table"] if row["name"].startswith("tokens/s")
+    )
+    assert "secret" not in json.dumps(document) + printed
     assert set(service.keys) == {"secret"} and bare.keys == []
+    drawing = ElementTree.parse(next(tmp_path.glob("*.svg"))).getroot()
+    assert len(drawing.findall(".//{http://www.w3.org/2000/svg}polyline")) == 4
+
+
+@pytest.mark.parametrize(("added_s", "threshold", "status"), [(0.0, 0.5, 0), (0.05, 0.5, 1), (0.05, 0.0, 0)])
+async def test_a_slower_service_misses_the_threshold(tmp_path, monkeypatch, added_s, threshold, status):
+    monkeypatch.setattr(bench, "SHORT_REQUESTS", 8)
+    async with serving(Model()) as bare_url, serving(Model(delay_s=added_s)) as url:
+        asked = ("--url", url, "--bare-url", bare_url, "--model", "guide", "--streams", "2", "--quick")
+        chosen = options(monkeypatch, *asked, "--max-tokens", 4, "--results", tmp_path, "--threshold", threshold)
+        assert await bench.bench(chosen) == status
+
+
+async def test_a_failed_request_fails_the_comparison(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "SHORT_REQUESTS", 8)
+    service = Model()
+    async with serving(Model()) as bare_url, serving(service) as url:
+        asked = ("--url", url, "--bare-url", bare_url, "--model", "guide", "--streams", "2", "--quick")
+        chosen = options(monkeypatch, *asked, "--max-tokens", 4, "--results", tmp_path)
+        asyncio.get_running_loop().call_later(0.3, lambda: setattr(service, "fault", "cut off"))
+        assert await bench.bench(chosen) == 1
 
 
 async def test_a_service_that_does_not_answer_is_told_in_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["compare", "--url", "http://127.0.0.1:1", "--results", str(tmp_path)])
     with pytest.raises(NotStarted, match="does not answer"):
-        await compare._compare(compare._options())
+        await bench.bench(options(monkeypatch, "--url", "http://127.0.0.1:1", "--results", tmp_path))
 
 
 @pytest.mark.parametrize(("fault", "failed"), [("", False), ("cut off", True), ("busy", False)])

@@ -1,0 +1,173 @@
+"""What the service costs: all of it beside bare vLLM, on one machine, in one run (`make bench`).
+
+    python -m loadtests.bench                       # starts both, with the engine of serve_config.yaml
+    python -m loadtests.bench --quick               # one round of each, within ten minutes
+    python -m loadtests.bench --threshold 0.9       # leaves with 1 if the service keeps less of bare vLLM's throughput
+    python -m loadtests.bench --url http://gpu:8000 --bare-url http://gpu:8100 --model my-model
+
+The service is everything that `make serve` starts: HAProxy, keys, limits, cache,
+Postgres, the page. Both sides stand side by side and are measured in alternating
+rounds, so that whatever else the machine does falls on both. Every prompt is
+new: no answer comes from the cache, each is looked up and stored. Medians go to
+a table, a picture and, with every round, a JSON file in loadtests/results/. With
+`--url` the key is read from CHATLLM_API_KEY, else from api.key in the service's
+state folder; start, memory and processor time are then not measured.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loadtests import report
+from loadtests.bare_vllm import EngineOf, NotStarted, bare_server
+from loadtests.sides import MARK, Processes, new_mark, whole_service
+from loadtests.streams import Figures, Target, measure, stream
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = Path(__file__).parent / "results"
+REQUESTS_PER_STREAM = 3
+LEAST_REQUESTS = 8
+SHORT_STREAMS = 64
+SHORT_REQUESTS = 512
+"""Answers of one token in a round."""
+
+
+@dataclass(slots=True)
+class Side:
+    """One of the two that are compared, and what was measured of it."""
+
+    target: Target
+    processes: Processes | None = None
+    ready_s: float | None = None
+    """Seconds from its start to the first token."""
+    rounds: dict[int, list[Figures]] = field(default_factory=dict[int, list[Figures]])
+    short: list[Figures] = field(default_factory=list[Figures])
+    """Rounds of answers of one token."""
+    front_end_us: list[float] = field(default_factory=list[float])
+    """Microseconds of CPU of all but the model for each token, in the rounds with the most streams."""
+    ingress_mb: list[float] = field(default_factory=list[float])
+    """Memory of an ingress replica before and after all rounds."""
+
+
+def main() -> None:
+    """Compare, and leave with 1 if a request failed, a threshold was missed or the comparison could not be made."""
+    options = _options()
+    try:
+        sys.exit(asyncio.run(bench(options)))
+    except NotStarted as error:
+        sys.exit(f"error: {error}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="", help="address of a service that runs already; started here if not given")
+    parser.add_argument("--bare-url", default="", help="a bare vLLM that runs already; started here if not given")
+    parser.add_argument("--config", type=Path, default=REPOSITORY / "serve_config.yaml", help="whose engine arguments")
+    parser.add_argument("--model", default="", help="model to ask for; by default the file's first")
+    parser.add_argument("--streams", default="1,16,64", help="how many answers at a time")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one round")
+    parser.add_argument("--max-tokens", type=int, default=128)
+    parser.add_argument("--threshold", type=float, default=0.0, help="least share of bare vLLM's tokens/s to pass")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the picture")
+    return parser.parse_args()
+
+
+async def bench(options: argparse.Namespace) -> int:
+    """Measure both sides, write the report and return the exit status."""
+    options.results.mkdir(parents=True, exist_ok=True)
+    widths = [int(width) for width in options.streams.split(",")]
+    load_before = os.getloadavg()[0]
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(_service(options))
+        bare = await stack.enter_async_context(_bare(options))
+        await _measure([bare, service], widths, 1 if options.quick else options.rounds, options.max_tokens)
+    result = report.Report(bare, service, widths, options, load_before)
+    print(result.table())
+    print(result.write())
+    return result.exit_status(options.threshold)
+
+
+@asynccontextmanager
+async def _service(options: argparse.Namespace) -> AsyncGenerator[Side]:
+    model = options.model or EngineOf.read(options.config.resolve()).model
+    if options.url:
+        yield await _answering(Side(Target("service", options.url, model, _key())))
+        return
+    print("starting the service", flush=True)
+    async with whole_service(options.config.resolve()) as started:
+        target = Target("service", started.url, model, started.key)
+        yield await _answering(Side(target, started.processes, started.ready_s))
+
+
+@asynccontextmanager
+async def _bare(options: argparse.Namespace) -> AsyncGenerator[Side]:
+    if options.bare_url:
+        model = options.model or EngineOf.read(options.config.resolve()).model
+        yield await _answering(Side(Target("bare vLLM", options.bare_url, model)))
+        return
+    engine = EngineOf.read(options.config.resolve(), options.model)
+    log, mark = options.results / "bare_vllm.log", new_mark()
+    print(f"starting bare vLLM (its log: {log})", flush=True)
+    began = time.perf_counter()
+    async with bare_server(engine, log, {MARK: mark}) as url:
+        side = await _answering(Side(Target("bare vLLM", url, engine.model), Processes(mark)))
+        side.ready_s = time.perf_counter() - began
+        yield side
+
+
+async def _answering(side: Side) -> Side:
+    sample = await stream(side.target, "Hello", 4)
+    if sample.failure:
+        raise NotStarted(f"{side.target.name} at {side.target.url} does not answer ({sample.failure}): is it ready?")
+    return side
+
+
+async def _measure(sides: list[Side], widths: list[int], count: int, max_tokens: int) -> None:
+    """Measure each width on both sides in turn, the order reversed in every second round."""
+    for side in sides:
+        await measure(side.target, max(widths), max(widths), 16)
+        _weigh(side)
+    for number in range(count):
+        for width in widths:
+            for side in sides if number % 2 == 0 else reversed(sides):
+                figures = await _round(side, width, max_tokens, is_widest=width == max(widths))
+                print(f"round {number + 1}  {side.target.name:9}  {figures}", flush=True)
+        for side in sides if number % 2 == 0 else reversed(sides):
+            side.short.append(await measure(side.target, SHORT_STREAMS, SHORT_REQUESTS, 1))
+            print(f"round {number + 1}  {side.target.name:9}  one token: {side.short[-1]}", flush=True)
+    for side in sides:
+        _weigh(side)
+
+
+async def _round(side: Side, width: int, max_tokens: int, is_widest: bool) -> Figures:
+    requests = max(LEAST_REQUESTS, REQUESTS_PER_STREAM * width)
+    before_s = side.processes.front_end_cpu_s() if side.processes and is_widest else 0.0
+    figures = await measure(side.target, width, requests, max_tokens)
+    if side.processes and is_widest:
+        side.front_end_us.append((side.processes.front_end_cpu_s() - before_s) / (requests * max_tokens) * 1e6)
+    side.rounds.setdefault(width, []).append(figures)
+    return figures
+
+
+def _weigh(side: Side) -> None:
+    if side.processes:
+        side.ingress_mb.append(side.processes.ingress_uss_mb())
+
+
+def _key() -> str:
+    """Return the API key; where there is none, the service will say so."""
+    if key := os.environ.get("CHATLLM_API_KEY"):
+        return key
+    file = Path(os.environ.get("CHATLLM_STATE") or REPOSITORY / ".chatllm") / "api.key"
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
+
+
+if __name__ == "__main__":
+    main()

