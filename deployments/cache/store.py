@@ -6,18 +6,18 @@ time is over or the store needs the room, and whatever goes wrong is a
 """
 
 import asyncio
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 from redis import exceptions as lower
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import RedisCluster
 
+from deployments.cache.connecting import connect
 from deployments.cache.expiring import ExpiringMap
 
-CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+MARKS = "marks"
 
 
 class StoreError(Exception):
@@ -28,19 +28,54 @@ class StoreError(Exception):
         super().__init__(kind)
 
 
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """What a store holds: `names` and `used_bytes` of the whole server, which others may use too; None if unknown."""
+
+    names: int | None = None
+    used_bytes: int | None = None
+    max_bytes: int | None = None
+    evicted: int | None = None
+
+
 class CacheStore(Protocol):
-    """Bytes under names, for a time. Every method raises `StoreError` and nothing else."""
+    """Bytes under names, for a time, and a few marks that stay. Every method raises `StoreError` and nothing else.
+
+    The marks are kept or lost all together, never one alone.
+    """
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values in the order of the keys, None where there is none of this kind."""
+        ...
+
+    async def read(
+        self, keys: Sequence[str], marks: Sequence[str]
+    ) -> tuple[list[bytes | None], dict[str, bytes | None]]:
+        """Return the values as `get_many` does, and the marks by name, in one round trip."""
         ...
 
     async def set_many(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
         """Keep each (key, value, seconds to live); on failure some may be kept."""
         ...
 
+    async def set_marks(self, marks: Mapping[str, bytes], *, alone: bool = False) -> int:
+        """Set marks and return how many there are now; with `alone` all others are taken away."""
+        ...
+
+    async def add_mark(self, name: str, mark: bytes) -> bytes:
+        """Set a mark unless it is there; return the one that is."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Delete one key, if it is there."""
+        ...
+
     async def clear(self, prefix: str) -> None:
-        """Delete every key that begins with `prefix`."""
+        """Delete every key that begins with `prefix`, and with an empty one the marks as well."""
+        ...
+
+    async def figures(self) -> StoreFigures:
+        """Return what the server holds."""
         ...
 
     async def aclose(self) -> None:
@@ -53,23 +88,44 @@ class MemoryStore:
 
     def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
         self._held: ExpiringMap[bytes] = ExpiringMap(max_bytes)
+        self._marks: dict[str, bytes] = {}
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         return [self._held.get(key) for key in keys]
+
+    async def read(
+        self, keys: Sequence[str], marks: Sequence[str]
+    ) -> tuple[list[bytes | None], dict[str, bytes | None]]:
+        return await self.get_many(keys), {name: self._marks.get(name) for name in marks}
 
     async def set_many(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
         for key, value, ttl_s in entries:
             self._held.put(key, value, len(value), ttl_s)
 
+    async def set_marks(self, marks: Mapping[str, bytes], *, alone: bool = False) -> int:
+        self._marks = dict(marks) if alone else {**self._marks, **marks}
+        return len(self._marks)
+
+    async def add_mark(self, name: str, mark: bytes) -> bytes:
+        return self._marks.setdefault(name, mark)
+
+    async def delete(self, key: str) -> None:
+        self._held.discard(key)
+
     async def clear(self, prefix: str) -> None:
         self._held.discard_prefix(prefix)
+        if not prefix:
+            self._marks.clear()
+
+    async def figures(self) -> StoreFigures:
+        return StoreFigures(len(self._held), self._held.held_bytes, self._held.max_bytes)
 
     async def aclose(self) -> None:
         self._held.discard_prefix("")
 
 
 class RedisStore:
-    """Redis or Valkey, by any address that redis-py knows, and `redis+cluster://` for a cluster.
+    """Redis or Valkey, by any address that `connecting.py` knows.
 
     No call takes longer than its deadline, whatever the server does. Connecting
     happens with the first call.
@@ -79,6 +135,7 @@ class RedisStore:
         self, url: str, namespace: str = "chatllm", read_timeout_s: float = 0.04, write_timeout_s: float = 1.0
     ) -> None:
         self._namespace = f"{namespace}:"
+        self._marks = f"{namespace}:{MARKS}"
         self._read_timeout_s = read_timeout_s
         self._write_timeout_s = write_timeout_s
         self._client = connect(url, write_timeout_s)
@@ -95,6 +152,26 @@ class RedisStore:
                     values = await self._client.mget(names)
                 return cast("list[bytes | None]", values)
 
+    async def read(
+        self, keys: Sequence[str], marks: Sequence[str]
+    ) -> tuple[list[bytes | None], dict[str, bytes | None]]:
+        names = [self._namespace + key for key in keys]
+        with translated():
+            async with asyncio.timeout(self._read_timeout_s):
+                pipeline = self._client.pipeline(transaction=False)
+                pipeline.hmget(self._marks, list(marks))
+                if isinstance(self._client, RedisCluster):
+                    for name in names:
+                        pipeline.get(name)
+                elif names:
+                    pipeline.mget(names)
+                # The value of another type that lies under a key is an error of its own, and no value of ours.
+                found, *values = await pipeline.execute(raise_on_error=False)
+        with translated():
+            if names and not isinstance(self._client, RedisCluster):
+                values = _raised(values[0])
+            return [_value(value) for value in values], dict(zip(marks, _raised(found), strict=True))
+
     async def set_many(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
         if not entries:
             return
@@ -104,6 +181,27 @@ class RedisStore:
                 for key, value, ttl_s in entries:
                     pipeline.set(self._namespace + key, value, px=max(1, round(ttl_s * 1000)))
                 await pipeline.execute()
+
+    async def set_marks(self, marks: Mapping[str, bytes], *, alone: bool = False) -> int:
+        with translated():
+            async with asyncio.timeout(self._write_timeout_s):
+                pipeline = self._client.pipeline(transaction=True)
+                if alone:
+                    pipeline.delete(self._marks)
+                pipeline.hset(self._marks, mapping=cast("dict[Any, Any]", dict(marks)))
+                pipeline.hlen(self._marks)
+                return int((await pipeline.execute())[-1])
+
+    async def add_mark(self, name: str, mark: bytes) -> bytes:
+        with translated():
+            async with asyncio.timeout(self._write_timeout_s):
+                await self._client.hsetnx(self._marks, name, cast("str", mark))
+                found = await cast("Awaitable[bytes | None]", self._client.hget(self._marks, name))
+                return found or mark
+
+    async def delete(self, key: str) -> None:
+        with translated():
+            await self._unlink([(self._namespace + key).encode()])
 
     async def clear(self, prefix: str) -> None:
         with translated():
@@ -120,27 +218,32 @@ class RedisStore:
             async with asyncio.timeout(self._write_timeout_s):
                 await self._client.unlink(*names)
 
+    async def figures(self) -> StoreFigures:
+        if isinstance(self._client, RedisCluster):
+            return StoreFigures()
+        with translated():
+            async with asyncio.timeout(self._write_timeout_s):
+                pipeline = self._client.pipeline(transaction=False)
+                pipeline.dbsize()
+                pipeline.info("memory")
+                pipeline.info("stats")
+                names, memory, stats = cast("tuple[int, dict[str, Any], dict[str, Any]]", await pipeline.execute())
+        return StoreFigures(names, memory.get("used_memory"), memory.get("maxmemory"), stats.get("evicted_keys"))
+
     async def aclose(self) -> None:
         with translated():
             await self._client.aclose()
 
 
-def connect(url: str, timeout_s: float) -> "Redis | RedisCluster":
-    """Return a client that connects with its first call; no step of a call takes longer than `timeout_s`."""
-    # One repetition heals a connection that the server closed while it lay in the pool.
-    scheme, _, rest = url.partition("://")
-    if scheme in CLUSTER_SCHEMES:
-        address = f"{CLUSTER_SCHEMES[scheme]}://{rest}"
-        return RedisCluster.from_url(address, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=16,
-        timeout=timeout_s,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1, supported_errors=(lower.ConnectionError,)),
-    )
-    return Redis.from_pool(pool)
+def _value(found: Any) -> bytes | None:
+    return None if isinstance(found, lower.ResponseError) else _raised(found)
+
+
+def _raised(found: Any) -> Any:
+    """Raise the error that a pipeline returned in place of an answer."""
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _literal(text: str) -> str:

@@ -215,6 +215,11 @@ async def test_a_cluster(tmp_path):
         store = RedisStore(f"redis+cluster://127.0.0.1:{server.port}", "test", 5, 5)
         await store.set_many([(f"{number}", b"%d" % number, 60.0) for number in range(10)])
         assert await store.get_many(["3", "missing", "7"]) == [b"3", None, b"7"]
+        assert await store.set_marks({"one": b"x"}, alone=True) == 1
+        assert await store.read(["3", "missing", "7"], ["one", "two"]) == (
+            [b"3", None, b"7"],
+            {"one": b"x", "two": None},
+        )
         await store.clear("")
         assert await store.get_many(["3"]) == [None]
         await store.aclose()

@@ -66,6 +66,39 @@ async def test_clearing_many_keys(store):
     assert await store.get_many(["x:0", "x:2499", "y"]) == [None, None, b"1"]
 
 
+async def test_values_and_marks_are_read_together(store):
+    await store.set_many([("a", b"1", 60.0)])
+    assert await store.read(["a", "missing"], ["one", "two"]) == ([b"1", None], {"one": None, "two": None})
+    assert await store.add_mark("one", b"x") == b"x"
+    assert await store.add_mark("one", b"y") == b"x"
+    assert await store.set_marks({"two": b"y"}) == 2
+    assert await store.read(["a"], ["two", "one"]) == ([b"1"], {"two": b"y", "one": b"x"})
+    assert await store.set_marks({"three": b"z"}, alone=True) == 1
+    assert await store.read([], ["one", "three"]) == ([], {"one": None, "three": b"z"})
+
+
+async def test_one_key_is_deleted(store):
+    await store.set_many([("a", b"1", 60.0), ("b", b"2", 60.0)])
+    await store.delete("a")
+    await store.delete("missing")
+    assert await store.get_many(["a", "b"]) == [None, b"2"]
+
+
+async def test_clearing_everything_takes_the_marks(store):
+    await store.set_marks({"one": b"x"})
+    await store.clear("x:")
+    assert (await store.read([], ["one"]))[1] == {"one": b"x"}
+    await store.clear("")
+    assert (await store.read([], ["one"]))[1] == {"one": None}
+
+
+async def test_figures(store):
+    await store.set_many([("a", b"1" * 1000, 60.0)])
+    figures = await store.figures()
+    assert figures.names is not None and figures.names >= 1
+    assert figures.used_bytes is not None and figures.used_bytes > 1000
+
+
 async def test_many_calls_at_once_share_few_connections(store):
     await store.set_many([("a", b"1", 60.0)])
     assert await asyncio.gather(*(store.get_many(["a"]) for _ in range(300))) == [[b"1"]] * 300

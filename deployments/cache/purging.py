@@ -1,0 +1,101 @@
+"""Answers that can be taken back at once, a tenant's or a model's or all, without looking for them.
+
+Every stored value is stamped with the marks of the scopes that its key belongs to:
+
+    all answers, a tenant's, a model's, a tenant's by a model
+
+A purge gives its scope a new random mark. What was stored before then bears a stamp
+that no longer fits: it is a miss for everyone from that moment, and lies in the store
+until its time is over. The marks are kept or lost all together, and without the mark
+of the first scope nothing fits: a store that loses them has lost the answers as well,
+never only the purge. Each purge also changes the `VERSION`, which travels with every
+look-up: replicas drop what they hold in memory when they see another one.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from deployments.cache.store import CacheStore
+
+VERSION: Final = "version"
+ALL: Final = "::"
+STAMPED: Final = b"\x02"
+STAMP_BYTES: Final = 8
+# Past that many purged tenants and models, the next purge is one of all.
+MAX_MARKS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What is to go: the answer under `key`, or those of a tenant, of a model, of both, of all (neither is named).
+
+    `tenant` and `model` are the hashes that stand in the keys.
+    """
+
+    key: str = ""
+    tenant: str = ""
+    model: str = ""
+
+
+class PurgeableAnswers:
+    """Values under the keys of `key.py`, in a store. Every method raises `StoreError` and nothing else."""
+
+    def __init__(self, store: CacheStore) -> None:
+        self._store = store
+
+    async def lookup(self, keys: Sequence[str]) -> tuple[list[bytes | None], str]:
+        """Return the values in the order of the keys, and the version at that moment, in one round trip.
+
+        What bears no stamp is returned as an empty value, which is no answer.
+        """
+        scopes = {key: _scopes(key) for key in keys}
+        names = {VERSION, ALL}.union(*scopes.values())
+        values, marks = await self._store.read(keys, sorted(names))
+        found = [_opened(value, _stamp(scopes[key], marks)) for key, value in zip(keys, values, strict=True)]
+        return found, (marks[VERSION] or b"").decode(errors="replace")
+
+    async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
+        """Keep each (key, value, seconds to live); one that is purged meanwhile may be lost, never found."""
+        scopes = {key: _scopes(key) for key, _, _ in entries}
+        _, marks = await self._store.read([], sorted({ALL}.union(*scopes.values())))
+        if marks[ALL] is None:
+            marks[ALL] = await self._store.add_mark(ALL, _new_mark())
+        stamped = [(key, STAMPED + (_stamp(scopes[key], marks) or b"") + value, ttl_s) for key, value, ttl_s in entries]
+        await self._store.set_many(stamped)
+
+    async def purge(self, purge: Purge) -> None:
+        """Take answers back; from its return on no look-up finds them."""
+        if purge.key:
+            await self._store.delete(purge.key)
+            await self._store.set_marks({VERSION: _new_mark()})
+            return
+        scope = f":{purge.tenant}:{purge.model}"
+        if scope == ALL or await self._store.set_marks({scope: _new_mark(), VERSION: _new_mark()}) > MAX_MARKS:
+            await self._store.set_marks({ALL: _new_mark(), VERSION: _new_mark()}, alone=True)
+
+
+def _scopes(key: str) -> tuple[str, ...]:
+    """Return the names of the marks that a key's stamp is made of."""
+    _, tenant, model, _ = (*key.split(":", 3), "", "", "")[:4]
+    return ALL, f":{tenant}:", f"::{model}", f":{tenant}:{model}"
+
+
+def _stamp(scopes: Sequence[str], marks: Mapping[str, bytes | None]) -> bytes | None:
+    if marks[ALL] is None:
+        return None
+    return hashlib.blake2b(b"\n".join(marks[scope] or b"" for scope in scopes), digest_size=STAMP_BYTES).digest()
+
+
+def _opened(value: bytes | None, stamp: bytes | None) -> bytes | None:
+    if value is None:
+        return None
+    if not value.startswith(STAMPED):
+        return b""
+    return value[1 + STAMP_BYTES :] if value[1 : 1 + STAMP_BYTES] == stamp else None
+
+
+def _new_mark() -> bytes:
+    return secrets.token_hex(8).encode()
