@@ -4,6 +4,10 @@
     entry.py            a stored answer and its safe encoding
     replay.py           a stored answer made fresh, streamed or plain
     store.py            Redis or Valkey, and the same in memory
+    claims.py           who generates an answer right now
+    connecting.py       from an address to a client of Redis
+    purging.py          answers that can be taken back at once
+    hot.py              answers in an ingress replica's memory, while nothing was purged
     lookup.py           the Serve deployment beside Redis
     client.py           what an ingress replica holds: gathers, remembers, never waits long
     remote.py           the call between the two

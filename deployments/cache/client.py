@@ -1,35 +1,45 @@
 """What an ingress replica holds of the cache.
 
-    hot entries, one second ── miss ──▶ gathered call, 50 ms at most ──▶ CacheLookup ──▶ Redis
+    hot entries ── miss ──▶ gathered call, 50 ms at most ──▶ CacheLookup ──▶ Redis
 
 No method raises for anything that happens on that way, and none waits longer
 than `cache.lookup_timeout_s`.
 """
 
+import asyncio
+import logging
 from collections import Counter
+from collections.abc import Sequence
 
+from deployments.cache.claims import Claim
 from deployments.cache.entry import CacheEntry
-from deployments.cache.expiring import ExpiringMap
-from deployments.cache.gathering import Gatherer
-from deployments.cache.remote import RemoteCache, write_timeout_s
+from deployments.cache.gathering import Gatherer, Outcome
+from deployments.cache.hot import HotEntries
+from deployments.cache.purging import Purge
+from deployments.cache.remote import LookupFigures, RemoteCache, write_timeout_s
 from deployments.cache.writing import BackgroundWriter
 from deployments.config import CacheSettings
 
-# A purge elsewhere is seen after this time at the latest.
-HOT_TTL_S = 1.0
-HOT_BYTES = 32 * 1024 * 1024
+log = logging.getLogger(__name__)
+
+# Purges and figures are for administrators, who would rather wait than be told nothing.
+ADMIN_TIMEOUT_S = 5.0
 
 
 class CacheClient:
     """Finds and stores answers for one event loop; `hits`, `hot_hits`, `misses` and `drops` count what happened."""
+
+    is_on = True
 
     def __init__(self, remote: RemoteCache, settings: CacheSettings) -> None:
         self.hits = 0
         self.hot_hits = 0
         self.misses: Counter[str] = Counter()
         self._max_entry_bytes = settings.max_entry_bytes
-        self._hot: ExpiringMap[CacheEntry] = ExpiringMap(HOT_BYTES)
-        self._gatherer = Gatherer(remote, settings.lookup_timeout_s)
+        self.memory = HotEntries(remote, settings.hot_bytes, settings.hot_ttl_s, settings.lookup_timeout_s)
+        self._gatherer = Gatherer(remote, settings.lookup_timeout_s, self.memory.saw)
+        self._remote = remote
+        self._timeout_s = settings.lookup_timeout_s
         self._writer = BackgroundWriter(remote, settings.ttl_s, 1.5 * write_timeout_s(settings))
 
     @property
@@ -44,38 +54,86 @@ class CacheClient:
 
     async def lookup(self, key: str) -> CacheEntry | None:
         """Return the stored answer; None for a miss, whose reason is counted in `misses`."""
-        entry = self._hot.get(key)
+        return self.hot(key) or (await self.seek(key)).entry
+
+    def hot(self, key: str) -> CacheEntry | None:
+        """Return the stored answer if this replica holds it in memory."""
+        entry = self.memory.get(key)
         if entry is not None:
             self.hits += 1
             self.hot_hits += 1
-            return entry
-        outcome = await self._gatherer.ask(key)
+        return entry
+
+    async def seek(self, key: str, claim: Claim | None = None) -> Outcome:
+        """Return the stored answer; for a miss its reason, and who generates the answer now: at best, `claim` does."""
+        outcome = await self._gatherer.ask(key, claim)
         if outcome.entry is None:
             self.misses[outcome.reason] += 1
-            return None
+            return outcome
         self.hits += 1
-        self._hot.put(key, outcome.entry, outcome.entry.size_bytes, HOT_TTL_S)
-        return outcome.entry
+        self.memory.put(key, outcome.entry, outcome.version)
+        return outcome
+
+    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+        """Return who holds each claim's name now, an empty list if that can not be told in time."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._remote.hold(claims)
+        except Exception as error:  # noqa: BLE001 - the border to the other replica: it never fails a request
+            log.warning("cache deployment did not hold claims", extra={"error": type(error).__name__})
+            return []
 
     def store(self, key: str, entry: CacheEntry) -> None:
         """Store a complete answer in the background; this replica finds it at once."""
         if entry.size_bytes > self._max_entry_bytes:
             self.drops["too_large"] += 1
             return
-        self._hot.put(key, entry, entry.size_bytes, HOT_TTL_S)
+        self.memory.put(key, entry)
         self._writer.put(key, entry)
+
+    async def purge(self, purge: Purge) -> str:
+        """Take answers back, here at once and on every replica within a second; return why that failed, or nothing."""
+        try:
+            async with asyncio.timeout(ADMIN_TIMEOUT_S):
+                return await self._remote.purge(purge)
+        except Exception as error:  # noqa: BLE001 - the border to the other replica
+            log.warning("cache deployment did not purge", extra={"error": type(error).__name__})
+            return "deployment"
+        finally:
+            self.memory.clear()
+
+    async def figures(self) -> LookupFigures | None:
+        """Return what a replica of the cache deployment has seen; None if it does not answer."""
+        try:
+            async with asyncio.timeout(ADMIN_TIMEOUT_S):
+                return await self._remote.figures()
+        except Exception as error:  # noqa: BLE001 - the border to the other replica
+            log.warning("cache deployment gave no figures", extra={"error": type(error).__name__})
+            return None
 
     async def aclose(self) -> None:
         """Write what still waits, within a deadline, and end all calls."""
         await self._writer.aclose()
         await self._gatherer.aclose()
+        await self.memory.aclose()
 
 
 class NoCache:
     """The cache that is switched off: never finds, never stores, counts nothing."""
 
+    is_on = False
+
     async def lookup(self, key: str) -> CacheEntry | None:
         return None
+
+    def hot(self, key: str) -> CacheEntry | None:
+        return None
+
+    async def seek(self, key: str, claim: Claim | None = None) -> Outcome:
+        return Outcome(None, "off")
+
+    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+        return []
 
     def store(self, key: str, entry: CacheEntry) -> None:
         pass

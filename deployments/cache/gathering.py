@@ -7,10 +7,12 @@ the next one, and those who wait for the same key share its answer.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
+from deployments.cache.claims import Claim
 from deployments.cache.entry import CacheEntry, decode
 from deployments.cache.remote import RemoteCache
 
@@ -23,33 +25,41 @@ MAX_WAITING_KEYS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An entry, or the reason for a miss in one word."""
+    """An entry, or the reason for a miss in one word and who generates the answer now, if that is known."""
 
     entry: CacheEntry | None
     reason: str = ""
+    holder: bytes = b""
+    version: str = ""
+
+
+_Question = tuple[str, Claim | None]
 
 
 class Gatherer:
     """Asks the remote cache for many callers, each of whom waits `timeout_s` at most."""
 
-    def __init__(self, remote: RemoteCache, timeout_s: float) -> None:
+    def __init__(self, remote: RemoteCache, timeout_s: float, saw: Callable[[str, float], None]) -> None:
+        """`saw` is told the version of each answer, and when it was asked for (monotonic seconds)."""
         self._remote = remote
+        self._saw = saw
         self._timeout_s = timeout_s
         self._breaker = Breaker()
-        self._answers: dict[str, asyncio.Future[Outcome]] = {}  # keys that wait or travel
-        self._next: list[str] = []  # keys for the next call
+        self._answers: dict[_Question, asyncio.Future[Outcome]] = {}  # what waits or travels
+        self._next: list[_Question] = []  # for the next call
         self._calls: set[asyncio.Task[None]] = set()
 
-    async def ask(self, key: str) -> Outcome:
+    async def ask(self, key: str, claim: Claim | None = None) -> Outcome:
         """Return what the remote cache holds, or why it is a miss; a caller that is cancelled hurts no other."""
-        answer = self._answers.get(key)
+        question = (key, claim)
+        answer = self._answers.get(question)
         if answer is None:
             if self._breaker.is_open:
                 return Outcome(None, BREAKER_OPEN)
             if len(self._answers) >= MAX_WAITING_KEYS:
                 return Outcome(None, "overflow")
-            answer = self._answers[key] = asyncio.get_running_loop().create_future()
-            self._next.append(key)
+            answer = self._answers[question] = asyncio.get_running_loop().create_future()
+            self._next.append(question)
             self._send()
         await asyncio.wait((answer,), timeout=self._timeout_s)
         return answer.result() if answer.done() else Outcome(None, "timeout")
@@ -64,8 +74,8 @@ class Gatherer:
 
     def _send(self) -> None:
         while self._next and len(self._calls) < MAX_CALLS:
-            keys, self._next = self._next[:MAX_KEYS_PER_CALL], self._next[MAX_KEYS_PER_CALL:]
-            call = asyncio.create_task(self._call(keys))
+            questions, self._next = self._next[:MAX_KEYS_PER_CALL], self._next[MAX_KEYS_PER_CALL:]
+            call = asyncio.create_task(self._call(questions))
             self._calls.add(call)
             call.add_done_callback(self._ended)
 
@@ -73,27 +83,33 @@ class Gatherer:
         self._calls.discard(call)
         self._send()
 
-    async def _call(self, keys: list[str]) -> None:
-        outcomes = [Outcome(None, "closed")] * len(keys)
+    async def _call(self, questions: list[_Question]) -> None:
+        outcomes = [Outcome(None, "closed")] * len(questions)
         try:
-            outcomes = await self._outcomes(keys)
+            outcomes = await self._outcomes(questions)
         finally:
-            self._settle(keys, outcomes)
+            self._settle(questions, outcomes)
 
-    def _settle(self, keys: Sequence[str], outcomes: Sequence[Outcome]) -> None:
-        for key, outcome in zip(keys, outcomes, strict=True):
-            answer = self._answers.pop(key, None)
+    def _settle(self, questions: Sequence[_Question], outcomes: Sequence[Outcome]) -> None:
+        for question, outcome in zip(questions, outcomes, strict=True):
+            answer = self._answers.pop(question, None)
             if answer is not None and not answer.done():
                 answer.set_result(outcome)
 
-    async def _outcomes(self, keys: list[str]) -> list[Outcome]:
+    async def _outcomes(self, questions: list[_Question]) -> list[Outcome]:
         """Make one call; whatever fails is a miss for every key."""
+        keys, claims = [key for key, _ in questions], [claim for _, claim in questions]
+        asked_at = time.monotonic()
         try:
             with self._breaker.attempt():
                 async with asyncio.timeout(self._timeout_s):
-                    found = await self._remote.lookup(keys)
+                    found = await (self._remote.lookup(keys, claims) if any(claims) else self._remote.lookup(keys))
             if not found.failure:
-                return [_outcome(value) for _, value in zip(keys, found.values, strict=True)]
+                holders = found.holders or [b""] * len(keys)
+                triples = zip(keys, found.values, holders, strict=True)
+                outcomes = [_outcome(value, holder, found.version) for _, value, holder in triples]
+                self._saw(found.version, asked_at)
+                return outcomes
             reason = f"redis_{found.failure}"
         except BreakerOpen:
             reason = BREAKER_OPEN
@@ -105,8 +121,8 @@ class Gatherer:
         return [Outcome(None, reason)] * len(keys)
 
 
-def _outcome(value: bytes | None) -> Outcome:
+def _outcome(value: bytes | None, holder: bytes, version: str) -> Outcome:
     if value is None:
-        return Outcome(None, "absent")
+        return Outcome(None, "absent", holder)
     entry = decode(value)
-    return Outcome(entry) if entry else Outcome(None, "garbage")
+    return Outcome(entry, version=version) if entry else Outcome(None, "garbage")

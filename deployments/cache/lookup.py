@@ -1,6 +1,7 @@
 """The deployment that stands between the ingress replicas and Redis.
 
-One call carries many keys and becomes one MGET. Redis may vanish, freeze or
+One call carries many keys and becomes one MGET; what is missing is claimed in
+the same call, so that of all replicas one generates it (claims.py). Redis may vanish, freeze or
 answer nonsense: look-ups are then misses that say why, at once after a few
 failures in a row, and Redis is tried again with growing pauses.
 
@@ -10,9 +11,12 @@ failures in a row, and Redis is tried again with growing pauses.
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
-from deployments.cache.remote import Found, write_timeout_s
+from deployments.cache.claims import Claim, Claims, MemoryClaims, RedisClaims
+from deployments.cache.purging import Purge, PurgeableAnswers
+from deployments.cache.remote import Found, LookupFigures, write_timeout_s
 from deployments.cache.store import CacheStore, RedisStore, StoreError
 from deployments.config import Addresses, CacheSettings
 
@@ -22,18 +26,24 @@ log = logging.getLogger(__name__)
 class CacheLookup:
     """Looks up and stores for all ingress replicas; holds nothing but connections."""
 
-    def __init__(self, settings: CacheSettings, store: CacheStore | None = None) -> None:
+    def __init__(self, settings: CacheSettings, store: CacheStore | None = None, claims: Claims | None = None) -> None:
         """Use `store`, by default the Redis of the environment (`REDIS_URL`); opens no connection yet."""
         self.failures: Counter[str] = Counter()
+        self._claims = claims or (MemoryClaims() if store else _redis_claims(settings))
         self._store = store or _redis(settings)
+        self._answers = PurgeableAnswers(self._store)
         # A full or read-only Redis refuses writes and still answers look-ups.
         self._reading, self._writing = Breaker(), Breaker()
 
-    async def lookup(self, keys: Sequence[str]) -> Found:
-        """Return what is stored under the keys; a failure of Redis is a miss for all of them, never an exception."""
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+        """Return what is stored under the keys; a failure of Redis is a miss for all of them, never an exception.
+
+        Without a key it tells the version alone.
+        """
         try:
             with self._reading.attempt():
-                return Found(await self._store.get_many(keys))
+                values, version = await self._answers.lookup(keys)
+            return Found(values, "", await self._held(values, claims) if any(claims) else [], version)
         except BreakerOpen:
             kind = BREAKER_OPEN
         except StoreError as error:
@@ -42,11 +52,29 @@ class CacheLookup:
         self.failures[kind] += 1
         return Found([None] * len(keys), kind)
 
+    async def _held(self, values: Sequence[bytes | None], claims: Sequence[Claim | None]) -> list[bytes]:
+        wanted = [claim for value, claim in zip(values, claims, strict=True) if value is None and claim]
+        holders = dict(zip(wanted, await self.hold(wanted), strict=False)) if wanted else {}
+        return [holders.get(claim, b"") if claim else b"" for claim in claims]
+
+    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+        """Claim names, or renew or take over claims; empty, never an exception, if Redis does not answer."""
+        try:
+            with self._writing.attempt():
+                return await self._claims.hold(claims)
+        except BreakerOpen:
+            kind = BREAKER_OPEN
+        except StoreError as error:
+            kind = error.kind
+            self._tell("cache claim failed", self._writing, error)
+        self.failures[f"claim_{kind}"] += 1
+        return []
+
     async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> str:
         """Store each (key, value, seconds to live); return why that failed, or an empty string."""
         try:
             with self._writing.attempt():
-                await self._store.set_many(entries)
+                await self._answers.store(entries)
                 return ""
         except BreakerOpen:
             kind = BREAKER_OPEN
@@ -55,6 +83,22 @@ class CacheLookup:
             self._tell("cache store failed", self._writing, error)
         self.failures[f"store_{kind}"] += 1
         return kind
+
+    async def purge(self, purge: Purge) -> str:
+        """Take answers back; return why that failed, or an empty string. Tried even while others are not."""
+        try:
+            await self._answers.purge(purge)
+            return ""
+        except StoreError as error:
+            self.failures[f"purge_{error.kind}"] += 1
+            return error.kind
+
+    async def figures(self) -> LookupFigures:
+        """Return what this replica has seen of Redis, and what Redis holds."""
+        store = None
+        with suppress(StoreError):
+            store = await self._store.figures()
+        return LookupFigures(dict(self.failures), self._reading.is_open, self._writing.is_open, store)
 
     async def check_health(self) -> None:
         """Be healthy as long as the replica runs: another one would not find Redis in a better state."""
@@ -72,3 +116,8 @@ def _redis(settings: CacheSettings) -> RedisStore:
         read_timeout_s=0.8 * settings.lookup_timeout_s,
         write_timeout_s=write_timeout_s(settings),
     )
+
+
+def _redis_claims(settings: CacheSettings) -> RedisClaims:
+    url = Addresses.from_environment().redis_url.get_secret_value()
+    return RedisClaims(url, settings.namespace, 0.8 * settings.lookup_timeout_s)

@@ -1,29 +1,60 @@
 """The two sides of the call between an ingress replica and the cache deployment."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from deployments.cache.claims import Claim
+from deployments.cache.purging import Purge
+from deployments.cache.store import StoreFigures
 from deployments.config import CacheSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look-up brought: values in the order of the keys, and why there are none, if Redis failed."""
+    """What a look-up brought: values in the order of the keys, and why there are none, if Redis failed.
+
+    `version` is another one after every purge.
+    `holders` tell, in the same order, who generates what is missing now; empty where nobody claimed it or can tell.
+    """
 
     values: list[bytes | None]
     failure: str = ""
+    holders: list[bytes] = field(default_factory=list[bytes])
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LookupFigures:
+    """What one replica of the cache deployment has seen; `store` is None where the store did not answer."""
+
+    failures: Mapping[str, int] = field(default_factory=dict[str, int])
+    reading_is_stopped: bool = False
+    writing_is_stopped: bool = False
+    store: StoreFigures | None = None
 
 
 class RemoteCache(Protocol):
     """The other side: a `CacheLookup`, here or behind a handle. Any exception means that it did not answer."""
 
-    async def lookup(self, keys: Sequence[str]) -> Found:
-        """Return what is stored under the keys."""
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+        """Return what is stored under the keys; what is not is claimed, where there is a claim for it."""
+        ...
+
+    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+        """Return who holds each claim's name now; an empty list if that can not be told."""
         ...
 
     async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> str:
         """Store each (key, value, seconds to live); return why that failed, or an empty string."""
+        ...
+
+    async def purge(self, purge: Purge) -> str:
+        """Take answers back; return why that failed, or an empty string."""
+        ...
+
+    async def figures(self) -> LookupFigures:
+        """Return what this side has seen."""
         ...
 
 
@@ -34,11 +65,20 @@ class HandleCache:
         """`handle` is the DeploymentHandle that app.py binds."""
         self._handle = handle
 
-    async def lookup(self, keys: Sequence[str]) -> Found:
-        return await self._handle.lookup.remote(keys)
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+        return await self._handle.lookup.remote(keys, claims)
+
+    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+        return await self._handle.hold.remote(claims)
 
     async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> str:
         return await self._handle.store.remote(entries)
+
+    async def purge(self, purge: Purge) -> str:
+        return await self._handle.purge.remote(purge)
+
+    async def figures(self) -> LookupFigures:
+        return await self._handle.figures.remote()
 
 
 def write_timeout_s(settings: CacheSettings) -> float:

@@ -3,7 +3,6 @@ import time
 
 import pytest
 
-from deployments.cache import client as client_module
 from deployments.cache import gathering, writing
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.entry import CacheEntry, encode
@@ -77,14 +76,15 @@ async def test_what_one_replica_stores_another_finds():
 
 
 async def test_the_replica_that_stores_finds_at_once(client, remote):
+    assert await client.lookup("key") is None
     remote.gate.clear()
     client.store("key", ENTRY)
     assert await client.lookup("key") is ENTRY
-    assert (client.hot_hits, remote.calls) == (1, [])
+    assert (client.hot_hits, remote.calls) == (1, [["key"]])
 
 
-async def test_a_hot_entry_is_asked_for_again_after_its_time(client, remote, monkeypatch):
-    monkeypatch.setattr(client_module, "HOT_TTL_S", 0.02)
+async def test_a_hot_entry_is_asked_for_again_after_its_time(remote):
+    client = CacheClient(remote, CacheSettings(hot_ttl_s=0.02))
     remote.values["key"] = encode(ENTRY)
     for _ in range(3):
         assert await client.lookup("key") == ENTRY
@@ -92,6 +92,7 @@ async def test_a_hot_entry_is_asked_for_again_after_its_time(client, remote, mon
     await asyncio.sleep(0.03)
     assert await client.lookup("key") == ENTRY
     assert len(remote.calls) == 2
+    await client.aclose()
 
 
 async def test_lookups_that_wait_together_travel_together(client, remote):

@@ -1,0 +1,88 @@
+"""Who generates an answer right now: a claim on its name, held by the address of an ingress replica.
+
+A claim is made by whoever finds nobody there, renewed while the answer is being
+generated, and lapses by itself soon after. One that is in the hands of a lost
+replica is taken over by naming that replica: of several who try, one succeeds.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from redis.asyncio import Redis, RedisCluster
+
+from deployments.cache.expiring import ExpiringMap
+from deployments.cache.store import connect, translated
+
+CLAIM_TTL_S = 5.0
+SCRIPT = (Path(__file__).parent / "claim.lua").read_text(encoding="utf-8")
+
+
+class Claim(NamedTuple):
+    """What an ingress replica wants: to hold `name` under `address`, in place of nobody or of `lost`."""
+
+    name: str
+    address: bytes
+    lost: bytes = b""
+
+
+class Claims(Protocol):
+    """The claims of all replicas."""
+
+    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+        """Return who holds each name now; for a claim of one's own that is a renewal. Raises StoreError."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of all connections."""
+        ...
+
+
+class MemoryClaims:
+    """The claims of tests and single processes."""
+
+    def __init__(self, ttl_s: float = CLAIM_TTL_S) -> None:
+        self._ttl_s = ttl_s
+        self._held: ExpiringMap[bytes] = ExpiringMap(16 * 1024 * 1024)
+
+    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+        return [self._hold(claim) for claim in claims]
+
+    def _hold(self, claim: Claim) -> bytes:
+        holder = self._held.get(claim.name)
+        if holder is not None and holder not in (claim.address, claim.lost):
+            return holder
+        self._held.put(claim.name, claim.address, len(claim.address), self._ttl_s)
+        return claim.address
+
+    async def aclose(self) -> None: ...
+
+
+class RedisClaims:
+    """The claims in Redis or Valkey, each decided by a script, which runs alone."""
+
+    def __init__(self, url: str, namespace: str, timeout_s: float, ttl_s: float = CLAIM_TTL_S) -> None:
+        self._prefix = f"{namespace}:inflight:"
+        self._timeout_s = timeout_s
+        self._ttl_ms = round(ttl_s * 1000)
+        self._client: Redis | RedisCluster = connect(url, timeout_s)
+
+    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+        calls = [(SCRIPT, 1, self._prefix + claim.name, claim.address, claim.lost, self._ttl_ms) for claim in claims]
+        with translated():
+            async with asyncio.timeout(self._timeout_s):
+                return await self._run(calls)
+
+    async def _run(self, calls: Sequence[tuple[Any, ...]]) -> list[bytes]:
+        client: Any = self._client
+        if isinstance(client, RedisCluster):  # the keys lie on different servers
+            return await asyncio.gather(*(client.execute_command("EVAL", *call) for call in calls))
+        pipeline = client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.execute_command("EVAL", *call)
+        return await pipeline.execute()
+
+    async def aclose(self) -> None:
+        with translated():
+            await self._client.aclose()
