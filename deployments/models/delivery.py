@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from deployments.errors import Unavailable
 from deployments.models.protocol import Message
-from deployments.models.wire import Destination, encode
+from deployments.models.wire import Asked, Destination, encode
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,18 @@ class Delivery:
                         await connection.is_writable.wait()
         finally:
             connection.senders.discard(task)
+
+    async def send(self, asked: Asked, to: Destination) -> None:
+        """Send one message, without the promise that it arrives; raises Unavailable as `deliver` does."""
+        (await self._connection(to)).write(encode(to.stream, asked))
+
+    def close(self) -> None:
+        """Close all connections at once."""
+        for task in self._connections.values():
+            task.cancel()
+            if not _is_lost(task) and task.done():
+                task.result().close()
+        self._connections.clear()
 
     async def _connection(self, to: Destination) -> "_Outgoing":
         known = self._connections.get(to.secret)
@@ -84,6 +96,12 @@ class _Outgoing(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self._transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
+
+    def close(self) -> None:
+        """Close at once, after what has been written."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
 
     def write(self, piece: bytes) -> None:
         """Send `piece` once the other tasks that are ready now have had their turn."""

@@ -16,7 +16,7 @@ from typing import cast
 
 from deployments.errors import ChatLLMError, Overloaded, Unavailable
 from deployments.models.protocol import Failed, Frames, Message
-from deployments.models.wire import SECRET_BYTES, STREAM_BYTES, Destination, decode
+from deployments.models.wire import SECRET_BYTES, STREAM_BYTES, Asked, Destination, Leave, Subscribe, decode
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Inbox:
     def __init__(self, destination: Destination, forget: Callable[[bytes], None]) -> None:
         self.destination = destination
         self.is_open = True
+        self.is_lost = False
         self._forget = forget
         self.source: object | None = None
         self._waiting: deque[Message] = deque()
@@ -97,6 +98,8 @@ class Listener:
         self._connections: set[_Incoming] = set()
         self._server: asyncio.Server | None = None
         self._address = ("", 0)
+        self.on_asked: Callable[[bytes, Asked], None] = _ignore
+        """Called with what another ingress replica asks for."""
 
     async def open(self, host: str) -> None:
         """Listen on a free port of `host`, the address under which replicas reach this process."""
@@ -113,18 +116,32 @@ class Listener:
     def inbox(self) -> Inbox:
         """Return the inbox of a new stream; its reader must close it, however the stream ends."""
         stream = secrets.token_bytes(STREAM_BYTES)
-        inbox = self._inboxes[stream] = Inbox(Destination(*self._address, self.secret, stream), self._forget)
+        inbox = self._inboxes[stream] = Inbox(self.destination(stream), self._forget)
         return inbox
+
+    def destination(self, stream: bytes) -> Destination:
+        """Return where a message to `stream` of this replica is sent."""
+        return Destination(*self._address, self.secret, stream)
 
     def _forget(self, stream: bytes) -> None:
         self._inboxes.pop(stream, None)
 
-    def receive(self, source: object, stream: bytes, message: Message) -> None:
+    def receive(self, source: object, stream: bytes, message: Message | Asked) -> None:
         """Give a message to its stream; one for a stream that is over is dropped."""
+        if isinstance(message, Subscribe | Leave):
+            self.on_asked(stream, message)
+            return
         inbox = self._inboxes.get(stream)
         if inbox is not None:
             inbox.source = source
             inbox.put(message)
+
+    def lose(self, stream: bytes) -> None:
+        """Fail a stream as if its connection were lost."""
+        inbox = self._inboxes.get(stream)
+        if inbox is not None:
+            inbox.is_lost = True
+            inbox.fail(Unavailable("The answer is not generated there any more; please try again.", None, 1.0))
 
     def connected(self, connection: "_Incoming") -> None:
         """Note a connection."""
@@ -135,7 +152,11 @@ class Listener:
         self._connections.discard(connection)
         for inbox in list(self._inboxes.values()):
             if inbox.source is connection:
+                inbox.is_lost = True
                 inbox.fail(Unavailable("The model's replica was lost; please try again.", None, 1.0))
+
+
+def _ignore(_stream: bytes, _asked: Asked) -> None: ...
 
 
 class _Incoming(asyncio.Protocol):

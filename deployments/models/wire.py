@@ -1,10 +1,14 @@
-"""How messages cross from a model replica to an ingress replica.
+"""How messages cross from a model replica to an ingress replica, and from one ingress replica to another.
 
 After the 32 bytes of the ingress's secret a connection carries any number of
 
     length of the rest (4 bytes, big endian) · stream (16) · kind (1) · payload
 
 A stream's id is random, so that nobody can write into another's answer.
+
+An ingress replica asks another one for an answer that is being generated there
+with a `Subscribe`, whose stream names the flight (flights/neighbours.py); `Leave`
+takes that back.
 """
 
 import struct
@@ -21,7 +25,7 @@ STREAM_BYTES = 16
 LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(f">I{STREAM_BYTES}sB")
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-FRAMES, REPLY, FAILED = range(3)
+FRAMES, REPLY, FAILED, SUBSCRIBE, LEAVE = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,23 @@ class Destination:
     port: int
     secret: bytes
     stream: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """The wish for the messages of a flight, from its first on, at an inbox of one's own."""
+
+    to: Destination
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The end of that wish, named by the stream of the inbox."""
+
+    stream: bytes
+
+
+Asked = Subscribe | Leave
 
 
 class _Reply(msgspec.Struct, array_like=True):
@@ -50,7 +71,7 @@ class _Failure(msgspec.Struct, array_like=True):
     retry_after_s: float | None
 
 
-def encode(stream: bytes, message: Message) -> bytes:
+def encode(stream: bytes, message: Message | Asked) -> bytes:
     """Return one message as it crosses."""
     match message:
         case Frames(data):
@@ -62,12 +83,16 @@ def encode(stream: bytes, message: Message) -> bytes:
             kind = FAILED
             failure = _Failure(type(error).__name__, error.message, error.param, error.retry_after_s)
             payload = msgspec.msgpack.encode(failure)
+        case Subscribe(to):
+            kind, payload = SUBSCRIBE, msgspec.msgpack.encode(to)
+        case Leave(left):
+            kind, payload = LEAVE, left
     return HEAD.pack(STREAM_BYTES + 1 + len(payload), stream, kind) + payload
 
 
-def decode(buffer: bytearray) -> list[tuple[bytes, Message]]:
+def decode(buffer: bytearray) -> list[tuple[bytes, Message | Asked]]:
     """Take the whole messages off the front of `buffer`, each with its stream; raises ValueError for what is none."""
-    found: list[tuple[bytes, Message]] = []
+    found: list[tuple[bytes, Message | Asked]] = []
     at, end = 0, len(buffer)
     while end - at >= HEAD.size:
         length, stream, kind = HEAD.unpack_from(buffer, at)
@@ -82,7 +107,7 @@ def decode(buffer: bytearray) -> list[tuple[bytes, Message]]:
     return found
 
 
-def _message(kind: int, payload: bytes) -> Message:
+def _message(kind: int, payload: bytes) -> Message | Asked:
     if kind == FRAMES:
         return Frames(payload)
     if kind == REPLY:
@@ -93,4 +118,8 @@ def _message(kind: int, payload: bytes) -> Message:
         found = getattr(errors, failure.name, None)
         ours = found if isinstance(found, type) and issubclass(found, ChatLLMError) else ChatLLMError
         return Failed(ours(failure.message, failure.param, failure.retry_after_s))
+    if kind == SUBSCRIBE:
+        return Subscribe(msgspec.msgpack.decode(payload, type=Destination))
+    if kind == LEAVE:
+        return Leave(payload)
     raise ValueError(f"a message of the unknown kind {kind}")

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from deployments import errors
 from deployments.errors import ChatLLMError
 from deployments.models.protocol import Failed, Frames, Message, Reply
-from deployments.models.wire import HEAD, MAX_MESSAGE_BYTES, STREAM_BYTES, decode, encode
+from deployments.models.wire import (
+    HEAD,
+    MAX_MESSAGE_BYTES,
+    STREAM_BYTES,
+    Asked,
+    Destination,
+    Leave,
+    Subscribe,
+    decode,
+    encode,
+)
 
 STREAM = bytes(range(STREAM_BYTES))
 ERRORS = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, ChatLLMError)]
@@ -15,17 +25,19 @@ ERRORS = [value for value in vars(errors).values() if isinstance(value, type) an
 messages = st.one_of(
     st.builds(Frames, st.binary(max_size=300)),
     st.builds(Reply, st.binary(max_size=300), st.integers(0, 10**6), st.integers(0, 10**6), st.text(max_size=8)),
+    st.builds(Subscribe, st.builds(Destination, st.text(max_size=40), st.integers(0, 65535), st.binary(), st.binary())),
+    st.builds(Leave, st.binary(max_size=16)),
 )
 
 
-def same(one: Message, other: Message) -> bool:
+def same(one: Message | Asked, other: Message | Asked) -> bool:
     if isinstance(one, Failed) and isinstance(other, Failed):
         return type(one.error) is type(other.error) and one.error.args == other.error.args
     return one == other
 
 
 @given(st.lists(messages, max_size=8), st.integers(1, 50))
-def test_any_cut_gives_the_same_messages(sent: list[Message], piece: int) -> None:
+def test_any_cut_gives_the_same_messages(sent: list[Message | Asked], piece: int) -> None:
     whole = b"".join(encode(STREAM, message) for message in sent)
     buffer, arrived = bytearray(), []
     for at in range(0, len(whole), piece):
