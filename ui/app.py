@@ -7,9 +7,10 @@ import re
 from nicegui import app, background_tasks, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from ui.asking import Shared
 from ui.client import Api
 from ui.generation import Generations
-from ui.page import ChatPage, Shared
+from ui.page import ChatPage
 from ui.readiness import Readiness
 from ui.settings import Settings
 from ui.stream import Asks

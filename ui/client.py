@@ -3,6 +3,7 @@
 Typed results, and `Trouble` for every failure.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -41,6 +42,12 @@ class Conversation(BaseModel):
     title: str | None = None
     created_at: float = 0
     updated_at: float = 0
+    metadata: dict[str, str] = {}
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it stays on top of the list."""
+        return self.metadata.get("pinned") == "true"
 
 
 class Part(BaseModel):
@@ -51,19 +58,25 @@ class Part(BaseModel):
 
 
 class Message(BaseModel):
-    """A stored message; `incomplete` ones were stopped or broken off."""
+    """A stored message; `incomplete` ones were stopped or broken off. An item of another kind has no role."""
 
     id: str
-    role: str
+    type: str = "message"
+    role: str = ""
     parent_id: str | None = None
     status: str = "completed"
-    content: list[Part] = []
+    content: list[Part] | None = None
     created_at: float = 0
 
     @property
     def text(self) -> str:
         """The text parts, joined."""
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content or ())
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought before it answered; empty where the service does not keep it."""
+        return ""
 
 
 class Conversations(BaseModel):
@@ -117,9 +130,10 @@ class Api:
         params = {"limit": str(limit)} | ({"after": after} if after else {})
         return _parse(Conversations, await self._call("GET", "/v1/conversations", params=params))
 
-    async def create_conversation(self) -> Conversation:
+    async def create_conversation(self, title: str = "", metadata: Mapping[str, str] | None = None) -> Conversation:
         """Open an empty conversation."""
-        return _parse(Conversation, await self._call("POST", "/v1/conversations", json={"metadata": {}}))
+        body = {"metadata": dict(metadata or {})} | ({"title": title} if title else {})
+        return _parse(Conversation, await self._call("POST", "/v1/conversations", json=body))
 
     async def conversation(self, conversation_id: str) -> Conversation:
         """Return one conversation, without its messages."""
@@ -129,13 +143,19 @@ class Api:
         """Give the conversation a title."""
         await self._call("POST", f"/v1/conversations/{conversation_id}", json={"title": title})
 
+    async def keep(self, conversation_id: str, metadata: Mapping[str, str]) -> None:
+        """Replace what is kept beside the conversation."""
+        await self._call("POST", f"/v1/conversations/{conversation_id}", json={"metadata": dict(metadata)})
+
     async def delete(self, conversation_id: str) -> None:
         """Delete the conversation for good."""
         await self._call("DELETE", f"/v1/conversations/{conversation_id}")
 
-    async def messages(self, conversation_id: str, after: str | None = None, limit: int = 50) -> Messages:
-        """Return messages from the newest back, beginning before `after`."""
-        params = {"limit": str(limit), "order": "desc"} | ({"after": after} if after else {})
+    async def messages(
+        self, conversation_id: str, after: str | None = None, limit: int = 50, order: Literal["asc", "desc"] = "desc"
+    ) -> Messages:
+        """Return messages of all branches from the newest back (or from the first on), beginning behind `after`."""
+        params = {"limit": str(limit), "order": order} | ({"after": after} if after else {})
         return _parse(Messages, await self._call("GET", f"/v1/conversations/{conversation_id}/items", params=params))
 
     async def _call(self, method: str, path: str, **content: Any) -> httpx.Response:

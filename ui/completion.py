@@ -59,16 +59,12 @@ class Completions:
             raise Trouble("cut_off") from error
 
     async def _ask(self, question: Question) -> AsyncGenerator[Event]:
-        message: ChatCompletionMessageParam = {"role": "user", "content": question.text}
-        extension = {"conversation": question.conversation_id}
-        if question.parent:
-            extension["parent"] = question.parent
         async with self._sdk.chat.completions.with_streaming_response.create(
             model=question.model,
-            messages=[message],
+            messages=_messages(question),
             stream=True,
             stream_options={"include_usage": True},
-            extra_body=extension,
+            extra_body=_extension(question),
         ) as response:
             request_id = response.headers.get("x-request-id", "")
             yield Started(from_cache=response.headers.get("x-cache") == "HIT", request_id=request_id)
@@ -76,11 +72,28 @@ class Completions:
             async for line in response.iter_lines():
                 chunk = _chunk(line)
                 end = _end(chunk, end)
-                if text := _text(chunk):
-                    yield Delta(text)
+                if delta := _delta(chunk):
+                    yield delta
         if not end.reason:
             raise Trouble("cut_off", request_id=request_id)
         yield end
+
+
+def _messages(question: Question) -> list[ChatCompletionMessageParam]:
+    if question.continues:
+        return [{"role": "assistant", "content": question.continues}]
+    said: list[ChatCompletionMessageParam] = [{"role": "user", "content": question.text}]
+    return [{"role": "system", "content": question.system}, *said] if question.system else said
+
+
+def _extension(question: Question) -> dict[str, Any]:
+    """Return what OpenAI's API lacks: the conversation and its branch, and vLLM's way to go on with an answer."""
+    extension: dict[str, Any] = {"conversation": question.conversation_id, **question.parameters.fields}
+    if question.parent is not None:
+        extension["parent"] = question.parent
+    if question.continues:
+        extension |= {"continue_final_message": True, "add_generation_prompt": False}
+    return extension
 
 
 # The SDK's own stream builds a pydantic object for every token: 0.9 ms of CPU, four
@@ -106,8 +119,11 @@ def _choice(chunk: dict[str, Any]) -> dict[str, Any]:
     return (chunk.get("choices") or [{}])[0]
 
 
-def _text(chunk: dict[str, Any]) -> str:
-    return (_choice(chunk).get("delta") or {}).get("content") or ""
+def _delta(chunk: dict[str, Any]) -> Delta | None:
+    said = _choice(chunk).get("delta") or {}
+    text = said.get("content") or ""
+    reasoning = said.get("reasoning") or said.get("reasoning_content") or ""
+    return Delta(text, reasoning) if text or reasoning else None
 
 
 def _end(chunk: dict[str, Any], end: Finished) -> Finished:

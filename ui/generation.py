@@ -25,7 +25,8 @@ class Answer:
     def __init__(self, question: Question) -> None:
         self.question = question
         self.state: State = "waiting"
-        self.text = ""
+        self.text = question.continues
+        self.reasoning = ""
         self.trouble: Trouble | None = None
         self.from_cache = False
         self.request_id = ""
@@ -56,6 +57,7 @@ class Answer:
                 self.state = "streaming"
                 self.first_token_at = self.first_token_at or time.monotonic()
                 self.text += event.text
+                self.reasoning += event.reasoning
             case Finished():
                 self.end = event
         self._touch()
@@ -148,7 +150,7 @@ async def _write(asks: Asks, answer: Answer) -> None:
         async with asyncio.timeout(ANSWER_TIMEOUT_S), aclosing(asks.ask(answer.question)) as events:
             async for event in events:
                 answer.take(event)
-                if len(answer.text) > MAX_ANSWER_CHARS:
+                if len(answer.text) + len(answer.reasoning) > MAX_ANSWER_CHARS:
                     raise Trouble("too_long", request_id=answer.request_id)
     except asyncio.CancelledError:
         answer.close("stopped")

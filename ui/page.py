@@ -1,36 +1,29 @@
 """One open browser page: the parts, put together, and what happens between them."""
 
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
-from nicegui import ui
+from nicegui import background_tasks, ui
 
-from ui.client import Api, Conversation, Message
+from ui.actions import Actions
+from ui.answer import AnswerView
+from ui.asking import Asked, Shared, begin
+from ui.client import Conversation
 from ui.composer import Composer
-from ui.generation import Answer, Generations
-from ui.message import AnswerView
+from ui.conversation import OpenConversation
+from ui.dialogs import confirm_delete
+from ui.generation import Answer
 from ui.parts import attribute, icon_button, tag
-from ui.readiness import Phase, Readiness
-from ui.sidebar import Sidebar, confirm_delete, shorten
+from ui.readiness import Phase
+from ui.sidebar import Sidebar
 from ui.status import StatusLine
-from ui.stream import Asks, Question
-from ui.thread import branch_point, turns
+from ui.texts import t
+from ui.thread import Turn
 from ui.topbar import TopBar
 from ui.transcript import Transcript
 from ui.trouble import Trouble
+from ui.tuning import tune
 from ui.welcome import show_welcome
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What all pages of the process have in common; `asks` waits until the SDK is loaded."""
-
-    api: Api
-    generations: Generations
-    readiness: Readiness
-    asks: Callable[[], Awaitable[Asks]]
 
 
 class ChatPage:
@@ -39,9 +32,7 @@ class ChatPage:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._client = ui.context.client
-        self._conversation_id: str | None = None
-        self._stored: list[Message] = []  # oldest first
-        self._has_earlier = False
+        self._open = OpenConversation(shared.api, None)
         self._model: str | None = None
         self._question = ""
         self._visit = 0  # grows with every conversation opened, so that a late answer of the API is not shown
@@ -57,7 +48,7 @@ class ChatPage:
         """Show a conversation, or the empty page; `visit` puts it into the browser's history."""
         self._visit += 1
         expected = self._visit
-        self._conversation_id, self._stored, self._has_earlier = conversation_id, [], False
+        self._open = opened = OpenConversation(self._shared.api, conversation_id)
         self._must_reload = False
         self._sidebar.select(conversation_id)
         if visit:
@@ -65,37 +56,63 @@ class ChatPage:
         if conversation_id is None:
             return self._draw()
         try:
-            page = await self._shared.api.messages(conversation_id)
+            await opened.load()
         except Trouble as trouble:
             if expected == self._visit:
                 self._show_load_failure(conversation_id, trouble)
             return None
         if expected == self._visit:
-            self._stored, self._has_earlier = page.data[::-1], page.has_more
+            self._transcript.clear()
+            self._model = opened.parameters.model or self._model
+            self._on_readiness()
             self._draw()
             self._client.run_javascript("chatllm.toEnd()")
         return None
 
     async def send(self, text: str) -> None:
         """Ask a new question in the open conversation, which is created if there is none yet."""
-        if self._is_starting or self._shared.generations.is_running(self._conversation_id):
+        if self._is_busy:
             return
         self._composer.clear()
         self._welcome.set_visibility(False)
         view = self._transcript.ask(text)
         self._client.run_javascript("chatllm.toEnd()")
-        await self._begin(text, view)
+        await self._begin(Asked(text), view)
 
     async def retry(self) -> None:
         """Ask the last question again, in place of the try that failed."""
-        if self._is_starting or self._shared.generations.is_running(self._conversation_id):
-            return
-        self._transcript.drop_last_answer()
-        await self._begin(self._question, self._transcript.answer(), is_retry=True)
+        if not self._is_busy:
+            self._transcript.drop_last_answer()
+            await self._begin(Asked(self._question, is_retry=True), self._transcript.answer())
+
+    async def edit(self, turn: Turn, text: str) -> None:
+        """Ask another question in place of that one: a branch beside it."""
+        if not self._is_busy and (stored := await self._stored(turn)):
+            self._transcript.show(self._before(stored), self._open.has_earlier)
+            await self._begin(Asked(text, stored.parent), self._transcript.ask(text))
+
+    async def regenerate(self, turn: Turn) -> None:
+        """Ask the question of that answer again: a branch beside it."""
+        if not self._is_busy and (question := await self._asked(turn)):
+            self._transcript.show([*self._before(question), question], self._open.has_earlier)
+            await self._begin(Asked(question.text, question.parent), self._transcript.answer())
+
+    async def proceed(self, turn: Turn) -> None:
+        """Go on with an answer that was cut."""
+        if not self._is_busy and (question := await self._asked(turn)):
+            text = turn.answer.text if turn.answer else turn.text
+            self._transcript.drop_last_answer()
+            await self._begin(Asked(question.text, question.id, continues=text), self._transcript.answer())
+
+    def walk(self, message_id: str) -> None:
+        """Read another branch."""
+        if not self._is_busy:
+            self._open.walk(message_id)
+            self._draw()
 
     def stop(self) -> None:
         """Stop the running answer of the open conversation."""
-        self._shared.generations.stop(self._conversation_id)
+        self._shared.generations.stop(self._open.id)
 
     async def delete(self, conversation: Conversation) -> None:
         """Delete a conversation, once the reader has confirmed it."""
@@ -110,16 +127,39 @@ class ChatPage:
                 return
         self._shared.generations.forget(conversation.id)
         self._sidebar.remove(conversation.id)
-        if conversation.id == self._conversation_id:
+        if conversation.id == self._open.id:
             await self.open(None)
 
-    async def _begin(self, text: str, view: AnswerView, *, is_retry: bool = False) -> None:
-        self._question = text
-        expected = self._visit
+    async def tune(self) -> None:
+        """Let the reader set how this conversation is answered."""
+        opened = self._open
+        with self._root:
+            parameters = await tune(opened.parameters)
+        if parameters is not None:
+            try:
+                await opened.answer_with(parameters)
+            except Trouble as trouble:
+                self._sidebar.show_trouble(trouble)
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._is_starting or self._shared.generations.is_running(self._open.id)
+
+    async def _begin(self, asked: Asked, view: AnswerView) -> None:
+        self._question = asked.text
+        expected, opened = self._visit, self._open
         self._is_starting = True
         self._composer.set_running(True)
+
+        def created(conversation: Conversation) -> None:
+            if expected == self._visit:
+                self._sidebar.current = conversation.id
+            self._sidebar.put(conversation)
+            if expected == self._visit:
+                self._show_address(push=True)
+
         try:
-            answer = await self._ask(text, expected, is_retry)
+            answer = await begin(self._shared, opened, asked, self._chosen_model() or "", created)
         except Trouble as trouble:
             if expected == self._visit:
                 view.fail(trouble)
@@ -131,54 +171,59 @@ class ChatPage:
         finally:
             self._is_starting = False
 
-    async def _ask(self, text: str, expected: int, is_retry: bool) -> Answer:
-        conversation_id = self._conversation_id
-        parent = await self._branch_point(conversation_id, text) if is_retry and conversation_id else None
-        if conversation_id is None:
-            conversation_id = await self._new_conversation(text, expected)
-        asks = await self._shared.asks()
-        question = Question(conversation_id, text, self._chosen_model() or "", parent)
-        return self._shared.generations.start(asks, question)
-
-    async def _new_conversation(self, text: str, expected: int) -> str:
-        created = await self._shared.api.create_conversation()
-        named = created.model_copy(update={"title": shorten(text)})
-        if expected == self._visit:
-            self._conversation_id = self._sidebar.current = created.id
-        self._sidebar.put(named)
-        if expected == self._visit:
-            self._show_address(push=True)
+    async def _stored(self, turn: Turn) -> Turn | None:
+        """Return the turn as it is stored; None, with a word about it, if the store cannot be reached."""
+        if turn.id:
+            return turn
         try:
-            await self._shared.api.rename(created.id, named.title or "")
-        except Trouble:
-            return created.id  # a title is not worth a failed question
-        return created.id
-
-    async def _branch_point(self, conversation_id: str, text: str) -> str | None:
-        try:
-            return branch_point((await self._shared.api.messages(conversation_id, limit=2)).data, text)
-        except Trouble:
+            await self._open.sync()
+        except Trouble as trouble:
+            self._sidebar.show_trouble(trouble)
             return None
+        shown = self._open.turns(self._shared.generations.of(self._open.id))
+        return next((other for other in reversed(shown) if other.id and _is_same(other, turn)), None)
+
+    async def _asked(self, answer: Turn) -> Turn | None:
+        """Return the stored question of an answer."""
+        try:
+            await self._open.sync()
+        except Trouble as trouble:
+            self._sidebar.show_trouble(trouble)
+            return None
+        shown = self._open.turns(self._shared.generations.of(self._open.id))
+        at = next((at for at in reversed(range(len(shown))) if _is_same(shown[at], answer)), 0)
+        return shown[at - 1] if at and shown[at - 1].id else None
+
+    def _before(self, turn: Turn) -> list[Turn]:
+        shown = self._open.turns(self._shared.generations.of(self._open.id))
+        return shown[: next((at for at, other in enumerate(shown) if other.id == turn.id), len(shown))]
 
     async def _earlier(self) -> None:
-        if self._conversation_id is None or not self._stored:
-            return
-        expected = self._visit
+        expected, opened = self._visit, self._open
         try:
-            page = await self._shared.api.messages(self._conversation_id, after=self._stored[0].id)
+            await opened.load_earlier()
         except Trouble:
             return  # the button stays, to be tried again
         if expected == self._visit:
-            self._stored, self._has_earlier = page.data[::-1] + self._stored, page.has_more
+            self._transcript.clear()
             self._draw()
 
+    async def _sync(self) -> None:
+        """An answer has ended: learn the ids of what was stored, and the versions that there are now."""
+        expected, opened = self._visit, self._open
+        try:
+            await opened.sync()
+        except Trouble:
+            return
+        if expected == self._visit and not self._is_busy:
+            self._transcript.learn(opened.turns(self._shared.generations.of(opened.id)))
+
     def _draw(self) -> None:
-        answer = self._shared.generations.of(self._conversation_id)
-        shown = turns(self._stored, answer)
+        shown = self._open.turns(self._shared.generations.of(self._open.id))
         self._question = next((turn.text for turn in reversed(shown) if turn.role == "user"), "")
-        self._transcript.show(shown, self._has_earlier)
-        self._welcome.set_visibility(self._conversation_id is None)
-        self._composer.set_running(self._shared.generations.is_running(self._conversation_id))
+        self._transcript.show(shown, self._open.has_earlier)
+        self._welcome.set_visibility(self._open.id is None)
+        self._composer.set_running(self._shared.generations.is_running(self._open.id))
         self._client.run_javascript("chatllm.focusComposer()")
 
     def _show_load_failure(self, conversation_id: str, trouble: Trouble) -> None:
@@ -187,8 +232,8 @@ class ChatPage:
         self._transcript.show_trouble(trouble, lambda: self.open(conversation_id, visit=False))
 
     def _show_address(self, push: bool) -> None:
-        path = f"/c/{self._conversation_id}" if self._conversation_id else "/"
-        title = self._sidebar.title(self._conversation_id) or "ChatLLM"
+        path = f"/c/{self._open.id}" if self._open.id else "/"
+        title = self._sidebar.title(self._open.id) or "ChatLLM"
         self._client.run_javascript(f"chatllm.visit({json.dumps(path)}, {json.dumps(title)}, {json.dumps(push)})")
 
     def _chosen_model(self) -> str | None:
@@ -204,43 +249,55 @@ class ChatPage:
 
     def _on_readiness(self) -> None:
         model = self._chosen_model()
-        self._topbar.show(self._shared.readiness.models, model)
-        self._status.show(self._shared.readiness.of(model))
+        with self._root:
+            self._topbar.show(self._shared.readiness.models, model)
+            self._status.show(self._shared.readiness.of(model))
 
     def _on_answer(self, answer: Answer) -> None:
         """An answer has begun or ended, in this page, in another one, or in one that is closed."""
-        if answer.question.conversation_id == self._conversation_id:
+        if answer.question.conversation_id == self._open.id:
             self._composer.set_running(answer.is_running)
             if answer.is_running and not self._is_starting:
-                self._transcript.follow(answer, self._transcript.ask(answer.question.text))
+                self._open.leaf = None
+                self._transcript.show(self._open.turns(answer), self._open.has_earlier)
+            elif not answer.is_running:
+                background_tasks.create(self._sync(), name="read what has been stored")
         if answer.trouble is not None:
             self._shared.readiness.doubt()
-        self._sidebar.on_answer(answer)
+        with self._root:
+            self._sidebar.on_answer(answer)
 
     async def _on_phase(self, phase: Phase) -> None:
         held = self._composer.set_ready(phase == "ready")
         if phase != "starting":
             await self._sidebar.refresh()
             if self._must_reload:
-                await self.open(self._conversation_id, visit=False)
+                await self.open(self._open.id, visit=False)
         if held:
             await self.send(held)
 
     def _lay_out(self) -> None:
         shared = self._shared
+        actions = Actions(self.retry, self.regenerate, self.edit, self.proceed, self.walk)
         with tag("div", "app") as self._root:
             self._sidebar = Sidebar(shared.api, shared.generations, self.open, self.delete)
             attribute(tag("div", "scrim"), data_act="drawer-close")
             with tag("main", "chat"):
-                self._topbar = TopBar(self._pick_model, lambda: self.open(None))
+                self._topbar = TopBar(self._pick_model, lambda: self.open(None), self.tune)
                 with tag("div", "scroll", id="scroll"), tag("div", "reading"):
                     with tag("div") as self._welcome:
                         show_welcome(self._pick_prompt)
-                    self._transcript = Transcript(self.retry, self._earlier)
+                    self._transcript = Transcript(actions, self._earlier)
                 with tag("div", "dock"):
-                    icon_button("down", "Go to the end", act="to-end").classes("to-end")
+                    icon_button("down", t("Go to the end"), act="to-end").classes("to-end")
                     self._status = StatusLine(self._on_phase)
                     self._composer = Composer(self.send, self.stop)
+
+
+def _is_same(one: Turn, other: Turn) -> bool:
+    if one.id and one.id == other.id:
+        return True
+    return one.role == other.role and (other.answer.text if other.answer else other.text) == one.text
 
 
 def _conversation_of(path: str) -> str | None:

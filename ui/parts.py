@@ -40,3 +40,8 @@ def attribute(element: ui.element, **attributes: str) -> ui.element:
     for name, value in attributes.items():
         element.props[name.strip("_").replace("_", "-")] = value
     return element
+
+
+def literal(text: str) -> str:
+    """Return `text` as a JavaScript string literal."""
+    return '"' + "".join(c if c.isalnum() and c.isascii() else f"\\u{{{ord(c):x}}}" for c in text) + '"'

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from nicegui import ui
-
 from ui.client import Api, Conversation, Conversations
 from ui.generation import Answer, Generations
 from ui.listing import Listing
@@ -156,18 +154,3 @@ def day_group(updated_at: float, now: datetime) -> str:
     if day == today - timedelta(days=1):
         return "Yesterday"
     return "Previous 7 days" if day >= today - timedelta(days=7) else "Older"
-
-
-async def confirm_delete(conversation: Conversation) -> bool:
-    """Ask whether the conversation shall really go."""
-    with ui.dialog() as dialog, tag("div", "card", role="alertdialog", aria_label="Delete this conversation?"):
-        words("h2", "Delete this conversation?", "card-title")
-        words("p", f"“{title(conversation)}” will be gone for good.", "card-text")
-        with tag("div", "card-actions"):
-            button("Keep it", lambda: dialog.submit(False), "quiet")
-            button("Delete", lambda: dialog.submit(True), "danger").mark("confirm-delete")
-    try:
-        return bool(await dialog)
-    finally:
-        if not dialog.is_deleted:
-            dialog.delete()

@@ -1,18 +1,28 @@
 """What a streamed answer is made of; apart from `completion`, whose import is slow."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from ui.parameters import Parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One new user message of a conversation; `parent` names the message it follows, else the newest."""
+    """One new user message of a conversation.
+
+    `parent` names the message that it follows: the newest if None, none at all if "".
+    `system` is said before it. With `continues` the question is stored already (it is
+    the `parent`), and the answer goes on after these words.
+    """
 
     conversation_id: str
     text: str
     model: str
     parent: str | None = None
+    system: str = ""
+    parameters: Parameters = field(default_factory=Parameters)
+    continues: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +35,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The next piece of the answer."""
+    """The next piece of the answer, and of what the model thinks before it."""
 
-    text: str
+    text: str = ""
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,71 +1,111 @@
-"""What a conversation shows: the stored messages, and the answer that this process is writing or has just written."""
+"""What a conversation shows: one path through its branches, and the answer that is being or has just been written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ui.client import Message
 from ui.generation import Answer
+from ui.tree import Tree
 
 CLOCK_SKEW_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message to show; `answer` is there when this process knows more of it than its text."""
+    """One message to show; `answer` is there when this process knows more of it than its text.
+
+    `id` is empty until the message is known to be stored. `parent` is what a message in
+    its place would follow ("" for the first one). `versions` are the ids to go to for this
+    turn and its alternatives, of which `version` is the shown one's place.
+    """
 
     role: str
     text: str
     is_incomplete: bool = False
     answer: Answer | None = None
+    id: str = ""
+    parent: str = ""
+    versions: tuple[str, ...] = ()
+    version: int = 0
+    reasoning: str = ""
 
 
-def turns(stored: Sequence[Message], answer: Answer | None) -> list[Turn]:
+def turns(stored: Sequence[Message], answer: Answer | None, leaf: str | None = None) -> list[Turn]:
     """Merge `stored` (oldest first) with `answer`, so that nothing shows twice and nothing is lost.
 
-    The service may have stored the question before its answer, both, or neither.
+    Shows the path to `leaf`, or to the newest message. The service may have stored the
+    question before its answer, both, or neither.
     """
-    path = _path(stored)
-    if answer is None:
-        return [_turn(message) for message in path]
-    if not answer.is_running and answer.text:
-        for message in path[-8:]:
-            if message.role == "assistant" and message.text.strip() == answer.text.strip():
-                return [_turn(other, answer if other is message else None) for other in path]
-    if answer.is_running and path and path[-1].role == "assistant" and _is_since(path[-1], answer):
-        path = path[:-1]  # the reply has been stored in this moment; its end is on the way here, too
-    shown = [_turn(message) for message in path]
-    if not (path and path[-1].role == "user" and path[-1].text == answer.question.text):
-        shown.append(Turn("user", answer.question.text))
-    return [*shown, Turn("assistant", answer.text, answer=answer)]
+    tree = Tree(stored)
+    if answer is None or (leaf is not None and not answer.is_running):
+        return _lent(_turns(tree, tree.path(leaf)), answer)
+    path = tree.path(leaf)
+    shown = _turns(tree, path)
+    lent = _lent(shown, answer)
+    if lent is not shown:
+        return lent
+    asked = answer.question
+    if answer.is_running and shown and shown[-1].role == "assistant" and _is_since(path[-1], answer):
+        shown = shown[:-1]  # the reply has been stored in this moment; its end is on the way here, too
+    if asked.parent is not None:
+        shown = _until(shown, asked.parent, asked.text)
+    if not (shown and shown[-1].role == "user" and shown[-1].text == asked.text):
+        shown.append(Turn("user", asked.text, parent=asked.parent or (shown[-1].id if shown else "")))
+    return [*shown, Turn("assistant", answer.text, answer=answer, parent=shown[-1].id)]
 
 
 def branch_point(newest_first: Sequence[Message], question: str) -> str | None:
-    """Return the message that a repeated `question` should follow, if its first try was stored; else None."""
+    """Return what a repeated `question` should follow ("" for nothing), if its first try was stored; else None."""
     for message in newest_first[:2]:
         if message.role == "user":
-            return message.parent_id if message.text == question else None
+            return (message.parent_id or "") if message.text == question else None
     return None
 
 
-def _path(stored: Sequence[Message]) -> list[Message]:
-    """Follow the parents back from the newest message; where no message names one, all count."""
-    path = list(stored)
-    if any(message.parent_id for message in stored):
-        by_id = {message.id: message for message in stored[:-1]}
-        path = [stored[-1]]
-        while (parent := by_id.pop(path[-1].parent_id or "", None)) is not None:
-            path.append(parent)
-        path.reverse()
-    return [message for message, then in zip(path, [*path, None][1:], strict=True) if not _is_repeated(message, then)]
+def _turns(tree: Tree, path: Sequence[Message]) -> list[Turn]:
+    """Return the path as it is read: consecutive pieces of one answer are joined, the system prompt is not shown."""
+    made: list[Turn] = []
+    for message in path:
+        if message.role == "assistant" and made and made[-1].role == "assistant":
+            is_cut = message.status == "incomplete"
+            made[-1] = replace(made[-1], text=made[-1].text + message.text, id=message.id, is_incomplete=is_cut)
+        elif message.role in ("user", "assistant"):
+            made.append(_turn(tree, message))
+    return made
 
 
-def _is_repeated(message: Message, then: Message | None) -> bool:
-    return then is not None and message.role == then.role == "user" and message.text == then.text
+def _turn(tree: Tree, message: Message) -> Turn:
+    versions = tree.versions(message)
+    return Turn(
+        message.role,
+        message.text,
+        message.status == "incomplete",
+        None,
+        message.id,
+        message.parent_id or "",
+        tuple(version.id for version in versions),
+        next((at for at, version in enumerate(versions) if version.id == message.id), 0),
+        message.reasoning,
+    )
+
+
+def _lent(shown: list[Turn], answer: Answer | None) -> list[Turn]:
+    """Let a finished answer lend its figures to the stored one."""
+    if answer is None or answer.is_running or not answer.text:
+        return shown
+    for at in range(len(shown) - 1, max(-1, len(shown) - 9), -1):
+        if shown[at].role == "assistant" and shown[at].text.strip() == answer.text.strip():
+            return [*shown[:at], replace(shown[at], answer=answer), *shown[at + 1 :]]
+    return shown
+
+
+def _until(shown: list[Turn], parent: str, question: str) -> list[Turn]:
+    """Cut the path where a question follows `parent`, with the question itself if it is there already."""
+    for at, turn in enumerate(shown):
+        if turn.role == "user" and (turn.id == parent or turn.parent == parent):
+            return shown[: at + 1] if turn.text == question else shown[:at]
+    return shown
 
 
 def _is_since(message: Message, answer: Answer) -> bool:
     return message.created_at >= answer.asked_at_unix - CLOCK_SKEW_S
-
-
-def _turn(message: Message, answer: Answer | None = None) -> Turn:
-    return Turn(message.role, message.text, message.status == "incomplete", answer)

@@ -7,9 +7,13 @@ from typing import Any
 
 from nicegui import background_tasks, ui
 
+from ui.actions import Actions
+from ui.answer import AnswerView
 from ui.generation import Answer
-from ui.message import AnswerView, show_question, show_stored_answer, show_trouble
+from ui.notice import show_trouble
 from ui.parts import button, tag
+from ui.question import QuestionView
+from ui.texts import t
 from ui.thread import Turn
 from ui.trouble import Trouble
 
@@ -20,12 +24,13 @@ SHOW_SHARE = 5  # rendering takes at most one part in six of a core, however lon
 class Transcript:
     """Shows turns, and follows one running answer at a time."""
 
-    def __init__(self, on_retry: Callable[[], Any], on_earlier: Callable[[], Any]) -> None:
-        self._on_retry, self._on_earlier = on_retry, on_earlier
-        self._root = tag("div", "turns", role="log", aria_label="Conversation")
+    def __init__(self, actions: Actions, on_earlier: Callable[[], Any]) -> None:
+        self._actions, self._on_earlier = actions, on_earlier
+        self._root = tag("div", "turns", role="log", aria_label=t("Conversation"))
         ui.html("").classes("hidden")  # so that the browser has the component before the first answer needs it
         self._following: asyncio.Task[None] | None = None
-        self._last: AnswerView | None = None
+        self._views: list[QuestionView | AnswerView] = []
+        self._earlier: ui.element | None = None
         ui.context.client.on_delete(self.release)
 
     def release(self) -> None:
@@ -38,16 +43,27 @@ class Transcript:
         """Show an empty conversation."""
         self.release()
         self._root.clear()
-        self._last = None
+        self._views, self._earlier = [], None
 
-    def show(self, turns: Sequence[Turn], has_earlier: bool) -> None:
-        """Show these turns and no others."""
-        self.clear()
-        with self._root:
+    def show(self, turns: Sequence[Turn], has_earlier: bool = False) -> None:
+        """Show these turns and no others; what is shown already from the first on stays as it is."""
+        if has_earlier != (self._earlier is not None):
+            self.clear()
             if has_earlier:
-                button("Show earlier messages", self._on_earlier, "quiet earlier")
-            for turn in turns:
-                self._show_turn(turn)
+                with self._root:
+                    self._earlier = button(t("Show earlier messages"), self._on_earlier, "quiet earlier")
+        same = 0
+        while same < min(len(turns), len(self._views)) and self._views[same].takes(turns[same]):
+            same += 1
+        self._cut(same)
+        for turn in turns[same:]:
+            self._add(turn)
+
+    def learn(self, turns: Sequence[Turn]) -> None:
+        """Take over what is known by now of the turns that are shown; nothing appears or goes."""
+        for view, turn in zip(reversed(self._views), reversed(turns), strict=False):
+            if not view.takes(turn):
+                return
 
     def show_trouble(self, trouble: Trouble, on_retry: Callable[[], Any]) -> None:
         """Show that the conversation itself could not be had."""
@@ -57,39 +73,46 @@ class Transcript:
 
     def ask(self, question: str) -> AnswerView:
         """Show a question that has just been asked, and the place of its answer."""
-        with self._root:
-            show_question(question)
+        self._add(Turn("user", question))
         return self.answer()
 
-    def answer(self) -> AnswerView:
+    def answer(self, turn: Turn | None = None) -> AnswerView:
         """Open the place of the next answer, below all others."""
-        if self._last is not None:
-            self._last.give_up()
+        for view in self._views:
+            if isinstance(view, AnswerView):
+                view.give_up()
         with self._root:
-            self._last = AnswerView(self._on_retry)
-        return self._last
+            view = AnswerView(turn or Turn("assistant", ""), len(self._views), self._actions)
+        self._views.append(view)
+        return view
 
     def drop_last_answer(self) -> None:
         """Take the last answer away: it is about to be tried again."""
-        if self._last is not None:
-            self._last.root.delete()
-            self._last = None
+        if self._views and isinstance(self._views[-1], AnswerView):
+            self._cut(len(self._views) - 1)
 
     def follow(self, answer: Answer, view: AnswerView) -> None:
         """Show `answer` in `view` as it grows, at once and then at most every `SHOW_EVERY_S`."""
         self.release()
         self._following = background_tasks.create(_follow(answer, view), name="follow an answer")
 
-    def _show_turn(self, turn: Turn) -> None:
+    def _cut(self, length: int) -> None:
+        if length < len(self._views):
+            self.release()
+        for view in self._views[length:]:
+            view.root.delete()
+        del self._views[length:]
+
+    def _add(self, turn: Turn) -> None:
         if turn.role == "user":
-            show_question(turn.text)
-        elif turn.role == "assistant" and turn.answer is not None:
-            view = self.answer()
+            with self._root:
+                self._views.append(QuestionView(turn, len(self._views), self._actions))
+            return
+        view = self.answer(turn)
+        if turn.answer is not None:
             view.show(turn.answer)
             if turn.answer.is_running:
                 self.follow(turn.answer, view)
-        elif turn.role == "assistant":
-            show_stored_answer(turn.text, turn.is_incomplete)
 
 
 async def _follow(answer: Answer, view: AnswerView) -> None:

@@ -101,7 +101,7 @@ class StandIn:
         items = self.items[conversation_id]
         message_id = f"msg_{uuid.uuid4().hex[:16]}"
         kind = "output_text" if role == "assistant" else "input_text"
-        parent = extra.get("parent", items[-1]["id"] if items else None)
+        parent = extra.get("parent", items[-1]["id"] if items else None) or None
         items.append(
             {
                 "type": "message",
@@ -181,10 +181,14 @@ def _add_conversations(app: APIRouter, api: StandIn) -> None:
 
     @app.post("/v1/conversations")
     async def create(request: Request) -> dict[str, Any]:
-        await request.json()
+        body = await request.json()
         if api.behaviour.history_fails:
             raise Refusal(503, "history_unavailable", retry_after="5")
-        return api.conversations[api.add_conversation()]
+        created = api.conversations[api.add_conversation(body.get("title"))]
+        created["metadata"] = body.get("metadata") or {}
+        for item in body.get("items") or []:
+            api.add_message(created["id"], item["role"], item["content"])
+        return created
 
     @app.get("/v1/conversations/{conversation_id}")
     async def retrieve(conversation_id: str) -> dict[str, Any]:
@@ -231,6 +235,7 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
             extra = {"parent": body["parent"]} if "parent" in body else {}
             for message in body["messages"]:
                 api.add_message(conversation_id, message["role"], message["content"], **extra)
+                extra = {}
         headers = {"X-Cache": "HIT" if behaviour.from_cache else "BYPASS", "x-request-id": REQUEST_ID}
         return StreamingResponse(_stream(api, request, body), media_type="text/event-stream", headers=headers)
 

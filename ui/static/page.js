@@ -107,11 +107,17 @@
   const focusComposer = () => {
     if (matchMedia("(hover: hover)").matches) document.querySelector(".composer textarea")?.focus();
   };
+  const focusEditor = () => setTimeout(() => {
+    const text = document.querySelector(".editor:not(.hidden) textarea");
+    if (!text) return;
+    text.focus();
+    text.setSelectionRange(text.value.length, text.value.length);
+  }, 60);
   const visit = (path, title, push) => {
     if (push && location.pathname !== path) history.pushState(null, "", path);
     document.title = title;
   };
   window.addEventListener("popstate", () => emitEvent("chatllm_back", location.pathname));
-  window.chatllm = { toEnd, copy, closeDrawer, focusComposer, visit };
+  window.chatllm = { toEnd, copy, closeDrawer, focusComposer, focusEditor, visit };
   followGrowth();
 })();

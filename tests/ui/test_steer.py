@@ -1,0 +1,107 @@
+"""Stories of a conversation that takes another course: regenerated, edited, walked through, continued, tuned."""
+
+from tests.ui.conftest import Reader, until
+from tests.ui.stand_in import StandIn
+from tests.ui.test_chat import ask
+
+
+def conversation(api: StandIn) -> tuple[str, list[str]]:
+    """Store two questions with their answers."""
+    id_ = api.add_conversation("Rivers")
+    turns = [("user", "The Rhine?"), ("assistant", "1,233 km."), ("user", "The Elbe?"), ("assistant", "1,094 km.")]
+    return id_, [api.add_message(id_, role, text) for role, text in turns]
+
+
+async def opened(reader: Reader, api: StandIn) -> tuple[str, list[str]]:
+    id_, items = conversation(api)
+    await reader.open(f"/c/{id_}")
+    await until(lambda: reader.texts("bubble") == ["The Rhine?", "The Elbe?"] and not reader.texts("status-title"))
+    return id_, items
+
+
+async def test_an_answer_is_generated_again_beside_the_first_one(reader: Reader, api: StandIn) -> None:
+    _, items = await opened(reader, api)
+    api.behaviour.answer = "About 1,100 km."
+    reader.clicks("again-3")
+    await until(lambda: reader.texts("pager-place") == ["2/2"])
+    assert "About 1,100 km." in reader.answer() and "1,094 km." not in reader.answer()
+    assert reader.texts("bubble") == ["The Rhine?", "The Elbe?"]
+    assert api.seen.requests[0]["parent"] == items[1]
+    reader.clicks("previous-3")
+    await until(lambda: "1,094 km." in reader.answer())
+    assert "About" not in reader.answer() and reader.texts("pager-place") == ["1/2"]
+    reader.clicks("previous-3")  # there is none before the first
+    assert reader.texts("pager-place") == ["1/2"]
+
+
+async def test_an_edited_question_begins_a_branch_and_both_stay(reader: Reader, api: StandIn) -> None:
+    _, items = await opened(reader, api)
+    api.behaviour.answer = "In Switzerland."
+    reader.clicks("edit-0")
+    await reader.sees_marked("resend-0")
+    reader.find(marker="editor-0").clear().type("Where does the Rhine begin?")
+    reader.clicks("resend-0")
+    await until(lambda: reader.texts("pager-place") == ["2/2"])
+    assert reader.texts("bubble") == ["Where does the Rhine begin?"]
+    assert api.seen.requests[0]["parent"] == ""  # beside the very first message
+    reader.clicks("previous-0")
+    await until(lambda: reader.texts("bubble") == ["The Rhine?", "The Elbe?"])
+    reader.writes("And the Danube?")
+    await until(lambda: api.seen.finished == 2)
+    assert api.seen.requests[1]["parent"] == items[3]  # the branch that is read goes on, not the newest one
+    await until(lambda: len(reader.texts("bubble")) == 3)
+
+
+async def test_an_edit_can_be_given_up(reader: Reader, api: StandIn) -> None:
+    await opened(reader, api)
+    reader.clicks("edit-2")
+    await reader.sees_marked("resend-2")
+    reader.clicks("cancel-2")
+    await until(lambda: reader.texts("bubble") == ["The Rhine?", "The Elbe?"])
+    assert not api.seen.requests
+
+
+async def test_a_stopped_answer_is_continued_where_it_ended(reader: Reader, api: StandIn) -> None:
+    api.behaviour.answer, api.behaviour.hold_after = "Once upon a time", 2
+    await reader.open("/")
+    await ask(reader, "Tell me a story")
+    await until(lambda: "Once upon" in reader.answer())
+    reader.clicks("stop")
+    await reader.sees_marked("proceed")
+    api.behaviour.answer, api.behaviour.hold_after = " there was a page.", None
+    await until(lambda: len(next(iter(api.items.values()))) == 2)
+    reader.clicks("proceed")
+    await until(lambda: "Once upon there was a page." in reader.answer())
+    asked = api.seen.requests[1]
+    assert asked["messages"] == [{"role": "assistant", "content": "Once upon"}]
+    assert asked["continue_final_message"] is True and asked["add_generation_prompt"] is False
+    assert asked["parent"] == next(iter(api.items.values()))[0]["id"]
+    await until(lambda: api.seen.finished == 1 and not reader.texts("note"))
+    assert reader.texts("bubble") == ["Tell me a story"] and not reader.texts("pager-place")
+    client = await reader.open(f"/c/{next(iter(api.conversations))}")
+    await until(lambda: "Once upon there was a page." in reader.answer())
+    client.delete()
+
+
+async def test_a_chat_has_a_system_prompt_and_parameters_of_its_own(reader: Reader, api: StandIn) -> None:
+    await reader.open("/")
+    reader.clicks("tune")
+    await reader.sees_marked("save-tuning")
+    reader.find(marker="system").type("Speak like a pirate. " * 40)
+    reader.find(marker="temperature").type("0.5")
+    reader.find(marker="top-p").type("7")  # has no meaning, and is left out
+    reader.find(marker="max-tokens").type("64")
+    reader.clicks("save-tuning")
+    await ask(reader, "Hello")
+    await until(lambda: api.seen.finished == 1)
+    first = api.seen.requests[0]
+    assert (first["temperature"], first["max_tokens"]) == (0.5, 64) and "top_p" not in first
+    assert [message["role"] for message in first["messages"]] == ["system", "user"]
+    assert first["messages"][0]["content"] == ("Speak like a pirate. " * 40).strip()
+    assert reader.texts("bubble") == ["Hello"]
+    await reader.open(f"/c/{next(iter(api.conversations))}")  # as after a restart: it is kept with the conversation
+    await until(lambda: reader.texts("bubble") == ["Hello"])
+    reader.writes("Again")
+    await until(lambda: api.seen.finished == 2)
+    assert api.seen.requests[1]["temperature"] == 0.5
+    assert [message["role"] for message in api.seen.requests[1]["messages"]] == ["user"]  # it has been said

@@ -1,0 +1,143 @@
+"""The model's answer, whole or growing, with all that can be said about it and done with it."""
+
+from nicegui import ui
+
+from ui.actions import Actions
+from ui.figures import figures
+from ui.generation import Answer
+from ui.notice import show_trouble
+from ui.pager import Pager
+from ui.parts import attribute, icon_button, literal, tag, words
+from ui.prose import GrowingProse, show_prose
+from ui.texts import t
+from ui.thread import Turn
+from ui.trouble import Trouble
+
+
+class AnswerView:
+    """One answer. `show` may be called as often as it pleases; `number` is its place in the transcript."""
+
+    def __init__(self, turn: Turn, number: int, actions: Actions) -> None:
+        self._turn, self._number, self._actions = turn, number, actions
+        self._pager: Pager | None = None
+        self._retry: ui.element | None = None
+        self._proceed: ui.element | None = None
+        self.root = tag("article", "turn answer", aria_label=t("Answer"))
+        if turn.answer is None and turn.id:
+            self._show_stored(turn)
+        else:
+            self._begin()
+
+    def takes(self, turn: Turn) -> bool:
+        """Go on as the view of `turn`, if it is the same to a reader."""
+        if turn.role != "assistant" or not self._is_same(turn):
+            return False
+        self._turn = turn
+        if self._pager is not None:
+            self._pager.show(turn.versions, turn.version)
+        return True
+
+    def _is_same(self, turn: Turn) -> bool:
+        if self._turn.answer is not None and turn.answer is self._turn.answer:
+            return True
+        return bool(turn.id) and turn.id == self._turn.id and turn.text == self._turn.text
+
+    def show(self, answer: Answer) -> None:
+        """Bring the view up to `answer`; at its end add what is left to say."""
+        if self._is_closed:
+            return
+        if self._turn.answer is not answer:
+            self._turn = Turn("assistant", answer.text, answer=answer)
+        if answer.reasoning:
+            self._think(answer)
+        if answer.text:
+            self._waiting.set_visibility(False)
+            self._text.show(answer.text)
+        if not answer.is_running:
+            self._close(answer)
+
+    def fail(self, trouble: Trouble) -> None:
+        """Show a failure that came before there was an answer at all."""
+        self._end()
+        with self.root:
+            self._retry = show_trouble(trouble, self._actions.retry)
+
+    def give_up(self) -> None:
+        """Offer what only the newest answer offers no more: the conversation has gone on."""
+        for offered in (self._retry, self._proceed):
+            if offered is not None:
+                offered.delete()
+        self._retry = self._proceed = None
+
+    def _show_stored(self, turn: Turn) -> None:
+        self._is_closed = True
+        with self.root:
+            show_prose(turn.text)
+            if turn.is_incomplete:
+                words("div", t("This answer was stopped before its end."), "note")
+            self._show_tools(None, can_proceed=turn.is_incomplete)
+
+    def _begin(self) -> None:
+        self._is_closed = False
+        self._thoughts: GrowingProse | None = None
+        attribute(self.root.classes("live"), aria_busy="true")
+        with self.root:
+            self._waiting = tag("div", "thinking", role="status", aria_label=t("The answer is on its way"))
+            with self._waiting:
+                for _ in range(3):
+                    tag("span")
+            self._reasoning = tag("details", "reasoning").mark("reasoning")
+            self._reasoning.set_visibility(False)
+            self._text = GrowingProse()
+
+    def _think(self, answer: Answer) -> None:
+        with self._reasoning:
+            if self._thoughts is None:
+                self._reasoning.set_visibility(True)
+                self._summary = words("summary", t("Thinking …"))
+                self._thoughts = GrowingProse()
+        if answer.text or not answer.is_running:
+            with self._reasoning:
+                self._summary.text = t("Thoughts")
+        self._thoughts.show(answer.reasoning)
+
+    def _close(self, answer: Answer) -> None:
+        self._end()
+        with self.root:
+            if answer.state == "stopped":
+                words("div", t("You stopped this answer."), "note")
+            is_cut = answer.state == "done" and answer.end.reason == "length"
+            if is_cut:
+                words("div", t("The answer reached its length limit and ends here."), "note")
+            if answer.trouble is not None:
+                self._retry = show_trouble(answer.trouble, self._actions.retry)
+            if answer.text:
+                self._show_tools(answer, can_proceed=is_cut or answer.state in ("stopped", "failed"))
+
+    def _end(self) -> None:
+        self._is_closed = True
+        self._waiting.delete()
+        self.root.classes(remove="live")
+        attribute(self.root, aria_busy="false")
+
+    def _show_tools(self, answer: Answer | None, *, can_proceed: bool) -> None:
+        number, text = self._number, answer.text if answer else self._turn.text
+        with tag("div", "tools"):
+            self._pager = Pager(number, self._actions.walk)
+            self._pager.show(self._turn.versions, self._turn.version)
+            icon_button("copy", t("Copy the answer"), lambda: ui.run_javascript(f"chatllm.copy({literal(text)})"))
+            again = icon_button("again", t("Answer again"), lambda: self._actions.regenerate(self._turn))
+            again.mark(f"again-{number}")
+            if can_proceed:
+                self._proceed = icon_button("proceed", t("Continue the answer"), self._go_on).mark("proceed")
+            if answer is not None:
+                self._show_figures(answer)
+
+    def _go_on(self) -> object:
+        return self._actions.proceed(self._turn)
+
+    def _show_figures(self, answer: Answer) -> None:
+        about = icon_button("info", t("About this answer"), lambda: details.set_visibility(not details.visible))
+        about.mark(f"about about-{self._number}")
+        details = words("div", " · ".join(figures(answer)), "figures").mark("figures")
+        details.set_visibility(False)

@@ -1,0 +1,64 @@
+"""What the reader wrote, exactly as it was written; it can be written anew."""
+
+from nicegui import ui
+
+from ui.actions import Actions
+from ui.pager import Pager
+from ui.parts import attribute, button, icon_button, literal, tag, words
+from ui.texts import t
+from ui.thread import Turn
+
+MAX_CHARS = 32_000
+
+
+class QuestionView:
+    """One question; `number` is its place in the transcript."""
+
+    def __init__(self, turn: Turn, number: int, actions: Actions) -> None:
+        self._turn, self._number, self._actions = turn, number, actions
+        self.root = tag("div", "turn question")
+        with self.root:
+            self._said = tag("div", "said")
+            with self._said:
+                words("div", turn.text, "bubble")
+                with tag("div", "tools"):
+                    self._pager = Pager(number, actions.walk)
+                    copy = f"chatllm.copy({literal(turn.text)})"
+                    icon_button("copy", t("Copy the question"), lambda: ui.run_javascript(copy))
+                    icon_button("new", t("Edit the question"), self._edit).mark(f"edit-{number}")
+            self._editor = tag("div", "editor")
+        self._editor.set_visibility(False)
+        self._pager.show(turn.versions, turn.version)
+
+    def takes(self, turn: Turn) -> bool:
+        """Go on as the view of `turn`, if it is the same to a reader."""
+        if (turn.role, turn.text) != (self._turn.role, self._turn.text):
+            return False
+        if self._turn.id and turn.id != self._turn.id:
+            return False
+        self._turn = turn
+        self._pager.show(turn.versions, turn.version)
+        return True
+
+    def _edit(self) -> None:
+        self._said.set_visibility(False)
+        self._editor.set_visibility(True)
+        self._editor.clear()
+        with self._editor:
+            text = ui.textarea(value=self._turn.text).props("borderless autogrow").mark(f"editor-{self._number}")
+            attribute(text, aria_label=t("Your message"), maxlength=str(MAX_CHARS), rows="1")
+            text.on("keydown.escape", self._close, args=[])
+            with tag("div", "editor-actions"):
+                button(t("Cancel"), self._close, "small quiet").mark(f"cancel-{self._number}")
+                sent = button(t("Send again"), lambda: self._send(text.value or ""), "small")
+                sent.mark(f"resend-{self._number}")
+        ui.run_javascript("chatllm.focusEditor()")
+
+    def _close(self) -> None:
+        self._editor.set_visibility(False)
+        self._said.set_visibility(True)
+
+    def _send(self, text: str) -> object:
+        text = text.strip()[:MAX_CHARS]
+        self._close()
+        return self._actions.edit(self._turn, text) if text else None
