@@ -17,6 +17,7 @@
     ├── TooManyRequests              429  rate_limit_exceeded
     │   └── InsufficientQuota        429  insufficient_quota
     ├── HeadersTooLarge              431  headers_too_large
+    ├── NotCached                    504  not_cached
     └── Unavailable                  503  unavailable
         ├── ModelLoading             503  model_loading
         ├── Overloaded               503  overloaded
@@ -178,6 +179,14 @@ class HeadersTooLarge(ChatLLMError):
 
     status = 431
     code = "headers_too_large"
+    kind = "invalid_request_error"
+
+
+class NotCached(ChatLLMError):
+    """The request asked for a stored answer alone, and there is none."""
+
+    status = 504
+    code = "not_cached"
     kind = "invalid_request_error"
 
 

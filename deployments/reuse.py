@@ -1,0 +1,140 @@
+"""Where an answer comes from: what is stored, what is being generated already, or a new generation."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from deployments.cache.claims import Claim
+from deployments.cache.entry import CacheEntry
+from deployments.cache.gathering import Outcome
+from deployments.cache.steering import CacheControl, in_words
+from deployments.errors import NotCached
+from deployments.flights.flights import Flights, Generate
+from deployments.flights.renaming import renamed
+from deployments.models.protocol import Frames, Generation, Message, Reply
+
+
+class Cache(Protocol):
+    """What has been answered before, and who is answering now."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is ever found."""
+        ...
+
+    def hot(self, key: str) -> CacheEntry | None:
+        """Return the entry if this process holds it in memory."""
+        ...
+
+    async def seek(self, key: str, claim: Claim | None = None) -> Outcome:
+        """Return the entry, or the reason for a miss and who generates the answer now. Never raises, never waits long.
+
+        A late, failing or garbled answer is a miss as well. `claim` is this
+        replica's wish to be the one who generates.
+        """
+        ...
+
+    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+        """Return who holds each claim's name now; an empty list if that can not be told in time. Never raises."""
+        ...
+
+    def store(self, key: str, entry: CacheEntry) -> None:
+        """Keep an answer, in the background; drops it when too many wait. Never raises, never waits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be answered: the key (None for what must not be cached, and `reason` why), and under which id."""
+
+    key: str | None
+    reason: str
+    control: CacheControl
+    reply_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A stored answer, or the messages of a generation, which must be begun at once and closed.
+
+    `result` is HIT, MISS, BYPASS or JOIN, and `reason` the word for what stands against a hit.
+    """
+
+    result: str
+    answer: CacheEntry | AsyncGenerator[Message]
+    reason: str = ""
+
+
+class Reuse:
+    """Finds answers for one ingress replica."""
+
+    def __init__(self, cache: Cache, flights: Flights) -> None:
+        self._cache = cache
+        self._flights = flights
+
+    async def find(self, wish: Wish, generation: Generation, generate: Generate) -> Found:
+        """Return where the answer comes from; what `generate` brings is stored, if it may be, once it is whole.
+
+        Raises NotCached where only a stored answer will do.
+        """
+        key, control = wish.key, wish.control
+        if key is None or control.no_cache:
+            reason = wish.reason or "no_cache"
+            if control.only_if_cached:
+                raise _not_cached(reason)
+            return Found("BYPASS", self._stored(generate(), key) if key else generate(), reason)
+        if (entry := self._cache.hot(key)) and _is_fresh(entry, control):
+            return Found("HIT", entry)
+        if not control.only_if_cached and (name := self._flying(key, generation)):
+            return self._board(name, b"", "", wish, generate)
+        name = _name(key, generation, generation.stream)
+        claim = None if control.only_if_cached else self._flights.claim(name)
+        outcome = await self._cache.seek(key, claim)
+        if outcome.entry and _is_fresh(outcome.entry, control):
+            return Found("HIT", outcome.entry)
+        reason, holder = ("stale", b"") if outcome.entry else (outcome.reason, outcome.holder)
+        if control.only_if_cached:
+            raise _not_cached(reason)
+        if claim and reason in ("stale", "garbage"):  # something is there, so that the look-up claimed nothing
+            holder = next(iter(await self._cache.hold([claim])), b"")
+        return self._board(self._flying(key, generation) or name, holder, reason, wish, generate)
+
+    def _flying(self, key: str, generation: Generation) -> str:
+        """Return the flight of this replica that brings the answer: a plain one can be had from a stream as well."""
+        names = (_name(key, generation, True), _name(key, generation, generation.stream))
+        return next((name for name in names if self._flights.flies(name)), "")
+
+    def _board(self, name: str, holder: bytes, reason: str, wish: Wish, generate: Generate) -> Found:
+        messages, is_joined = self._flights.board(name, holder, lambda: self._stored(generate(), wish.key))
+        if is_joined:
+            return Found("JOIN", renamed(messages, wish.reply_id))
+        return Found("MISS", messages, reason)
+
+    async def _stored(self, messages: AsyncGenerator[Message], key: str | None) -> AsyncGenerator[Message]:
+        """Pass `messages` on, and store the answer that they are once it is complete."""
+        sent: list[bytes] = []
+        async with aclosing(messages):
+            async for message in messages:
+                match message:
+                    case Frames(data):
+                        sent.append(data)
+                    case Reply(body) if key:
+                        self._cache.store(key, CacheEntry(body, b"".join(sent), time.time()))
+                    case _:
+                        pass
+                yield message
+
+
+def _name(key: str, generation: Generation, streams: bool) -> str:
+    """Return the flight's name: no stream can be had from a plain generation, nor a trimmed one from another."""
+    return f"{key}:{'stream' if streams else 'plain'}{':trim' if generation.trim else ''}"
+
+
+def _is_fresh(entry: CacheEntry, control: CacheControl) -> bool:
+    return control.max_age_s is None or time.time() - entry.created_at <= control.max_age_s
+
+
+def _not_cached(reason: str) -> NotCached:
+    return NotCached(f"The request asked for a stored answer alone, and there is none: {in_words(reason)}.")
