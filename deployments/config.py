@@ -7,6 +7,7 @@ here as `Settings`. Addresses with passwords come from the environment
 """
 
 import os
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -20,6 +21,21 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ModelCacheSettings(Section):
+    """How the answers of one model are cached, where that differs from the rest."""
+
+    requests: Literal["deterministic", "all", "off"] = Field(
+        default="deterministic",
+        description="Which requests are cached unasked: those with temperature 0 or a seed, all, or none.",
+    )
+    ttl_s: PositiveSeconds | None = Field(
+        default=None, description="Seconds until a stored answer of this model expires, in place of `cache.ttl_s`."
+    )
+    max_entry_bytes: int | None = Field(
+        default=None, ge=1024, description="Bytes above which its answers are not stored, in place of the cache's own."
+    )
+
+
 class ModelBase(Section):
     """What every kind of model has."""
 
@@ -27,6 +43,7 @@ class ModelBase(Section):
     max_prompt_messages: int = Field(
         default=512, ge=2, description="Messages of a stored conversation that are considered as context, newest first."
     )
+    cache: ModelCacheSettings = ModelCacheSettings()
 
     @property
     def deployment(self) -> str:
@@ -89,6 +106,10 @@ class CacheSettings(Section):
     hot_ttl_s: PositiveSeconds = Field(
         default=10.0, description="Seconds for which an answer is given from that memory before Redis is asked again."
     )
+    replay_ms: float = Field(
+        default=0.0, ge=0, description="Milliseconds between the events of a stream from the cache; 0 sends it at once."
+    )
+    shared: bool = Field(default=False, description="Let all keys share cached answers; else each has its own.")
 
 
 class HistorySettings(Section):
@@ -227,3 +248,9 @@ class Addresses(Section):
         if missing:
             raise ValueError(f"set {' and '.join(missing)} in the environment of the Ray cluster")
         return cls(database_url=SecretStr(os.environ["DATABASE_URL"]), redis_url=SecretStr(os.environ["REDIS_URL"]))
+
+
+def hugging_face_cache() -> Path:
+    """Return the folder that Hugging Face's library keeps models in, by its own variables."""
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")

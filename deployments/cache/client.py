@@ -9,16 +9,18 @@ than `cache.lookup_timeout_s`.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from deployments.cache.claims import Claim
 from deployments.cache.entry import CacheEntry
 from deployments.cache.gathering import Gatherer, Outcome
 from deployments.cache.hot import HotEntries
+from deployments.cache.key import model_in_key, model_part
 from deployments.cache.purging import Purge
 from deployments.cache.remote import LookupFigures, RemoteCache, write_timeout_s
+from deployments.cache.tally import Tally
 from deployments.cache.writing import BackgroundWriter
-from deployments.config import CacheSettings
+from deployments.config import CacheSettings, ModelCacheSettings
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +33,20 @@ class CacheClient:
 
     is_on = True
 
-    def __init__(self, remote: RemoteCache, settings: CacheSettings) -> None:
+    def __init__(
+        self, remote: RemoteCache, settings: CacheSettings, models: Mapping[str, ModelCacheSettings] | None = None
+    ) -> None:
+        """`models` are the settings of models of their own, by their identities."""
         self.hits = 0
         self.hot_hits = 0
         self.misses: Counter[str] = Counter()
-        self._max_entry_bytes = settings.max_entry_bytes
+        self._settings = settings
+        self._models = {model_part(identity): model for identity, model in (models or {}).items()}
         self.memory = HotEntries(remote, settings.hot_bytes, settings.hot_ttl_s, settings.lookup_timeout_s)
         self._gatherer = Gatherer(remote, settings.lookup_timeout_s, self.memory.saw)
         self._remote = remote
         self._timeout_s = settings.lookup_timeout_s
-        self._writer = BackgroundWriter(remote, settings.ttl_s, 1.5 * write_timeout_s(settings))
+        self._writer = BackgroundWriter(remote, 1.5 * write_timeout_s(settings))
 
     @property
     def stored(self) -> int:
@@ -48,7 +54,7 @@ class CacheClient:
         return self._writer.stored
 
     @property
-    def drops(self) -> Counter[str]:
+    def drops(self) -> Tally:
         """Entries that were not stored, by reason."""
         return self._writer.drops
 
@@ -85,11 +91,13 @@ class CacheClient:
 
     def store(self, key: str, entry: CacheEntry) -> None:
         """Store a complete answer in the background; this replica finds it at once."""
-        if entry.size_bytes > self._max_entry_bytes:
-            self.drops["too_large"] += 1
+        model = self._models.get(model_in_key(key)) or ModelCacheSettings()
+        if entry.size_bytes > (model.max_entry_bytes or self._settings.max_entry_bytes):
+            self.drops.count("too_large")
             return
-        self.memory.put(key, entry)
-        self._writer.put(key, entry)
+        ttl_s = model.ttl_s or self._settings.ttl_s
+        self.memory.put(key, entry, ttl_s=ttl_s)
+        self._writer.put(key, entry, ttl_s)
 
     async def purge(self, purge: Purge) -> str:
         """Take answers back, here at once and on every replica within a second; return why that failed, or nothing."""

@@ -8,6 +8,7 @@ serves nothing. So a purge holds here within a second, whatever happens on the w
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -62,10 +63,13 @@ class HotEntries:
             return None
         return self._entries.get(key)
 
-    def put(self, key: str, entry: CacheEntry, version: str | None = None) -> None:
-        """Keep an entry: one that was just made, or one that was found at `version`, unless that has passed."""
+    def put(self, key: str, entry: CacheEntry, version: str | None = None, ttl_s: float = math.inf) -> None:
+        """Keep an entry: one that was just made, or one that was found at `version`, unless that has passed.
+
+        `ttl_s` bounds how long; of one that was found it is not known, so that it may outlive its time by a little.
+        """
         if version is None or version == self._version:
-            self._entries.put(key, entry, entry.size_bytes, self._ttl_s)
+            self._entries.put(key, entry, entry.size_bytes, min(ttl_s, self._ttl_s))
 
     def saw(self, version: str, asked_at: float) -> None:
         """Note the version of an answer to what was asked at that time (monotonic seconds)."""

@@ -14,7 +14,7 @@ from typing import Any, cast
 from deployments.errors import BadRequest
 
 # Raised whenever the meaning of a key or the form of an entry changes: old entries are never met again.
-KEY_VERSION = "v1"
+KEY_VERSION = "v2"
 
 # Fields that cannot change what the model says, each with the reason.
 NOT_IN_KEY: Mapping[str, str] = {
@@ -54,7 +54,7 @@ def is_deterministic(request: Mapping[str, Any]) -> bool:
 
 
 def cache_key(tenant: str, model_identity: str, request: Mapping[str, Any], endpoint: str = "chat") -> str:
-    """Return `v1:<tenant>:<model>:<SHA-256 of all>`; the shortened hashes in front let one tenant or model be purged.
+    """Return `v2:<tenant>:<model>:<SHA-256 of all>`; the shortened hashes in front let one tenant or model be purged.
 
     `model_identity` must name everything beside the request that shapes an
     answer: model id, revision or hash of the weights, engine arguments,
@@ -74,7 +74,22 @@ def cache_key(tenant: str, model_identity: str, request: Mapping[str, Any], endp
 
 def key_prefix(tenant: str, model_identity: str) -> str:
     """Return what the keys of one tenant and model begin with."""
-    return f"{KEY_VERSION}:{_short(tenant)}:{_short(model_identity)}:"
+    return f"{KEY_VERSION}:{tenant_part(tenant)}:{model_part(model_identity)}:"
+
+
+def tenant_part(tenant: str) -> str:
+    """Return what stands for the tenant in its keys."""
+    return _short(tenant)
+
+
+def model_part(model_identity: str) -> str:
+    """Return what stands for the model in its keys."""
+    return _short(model_identity)
+
+
+def model_in_key(key: str) -> str:
+    """Return the part of a key that stands for its model."""
+    return key.split(":", 3)[2] if key.count(":") >= 3 else ""
 
 
 def _short(text: str) -> str:

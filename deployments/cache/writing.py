@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 
 from deployments.cache.entry import CacheEntry, encode
 from deployments.cache.remote import RemoteCache
+from deployments.cache.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -16,22 +17,21 @@ MAX_BYTES_PER_CALL = 4 * 1024 * 1024
 class BackgroundWriter:
     """A bounded queue of entries and the one task that empties it; past the bound, entries are dropped and counted."""
 
-    def __init__(self, remote: RemoteCache, ttl_s: float, timeout_s: float) -> None:
+    def __init__(self, remote: RemoteCache, timeout_s: float) -> None:
         self.stored = 0
-        self.drops: Counter[str] = Counter()
+        self.drops = Tally()
         self._remote = remote
-        self._ttl_s = ttl_s
         self._timeout_s = timeout_s
-        self._queue: deque[tuple[str, CacheEntry]] = deque()
+        self._queue: deque[tuple[str, CacheEntry, float]] = deque()
         self._queued_bytes = 0
         self._task: asyncio.Task[None] | None = None
 
-    def put(self, key: str, entry: CacheEntry) -> None:
-        """Queue the entry, or drop it if too much waits already."""
+    def put(self, key: str, entry: CacheEntry, ttl_s: float) -> None:
+        """Queue the entry, to be kept for `ttl_s` seconds, or drop it if too much waits already."""
         if self._queued_bytes + entry.size_bytes > MAX_QUEUED_BYTES:
-            self.drops["queue_full"] += 1
+            self.drops.count("queue_full")
             return
-        self._queue.append((key, entry))
+        self._queue.append((key, entry, ttl_s))
         self._queued_bytes += entry.size_bytes
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._empty_queue())
@@ -48,7 +48,7 @@ class BackgroundWriter:
             entries = self._take()
             failure = await self._write(entries)
             if failure:
-                self.drops[failure] += len(entries)
+                self.drops.count(failure, len(entries))
             else:
                 self.stored += len(entries)
 
@@ -57,10 +57,10 @@ class BackgroundWriter:
         entries: list[tuple[str, bytes, float]] = []
         size_bytes = 0
         while self._queue and size_bytes < MAX_BYTES_PER_CALL:
-            key, entry = self._queue.popleft()
+            key, entry, ttl_s = self._queue.popleft()
             self._queued_bytes -= entry.size_bytes
             size_bytes += entry.size_bytes
-            entries.append((key, encode(entry), self._ttl_s))
+            entries.append((key, encode(entry), ttl_s))
         return entries
 
     async def _write(self, entries: list[tuple[str, bytes, float]]) -> str:

@@ -1,42 +1,93 @@
 """What tells one model's answers from another's, for the cache key."""
 
 import hashlib
+from collections.abc import Generator, Iterable, Mapping
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from deployments.config import AnyModel, VLLMModel
+from deployments.config import AnyModel, VLLMModel, hugging_face_cache
 
-SMALL_FILES = (".json", ".jinja", ".model", ".txt")
-HEAD_BYTES = 1 << 20
+WHOLE_BYTES = 64 << 20
+SAMPLES = 32
+SAMPLE_BYTES = 1 << 20
+MAX_FILES = 10_000
+
+NOT_IN_IDENTITY = {
+    "cache": "says how long answers are kept, not what they are",
+    "max_prompt_messages": "the messages that are left are part of the request",
+}
+"""Settings of a model that cannot change its answer to a request, each with the reason."""
 
 
 def identity(model: AnyModel) -> str:
-    """Return a hash over the model's settings, its weights' identity and vLLM's version.
+    """Return a hash over the model's settings, the files they name, its weights' revision and vLLM's version.
 
-    For a folder, small files count with their whole content and weights with
-    size, time of change and first mebibyte: hashing them whole would take minutes
-    for a large model. A Hugging Face id counts with its `revision`, which stands
-    among the engine's settings. Reads files: call it while building, not in a request.
+    Whatever file or folder the engine's and the handler's options name counts with its
+    content: weights, tokenizer, adapters, chat template. Large files count with size,
+    time of change and samples: hashing them whole would take minutes for a large model.
+    A Hugging Face id counts with the commit that its `revision` stands for on this
+    machine, as far as it has been downloaded. Reads files: call it while building, not in a request.
     """
-    digest = hashlib.sha256(model.model_dump_json().encode())
+    digest = hashlib.sha256(model.model_dump_json(exclude=set(NOT_IN_IDENTITY)).encode())
     if isinstance(model, VLLMModel):
         digest.update(_vllm_version().encode())
-        folder = Path(str(model.engine["model"]))
-        if folder.is_dir():
-            for file in sorted(folder.iterdir()):
-                digest.update(_of_file(file))
+        digest.update(_commit(model.engine).encode())
+        for path in _paths((model.engine, model.chat)):
+            for file in _files(path):
+                digest.update(_of_file(file, path))
     return digest.hexdigest()
 
 
-def _of_file(file: Path) -> bytes:
-    if not file.is_file():
-        return b""
-    stat = file.stat()
-    head = f"{file.name}:{stat.st_size}:".encode()
-    if file.suffix in SMALL_FILES:
-        return head + file.read_bytes()
+def _paths(value: Any) -> Generator[Path]:
+    """Yield what exists of the paths in the values of options, at any depth, in their order."""
+    if isinstance(value, Mapping):
+        for _, inner in sorted(value.items(), key=lambda item: str(item[0])):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType, reportUnknownLambdaType]
+            yield from _paths(inner)
+    elif isinstance(value, str):
+        # A name that is too long for a file is a text, such as a template that stands in the settings.
+        if 0 < len(value) < 4096 and "\n" not in value and "\0" not in value and _exists(Path(value)):
+            yield Path(value)
+    elif isinstance(value, Iterable):
+        for inner in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from _paths(inner)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(islice((file for file in path.rglob("*") if file.is_file()), MAX_FILES))
+
+
+def _of_file(file: Path, root: Path) -> bytes:
+    size = file.stat().st_size
+    name = f"{file.relative_to(root)}:{size}:".encode()
+    if size <= WHOLE_BYTES:
+        return name + hashlib.sha256(file.read_bytes()).digest()
+    digest = hashlib.sha256(str(file.stat().st_mtime_ns).encode())
     with file.open("rb") as content:
-        return head + str(stat.st_mtime_ns).encode() + content.read(HEAD_BYTES)
+        for sample in range(SAMPLES):
+            content.seek((size - SAMPLE_BYTES) * sample // (SAMPLES - 1))
+            digest.update(content.read(SAMPLE_BYTES))
+    return name + digest.digest()
+
+
+def _commit(engine: Mapping[str, Any]) -> str:
+    """Return the commit that a Hugging Face id's revision stands for in the cache of this machine, "" if unknown."""
+    revision, name = str(engine.get("revision") or "main"), str(engine["model"]).replace("/", "--")
+    folder = Path(str(engine.get("download_dir") or hugging_face_cache()))
+    try:
+        return (folder / f"models--{name}" / "refs" / revision).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _vllm_version() -> str:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.cache.key import NOT_IN_KEY, cache_key, is_deterministic, key_prefix
+from deployments.cache.key import KEY_VERSION, NOT_IN_KEY, cache_key, is_deterministic, key_prefix
 from deployments.errors import BadRequest
 
 REQUEST = {"model": "guide", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0}
@@ -112,7 +112,7 @@ def test_a_key_tells_nothing_but_can_be_purged_by_tenant_and_model():
 
 
 def test_unpaired_surrogates_and_huge_numbers_have_a_key():
-    assert key(json.loads('{"messages": "\\ud800", "seed": 1' + "0" * 100 + ', "x": 1e300}')).startswith("v1:")
+    assert key(json.loads('{"messages": "\\ud800", "seed": 1' + "0" * 100 + ', "x": 1e300}')).startswith(f"{KEY_VERSION}:")
 
 
 def test_nesting_without_end_is_the_callers_mistake():
