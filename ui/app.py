@@ -9,6 +9,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ui.asking import Shared
 from ui.client import Api
+from ui.deletions import Deletions
 from ui.generation import Generations
 from ui.page import ChatPage
 from ui.readiness import Readiness
@@ -32,7 +33,8 @@ class Service:
         self._readiness = Readiness(self._api)
         self._loading: asyncio.Task[Asks] | None = None
         self._polling: asyncio.Task[None] | None = None
-        self.shared = Shared(self._api, self._generations, self._readiness, self._asks)
+        self._deletions = Deletions(self._api)
+        self.shared = Shared(self._api, self._generations, self._readiness, self._asks, self._deletions)
 
     def mount(self) -> None:
         """Register the routes and the life of the connections."""
@@ -77,6 +79,7 @@ class Service:
             if task is not None:
                 task.cancel()
         await self._generations.aclose()
+        await self._deletions.aclose()
         if self._loading is not None and self._loading.done() and not self._loading.cancelled():
             await self._completions.aclose()
         await self._api.aclose()

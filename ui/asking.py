@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ui.client import Api, Conversation
 from ui.conversation import OpenConversation
+from ui.deletions import Deletions
 from ui.generation import Answer, Generations
 from ui.readiness import Readiness
 from ui.sidebar import shorten
@@ -21,6 +22,7 @@ class Shared:
     generations: Generations
     readiness: Readiness
     asks: Callable[[], Awaitable[Asks]]
+    deletions: Deletions
 
 
 @dataclass(frozen=True, slots=True)

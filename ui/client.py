@@ -3,7 +3,7 @@
 Typed results, and `Trouble` for every failure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -93,6 +93,29 @@ class Messages(BaseModel):
     has_more: bool = False
 
 
+class Piece(BaseModel):
+    """A part of the text around a match; `match` tells what was searched for."""
+
+    text: str
+    match: bool = False
+
+
+class Found(BaseModel):
+    """A conversation in which something was found."""
+
+    conversation: Conversation
+    snippet: list[Piece] = []
+
+
+class _Matches(BaseModel):
+    data: list[Found]
+
+
+class _Tokens(BaseModel):
+    count: int
+    max_model_len: int = 0
+
+
 class _Model(BaseModel):
     id: str
     alias_of: str | None = None
@@ -156,7 +179,25 @@ class Api:
     ) -> Messages:
         """Return messages of all branches from the newest back (or from the first on), beginning behind `after`."""
         params = {"limit": str(limit), "order": order} | ({"after": after} if after else {})
-        return _parse(Messages, await self._call("GET", f"/v1/conversations/{conversation_id}/items", params=params))
+        return _parse(Messages, await self._call("GET", _items(conversation_id), params=params))
+
+    async def add_messages(self, conversation_id: str, items: Sequence[Mapping[str, Any]], parent: str) -> list[str]:
+        """Store messages one after the other behind `parent` ("" for none); returns their ids."""
+        body = {"items": list(items), "parent": parent}
+        return [
+            message.id
+            for message in _parse(Messages, await self._call("POST", _items(conversation_id), json=body)).data
+        ]
+
+    async def search(self, typed: str, limit: int = 20) -> list[Found]:
+        """Find conversations by the words of their messages, the best match first."""
+        params = {"q": typed, "limit": str(limit)}
+        return _parse(_Matches, await self._call("GET", "/v1/conversations/search", params=params)).data
+
+    async def count_tokens(self, text: str, model: str) -> int:
+        """Return how many tokens a text has."""
+        body = {"prompt": text} | ({"model": model} if model else {})
+        return _parse(_Tokens, await self._call("POST", "/v1/tokenize", json=body)).count
 
     async def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
@@ -177,6 +218,10 @@ class Api:
             raise Trouble("too_slow" if isinstance(error, httpx.ReadTimeout) else "unreachable") from error
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:  # RuntimeError: the pool is closed
             raise Trouble("unreachable", type(error).__name__) from error
+
+
+def _items(conversation_id: str) -> str:
+    return f"/v1/conversations/{conversation_id}/items"
 
 
 def _json(response: httpx.Response) -> Any:

@@ -1,23 +1,29 @@
-"""A question to the reader that must be answered before anything happens."""
+"""Cards that ask the reader for something."""
 
 from nicegui import ui
 
-from ui.client import Conversation
-from ui.parts import button, tag, words
+from ui.parts import attribute, button, tag, words
 from ui.texts import t
 
+MAX_TITLE_CHARS = 120
 
-async def confirm_delete(conversation: Conversation) -> bool:
-    """Ask whether the conversation shall really go."""
-    with ui.dialog() as dialog, tag("div", "card", role="alertdialog", aria_label=t("Delete this conversation?")):
-        words("h2", t("Delete this conversation?"), "card-title")
-        title = conversation.title or t("New chat")
-        words("p", t("“{title}” will be gone for good.", title=title), "card-text")
+
+async def ask_title(current: str) -> str | None:
+    """Return the new title of a conversation; None if it keeps its own."""
+    with ui.dialog() as dialog, tag("div", "card", role="dialog", aria_label=t("Rename this conversation")):
+        words("h2", t("Rename this conversation"), "card-title")
+        with tag("label", "field"):
+            title = ui.input(value=current).props("borderless autofocus").mark("title")
+        attribute(title, maxlength=str(MAX_TITLE_CHARS), aria_label=t("Title"))
+        title.on("keydown.enter", lambda: dialog.submit(True), args=[])
         with tag("div", "card-actions"):
-            button(t("Keep it"), lambda: dialog.submit(False), "quiet")
-            button(t("Delete"), lambda: dialog.submit(True), "danger").mark("confirm-delete")
+            button(t("Cancel"), lambda: dialog.submit(None), "quiet")
+            button(t("Save"), lambda: dialog.submit(True)).mark("save-title")
     try:
-        return bool(await dialog)
+        if not await dialog:
+            return None
+        named = " ".join((title.value or "").split())[:MAX_TITLE_CHARS]
+        return named if named and named != current else None
     finally:
         if not dialog.is_deleted:
             dialog.delete()

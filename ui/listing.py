@@ -49,6 +49,17 @@ class Listing:
         self._put.pop(conversation_id, None)
         self._removed.add(conversation_id)
 
+    def restore(self, conversation: Conversation) -> None:
+        """List a conversation again that was removed, in its place."""
+        self._removed.discard(conversation.id)
+        listed = sorted([*self.conversations, conversation], key=lambda other: -other.updated_at)
+        self._listed = {other.id: other for other in listed}
+
+    def replace(self, conversation: Conversation) -> None:
+        """Take over what has changed of a listed conversation, in its place."""
+        if conversation.id in self._listed:
+            self._listed[conversation.id] = conversation
+
     def ask_newest(self) -> None:
         """The newest page is about to be asked for."""
         self._put.clear()

@@ -11,8 +11,9 @@ from ui.asking import Asked, Shared, begin
 from ui.client import Conversation
 from ui.composer import Composer
 from ui.conversation import OpenConversation
-from ui.dialogs import confirm_delete
 from ui.generation import Answer
+from ui.keeping import Keeping
+from ui.menu import ListActions
 from ui.parts import attribute, icon_button, tag
 from ui.readiness import Phase
 from ui.sidebar import Sidebar
@@ -50,7 +51,8 @@ class ChatPage:
         expected = self._visit
         self._open = opened = OpenConversation(self._shared.api, conversation_id)
         self._must_reload = False
-        self._sidebar.select(conversation_id)
+        with self._root:
+            self._sidebar.select(conversation_id)
         if visit:
             self._show_address(push=True)
         if conversation_id is None:
@@ -114,22 +116,6 @@ class ChatPage:
         """Stop the running answer of the open conversation."""
         self._shared.generations.stop(self._open.id)
 
-    async def delete(self, conversation: Conversation) -> None:
-        """Delete a conversation, once the reader has confirmed it."""
-        with self._root:
-            if not await confirm_delete(conversation):
-                return
-        try:
-            await self._shared.api.delete(conversation.id)
-        except Trouble as trouble:
-            if trouble.status != 404:
-                self._sidebar.show_trouble(trouble)
-                return
-        self._shared.generations.forget(conversation.id)
-        self._sidebar.remove(conversation.id)
-        if conversation.id == self._open.id:
-            await self.open(None)
-
     async def tune(self) -> None:
         """Let the reader set how this conversation is answered."""
         opened = self._open
@@ -139,7 +125,7 @@ class ChatPage:
             try:
                 await opened.answer_with(parameters)
             except Trouble as trouble:
-                self._sidebar.show_trouble(trouble)
+                self._keeping.tell(trouble)
 
     @property
     def _is_busy(self) -> bool:
@@ -154,7 +140,8 @@ class ChatPage:
         def created(conversation: Conversation) -> None:
             if expected == self._visit:
                 self._sidebar.current = conversation.id
-            self._sidebar.put(conversation)
+            with self._root:
+                self._sidebar.put(conversation)
             if expected == self._visit:
                 self._show_address(push=True)
 
@@ -178,7 +165,7 @@ class ChatPage:
         try:
             await self._open.sync()
         except Trouble as trouble:
-            self._sidebar.show_trouble(trouble)
+            self._keeping.tell(trouble)
             return None
         shown = self._open.turns(self._shared.generations.of(self._open.id))
         return next((other for other in reversed(shown) if other.id and _is_same(other, turn)), None)
@@ -188,7 +175,7 @@ class ChatPage:
         try:
             await self._open.sync()
         except Trouble as trouble:
-            self._sidebar.show_trouble(trouble)
+            self._keeping.tell(trouble)
             return None
         shown = self._open.turns(self._shared.generations.of(self._open.id))
         at = next((at for at in reversed(range(len(shown))) if _is_same(shown[at], answer)), 0)
@@ -270,7 +257,8 @@ class ChatPage:
     async def _on_phase(self, phase: Phase) -> None:
         held = self._composer.set_ready(phase == "ready")
         if phase != "starting":
-            await self._sidebar.refresh()
+            with self._root:
+                await self._sidebar.refresh(self._shared.deletions.pending)
             if self._must_reload:
                 await self.open(self._open.id, visit=False)
         if held:
@@ -280,7 +268,9 @@ class ChatPage:
         shared = self._shared
         actions = Actions(self.retry, self.regenerate, self.edit, self.proceed, self.walk)
         with tag("div", "app") as self._root:
-            self._sidebar = Sidebar(shared.api, shared.generations, self.open, self.delete)
+            self._keeping = keeping = Keeping(shared, self._root, self.open)
+            listed = ListActions(self.open, keeping.delete, keeping.rename, keeping.pin, keeping.export)
+            self._sidebar = keeping.sidebar = Sidebar(shared.api, shared.generations, listed, keeping.pick_file)
             attribute(tag("div", "scrim"), data_act="drawer-close")
             with tag("main", "chat"):
                 self._topbar = TopBar(self._pick_model, lambda: self.open(None), self.tune)

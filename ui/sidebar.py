@@ -1,14 +1,17 @@
 """The list of conversations: grouped by day, newest first, loaded page by page."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from ui.client import Api, Conversation, Conversations
 from ui.generation import Answer, Generations
 from ui.listing import Listing
+from ui.menu import ListActions, show_menu
 from ui.parts import attribute, button, icon_button, tag, words
+from ui.search import Search
+from ui.texts import t
 from ui.trouble import Trouble, explain
 
 PAGE = 20
@@ -28,26 +31,30 @@ class Sidebar:
         self,
         api: Api,
         generations: Generations,
-        on_open: Callable[[str | None], Any],
-        on_delete: Callable[[Conversation], Any],
+        actions: ListActions,
+        on_import: Callable[[], Any],
     ) -> None:
-        self._api, self._generations = api, generations
-        self._on_open, self._on_delete = on_open, on_delete
+        self._api, self._generations, self._actions = api, generations, actions
         self._listing = Listing()
         self._trouble: Trouble | None = None
         self.current: str | None = None
-        with tag("aside", "sidebar", aria_label="Conversations"):
+        with tag("aside", "sidebar", aria_label=t("Conversations")):
             with tag("div", "sidebar-head"):
                 with tag("div", "brand"):
                     tag("span", "mark", aria_hidden="true")
                     words("span", "ChatLLM", "brand-name")
-                icon_button("close", "Close the list", act="drawer-close").classes("phone-only")
-            new = attribute(words("a", "New chat", "new-chat").mark("new-chat"), href="/")
-            new.on("click", lambda: on_open(None), args=[], js_handler=_ON_LINK)
-            self._list = tag("nav", "conversations", aria_label="Your conversations")
+                icon_button("close", t("Close the list"), act="drawer-close").classes("phone-only")
+            new = attribute(words("a", t("New chat"), "new-chat").mark("new-chat"), href="/")
+            new.on("click", lambda: actions.open(None), args=[], js_handler=_ON_LINK)
+            Search(api, actions.open, self._give_way)
+            self._list = tag("nav", "conversations", aria_label=t("Your conversations"))
+            with tag("div", "sidebar-foot"):
+                button(t("Import a conversation"), on_import, "quiet small").mark("import")
 
-    async def refresh(self) -> None:
-        """Load the newest page again."""
+    async def refresh(self, without: Sequence[str] = ()) -> None:
+        """Load the newest page again; those that are about to be deleted are left out."""
+        for conversation_id in without:
+            self._listing.remove(conversation_id)
         self._listing.ask_newest()
         if page := await self._load(None):
             self._listing.take_newest(page)
@@ -74,9 +81,14 @@ class Sidebar:
         self._listing.remove(conversation_id)
         self.render()
 
-    def show_trouble(self, trouble: Trouble) -> None:
-        """Show under the list what could not be done."""
-        self._trouble = trouble
+    def restore(self, conversation: Conversation) -> None:
+        """Show a conversation again that was removed."""
+        self._listing.restore(conversation)
+        self.render()
+
+    def replace(self, conversation: Conversation) -> None:
+        """Show what has changed of a conversation."""
+        self._listing.replace(conversation)
         self.render()
 
     def on_answer(self, answer: Answer) -> None:
@@ -94,6 +106,9 @@ class Sidebar:
         known = self._listing.get(conversation_id)
         return title(known) if known else ""
 
+    def _give_way(self, is_searching: bool) -> None:
+        self._list.set_visibility(not is_searching)
+
     async def _load(self, after: str | None) -> Conversations | None:
         try:
             page = await self._api.conversations(after=after, limit=PAGE)
@@ -104,20 +119,23 @@ class Sidebar:
         return page
 
     def render(self) -> None:
-        """Draw the list."""
+        """Draw the list: first what is pinned, then by days."""
+        listed = self._listing.conversations
+        now = datetime.now().astimezone()
         self._list.clear()
         with self._list:
             group = ""
-            for conversation in self._listing.conversations:
-                if group != (group := day_group(conversation.updated_at, datetime.now().astimezone())):
+            for conversation in sorted(listed, key=lambda each: not each.is_pinned):
+                heading = t("Pinned") if conversation.is_pinned else t(day_group(conversation.updated_at, now))
+                if group != (group := heading):
                     words("h2", group, "group")
                 self._row(conversation)
             if self._listing.has_more:
-                button("Show more", self.more, "quiet more")
+                button(t("Show more"), self.more, "quiet more")
             if self._trouble is not None and self._trouble.code != "unreachable":
                 words("p", explain(self._trouble).title, "sidebar-note")
-            elif not self._listing.conversations:
-                words("p", "Your conversations will be listed here.", "sidebar-note")
+            elif not listed:
+                words("p", t("Your conversations will be listed here."), "sidebar-note")
 
     def _row(self, conversation: Conversation) -> None:
         is_current = conversation.id == self.current
@@ -126,16 +144,15 @@ class Sidebar:
             attribute(link, href=f"/c/{conversation.id}", title=title(conversation))
             if is_current:
                 attribute(link, aria_current="page")
-            link.on("click", lambda: self._on_open(conversation.id), args=[], js_handler=_ON_LINK)
+            link.on("click", lambda: self._actions.open(conversation.id), args=[], js_handler=_ON_LINK)
             if self._generations.is_running(conversation.id):
-                tag("span", "pulse", role="img", aria_label="An answer is being written")
-            delete = icon_button("trash", f"Delete “{title(conversation)}”", lambda: self._on_delete(conversation))
-            delete.mark(f"delete-{conversation.id}")
+                tag("span", "pulse", role="img", aria_label=t("An answer is being written"))
+            show_menu(conversation, self._actions)
 
 
 def title(conversation: Conversation) -> str:
     """Return the conversation's title, or what stands for it."""
-    return conversation.title or "New chat"
+    return conversation.title or t("New chat")
 
 
 def shorten(text: str, length: int = 60) -> str:

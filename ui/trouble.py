@@ -112,6 +112,7 @@ _ADVICE = {
     "too_long": Advice("The answer was stopped", "It grew longer than this page can show.", False),
     "unreachable": _STARTING,
     "busy_page": Advice("Too many answers at once", "Wait until one of the running answers is finished."),
+    "not_an_export": Advice("This file is no exported conversation", "Choose a JSON file exported here.", False),
     "not_found": Advice("This conversation does not exist", "It may have been deleted. Start a new chat.", False),
 }
 

@@ -148,6 +148,7 @@ def _routes(api: StandIn) -> FastAPI:
     app = FastAPI()
     private = APIRouter(dependencies=[Depends(_allowed)])
     _add_conversations(private, api)
+    _add_items(private, api)
     _add_models(private, api)
 
     @app.exception_handler(Refusal)
@@ -190,6 +191,16 @@ def _add_conversations(app: APIRouter, api: StandIn) -> None:
             api.add_message(created["id"], item["role"], item["content"])
         return created
 
+    @app.get("/v1/conversations/search")
+    async def search(q: str, limit: int = 20) -> dict[str, Any]:
+        found = [
+            _found(api, id_, item["content"][0]["text"], q)
+            for id_, items in api.items.items()
+            for item in items
+            if q.lower() in item["content"][0]["text"].lower()
+        ]
+        return {"object": "list", "data": found[:limit], "has_more": False}
+
     @app.get("/v1/conversations/{conversation_id}")
     async def retrieve(conversation_id: str) -> dict[str, Any]:
         return api.conversation(conversation_id)
@@ -206,6 +217,18 @@ def _add_conversations(app: APIRouter, api: StandIn) -> None:
         del api.conversations[conversation_id], api.items[conversation_id]
         return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
 
+
+def _add_items(app: APIRouter, api: StandIn) -> None:
+    @app.post("/v1/conversations/{conversation_id}/items")
+    async def add(conversation_id: str, request: Request) -> dict[str, Any]:
+        body = await request.json()
+        api.conversation(conversation_id)
+        extra = {"parent": body["parent"]} if "parent" in body else {}
+        for item in body["items"]:
+            api.add_message(conversation_id, item["role"], item["content"], **extra)
+            extra = {}
+        return {"object": "list", "data": api.items[conversation_id][-len(body["items"]) :], "has_more": False}
+
     @app.get("/v1/conversations/{conversation_id}/items")
     async def items(
         conversation_id: str, limit: int = 20, order: str = "desc", after: str | None = None
@@ -219,6 +242,10 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [{"id": id_, "object": "model"} for id_ in api.behaviour.models]}
+
+    @app.post("/v1/tokenize")
+    async def tokenize(request: Request) -> dict[str, Any]:
+        return {"count": len(tokens_of((await request.json())["prompt"])), "max_model_len": 2048, "tokens": []}
 
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> Response:
@@ -238,6 +265,13 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
                 extra = {}
         headers = {"X-Cache": "HIT" if behaviour.from_cache else "BYPASS", "x-request-id": REQUEST_ID}
         return StreamingResponse(_stream(api, request, body), media_type="text/event-stream", headers=headers)
+
+
+def _found(api: StandIn, conversation_id: str, text: str, typed: str) -> dict[str, Any]:
+    at = text.lower().index(typed.lower())
+    cut = [(text[:at], False), (text[at : at + len(typed)], True), (text[at + len(typed) :], False)]
+    snippet = [{"text": piece, "match": is_match} for piece, is_match in cut]
+    return {"conversation": api.conversations[conversation_id], "snippet": snippet}
 
 
 def _page(data: list[dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:

@@ -3,13 +3,17 @@
 from datetime import datetime, timedelta
 
 import pytest
+from nicegui import ui
+from nicegui.elements.upload_files import SmallFileUpload
 
 from tests.ui.conftest import Page, Reader, until
 from tests.ui.stand_in import StandIn
 from tests.ui.test_chat import ask
+from ui import deletions
 from ui.client import Conversation, Conversations
 from ui.listing import Listing
 from ui.sidebar import day_group, shorten
+from ui.transfer import file_name
 
 
 async def test_conversations_are_listed_newest_first_under_their_days(reader: Reader, api: StandIn) -> None:
@@ -37,35 +41,125 @@ async def test_more_conversations_are_shown_on_demand(reader: Reader, api: Stand
     assert reader.texts("entry-link") == [f"number {number}" for number in range(45)]
 
 
-async def test_a_conversation_is_deleted_only_once_that_is_confirmed(reader: Reader, api: StandIn) -> None:
+async def test_a_deleted_conversation_can_be_had_back(reader: Reader, api: StandIn) -> None:
     conversation_id = api.add_conversation("Doomed")
     api.add_message(conversation_id, "user", "Remember me")
     await reader.open(f"/c/{conversation_id}")
     await until(lambda: reader.texts("bubble") == ["Remember me"] and reader.texts("entry-link") == ["Doomed"])
-    reader.clicks(f"delete-{conversation_id}")
-    await reader.sees("will be gone for good")
-    reader.find(content="Keep it").click()
-    await reader.sees_not("will be gone for good")
-    assert conversation_id in api.conversations
-    reader.clicks(f"delete-{conversation_id}")
-    await reader.sees_marked("confirm-delete")
-    reader.clicks("confirm-delete")
-    await until(lambda: conversation_id not in api.conversations)
+    await choose(reader, "delete", conversation_id)
+    await reader.sees("“Doomed” was deleted.")
     await reader.sees("Hello!")  # the page of the deleted one is left
     assert not reader.texts("bubble") and not reader.texts("entry-link")
+    reader.clicks("toast-action")
+    await until(lambda: reader.texts("bubble") == ["Remember me"] and reader.texts("entry-link") == ["Doomed"])
+    assert conversation_id in api.conversations and not reader.texts("toast-text")
 
 
-async def test_deleting_a_conversation_stops_its_running_answer(reader: Reader, api: StandIn) -> None:
+async def test_a_deleted_conversation_is_gone_when_the_time_to_undo_is_over(
+    page: Page, api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletions, "UNDO_S", 0.5)
     api.behaviour.hold_after = 1
-    await reader.open("/")
+    reader = page.new_reader()
+    client = await reader.open("/")
     await ask(reader, "Soon gone")
     await until(lambda: api.seen.running == 1)
     (conversation_id,) = api.conversations
-    reader.clicks(f"delete-{conversation_id}")
-    await reader.sees_marked("confirm-delete")
-    reader.clicks("confirm-delete")
-    await until(lambda: api.seen.disconnects == 1 and not api.conversations)
-    await reader.sees("Hello!")
+    await choose(reader, "delete", conversation_id)
+    await until(lambda: api.seen.disconnects == 1)  # its running answer is stopped
+    client.delete()  # a closed browser undoes nothing
+    await until(lambda: not api.conversations)
+
+
+async def test_a_conversation_gets_another_title(reader: Reader, api: StandIn) -> None:
+    conversation_id = api.add_conversation("Rivres")
+    await reader.open("/")
+    await until(lambda: reader.texts("entry-link") == ["Rivres"])
+    await choose(reader, "rename", conversation_id)
+    await reader.sees_marked("save-title")
+    reader.find(marker="title").clear().type("  Rivers of\nEurope ")
+    reader.clicks("save-title")
+    await until(lambda: reader.texts("entry-link") == ["Rivers of Europe"])
+    assert api.conversations[conversation_id]["title"] == "Rivers of Europe"
+
+
+async def test_a_pinned_conversation_stays_on_top(reader: Reader, api: StandIn) -> None:
+    old = api.add_conversation("Old", age_s=30 * 86_400)
+    api.conversations[old]["metadata"] = {"mine": "kept"}
+    api.add_conversation("New")
+    await reader.open("/")
+    await until(lambda: reader.texts("entry-link") == ["New", "Old"])
+    await choose(reader, "pin", old)
+    await until(lambda: reader.texts("entry-link") == ["Old", "New"])
+    assert reader.texts("group") == ["Pinned", "Today"]
+    assert api.conversations[old]["metadata"] == {"mine": "kept", "pinned": "true"}
+    await choose(reader, "pin", old)
+    await until(lambda: reader.texts("entry-link") == ["New", "Old"])
+
+
+async def test_conversations_are_found_by_their_words_and_the_match_is_shown_as_text(
+    reader: Reader, api: StandIn
+) -> None:
+    rhine = api.add_conversation("Rivers")
+    api.add_message(rhine, "user", "How <b>long</b> is the Rhine?")
+    api.add_conversation("Nothing of it")
+    await reader.open("/")
+    await until(lambda: len(reader.texts("entry-link")) == 2)
+    reader.find(marker="search").type("rhine")
+    await until(lambda: reader.texts("found-title") == ["Rivers"])
+    assert reader.texts("found-match") == ["Rhine"] and not reader.texts("entry-link")
+    await reader.sees("How <b>long</b> is the ")
+    reader.clicks(f"found-{rhine}")
+    await until(lambda: reader.texts("bubble") == ["How <b>long</b> is the Rhine?"])
+    reader.find(marker="search").clear().type("volcano")
+    await reader.sees("Nothing was found.")
+    reader.find(marker="search").clear()
+    await until(lambda: len(reader.texts("entry-link")) == 2)
+
+
+async def test_a_conversation_is_exported_and_imported_with_all_its_branches(reader: Reader, api: StandIn) -> None:
+    conversation_id = api.add_conversation("Rivers: long ones")
+    first = api.add_message(conversation_id, "user", "The Rhine?")
+    api.add_message(conversation_id, "assistant", "1,233 km.")
+    api.add_message(conversation_id, "assistant", "Long.", parent=first)
+    await reader.open("/")
+    await until(lambda: len(reader.texts("entry-link")) == 1)
+    await choose(reader, "markdown", conversation_id)
+    markdown = (await reader.download.next()).text
+    assert markdown == "# Rivers: long ones\n\n## You\n\nThe Rhine?\n\n## Assistant\n\nLong.\n"
+    await choose(reader, "json", conversation_id)
+    exported = await reader.download.next()
+    assert file_name("Rivers: long ones/..", "json") == "Rivers-long-ones.json" and file_name("?", "md")[0] == "c"
+    await brings(reader, exported.content)
+    await until(lambda: len(api.conversations) == 2 and reader.texts("pager-place") == ["2/2"])
+    copy = api.items[next(id_ for id_ in api.conversations if id_ != conversation_id)]
+    assert [item["content"][0]["text"] for item in copy] == ["The Rhine?", "1,233 km.", "Long."]
+    assert [item["parent_id"] for item in copy] == [None, copy[0]["id"], copy[0]["id"]]
+    assert reader.texts("entry-link") == ["Rivers: long ones"] * 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"{}", b"no json", b'{"format": "chatllm-conversation", "messages": [{"role": 1}]}']
+)
+async def test_a_file_of_another_kind_is_refused(reader: Reader, api: StandIn, content: bytes) -> None:
+    await reader.open("/")
+    await brings(reader, content)
+    await reader.sees("This file is no exported conversation")
+    assert not api.conversations
+
+
+async def choose(reader: Reader, name: str, conversation_id: str) -> None:
+    """Take an option of a conversation's menu."""
+    reader.clicks(f"more-{conversation_id}")
+    await reader.sees_marked(f"{name}-{conversation_id}")
+    reader.clicks(f"{name}-{conversation_id}")
+
+
+async def brings(reader: Reader, content: bytes) -> None:
+    """Choose a file to import."""
+    with reader:
+        (upload,) = reader.find(marker="import-file", kind=ui.upload).elements
+    await upload.handle_uploads([SmallFileUpload("a.json", "application/json", content)])
 
 
 async def test_new_chat_leaves_the_conversation_and_begins_another(reader: Reader, api: StandIn) -> None:

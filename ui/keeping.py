@@ -1,0 +1,115 @@
+"""What a reader does with whole conversations: rename, pin, delete and undo, export and import."""
+
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import events, ui
+
+from ui.asking import Shared
+from ui.client import Conversation
+from ui.deletions import UNDO_S
+from ui.dialogs import ask_title
+from ui.sidebar import Sidebar, title
+from ui.texts import t
+from ui.toast import Toast
+from ui.transfer import MAX_IMPORT_BYTES, all_messages, as_json, as_markdown, bring_in, file_name, read_export
+from ui.trouble import Trouble, explain
+
+TOLD_S = 6.0
+
+
+class Keeping:
+    """Handlers for the list's menu; every failure is told in the toast."""
+
+    def __init__(self, shared: Shared, root: ui.element, open_: Callable[[str | None], Any]) -> None:
+        self._shared, self._root, self._open = shared, root, open_
+        self.sidebar: Sidebar
+        self.toast = Toast()
+        self._upload = ui.upload(on_upload=self._import, auto_upload=True, max_file_size=MAX_IMPORT_BYTES)
+        self._upload.props('accept=".json"').classes("hidden").mark("import-file")
+
+    def pick_file(self) -> None:
+        """Let the reader choose the file to import."""
+        self._upload.run_method("pickFiles")
+
+    async def rename(self, conversation: Conversation) -> None:
+        """Ask for another title."""
+        with self._root:
+            named = await ask_title(title(conversation))
+        if named is None:
+            return
+        try:
+            await self._shared.api.rename(conversation.id, named)
+        except Trouble as trouble:
+            self.tell(trouble)
+            return
+        with self._root:
+            self.sidebar.replace(conversation.model_copy(update={"title": named}))
+
+    async def pin(self, conversation: Conversation) -> None:
+        """Pin the conversation, or let it go again."""
+        metadata = {name: value for name, value in conversation.metadata.items() if name != "pinned"}
+        if not conversation.is_pinned:
+            metadata["pinned"] = "true"
+        try:
+            await self._shared.api.keep(conversation.id, metadata)
+        except Trouble as trouble:
+            self.tell(trouble)
+            return
+        with self._root:
+            self.sidebar.replace(conversation.model_copy(update={"metadata": metadata}))
+
+    async def delete(self, conversation: Conversation) -> None:
+        """Take the conversation away; for a few seconds it can be had back."""
+        self._shared.generations.forget(conversation.id)
+        self._shared.deletions.schedule(conversation.id, lambda trouble: self._restore(conversation, trouble))
+        was_open = conversation.id == self.sidebar.current
+        with self._root:
+            self.sidebar.remove(conversation.id)
+            said = t("“{title}” was deleted.", title=title(conversation))
+            self.toast.show(said, UNDO_S, t("Undo"), lambda: self._undo(conversation, was_open))
+        if was_open:
+            await self._open(None)
+
+    async def export(self, conversation: Conversation, ending: str) -> None:
+        """Hand the conversation to the browser as a file."""
+        try:
+            stored = await all_messages(self._shared.api, conversation.id)
+        except Trouble as trouble:
+            self.tell(trouble)
+            return
+        with self._root:
+            name = title(conversation)
+            text = as_json(conversation, stored) if ending == "json" else as_markdown(name, stored)
+            ui.download.content(text.encode(), file_name(name, ending))
+
+    def tell(self, trouble: Trouble) -> None:
+        """Tell of a failure."""
+        with self._root:
+            self.toast.show(explain(trouble).title, TOLD_S)
+
+    async def _import(self, event: events.UploadEventArguments) -> None:
+        try:
+            created = await bring_in(self._shared.api, read_export(await event.file.read()))
+        except Trouble as trouble:
+            self.tell(trouble)
+            return
+        finally:
+            self._upload.reset()
+        with self._root:
+            self.sidebar.put(created)
+        await self._open(created.id)
+
+    async def _undo(self, conversation: Conversation, was_open: bool) -> None:
+        if self._shared.deletions.undo(conversation.id):
+            self._restore(conversation)
+            if was_open:
+                await self._open(conversation.id)
+
+    def _restore(self, conversation: Conversation, trouble: Trouble | None = None) -> None:
+        if self._root.is_deleted:
+            return
+        with self._root:
+            self.sidebar.restore(conversation)
+        if trouble is not None:
+            self.tell(trouble)

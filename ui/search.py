@@ -1,0 +1,64 @@
+"""The search over one's own conversations: what was found, with the words around the match."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from nicegui import background_tasks, ui
+
+from ui.client import Api, Found
+from ui.parts import attribute, tag, words
+from ui.texts import t
+from ui.trouble import Trouble, explain
+
+WAIT_S = 0.2
+MAX_CHARS = 200
+_ON_FOUND = "() => { chatllm.closeDrawer(); emit(); }"
+
+
+class Search:
+    """A field, and what was found in place of the list while something stands in it."""
+
+    def __init__(self, api: Api, on_open: Callable[[str], Any], on_active: Callable[[bool], None]) -> None:
+        self._api, self._on_open, self._on_active = api, on_open, on_active
+        self._typed = ""
+        with tag("label", "search"):
+            words("span", t("Search"), "unseen")
+            self._field = ui.input(placeholder=t("Search"), on_change=self._changed).props("borderless clearable")
+            attribute(self._field.mark("search"), aria_label=t("Search your conversations"), type="search")
+            attribute(self._field, maxlength=str(MAX_CHARS), debounce=str(int(WAIT_S * 1000)))
+        self._results = tag("div", "conversations results", aria_live="polite").mark("results")
+        self._results.set_visibility(False)
+
+    def _changed(self) -> None:
+        self._typed = typed = (self._field.value or "").strip()[:MAX_CHARS]
+        self._results.set_visibility(bool(typed))
+        self._on_active(bool(typed))
+        if typed:
+            background_tasks.create(self._search(typed), name="search")
+
+    async def _search(self, typed: str) -> None:
+        note = ""
+        try:
+            found = await self._api.search(typed)
+            note = "" if found else t("Nothing was found.")
+        except Trouble as trouble:
+            found, note = [], explain(trouble).title
+        if typed != self._typed:
+            return  # the reader has typed on
+        self._results.clear()
+        with self._results:
+            for match in found:
+                self._row(match)
+            if note:
+                words("p", note, "sidebar-note")
+
+    def _row(self, match: Found) -> None:
+        title = match.conversation.title or t("New chat")
+        row = attribute(tag("button", "found"), type="button").mark(f"found-{match.conversation.id}")
+        with row:
+            words("span", title, "found-title")
+            with tag("span", "found-text"):
+                for piece in match.snippet:
+                    words("mark" if piece.match else "span", piece.text, "found-match" if piece.match else "")
+        row.on("click", partial(self._on_open, match.conversation.id), args=[], js_handler=_ON_FOUND)
