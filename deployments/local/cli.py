@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deployments.local import background, leftovers
+from deployments.local.cache_cli import cache_app
 from deployments.local.keys_cli import keys_app
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(keys_app, name="keys")
+app.add_typer(cache_app, name="cache")
 app.command()(usage)
 
 

@@ -3,9 +3,9 @@
 import asyncio
 
 import asyncpg
-import redis
 from redis.exceptions import RedisError
 
+from deployments.cache.connecting import connect as redis_client
 from deployments.local.state import LauncherError
 
 TIMEOUT_S = 10
@@ -24,12 +24,19 @@ def require_postgres(url: str) -> None:
 def require_redis(url: str) -> None:
     """Ask for a PONG; LauncherError says why none came."""
     try:
-        with redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
-            client.ping()
+        asyncio.run(_ping(url))
     except (OSError, ValueError, RedisError) as error:
         raise LauncherError(
             f"Redis cannot be reached ({_reason(error)}): check REDIS_URL and that the server runs"
         ) from None
+
+
+async def _ping(url: str) -> None:
+    client = redis_client(url, TIMEOUT_S)
+    try:
+        await client.ping()
+    finally:
+        await client.aclose()
 
 
 async def _connect(url: str) -> None:

@@ -1,0 +1,102 @@
+"""`chatllm cache`: on the user's own Redis, the running embedded Valkey, or one started for the moment."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from deployments.cache.key import model_part, tenant_part
+from deployments.cache.purging import Purge, PurgeableAnswers
+from deployments.cache.store import RedisStore, StoreError
+from deployments.config import Settings
+from deployments.errors import ChatLLMError
+from deployments.local import service_file
+from deployments.local.settings import LauncherSettings
+from deployments.local.state import LauncherError, Locked, StateFolder
+from deployments.models.identity import identity
+from deployments.models.names import ModelNames
+
+TIMEOUT_S = 10.0
+
+cache_app = typer.Typer(help="Take cached answers back, and tell what the cache's store holds.", no_args_is_help=True)
+
+Config = Annotated[Path | None, typer.Option(help="What is deployed instead of serve_config.yaml.")]
+T = TypeVar("T")
+
+
+@cache_app.command()
+def purge(
+    key: Annotated[str, typer.Option(help="One answer, by the `x-cache-key` of its response.")] = "",
+    tenant: Annotated[str, typer.Option(help="All answers to an API key, by the key's id.")] = "",
+    model: Annotated[str, typer.Option(help="All answers of a model, by its id or an alias.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="All answers.")] = False,
+    config: Config = None,
+) -> None:
+    """Take answers back: by --key, by --tenant and --model or one of them, or --all; it holds within a second."""
+    if (bool(key), bool(tenant or model), everything).count(True) != 1:
+        raise typer.BadParameter("name what to purge: --key, or --tenant and --model or one of them, or --all")
+    settings = LauncherSettings.read(config=config.absolute() if config else None)
+    served = service_file.read(settings).settings
+    if tenant and served.cache.shared:
+        raise typer.BadParameter("all tenants share cached answers here: purge a model's, or all")
+    what = Purge(key, tenant_part(tenant) if tenant else "", _model_part(served, model))
+    _run(settings, served, lambda store: PurgeableAnswers(store).purge(what))
+    typer.echo("Purged; replicas that hold answers in memory drop them within a second.")
+
+
+@cache_app.command()
+def stats(config: Config = None) -> None:
+    """Tell what the store holds, as JSON; GET /v1/admin/cache tells what the replicas count."""
+    settings = LauncherSettings.read(config=config.absolute() if config else None)
+    served = service_file.read(settings).settings
+    typer.echo(json.dumps(asdict(_run(settings, served, lambda store: store.figures())), indent=2))
+
+
+def _model_part(served: Settings, name: str) -> str:
+    """Return what stands for a model in the keys; LauncherError if there is no such model."""
+    if not name:
+        return ""
+    try:
+        found = ModelNames.of(served).resolve(name)
+    except ChatLLMError as error:
+        raise LauncherError(error.message) from None
+    return model_part(identity(next(model for model in served.models if model.id == found)))
+
+
+def _run(settings: LauncherSettings, served: Settings, work: Callable[[RedisStore], Awaitable[T]]) -> T:
+    async def run(url: str) -> T:
+        store = RedisStore(url, served.cache.namespace, TIMEOUT_S, TIMEOUT_S)
+        try:
+            return await work(store)
+        finally:
+            await store.aclose()
+
+    with _lent_redis(settings) as url:
+        try:
+            return asyncio.run(run(url))
+        except StoreError as error:
+            raise LauncherError(f"Redis failed ({error.kind}): check REDIS_URL and that the server runs") from None
+
+
+@contextmanager
+def _lent_redis(settings: LauncherSettings) -> Generator[str]:
+    if settings.redis_url is not None:
+        yield settings.redis_url.get_secret_value()
+        return
+    from deployments.local.valkey import ValkeyServer
+
+    server = ValkeyServer(StateFolder.open(settings.state))
+    try:
+        server.start()
+    except Locked:  # it runs, and its socket is where ours would be
+        yield server.url
+        return
+    try:
+        yield server.url
+    finally:
+        server.stop()
