@@ -2,14 +2,16 @@
 
 1. The ingress says who asks and that the request is well formed.
 2. What was said before comes from the conversation store  (`Conversations`).
-3. If it has been answered, the cache replays it            (`Cache`).
-4. If not, a model generates it, streaming                  (`Models`).
+3. If it has been answered, the cache replays it            (`Reuse`).
+4. If not, a model generates it, streaming                  (`Models`);
+   identical requests in flight share that.
 5. The answer is remembered: conversation, cache, usage.
 
-The three stores and machines are Protocols, declared here by the one who needs
-them; `deployments/app.py` decides what stands behind them.
+The stores and machines are Protocols, declared by the one who needs them
+(`Cache` in reuse.py); `deployments/app.py` decides what stands behind them.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
@@ -18,12 +20,15 @@ from typing import Any, Protocol
 
 import orjson
 
-from deployments.cache.entry import CacheEntry
-from deployments.cache.key import cache_key, is_deterministic
+from deployments.cache.entry import EVENT_END, CacheEntry
+from deployments.cache.key import cache_key
 from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
+from deployments.cache.steering import UNSTEERED, CacheControl, Mode, reason_against
 from deployments.errors import ChatLLMError
+from deployments.flights.flights import Flights
 from deployments.models.assembly import DONE, assemble, payloads
 from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Reply
+from deployments.reuse import Cache, Reuse, Wish
 
 OWN_FIELDS = ("conversation", "parent", "stream_options", "store", "metadata")
 """Fields of a request that this service answers for itself; a model never sees them."""
@@ -36,13 +41,15 @@ GENERATING: frozenset[Endpoint] = frozenset({"chat", "completion"})
 class ChatCall:
     """A well-formed request: `request` is its decoded JSON, `id` this service's own, unguessable.
 
-    `endpoint` is what is asked of the model: a chat, where nothing else is said.
+    `endpoint` is what is asked of the model: a chat, where nothing else is said;
+    `cache_control` is what is asked of the cache.
     """
 
     id: str
     tenant: str
     request: Mapping[str, Any]
     endpoint: Endpoint = "chat"
+    cache_control: CacheControl = UNSTEERED
 
     @property
     def streams(self) -> bool:
@@ -69,6 +76,8 @@ class Summary:
 
     model: str = ""
     cache: str = "BYPASS"
+    cache_reason: str = ""
+    cache_key: str = ""
     age_s: int | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -147,18 +156,6 @@ class Conversations(Protocol):
         ...
 
 
-class Cache(Protocol):
-    """What has been answered before."""
-
-    async def lookup(self, key: str) -> CacheEntry | None:
-        """Return the entry, or None; a late, failing or garbled answer is None as well. Never raises."""
-        ...
-
-    def store(self, key: str, entry: CacheEntry) -> None:
-        """Keep an answer, in the background; drops it when too many wait. Never raises, never waits."""
-        ...
-
-
 class Models(Protocol):
     """What can generate."""
 
@@ -168,6 +165,10 @@ class Models(Protocol):
 
     def identity(self, model: str) -> str:
         """Return what tells this model's answers from any other's: weights, engine arguments, versions."""
+        ...
+
+    def cached_requests(self, model: str) -> Mode:
+        """Return which requests of a model are cached without being asked to."""
         ...
 
     def max_prompt_messages(self, model: str) -> int:
@@ -185,9 +186,25 @@ class Models(Protocol):
 class ChatService:
     """Answers chat calls. One instance serves all requests of an ingress replica."""
 
-    def __init__(self, conversations: Conversations, cache: Cache, models: Models) -> None:
+    def __init__(
+        self,
+        conversations: Conversations,
+        cache: Cache,
+        models: Models,
+        cache_is_shared: bool = False,
+        flights: Flights | None = None,
+        replay_ms: float = 0.0,
+    ) -> None:
+        """`cache_is_shared` lets one tenant be answered with what another's request brought.
+
+        `flights` are the generations that requests share, of this instance alone
+        if not given; `replay_ms` is the pause between the events of a stored stream.
+        """
         self._conversations = conversations
         self._cache = cache
+        self._reuse = Reuse(cache, flights or Flights(cache))
+        self._cache_is_shared = cache_is_shared
+        self._replay_s = replay_ms / 1000
         self._models = models
 
     async def chat(self, call: ChatCall, summary: Summary) -> Answer:
@@ -211,24 +228,33 @@ class ChatService:
         model = summary.model = self._models.resolve(call.request.get("model"))
         request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
         request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
-        key = self._key(call, request, model)
-        entry = await self._cache.lookup(key) if key else None
-        if entry:
-            return await self._replay(entry, call, turn, summary)
-        summary.cache = "MISS" if key else "BYPASS"
+        wish = self._wish(call, request, model)
         if call.wants_usage_throughout:
             request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored, call.endpoint)
-        answer = self._kept(self._models.generate(model, generation), key, turn, summary)
+        summary.cache_key = wish.key or ""
+        found = await self._reuse.find(wish, generation, lambda: self._models.generate(model, generation))
+        summary.cache, summary.cache_reason = found.result, found.reason
+        if isinstance(found.answer, CacheEntry):
+            return await self._replay(found.answer, call, turn, summary)
+        answer = self._kept(found.answer, turn, summary)
         if not call.streams:
             return Answer(await _whole(answer))
         return Answer(frames=_started(await anext(answer), answer, call.wants_usage))
 
-    def _key(self, call: ChatCall, request: Mapping[str, Any], model: str) -> str | None:
-        """Return where the answer is kept; None if it is not: made by chance, no text, or full of figures."""
-        if call.endpoint not in GENERATING or call.wants_usage_throughout or not is_deterministic(request):
-            return None
-        return cache_key(call.tenant, self._models.identity(model), request, call.endpoint)
+    def _wish(self, call: ChatCall, request: Mapping[str, Any], model: str) -> Wish:
+        """Return where the answer is kept, or why it is not: made by chance, no text, full of figures, unwanted."""
+        if not self._cache.is_on:
+            reason = "off"
+        elif call.endpoint not in GENERATING:
+            reason = "endpoint"
+        elif call.wants_usage_throughout:
+            reason = "usage"
+        else:
+            reason = reason_against(request, self._models.cached_requests(model), call.cache_control)
+        tenant = "" if self._cache_is_shared else call.tenant
+        key = None if reason else cache_key(tenant, self._models.identity(model), request, call.endpoint)
+        return Wish(key, reason, call.cache_control, call.reply_id)
 
     async def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
         now = time.time()
@@ -241,10 +267,11 @@ class ChatService:
         await turn.complete(completion)
         if not call.streams:
             return Answer(body)
-        return Answer(frames=_once(fresh_frames(entry, call.reply_id, int(now), call.wants_usage) + DONE))
+        frames = fresh_frames(entry, call.reply_id, int(now), call.wants_usage) + DONE
+        return Answer(frames=_paced(frames, self._replay_s) if self._replay_s else _once(frames))
 
     async def _kept(
-        self, messages: AsyncGenerator[Message], key: str | None, turn: Turn, summary: Summary
+        self, messages: AsyncGenerator[Message], turn: Turn, summary: Summary
     ) -> AsyncGenerator[Frames | Reply]:
         """Pass `messages` on and remember them; what was sent of an interrupted answer is kept as incomplete."""
         sent: list[bytes] = []
@@ -263,8 +290,6 @@ class ChatService:
                             _note(summary, completion)
                             if not sent:
                                 turn.accept()
-                            if key:
-                                self._cache.store(key, CacheEntry(body, b"".join(sent), time.time()))
                             sent.clear()
                             await turn.complete(completion)
                             yield message
@@ -314,3 +339,9 @@ async def _started(
 
 async def _once(frames: bytes) -> AsyncGenerator[bytes]:
     yield frames
+
+
+async def _paced(frames: bytes, pause_s: float) -> AsyncGenerator[bytes]:
+    for event in frames.split(EVENT_END)[:-1]:
+        yield event + EVENT_END
+        await asyncio.sleep(pause_s)

@@ -41,6 +41,14 @@ class Telemetry:
         )
         self._tokens = Counter("chatllm_tokens_total", "Tokens, by kind.", tag_keys=_keys("model", "kind"))
         self._cache = Counter("chatllm_cache_total", "Cache look-ups, by result.", tag_keys=_keys("model", "result"))
+        self._cache_reasons = Counter(
+            "chatllm_cache_reasons_total",
+            "Requests that were not answered from the cache, by reason.",
+            tag_keys=_keys("model", "reason"),
+        )
+        self._cache_drops = Counter(
+            "chatllm_cache_drops_total", "Answers that were not stored, by reason.", tag_keys=_keys("reason")
+        )
         self._first_token_s = Histogram(
             "chatllm_ttft_seconds",
             "Seconds to the first token.",
@@ -56,6 +64,10 @@ class Telemetry:
         self._inflight = Gauge("chatllm_inflight_requests", "Chat requests being answered now.")
         self._pending = Gauge("chatllm_history_pending", "Conversation writes that wait for Postgres.")
         self._running = 0
+
+    def cache_dropped(self, reason: str, times: int) -> None:
+        """Count answers that were not stored."""
+        self._cache_drops.inc(times, {"reason": reason})
 
     def began(self) -> None:
         """Count a chat request in."""
@@ -74,6 +86,8 @@ class Telemetry:
         tags = {"model": summary.model, "cache": summary.cache}
         self._requests.inc(1, {"model": summary.model, "status": str(status), "stream": str(stream).lower()})
         self._cache.inc(1, {"model": summary.model, "result": summary.cache})
+        if summary.cache_reason:
+            self._cache_reasons.inc(1, {"model": summary.model, "reason": summary.cache_reason})
         self._request_s.observe(took_s, tags)
         if summary.first_token_s is not None:
             self._first_token_s.observe(summary.first_token_s, tags)

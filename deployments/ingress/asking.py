@@ -10,7 +10,7 @@ from starlette.responses import Response
 from deployments.errors import ContextTooLong, InvalidJSON, ModelLoading, ModelNotFound, Timeout
 from deployments.ingress.exchange import exchange
 from deployments.ingress.requests import body_as
-from deployments.ingress.services import caller_of, services_of
+from deployments.ingress.services import cache_control_of, caller_of, services_of
 from deployments.limits.estimate import answer_tokens
 from deployments.models.protocol import Endpoint
 from deployments.service import ChatCall
@@ -28,7 +28,7 @@ async def ask(
     """
     services, caller = services_of(request), await caller_of(request)
     body = settle(await body_as(request, schema))
-    call = ChatCall(secrets.token_hex(16), caller.tenant, body, endpoint)
+    call = ChatCall(secrets.token_hex(16), caller.tenant, body, endpoint, cache_control_of(request))
     return await exchange(
         request,
         services,

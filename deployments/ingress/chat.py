@@ -19,7 +19,7 @@ from deployments.ingress.exchange import exchange
 from deployments.ingress.openapi import documented
 from deployments.ingress.parameters import settled
 from deployments.ingress.requests import body_as
-from deployments.ingress.services import caller_of, services_of
+from deployments.ingress.services import cache_control_of, caller_of, services_of
 from deployments.ingress.shapes import ChatCompletion, ChatCompletionChunk
 from deployments.limits.estimate import answer_tokens
 from deployments.service import ChatCall
@@ -42,7 +42,7 @@ async def create_chat_completion(request: Request) -> Response:
     """Answer a chat, streamed (`stream: true`, server-sent events) or whole."""
     services, caller = services_of(request), await caller_of(request)
     body = settled(await body_as(request, ChatRequest))
-    call = ChatCall(secrets.token_hex(16), caller.tenant, body)
+    call = ChatCall(secrets.token_hex(16), caller.tenant, body, cache_control=cache_control_of(request))
     return await exchange(
         request,
         services,

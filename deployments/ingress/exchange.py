@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 from starlette.responses import Response
 
+from deployments.cache.steering import in_words
 from deployments.errors import ChatLLMError
 from deployments.ingress.answers import JSON, ClientGone, EventStream, while_connected
 from deployments.ingress.metering import CLIENT_GONE_STATUS, Meter
@@ -57,6 +58,10 @@ async def exchange(
 
 def _headers(summary: Summary) -> dict[str, str]:
     headers = {"x-cache": summary.cache}
+    if summary.cache_reason:
+        headers["x-cache-reason"] = in_words(summary.cache_reason)
     if summary.age_s is not None:
         headers["age"] = str(summary.age_s)
+    if summary.cache_key:
+        headers["x-cache-key"] = summary.cache_key
     return headers

@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastapi import Request
 
 from deployments.cache.client import CacheClient, NoCache
+from deployments.cache.steering import CacheControl, parsed
 from deployments.config import Addresses, Settings
 from deployments.errors import Unauthenticated
+from deployments.flights.flights import Flights
+from deployments.flights.neighbours import Neighbours
 from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.store import HistoryStore
@@ -26,6 +29,7 @@ from deployments.keys.store import KeyStore
 from deployments.limits.limiter import Limiter
 from deployments.limits.remote import RedisLimits
 from deployments.models.client import ModelState
+from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.postgres import PostgresResponses
@@ -48,6 +52,11 @@ class ServedModels(Models, Protocol):
     @property
     def names(self) -> ModelNames:
         """The models' ids and their aliases."""
+        ...
+
+    @property
+    def listener(self) -> Listener | None:
+        """Where answers of other processes arrive, open like the models; None if there are none."""
         ...
 
     async def open(self) -> None:
@@ -85,6 +94,7 @@ class Services:
     responses: Responses
     background: BackgroundResponses
     response_store: ResponseStore
+    cache: CacheClient | NoCache = field(default_factory=NoCache)
 
 
 @asynccontextmanager
@@ -115,7 +125,12 @@ async def opened(
         keys = PostgresKeys(database)
         authenticator = Authenticator(keys, settings.keys)
         stack.push_async_callback(authenticator.aclose)
-        chat, telemetry = ChatService(KeptConversations(conversations, completions, writer), cache, models), Telemetry()
+        kept, telemetry = KeptConversations(conversations, completions, writer), Telemetry()
+        flights = Flights(cache, Neighbours(models.listener) if models.listener else None)
+        stack.push_async_callback(flights.aclose)
+        chat = ChatService(kept, cache, models, settings.cache.shared, flights, settings.cache.replay_ms)
+        if isinstance(cache, CacheClient):
+            cache.drops.tell = telemetry.cache_dropped
         stored = PostgresResponses(database)
         responses = Responses(chat, models, stored, history, writer, settings.history.max_context_bytes)
         background = BackgroundResponses(
@@ -144,6 +159,7 @@ async def opened(
             responses=responses,
             background=background,
             response_store=stored,
+            cache=cache,
         )
 
 
@@ -156,6 +172,11 @@ def _limiter(settings: Settings, addresses: Addresses, usage: UsageStore) -> Lim
 def services_of(request: Request) -> Services:
     """Return the services of the app that `request` came to."""
     return request.app.state.services
+
+
+def cache_control_of(request: Request) -> CacheControl:
+    """Return what the request asks of the cache."""
+    return parsed(",".join(request.headers.getlist("cache-control")))
 
 
 async def caller_of(request: Request) -> Caller:

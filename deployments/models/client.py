@@ -21,6 +21,7 @@ from ray.serve.exceptions import (
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
+from deployments.cache.steering import Mode
 from deployments.config import AnyModel, Timeouts
 from deployments.errors import ChatLLMError, ModelLoading, Overloaded, Timeout, Unavailable
 from deployments.models.deploying import FailedDeployments
@@ -78,6 +79,11 @@ class ModelClient:
         for watcher in self._watchers:
             watcher.cancel()
 
+    @property
+    def listener(self) -> Listener:
+        """Where answers arrive, those of other ingress replicas too."""
+        return self._listener
+
     def resolve(self, name: str | None) -> str:
         """Return the id of the model that a request names, the default one for None; raises ModelNotFound."""
         return self.names.resolve(name)
@@ -85,6 +91,10 @@ class ModelClient:
     def identity(self, model: str) -> str:
         """Return what tells this model's answers from any other's."""
         return self._models[model].identity
+
+    def cached_requests(self, model: str) -> Mode:
+        """Return which requests of a model are cached without being asked to."""
+        return self._models[model].settings.cache.requests
 
     def max_prompt_messages(self, model: str) -> int:
         """Return how many messages of a conversation are considered as context."""

@@ -3,9 +3,11 @@
 import time
 from collections.abc import AsyncGenerator, Mapping
 
+from deployments.cache.steering import Mode
 from deployments.config import ScriptedModel
 from deployments.errors import ModelLoading
 from deployments.models.client import RETRY_AFTER_S, ModelState
+from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Generation, Message
 from deployments.models.scripted import ScriptedReplica
@@ -18,6 +20,7 @@ class InProcessModels:
         self.names = names or ModelNames([model.id for model in models], models[0].id)
         self.replicas: Mapping[str, ScriptedReplica] = {model.id: ScriptedReplica(model) for model in models}
         self.is_ready = True
+        self.listener: Listener | None = None
         self._settings = {model.id: model for model in models}
         self._since = time.monotonic()
 
@@ -30,6 +33,9 @@ class InProcessModels:
 
     def identity(self, model: str) -> str:
         return f"scripted:{model}"
+
+    def cached_requests(self, model: str) -> Mode:
+        return self._settings[model].cache.requests
 
     def max_prompt_messages(self, model: str) -> int:
         return self._settings[model].max_prompt_messages

@@ -15,7 +15,6 @@ from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
 from deployments.config import (
-    CacheSettings,
     KeyLimitSettings,
     KeySettings,
     Limits,
@@ -60,6 +59,8 @@ class Service:
     completions: MemoryCompletions
     limiter: Limiter
     usage: UsageWriter
+    cache: CacheClient
+    lookup: CacheLookup
     extra: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -72,10 +73,12 @@ async def running(
     in_process = InProcessModels(*models, names=ModelNames.of(settings))
     history, keys = MemoryHistory(), MemoryKeys()
     writer = HistoryWriter(history, 1000)
-    cache = CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
+    lookup = CacheLookup(settings.cache, MemoryStore())
+    policies = {in_process.identity(model.id): model.cache for model in models}
+    cache = CacheClient(lookup, settings.cache, policies)
     completions = MemoryCompletions()
     conversations = KeptConversations(StoredConversations(history, writer, 1_000_000), completions, writer)
-    chat = ChatService(conversations, cache, in_process)
+    chat = ChatService(conversations, cache, in_process, settings.cache.shared, None, settings.cache.replay_ms)
     usage = MemoryUsage()
     usage_writer = UsageWriter(usage, UsageSettings(flush_s=0.05))
     limiter = Limiter(MemoryLimits(30), usage.tokens, KeyLimitSettings())
@@ -99,6 +102,7 @@ async def running(
         responses=responses,
         background=runs,
         response_store=stored,
+        cache=cache,
     )
 
     @asynccontextmanager
@@ -124,7 +128,7 @@ async def running(
     _, secret = await keys.create("test")
     url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=10) as http:
-        yield Service(url, http, in_process, history, keys, writer, completions, limiter, usage_writer)
+        yield Service(url, http, in_process, history, keys, writer, completions, limiter, usage_writer, cache, lookup)
     server.should_exit = True
     await serving
 
