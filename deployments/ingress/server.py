@@ -18,6 +18,7 @@ from deployments.config import Addresses, Limits, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
 from deployments.ingress import (
     admin_keys,
+    cache_admin,
     chat,
     completions,
     conversations,
@@ -55,7 +56,7 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
     for routes in (search, chat, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
-    for routes in (completions, embeddings, tokens):
+    for routes in (completions, embeddings, tokens, cache_admin):
         app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(LimitHeaders)
@@ -125,5 +126,6 @@ class Ingress:
         settings = self._settings
         configure_logging(settings.log_level)
         client = ModelClient(self._models, ModelNames.of(settings), settings.timeouts)
-        cache = CacheClient(HandleCache(self._cache), settings.cache) if self._cache else NoCache()
+        policies = {model.identity: model.settings.cache for model in self._models.values()}
+        cache = CacheClient(HandleCache(self._cache), settings.cache, policies) if self._cache else NoCache()
         return build_http(lambda: opened(settings, Addresses.from_environment(), client, cache), settings.limits, True)

@@ -112,7 +112,8 @@ def test_a_key_tells_nothing_but_can_be_purged_by_tenant_and_model():
 
 
 def test_unpaired_surrogates_and_huge_numbers_have_a_key():
-    assert key(json.loads('{"messages": "\\ud800", "seed": 1' + "0" * 100 + ', "x": 1e300}')).startswith(f"{KEY_VERSION}:")
+    request = json.loads('{"messages": "\\ud800", "seed": 1' + "0" * 100 + ', "x": 1e300}')
+    assert key(request).startswith(f"{KEY_VERSION}:")
 
 
 def test_nesting_without_end_is_the_callers_mistake():
