@@ -67,7 +67,8 @@ class Completions:
             extra_body=_extension(question),
         ) as response:
             request_id = response.headers.get("x-request-id", "")
-            yield Started(from_cache=response.headers.get("x-cache") == "HIT", request_id=request_id)
+            cache = response.headers.get("x-cache", "").upper()
+            yield Started(from_cache=cache == "HIT", request_id=request_id, was_joined=cache.startswith("JOIN"))
             end = Finished("")
             async for line in response.iter_lines():
                 chunk = _chunk(line)

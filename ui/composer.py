@@ -6,10 +6,9 @@ from typing import Any
 from nicegui import events, ui
 
 from ui.parts import attribute, icon_button, tag, words
+from ui.texts import t
 
 MAX_CHARS = 32_000
-HINT = "Enter sends · Shift + Enter starts a new line · answers can be wrong"
-HELD = "Your message is sent as soon as the model is ready · Enter again keeps it here"
 
 # A key that ends an input method's composition is not a sent message; on a phone Enter begins a line.
 _ON_ENTER = """(event) => {
@@ -27,12 +26,12 @@ class Composer:
         self._can_send = True
         self._is_held = False
         with tag("div", "composer"):
-            self.text = ui.textarea(placeholder="Ask anything").props("borderless autogrow").mark("composer")
-            attribute(self.text, aria_label="Your message", maxlength=str(MAX_CHARS), rows="1")
+            self.text = ui.textarea(placeholder=t("Ask anything")).props("borderless autogrow").mark("composer")
+            attribute(self.text, aria_label=t("Your message"), maxlength=str(MAX_CHARS), rows="1")
             self.text.on("keydown.enter", self._enter, js_handler=_ON_ENTER)
-            self._send = icon_button("send", "Send", lambda: self.submit(self.text.value or "")).mark("send")
-            self._stop = icon_button("stop", "Stop", on_stop, act="stop").mark("stop")
-        self._hint = words("div", HINT, "hint")
+            self._send = icon_button("send", t("Send"), lambda: self.submit(self.text.value or "")).mark("send")
+            self._stop = icon_button("stop", t("Stop"), on_stop, act="stop").mark("stop")
+        self._hint = words("div", hint(), "hint")
         self.set_running(False)
 
     def set_running(self, is_running: bool) -> None:
@@ -55,6 +54,7 @@ class Composer:
     def clear(self) -> None:
         """Empty the text, once it has been sent."""
         self.text.value = ""
+        self.text.client.run_javascript("chatllm.forgetDraft()")
 
     def focus(self) -> None:
         """Put the cursor into the text, but on a phone, where the keyboard would cover the page."""
@@ -76,5 +76,15 @@ class Composer:
 
     def _hold(self, is_held: bool) -> None:
         self._is_held = is_held
-        self._hint.text = HELD if is_held else HINT
+        self._hint.text = held_hint() if is_held else hint()
         self._hint.classes(toggle="held")
+
+
+def hint() -> str:
+    """Return what stands below the composer."""
+    return t("Enter sends · Shift + Enter starts a new line · answers can be wrong")
+
+
+def held_hint() -> str:
+    """Return what stands there while a message waits for the model."""
+    return t("Your message is sent as soon as the model is ready · Enter again keeps it here")

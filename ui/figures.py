@@ -9,6 +9,8 @@ def figures(answer: Answer) -> list[str]:
     said: list[str] = []
     if answer.from_cache:
         said.append(t("From the cache"))
+    if answer.was_joined:
+        said.append(t("Joined an answer that was on its way"))
     if answer.end.completion_tokens:
         said.append(t("{count} tokens", count=f"{answer.end.completion_tokens:,}"))
     if answer.first_token_at is not None:

@@ -29,6 +29,7 @@ class Answer:
         self.reasoning = ""
         self.trouble: Trouble | None = None
         self.from_cache = False
+        self.was_joined = False
         self.request_id = ""
         self.end = Finished("")
         self.version = 0
@@ -53,6 +54,7 @@ class Answer:
         match event:
             case Started():
                 self.from_cache, self.request_id = event.from_cache, event.request_id
+                self.was_joined = event.was_joined
             case Delta():
                 self.state = "streaming"
                 self.first_token_at = self.first_token_at or time.monotonic()

@@ -4,6 +4,7 @@ Safe by construction: raw HTML is text, only http(s) and mailto become links, im
 are named but never loaded. The browser's DOMPurify runs over the result all the same.
 """
 
+import importlib
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from pygments import highlight
 from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
+
+from ui.math import math_plugin
 
 MAX_MARKDOWN_CHARS = 100_000  # markdown-it takes up to 25 µs for a hostile character, 1 µs for an ordinary one
 MAX_HIGHLIGHT_CHARS = 20_000
@@ -93,8 +96,12 @@ def _markdown() -> MarkdownIt:
         "table_close": _table_close,
     }.items():
         markdown.add_render_rule(name, rule)
-    return markdown
+    return markdown.use(math_plugin)
 
+
+MAX_FILLED_CELLS = 5_000  # empty cells that short rows of a table are filled up with, in all
+_TABLES = importlib.import_module("markdown_it.rules_block.table")  # the package has a function of that name
+_TABLES.MAX_AUTOCOMPLETED_CELLS = MAX_FILLED_CELLS  # type: ignore[attr-defined]
 
 _FORMATTER = HtmlFormatter(nowrap=True)
 _MARKDOWN = _markdown()

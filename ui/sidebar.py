@@ -15,6 +15,7 @@ from ui.texts import t
 from ui.trouble import Trouble, explain
 
 PAGE = 20
+GROUPS = ("Today", "Yesterday", "Previous 7 days", "Older")
 # A plain click opens in place; with a modifier the browser opens the link itself, in a new tab.
 _ON_LINK = """(event) => {
   if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
@@ -49,7 +50,7 @@ class Sidebar:
             Search(api, actions.open, self._give_way)
             self._list = tag("nav", "conversations", aria_label=t("Your conversations"))
             with tag("div", "sidebar-foot"):
-                button(t("Import a conversation"), on_import, "quiet small").mark("import")
+                button(t("Import a conversation"), on_import, "quiet").mark("import")
 
     async def refresh(self, without: Sequence[str] = ()) -> None:
         """Load the newest page again; those that are about to be deleted are left out."""
@@ -167,7 +168,7 @@ def day_group(updated_at: float, now: datetime) -> str:
     """Return the heading under which a conversation stands, by the calendar of `now`."""
     day, today = datetime.fromtimestamp(updated_at, now.tzinfo).date(), now.date()
     if day >= today:
-        return "Today"
+        return GROUPS[0]
     if day == today - timedelta(days=1):
-        return "Yesterday"
-    return "Previous 7 days" if day >= today - timedelta(days=7) else "Older"
+        return GROUPS[1]
+    return GROUPS[2] if day >= today - timedelta(days=7) else GROUPS[3]

@@ -7,8 +7,9 @@ from nicegui import background_tasks
 
 from ui.parts import attribute, tag, words
 from ui.readiness import Phase, Status
+from ui.texts import t
 
-_WORDS = {
+WORDS = {
     "starting": ("The service is starting", "This page becomes usable by itself."),
     "loading": ("The model is loading", "You can write already; it is sent once the model is ready."),
     "failed": ("The model could not be loaded", "Whoever runs this service finds the reason in its log."),
@@ -34,8 +35,9 @@ class StatusLine:
         is_ready = status.phase == "ready"
         self._root.set_visibility(not is_ready)
         if not is_ready:
-            self._title.text, detail = _WORDS[status.phase]
-            self._detail.text = status.message or detail
+            title, detail = WORDS[status.phase]
+            self._title.text = t(title)
+            self._detail.text = status.message or t(detail)
             self._elapsed.text = "" if status.phase == "failed" else clock(status.elapsed_s)
             attribute(self._root, data_phase=status.phase)
         if status.phase != self._phase:

@@ -31,6 +31,7 @@ class Started:
 
     from_cache: bool
     request_id: str
+    was_joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

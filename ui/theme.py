@@ -9,7 +9,11 @@ from typing import Any
 from nicegui import app, ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ui.math import katex
+from ui.texts import language
+
 STATIC = Path(__file__).parent / "static"
+KATEX = "/assets/katex.js"
 STYLES = ("tokens.css", "icons.css", "layout.css", "parts.css", "reading.css")
 
 FAVICON = (
@@ -44,13 +48,16 @@ _HEADERS = (
 def serve_assets() -> None:
     """Serve static/ for a year; a changed file gets another address."""
     app.add_static_files(f"/assets/{_version()}", STATIC, max_cache_age=31_536_000)
+    if (formulas := katex()) is not None:
+        app.add_static_file(local_file=formulas, url_path=KATEX, max_cache_age=86_400)
 
 
 def apply_theme() -> None:
     """Put the styles and the script into the head of the page that is being built."""
     root = f"/assets/{_version()}"
     styles = "".join(f'<link rel="stylesheet" href="{root}/{name}">' for name in STYLES)
-    ui.add_head_html(f'{_THEME_SCRIPT}{styles}<script defer src="{root}/page.js"></script>')
+    lang = f'<script>document.documentElement.lang = "{language()}";</script>'
+    ui.add_head_html(f'{_THEME_SCRIPT}{lang}{styles}<script defer src="{root}/page.js"></script>')
 
 
 class SafetyHeaders:

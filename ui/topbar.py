@@ -7,6 +7,7 @@ from typing import Any
 from nicegui import ui
 
 from ui.parts import attribute, icon_button, tag, words
+from ui.shortcuts import show_shortcuts
 from ui.texts import t
 
 
@@ -21,6 +22,8 @@ class TopBar:
             self._picker = tag("div", "picker")
             tag("div", "gap")
             icon_button("tune", t("How this chat is answered"), on_tune).mark("tune")
+            keys = icon_button("keys", t("Keyboard shortcuts"), show_shortcuts).mark("keys")
+            keys.classes("desk-only")
             icon_button("theme", t("Light or dark"), act="theme").mark("theme")
             icon_button("new", t("New chat"), on_new).classes("phone-only")
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from ui.texts import t
+
 
 class Trouble(Exception):
     """A request to the service failed.
@@ -39,20 +41,27 @@ class Advice:
 
 def explain(trouble: Trouble) -> Advice:
     """Return what to show for `trouble`; an unknown code shows the service's own message."""
-    advice = _ADVICE.get(trouble.code) or _BY_STATUS.get(trouble.status)
+    advice = ADVICE.get(trouble.code) or _BY_STATUS.get(trouble.status)
     if advice is None:
-        return Advice("Something went wrong", trouble.message or "Please try again in a moment.")
-    if trouble.retry_after_s and advice.can_retry:
-        return Advice(advice.title, f"{advice.advice} It should work again in {duration(trouble.retry_after_s)}.")
-    return advice
+        return Advice(t("Something went wrong"), trouble.message or t("Please try again in a moment."))
+    said = [t(advice.advice)]
+    if trouble.code in ("rate_limit_exceeded", "insufficient_quota") and trouble.message:
+        said.append(trouble.message)  # the service's own words: which limit it is, and how large
+    if trouble.retry_after_s and (advice.can_retry or trouble.code == "insufficient_quota"):
+        said.append(t("It should work again in {time}.", time=duration(trouble.retry_after_s)))
+    return Advice(t(advice.title), " ".join(said), advice.can_retry)
 
 
 def duration(seconds: float) -> str:
     """Return a length of time in words, rounded up to what a person cares about."""
     whole = max(1, round(seconds))
     if whole < 90:
-        return f"{whole} second{'s' if whole > 1 else ''}"
-    return f"{round(whole / 60)} minutes"
+        return t("1 second") if whole == 1 else t("{count} seconds", count=whole)
+    if whole < 5400:
+        return t("{count} minutes", count=round(whole / 60))
+    return (
+        t("{count} hours", count=round(whole / 3600)) if whole < 172_800 else t("{count} days", count=whole // 86_400)
+    )
 
 
 def from_body(status: int, headers: Mapping[str, str], body: Any) -> Trouble:
@@ -74,14 +83,14 @@ def _seconds(retry_after: str | None) -> float | None:
         seconds = float(retry_after or "")
     except ValueError:  # absent, or an HTTP date, which this service never sends
         return None
-    return seconds if 0 < seconds < 86_400 else None
+    return seconds if 0 < seconds < 3_000_000 else None
 
 
 _STARTING = Advice("The service cannot be reached", "It may be starting up or restarting. Your message is kept here.")
 _UNAVAILABLE = Advice("The service is not available right now", "Please try again in a moment.")
 _BUSY = Advice("Many people are asking at once", "All places are taken for the moment.")
 
-_ADVICE = {
+ADVICE = {
     "invalid_api_key": Advice(
         "This page is not allowed in",
         "The service refused the page's API key. Whoever runs it should check the key that the page was given.",
@@ -117,11 +126,11 @@ _ADVICE = {
 }
 
 _BY_STATUS = {
-    401: _ADVICE["invalid_api_key"],
-    403: _ADVICE["invalid_api_key"],
-    404: _ADVICE["not_found"],
-    429: _ADVICE["rate_limit_exceeded"],
+    401: ADVICE["invalid_api_key"],
+    403: ADVICE["invalid_api_key"],
+    404: ADVICE["not_found"],
+    429: ADVICE["rate_limit_exceeded"],
     502: _UNAVAILABLE,
     503: _UNAVAILABLE,
-    504: _ADVICE["timeout"],
+    504: ADVICE["timeout"],
 }

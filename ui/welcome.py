@@ -5,7 +5,9 @@ from functools import partial
 from typing import Any
 
 from ui.parts import tag, words
+from ui.texts import t
 
+# The questions stay English: the demo model, which they are for, reads nothing else.
 PROMPTS = (
     ("What can you do?", "A short tour of what this assistant knows"),
     ("What is ChatLLM?", "The service behind this page, in a few sentences"),
@@ -18,11 +20,11 @@ def show_welcome(on_pick: Callable[[str], Any]) -> None:
     """Show the greeting; a click on a question sends it."""
     with tag("section", "welcome"):
         tag("span", "mark large", aria_hidden="true")
-        words("h1", "Hello! What is on your mind?", "greeting")
-        words("p", "Ask a question, or begin with one of these.", "greeting-more")
+        words("h1", t("Hello! What is on your mind?"), "greeting")
+        words("p", t("Ask a question, or begin with one of these."), "greeting-more")
         with tag("div", "prompts"):
             for number, (question, about) in enumerate(PROMPTS):
                 with tag("button", "prompt", type="button") as card:
                     words("span", question, "prompt-title")
-                    words("span", about, "prompt-about")
+                    words("span", t(about), "prompt-about")
                 card.on("click", partial(on_pick, question), args=[]).mark(f"prompt-{number}")

@@ -29,6 +29,8 @@ print("hello")
 
 <script>window.hacked = true</script><img src=x onerror="window.hacked = true">
 
+The sum is $\\frac{n(n+1)}{2}$.
+
 ![a picture](https://example.org/x.png) and [a link](javascript:window.hacked=true)
 
 That is all."""
@@ -95,6 +97,7 @@ def test_an_answer_is_read_while_it_is_written_and_is_inert(browser: Browser, ad
         api.go_on.set()
         expect(page.locator(".answer .prose")).to_contain_text("That is all.")
         expect(page.locator(".answer table td").first).to_have_text("X-Cache")
+        expect(page.locator(".prose .math mfrac")).to_have_count(1)
         assert page.evaluate("window.hacked") is None
         assert page.locator(".prose img, .prose script, .prose iframe").count() == 0
         expect(page.locator(".prose a[href^=javascript]")).to_have_count(0)
@@ -130,8 +133,10 @@ def test_a_reload_in_mid_answer_loses_nothing(browser: Browser, address: str, ap
     with visit(browser, address, **DESKTOP) as page:
         page.locator(".prompt").first.click()
         expect(page.locator(".answer .prose")).to_contain_text("in front")
+        page.locator(".composer textarea").fill("An unsent draft")
         page.reload()
         expect(page.locator(".answer .prose")).to_contain_text("in front")
+        expect(page.locator(".composer textarea")).to_have_value("An unsent draft")
         api.go_on.set()
         expect(page.locator(".answer .prose")).to_contain_text("That is all.")
         expect(page.locator(".bubble")).to_have_count(1)

@@ -43,6 +43,7 @@ class Behaviour:
     break_after: int | None = None
     """Send so many tokens, then break the connection."""
     from_cache: bool = False
+    reasoning: str = ""
     models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
     history_fails: bool = False
     usage: bool = True
@@ -287,6 +288,8 @@ async def _stream(api: StandIn, request: Request, body: dict[str, Any]) -> Async
     api.seen.running += 1
     try:
         await asyncio.sleep(behaviour.first_token_delay_s)
+        if behaviour.reasoning:
+            yield _event(_chunk(body["model"], {"reasoning": behaviour.reasoning}))
         for index, token in enumerate(tokens):
             if behaviour.fail_after == index:
                 yield _event(Refusal(500, "internal_error", "The model failed.").body())

@@ -11,6 +11,7 @@ from tests.ui.stand_in import StandIn
 from tests.ui.test_chat import ask
 from ui.blocks import MAX_TAIL_CHARS, GrowingMarkdown
 from ui.markdown import MAX_MARKDOWN_CHARS, render
+from ui.math import katex
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -138,3 +139,39 @@ def test_no_text_is_slow_to_render_past_the_bounds(piece: str) -> None:
     GrowingMarkdown().feed(text)
     render(text * (1 + MAX_MARKDOWN_CHARS // len(text)))  # past the bound: plain text
     assert time.process_time() - began < 3.0
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("so $a^2 < b$ holds", '<span class="math">a^2 &lt; b</span>'),
+        ("so \\(a_1\\) holds", '<span class="math">a_1</span>'),
+        ("$$\n\\frac{1}{2}\n$$", '<div class="math math-block">\\frac{1}{2}</div>'),
+        ("\\[ x_1 * x_2 * x_3 \\]", '<div class="math math-block">x_1 * x_2 * x_3</div>'),
+        ("$<img src=x onerror=alert(1)>$", '<span class="math">&lt;img src=x onerror=alert(1)&gt;</span>'),
+    ],
+)
+def test_formulas_are_kept_as_their_source(written: str, read: str) -> None:
+    assert read in render(written)
+
+
+@pytest.mark.parametrize(
+    "text", ["It costs $5 and then $10.", "from $5 to $6", "a $ b", "`$x$`", "an open $x", "$$\nopen"]
+)
+def test_money_and_code_are_no_formulas(text: str) -> None:
+    assert "math" not in render(text)
+
+
+def test_a_formula_s_typesetter_is_where_it_is_expected() -> None:
+    assert katex() is not None
+
+
+def test_a_giant_table_is_bounded_and_scrolls_in_its_own_box() -> None:
+    giant = render("|a" * 300 + "|\n" + "|-" * 300 + "|\n" + ("|x" * 20 + "|\n") * 300)
+    assert giant.startswith('<div class="table">') and 0 < giant.count("<td") < 10_000
+
+
+def test_a_flood_of_formulas_is_no_flood_of_work() -> None:
+    began = time.process_time()
+    render("\\(" * 10_000)
+    assert time.process_time() - began < 3

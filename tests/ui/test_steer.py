@@ -105,3 +105,16 @@ async def test_a_chat_has_a_system_prompt_and_parameters_of_its_own(reader: Read
     await until(lambda: api.seen.finished == 2)
     assert api.seen.requests[1]["temperature"] == 0.5
     assert [message["role"] for message in api.seen.requests[1]["messages"]] == ["user"]  # it has been said
+
+
+async def test_what_a_model_thinks_is_folded_away_from_what_it_says(reader: Reader, api: StandIn) -> None:
+    api.behaviour.reasoning = "The reader greets me."
+    await reader.open("/")
+    await ask(reader, "Hello")
+    await until(lambda: "I am a stand-in." in reader.answer())
+    await reader.sees_marked("reasoning")
+    await reader.sees("Thoughts")
+    with reader:
+        (folded,) = reader.find(marker="reasoning").elements
+    assert folded.tag == "details" and "open" not in folded.props
+    assert "The reader greets me." in reader.answer()

@@ -78,15 +78,56 @@
     setTimeout(() => (button.textContent = before), 1400);
   };
 
+  // Formulas: the source stands in the page as text; KaTeX, loaded with the first one, sets it as MathML.
+  let katex;
+  const setFormulas = async () => {
+    const waiting = document.querySelectorAll(".math:not([data-set])");
+    if (!waiting.length) return;
+    katex ??= import("/assets/katex.js").then((module) => module.default, () => null);
+    const typeset = await katex;
+    for (const formula of waiting) {
+      if (formula.dataset.set || !typeset) continue;
+      formula.dataset.set = "1";
+      const displayMode = formula.classList.contains("math-block");
+      const options = { output: "mathml", displayMode, trust: false, maxSize: 20, maxExpand: 200 };
+      try {
+        typeset.render(formula.textContent, formula, options);
+      } catch {
+        formula.classList.add("math-source");
+      }
+    }
+  };
+  let isLooking = false;
+  new MutationObserver(() => {
+    if (isLooking) return;
+    isLooking = true;
+    requestAnimationFrame(() => ((isLooking = false), setFormulas()));
+  }).observe(document.body, { childList: true, subtree: true });
+
+  // An unsent draft survives a reload of its tab.
+  const DRAFT = "chatllm-draft";
+  const forgetDraft = () => sessionStorage.removeItem(DRAFT);
+  document.addEventListener("input", (event) => {
+    if (event.target.matches?.(".composer textarea")) sessionStorage.setItem(DRAFT, event.target.value);
+  });
+  const restoreDraft = () => {
+    const draft = sessionStorage.getItem(DRAFT);
+    const text = document.querySelector(".composer textarea");
+    if (draft && !text) return void setTimeout(restoreDraft, 50);
+    if (!draft || text.value) return;
+    text.value = draft;
+    text.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
   const closeDrawer = () => root.classList.remove("drawer-open");
   const actions = {
     theme: toggleTheme,
     "to-end": toEnd,
     "drawer-open": () => root.classList.add("drawer-open"),
     "drawer-close": closeDrawer,
-    "copy-text": (button) => copy(button.dataset.text).then(() => confirmCopy(button, "Copied")),
+    "copy-text": (button) => copy(button.dataset.text).then(() => confirmCopy(button, button.dataset.said || "Copied")),
     "copy-code": (button) =>
-      copy(button.closest(".code").querySelector("pre").textContent).then(() => confirmCopy(button, "Copied")),
+      copy(button.closest(".code").querySelector("pre").textContent).then(() => confirmCopy(button, button.dataset.said || "Copied")),
   };
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-act]");
@@ -98,6 +139,24 @@
     }
   });
 
+  // Alt with a letter works everywhere; "/" and "?" only where they are not being written.
+  const keys = {
+    n: () => document.querySelector(".new-chat")?.click(),
+    k: () => (root.classList.add("drawer-open"), document.querySelector(".search input")?.focus()),
+    c: () => [...document.querySelectorAll(".answer .icon-copy")].pop()?.click(),
+    r: () => [...document.querySelectorAll(".answer .icon-again")].pop()?.click(),
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing || event.ctrlKey || event.metaKey || document.querySelector(".q-dialog")) return;
+    const act = event.altKey && keys[event.code.replace("Key", "").toLowerCase()];
+    const isWriting = event.target.closest?.("input, textarea, [contenteditable]");
+    if (act) act();
+    else if (isWriting || event.altKey) return;
+    else if (event.key === "?") document.querySelector(".icon-keys")?.click();
+    else if (event.key === "/") document.querySelector(".composer textarea")?.focus();
+    else return;
+    event.preventDefault();
+  });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || document.querySelector(".q-dialog, .q-menu")) return;
     if (root.classList.contains("drawer-open")) return closeDrawer();
@@ -118,6 +177,7 @@
     document.title = title;
   };
   window.addEventListener("popstate", () => emitEvent("chatllm_back", location.pathname));
-  window.chatllm = { toEnd, copy, closeDrawer, focusComposer, focusEditor, visit };
+  window.chatllm = { toEnd, copy, closeDrawer, focusComposer, focusEditor, forgetDraft, visit };
   followGrowth();
+  restoreDraft();
 })();
