@@ -85,27 +85,29 @@ class Service:
     processes: Processes
     ready_s: float
     """Seconds from the command to the first token that could be had."""
+    state: Path
+    """Its state folder."""
 
 
 @asynccontextmanager
 async def whole_service(config: Path) -> AsyncGenerator[Service]:
     """Run the service of `config` on free ports with a state folder of its own; ends it and removes the folder."""
     with tempfile.TemporaryDirectory(prefix="chatllm-bench-", ignore_cleanup_errors=True) as folder:
-        mark, port = new_mark(), _free_port()
+        mark, port = new_mark(), free_port()
         environment = {
             **os.environ,
             MARK: mark,
             "CHATLLM_STATE": folder,
             "CHATLLM_PORT": str(port),
-            "CHATLLM_PAGE_PORT": str(_free_port()),
-            "CHATLLM_DASHBOARD_PORT": str(_free_port()),
+            "CHATLLM_PAGE_PORT": str(free_port()),
+            "CHATLLM_DASHBOARD_PORT": str(free_port()),
         }
         began = time.perf_counter()
         try:
             await _chatllm(environment, "up", "--detach", "--wait", "--config", str(config))
             ready_s = time.perf_counter() - began
             key = (Path(folder) / "api.key").read_text(encoding="utf-8").strip()
-            yield Service(f"http://127.0.0.1:{port}", key, Processes(mark), ready_s)
+            yield Service(f"http://127.0.0.1:{port}", key, Processes(mark), ready_s, Path(folder))
         finally:
             await _chatllm(environment, "down")
 
@@ -121,6 +123,7 @@ async def _chatllm(environment: dict[str, str], *arguments: str) -> None:
         raise NotStarted(said.decode(errors="replace").strip().splitlines()[-1])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -38,12 +38,16 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    database_url: str, redis_url: str, *models: ScriptedModel, history: HistorySettings | None = None
+    database_url: str,
+    redis_url: str,
+    *models: ScriptedModel,
+    history: HistorySettings | None = None,
+    cache: CacheClient | None = None,
 ) -> AsyncGenerator[Served]:
-    """Serve `models` on a free port of this machine."""
+    """Serve `models` on a free port of this machine; the cache is in memory unless one is given."""
     settings = Settings(models=models, history=history or HistorySettings())
     addresses = Addresses(database_url=SecretStr(database_url), redis_url=SecretStr(redis_url))
-    cache = CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
+    cache = cache or CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
     app = build_http(lambda: opened(settings, addresses, InProcessModels(*models), cache), settings.limits)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
