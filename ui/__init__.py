@@ -3,12 +3,18 @@
     __main__    the process          settings    what it reads from its environment
     app         routes, shared state page        one open browser page, put together
     client      the HTTP API         completion  a streamed answer, through the openai SDK
-    stream      what it is made of   thread      stored messages and a running answer, as one
-    listing     the list's order
+    stream      what it is made of   asking      from a text to a running answer
+    tree        branches             thread      one path through them, and a running answer
+    conversation  what is open       parameters  how it is answered, kept in its metadata
+    listing     the list's order     deletions   what can be undone for some seconds
+    transfer    export and import    files       files within a message
     trouble     errors, in words     readiness   is the service up, is the model loaded
     generation  answers being written: they belong to a conversation, not to a browser
-    markdown    untrusted text to inert HTML     blocks  the same for a text that still grows
-    sidebar, topbar, transcript, message, composer, status, parts, theme: what is seen
+    markdown, math  untrusted text to inert HTML     blocks  the same for a text that still grows
+    texts       the reader's language, from catalogues/
+    sidebar, menu, search, topbar, transcript, question, answer, pager, prose, figures,
+    notice, composer, attachments, tuning, dialogs, shortcuts, toast, status, parts,
+    welcome, theme: what is seen; keeping, actions: what can be done with it
 
 A reload or a second tab re-attaches to an answer because `generation` owns it; a page
 only watches. Everything that a page registers elsewhere ends with its client.

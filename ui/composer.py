@@ -5,6 +5,7 @@ from typing import Any
 
 from nicegui import events, ui
 
+from ui.attachments import Attachments
 from ui.parts import attribute, icon_button, tag, words
 from ui.texts import t
 
@@ -21,11 +22,12 @@ _ON_ENTER = """(event) => {
 class Composer:
     """The text, and one button that sends or stops."""
 
-    def __init__(self, on_send: Callable[[str], Any], on_stop: Callable[[], Any]) -> None:
-        self._on_send = on_send
+    def __init__(self, on_send: Callable[[str], Any], on_stop: Callable[[], Any], files: Attachments) -> None:
+        self._on_send, self._files = on_send, files
         self._can_send = True
         self._is_held = False
         with tag("div", "composer"):
+            icon_button("clip", t("Add files"), files.pick).classes("quiet-icon")
             self.text = ui.textarea(placeholder=t("Ask anything")).props("borderless autogrow").mark("composer")
             attribute(self.text, aria_label=t("Your message"), maxlength=str(MAX_CHARS), rows="1")
             self.text.on("keydown.enter", self._enter, js_handler=_ON_ENTER)
@@ -49,11 +51,12 @@ class Composer:
         if not (is_ready and self._is_held):
             return ""
         self._hold(False)
-        return (self.text.value or "").strip()[:MAX_CHARS]
+        return self._files.within((self.text.value or "").strip()[:MAX_CHARS])
 
     def clear(self) -> None:
         """Empty the text, once it has been sent."""
         self.text.value = ""
+        self._files.clear()
         self.text.client.run_javascript("chatllm.forgetDraft()")
 
     def focus(self) -> None:
@@ -66,10 +69,10 @@ class Composer:
     def submit(self, text: str) -> Any:
         """Send `text`, or hold it until the model is ready."""
         text = text.strip()[:MAX_CHARS]
-        if not text or self._is_running:
+        if not (text or self._files.are_there) or self._is_running:
             return None
         if self._can_send:
-            return self._on_send(text)
+            return self._on_send(self._files.within(text))
         if self.text.value != text:
             self.text.value = text
         return self._hold(not self._is_held)

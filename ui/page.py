@@ -8,6 +8,7 @@ from nicegui import background_tasks, ui
 from ui.actions import Actions
 from ui.answer import AnswerView
 from ui.asking import Asked, Shared, begin
+from ui.attachments import Attachments
 from ui.client import Conversation
 from ui.composer import Composer
 from ui.conversation import OpenConversation
@@ -281,7 +282,8 @@ class ChatPage:
                 with tag("div", "dock"):
                     icon_button("down", t("Go to the end"), act="to-end").classes("to-end")
                     self._status = StatusLine(self._on_phase)
-                    self._composer = Composer(self.send, self.stop)
+                    files = Attachments(shared.api, self._chosen_model)
+                    self._composer = Composer(self.send, self.stop, files)
 
 
 def _is_same(one: Turn, other: Turn) -> bool:

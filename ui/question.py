@@ -3,12 +3,13 @@
 from nicegui import ui
 
 from ui.actions import Actions
+from ui.files import without_files
 from ui.pager import Pager
 from ui.parts import attribute, button, icon_button, literal, tag, words
 from ui.texts import t
 from ui.thread import Turn
 
-MAX_CHARS = 32_000
+MAX_CHARS = 2_200_000  # with its files
 
 
 class QuestionView:
@@ -20,7 +21,7 @@ class QuestionView:
         with self.root:
             self._said = tag("div", "said")
             with self._said:
-                words("div", turn.text, "bubble")
+                _show_said(turn.text)
                 with tag("div", "tools"):
                     self._pager = Pager(number, actions.walk)
                     copy = f"chatllm.copy({literal(turn.text)})"
@@ -62,3 +63,13 @@ class QuestionView:
         text = text.strip()[:MAX_CHARS]
         self._close()
         return self._actions.edit(self._turn, text) if text else None
+
+
+def _show_said(message: str) -> None:
+    text, files = without_files(message)
+    if text or not files:
+        words("div", text, "bubble")
+    for file in files:
+        with tag("details", "said-file"):
+            words("summary", file.name)
+            words("pre", file.text)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ui.client import Api, Conversation, Conversations
+from ui.files import without_files
 from ui.generation import Answer, Generations
 from ui.listing import Listing
 from ui.menu import ListActions, show_menu
@@ -157,8 +158,9 @@ def title(conversation: Conversation) -> str:
 
 
 def shorten(text: str, length: int = 60) -> str:
-    """Return the first line of `text`, cut at a word where it is too long for a title."""
-    line = " ".join(text.strip().split())
+    """Return `text` on one line, cut at a word where it is too long for a title; of files only their names."""
+    said, files = without_files(text)
+    line = " ".join((said or ", ".join(file.name for file in files)).split())
     if len(line) <= length:
         return line
     return line[:length].rsplit(" ", 1)[0].rstrip(",;:.") + "…"

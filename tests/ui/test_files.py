@@ -1,0 +1,53 @@
+"""Stories of files that go along with a message."""
+
+import pytest
+from nicegui import ui
+from nicegui.elements.upload_files import SmallFileUpload
+
+from tests.ui.conftest import Reader, until
+from tests.ui.stand_in import StandIn
+from ui.files import MAX_FILES, TextFile, decoded, with_files, without_files
+
+
+async def drops(reader: Reader, name: str, content: bytes) -> None:
+    with reader:
+        (upload,) = reader.find(marker="files", kind=ui.upload).elements
+    await upload.handle_uploads([SmallFileUpload(name, "text/plain", content)])
+
+
+async def test_a_file_shows_its_tokens_and_becomes_part_of_the_message(reader: Reader, api: StandIn) -> None:
+    await reader.open("/")
+    await until(lambda: not reader.texts("status-title"))
+    await drops(reader, "rivers.csv", b"name,km\nRhine,1233\nwith three words")
+    await until(lambda: reader.texts("file-size") == ["3 tokens"])
+    await drops(reader, "left out.txt", b"never sent")
+    await until(lambda: len(reader.texts("file-name")) == 2)
+    reader.clicks("drop-file-1")
+    reader.writes("Which one is longest?")
+    await until(lambda: api.seen.finished == 1)
+    (message,) = api.seen.requests[0]["messages"]
+    expected = "Which one is longest?\n\nFile `rivers.csv`:\n```\nname,km\nRhine,1233\nwith three words\n```"
+    assert message["content"] == expected
+    assert reader.texts("bubble") == ["Which one is longest?"] and not reader.texts("file-name")
+    assert reader.texts("entry-link") == ["Which one is longest?"]
+    await reader.sees("Rhine,1233")
+
+
+async def test_what_is_no_text_is_refused_with_a_word(reader: Reader) -> None:
+    await reader.open("/")
+    await drops(reader, "photo.png", b"\x89PNG\x00\xff")
+    await reader.sees("photo.png is no text")
+    for number in range(MAX_FILES + 1):
+        await drops(reader, f"{number}.txt", b"x")
+    await reader.sees(f"{MAX_FILES} files fit into a message at most.")
+    assert len(reader.texts("file-name")) == MAX_FILES
+
+
+@pytest.mark.parametrize("text", ["plain", "```\nfence\n```", "a ```` b", "File `x`:\n```\ny\n```", ""])
+def test_no_file_can_close_its_own_fence(text: str) -> None:
+    assert without_files(with_files("Look:", [TextFile("a.md", text)])) == ("Look:", [TextFile("a.md", text)])
+
+
+def test_text_is_told_from_bytes() -> None:
+    assert decoded("\ufeffgrün\r\n".encode()) == "grün"
+    assert decoded(b"a\0b") is None and decoded(b"\xff\xfe") is None
