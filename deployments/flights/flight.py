@@ -9,6 +9,7 @@ the last one leaves, it is stopped, and with it the engine's.
 """
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -35,7 +36,8 @@ class Flight:
         self._end: Reply | Failed | None = None
         self._readers: dict[object, int] = {}
         self._waiting: set[asyncio.Future[None]] = set()
-        self._task = asyncio.create_task(self._run(messages), name="flight")
+        # In a context of its own: Serve cancels all calls that were made in a request's, when its client leaves.
+        self._task = asyncio.create_task(self._run(messages), name="flight", context=contextvars.Context())
 
     @property
     def is_whole(self) -> bool:

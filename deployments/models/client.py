@@ -168,6 +168,9 @@ class ModelClient:
                 await response
             except (RayError, RayServeException) as error:
                 inbox.fail(translated(error))
+            except asyncio.CancelledError:
+                inbox.fail(Unavailable("The request was cancelled by the server.", None, 1.0))
+                raise
             else:
                 if inbox.is_open:
                     await asyncio.sleep(ARRIVAL_TIMEOUT_S)

@@ -1,6 +1,7 @@
 """One generation, any number of readers: what each gets, and who may leave."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
@@ -142,3 +143,15 @@ async def test_past_the_bound_nobody_joins_and_memory_is_let_go(
     behind = await anext(slow)
     assert isinstance(behind, Failed) and isinstance(behind.error, Overloaded)
     await slow.aclose()
+
+
+async def test_the_work_does_not_run_in_the_context_of_the_request_that_began_it() -> None:
+    """Serve cancels what was called in a request's context when its client leaves."""
+    request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="none")
+    request.set("the first")
+
+    async def messages() -> AsyncGenerator[Message]:
+        yield Frames(request.get().encode())
+        yield END
+
+    assert await read(Flight(messages(), lambda _: None)) == (b"none", END)
