@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -133,3 +137,121 @@ async def test_an_answer_that_outlasts_postgres_is_written_afterwards(service: L
                 await asyncio.sleep(0.2)
         assert [item["role"] for item in items] == ["user", "assistant"]
         assert items[1]["content"][0]["text"] == answer.json()["choices"][0]["message"]["content"]
+
+
+async def ingress_urls(service: Launched) -> dict[str, int]:
+    """Return the addresses of the two ingress replicas themselves, without the proxy, and their process ids."""
+    found: dict[str, int] = {}
+    async with asyncio.timeout(60), httpx.AsyncClient(timeout=2) as http:
+        while len(found) < 2:
+            found.clear()
+            for pid in replicas(service, "Ingress"):
+                with contextlib.suppress(psutil.Error):
+                    for connection in psutil.Process(pid).net_connections("tcp"):
+                        url = f"http://127.0.0.1:{connection.laddr.port}"
+                        if connection.status == psutil.CONN_LISTEN and await is_healthy(http, url):
+                            found[url] = pid
+            await asyncio.sleep(0.2)
+    return found
+
+
+async def is_healthy(http: httpx.AsyncClient, url: str) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return (await http.get(f"{url}/health")).status_code == 200
+    return False
+
+
+TOKENS = 250
+
+
+@dataclass
+class Stream:
+    """A streamed answer that is being read; it leaves when `is_wanted` is no longer set."""
+
+    http: httpx.AsyncClient
+    text: str
+    cache: str = ""
+    data: bytes = b""
+    is_wanted: bool = True
+
+    async def read(self) -> None:
+        request = {**HELLO, "model": "slow", "temperature": 0, "stream": True, "max_tokens": TOKENS}
+        request["messages"] = [{"role": "user", "content": self.text}]
+        with contextlib.suppress(httpx.HTTPError):
+            async with self.http.stream("POST", PATH, json=request) as response:
+                assert response.status_code == 200
+                self.cache = response.headers["x-cache"]
+                async for piece in response.aiter_raw():
+                    self.data += piece
+                    if not self.is_wanted:
+                        return
+
+    @property
+    def is_whole(self) -> bool:
+        return self.data.endswith(b"data: [DONE]\n\n")
+
+    @property
+    def said(self) -> str:
+        whole = self.data[: self.data.rfind(b"\n\n")].removesuffix(b"data: [DONE]")
+        events = [json.loads(event.removeprefix(b"data: ")) for event in whole.split(b"\n\n") if event]
+        return "".join(event["choices"][0]["delta"].get("content") or "" for event in events)
+
+
+@contextlib.asynccontextmanager
+async def a_hundred(service: Launched, urls: list[str]) -> AsyncGenerator[list[Stream]]:
+    """Begin a hundred identical streams, each on a connection of its own, to both replicas in turn.
+
+    The first is the one that generates, on the first replica; all others have
+    begun to read along. The look-up of a busy machine can miss its deadline, and
+    then the second replica generates for itself: then all begin anew.
+    """
+    headers = {"authorization": f"Bearer {service.key}"}
+    async with contextlib.AsyncExitStack() as stack:
+        https = [
+            await stack.enter_async_context(httpx.AsyncClient(base_url=url, headers=headers, timeout=60))
+            for url in urls * 50
+        ]
+        for http in https[:2]:  # a replica's first look-up is slower than others
+            await http.post(PATH, json={**HELLO, "temperature": 0})
+        for attempt in range(5):
+            streams = [Stream(http, f"attempt {attempt} of {urls}") for http in https]
+            tasks = [asyncio.create_task(streams[0].read())]
+            for begun, following in ((streams[:1], streams[1:2]), (streams[:2], streams[2:]), (streams, [])):
+                while not all(stream.data for stream in begun):
+                    await asyncio.sleep(0.01)
+                tasks += [asyncio.create_task(stream.read()) for stream in following]
+            if Counter(stream.cache for stream in streams) == {"MISS": 1, "JOIN": 99}:
+                yield streams
+                await asyncio.gather(*tasks)
+                return
+            await asyncio.gather(*tasks)
+    raise AssertionError([stream.cache for stream in streams])
+
+
+async def running(service: Launched) -> int:
+    async with service.client() as http:
+        return (await http.get("/v1/models/slow")).json()["running"]
+
+
+async def test_a_hundred_streams_over_two_ingress_replicas_are_one_generation(service: Launched) -> None:
+    """The client that began it leaves in the middle: nobody else notices."""
+    async with a_hundred(service, list(await ingress_urls(service))) as streams:
+        streams[0].is_wanted = False
+        assert await running(service) == 1
+    assert [stream.is_whole for stream in streams] == [False] + [True] * 99
+    [said] = {stream.said for stream in streams[1:]}
+    assert len(said.split()) == TOKENS
+
+
+async def test_the_ingress_replica_that_generates_is_killed_and_the_other_goes_on(service: Launched) -> None:
+    pids = await ingress_urls(service)
+    async with a_hundred(service, list(pids)) as streams:
+        os.kill(pids[str(streams[0].http.base_url).rstrip("/")], signal.SIGKILL)
+    cut, others = streams[0::2], streams[1::2]
+    assert not any(stream.is_whole for stream in cut)  # their own connections ended there
+    assert all(stream.is_whole for stream in others)
+    [said] = {stream.said for stream in others}
+    assert len(said.split()) == TOKENS
+    assert all(said.startswith(stream.said) for stream in cut)
+    assert await running(service) == 0
+    await ingress_urls(service)
