@@ -59,7 +59,7 @@ class Round:
 
 def main() -> None:
     """Measure; leave with 1 if wrk is missing or anything but answers came."""
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=int, default=8)
     options.add_argument("--connections", type=int, default=32)
