@@ -48,11 +48,12 @@ class AnswerView:
             return
         if self._turn.answer is not answer:
             self._turn = Turn("assistant", answer.text, answer=answer)
-        if answer.reasoning:
-            self._think(answer)
-        if answer.text:
-            self._waiting.set_visibility(False)
-            self._text.show(answer.text)
+        with self.root:  # so that its words are in the reader's language
+            if answer.reasoning:
+                self._think(answer)
+            if answer.text:
+                self._waiting.set_visibility(False)
+                self._text.show(answer.text)
         if not answer.is_running:
             self._close(answer)
 

@@ -19,6 +19,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 from ui.math import math_plugin
+from ui.texts import t
 
 MAX_MARKDOWN_CHARS = 100_000  # markdown-it takes up to 25 µs for a hostile character, 1 µs for an ordinary one
 MAX_HIGHLIGHT_CHARS = 20_000
@@ -45,7 +46,8 @@ def _code_block(source: str, language: str) -> str:
     label = escapeHtml(language or "text")
     return (
         f'<div class="code"><div class="code-head"><span>{label}</span>'
-        '<button type="button" class="code-copy" data-act="copy-code">Copy</button></div>'
+        f'<button type="button" class="code-copy" data-act="copy-code" data-said="{t("Copied")}">'
+        f"{t('Copy')}</button></div>"
         f"<pre><code>{_highlighted(source, language)}</code></pre></div>\n"
     )
 
@@ -70,7 +72,7 @@ def _fence(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, _
 
 def _image(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, _env: Env) -> str:
     source, alt = str(tokens[index].attrs.get("src", "")), tokens[index].content
-    return f'<a class="image-link" href="{escapeHtml(source)}">Image: {escapeHtml(alt or source)}</a>'
+    return f'<a class="image-link" href="{escapeHtml(source)}">{t("Image:")} {escapeHtml(alt or source)}</a>'
 
 
 def _table_open(_: RendererHTML, _tokens: Tokens, _index: int, _options: OptionsDict, _env: Env) -> str:

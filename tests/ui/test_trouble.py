@@ -148,6 +148,7 @@ async def test_a_question_that_found_no_store_is_kept_and_can_be_tried_again(rea
     reader.writes("Do not lose me")
     await reader.sees("Your conversations cannot be reached")
     assert reader.texts("bubble") == ["Do not lose me"]
+    await reader.sees_marked("retry")
     api.behaviour.history_fails = False
     reader.clicks("retry")
     await until(lambda: "I am a stand-in." in reader.answer())
