@@ -4,9 +4,11 @@
     config.py         typed settings, the only reader of the environment
     errors.py         the tree of errors, each with its HTTP status and code
     service.py        the story of a request, with no framework in it
+    reuse.py          where an answer comes from: stored, in flight, or generated
     telemetry.py      metrics, and the one line per request
     ingress/          HTTP: server.py, and a file per resource of the API
     cache/            key, entry, store, the look-up deployment, and its client
+    flights/          identical requests in flight, over all ingress replicas, are one generation
     models/           what crosses the border (protocol.py), vLLM, scripted, and their client
     history/          conversations: store, SQL, migrations, the writer behind the answer
     responses/        OpenAI's Responses upon conversations: request, events, store, background
@@ -27,6 +29,7 @@ The way of a request:
                        ├─ limits.Limiter               may it now         (one script in Redis, 50 ms at most)
                        ├─ service.ChatService ─┬─ history.turns    what was said before  (one query)
                        │                       ├─ cache.client     has it been answered  (50 ms at most)
+                       │                       ├─ flights          is it being answered  (the same call)
                        │                       ├─ models.client    generate → a replica's frames, relayed as they are
                        │                       └─ history.writer   remember              (behind the answer)
                        └─ ingress.answers              stream, or one JSON body
