@@ -107,6 +107,21 @@ def test_every_answer_is_of_the_clients_types(product: Launched) -> None:
     assert [choice.text for choice in greedy.choices] == texts
 
 
+def test_responses_of_the_real_model(product: Launched) -> None:
+    api = client(product, _strict_response_validation=True)
+    first = api.responses.create(model="guide", input="What is ChatLLM?", temperature=0, instructions="Be brief.")
+    assert first.status == "completed" and "ChatLLM" in first.output_text
+    assert first.usage and first.usage.output_tokens > 5
+    events = list(api.responses.create(model="guide", input="Hello!", previous_response_id=first.id, stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert events[0].type == "response.created" and events[-1].type == "response.completed"
+    pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
+    answer = events[-1].response
+    assert "".join(pieces) == answer.output_text != ""
+    assert answer.usage and answer.usage.input_tokens > first.usage.output_tokens, "it read what was said before"
+    assert api.responses.retrieve(answer.id).output_text == answer.output_text
+
+
 async def test_tokens_and_the_lack_of_embeddings(product: Launched) -> None:
     async with product.client() as http:
         text = (await http.post("/tokenize", json={"model": "guide", "prompt": "What is ChatLLM?"})).json()

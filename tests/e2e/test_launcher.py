@@ -127,6 +127,7 @@ def test_after_a_kill_of_the_launcher_nothing_remains_and_the_next_start_has_eve
 
 def test_down_leaves_no_process_no_port_and_no_lock(service: Launched) -> None:
     conversation = _create_conversation(service)
+    first = _respond(service, "one two")
     assert service.chatllm("down") == "Stopped.\n"
     assert _remains(service) == []
     assert _all_ports_free(service)
@@ -134,6 +135,8 @@ def test_down_leaves_no_process_no_port_and_no_lock(service: Launched) -> None:
     assert "local" in service.chatllm("keys", "list"), "keys work while nothing runs"
     service.chatllm("up", "--detach", "--wait", "--config", str(service.folder / "service.yaml"), timeout_s=240)
     assert _conversation(service, conversation) == 200
+    # Two words, an answer of four, and one more: the chain goes on as if nothing had happened.
+    assert _respond(service, "three", previous_response_id=first["id"])["usage"]["input_tokens"] == 2 + 4 + 1
 
 
 def test_a_stopped_service_is_reported_as_such(tmp_path: Path) -> None:
@@ -216,6 +219,13 @@ def _models(service: Launched, key: str) -> int:
 def _create_conversation(service: Launched) -> str:
     headers = {"authorization": f"Bearer {service.key}"}
     return httpx.post(f"{service.url}/v1/conversations", json={}, headers=headers, timeout=10).json()["id"]
+
+
+def _respond(service: Launched, text: str, **more: str) -> dict[str, Any]:
+    body, headers = {"model": "echo", "input": text, **more}, {"authorization": f"Bearer {service.key}"}
+    answer = httpx.post(f"{service.url}/v1/responses", json=body, headers=headers, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 def _conversation(service: Launched, name: str) -> int:
