@@ -17,5 +17,10 @@ MODELS = [
 @pytest.fixture(scope="module")
 def service() -> Generator[Launched]:
     """The service. Its models: `quick` (the default), `slow` (20 ms a token), `loading` (for an hour), `broken`."""
-    with launched(service_file(MODELS, {"Ingress": 2, "model-quick": 2}, responses={"stale_after_s": 3})) as running:
+    settings = {
+        "responses": {"stale_after_s": 3},
+        # On a busy machine 50 ms pass while nothing is wrong, and the limits would hold per replica.
+        "key_limits": {"timeout_s": 2},
+    }
+    with launched(service_file(MODELS, {"Ingress": 2, "model-quick": 2}, **settings)) as running:
         yield running
