@@ -4,6 +4,7 @@
     config.py         typed settings, the only reader of the environment
     errors.py         the tree of errors, each with its HTTP status and code
     service.py        the story of a request, with no framework in it
+    detached.py       work that no request owns, though one started it
     reuse.py          where an answer comes from: stored, in flight, or generated
     telemetry.py      metrics, and the one line per request
     ingress/          HTTP: server.py, and a file per resource of the API

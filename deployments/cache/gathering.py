@@ -15,6 +15,7 @@ from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.claims import Claim
 from deployments.cache.entry import CacheEntry, decode
 from deployments.cache.remote import RemoteCache
+from deployments.detached import detached
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Gatherer:
     def _send(self) -> None:
         while self._next and len(self._calls) < MAX_CALLS:
             questions, self._next = self._next[:MAX_KEYS_PER_CALL], self._next[MAX_KEYS_PER_CALL:]
-            call = asyncio.create_task(self._call(questions))
+            call = detached(self._call(questions), "cache-look-up")
             self._calls.add(call)
             call.add_done_callback(self._ended)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from deployments.cache.entry import CacheEntry
 from deployments.cache.expiring import ExpiringMap
 from deployments.cache.remote import RemoteCache
+from deployments.detached import detached
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class HotEntries:
         """Return the entry; None if there is none, or if it could have been purged."""
         now = self._used_at = self._clock()
         if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll_while_used(), name="cache-version")
+            self._poller = detached(self._poll_while_used(), "cache-version")
         if now - self._seen_at >= VIEW_TTL_S:
             return None
         return self._entries.get(key)

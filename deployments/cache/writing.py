@@ -7,6 +7,7 @@ from collections import deque
 from deployments.cache.entry import CacheEntry, encode
 from deployments.cache.remote import RemoteCache
 from deployments.cache.tally import Tally
+from deployments.detached import detached
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class BackgroundWriter:
         self._queue.append((key, entry, ttl_s))
         self._queued_bytes += entry.size_bytes
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._empty_queue())
+            self._task = detached(self._empty_queue(), "cache-writing")
 
     async def aclose(self) -> None:
         """Write what waits, as far as that goes within the deadline of one call."""

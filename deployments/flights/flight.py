@@ -9,11 +9,11 @@ the last one leaves, it is stopped, and with it the engine's.
 """
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from deployments.detached import detached
 from deployments.errors import ChatLLMError, Overloaded
 from deployments.models.protocol import Failed, Frames, Message, Reply
 
@@ -36,8 +36,7 @@ class Flight:
         self._end: Reply | Failed | None = None
         self._readers: dict[object, int] = {}
         self._waiting: set[asyncio.Future[None]] = set()
-        # In a context of its own: Serve cancels all calls that were made in a request's, when its client leaves.
-        self._task = asyncio.create_task(self._run(messages), name="flight", context=contextvars.Context())
+        self._task = detached(self._run(messages), "flight")
 
     @property
     def is_whole(self) -> bool:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from deployments.cache.claims import CLAIM_TTL_S, Claim
+from deployments.detached import detached
 from deployments.flights.continuation import Continuation
 from deployments.flights.flight import Flight
 from deployments.flights.neighbours import FlightLost, Neighbours
@@ -131,7 +132,7 @@ class Flights:
     def _lead(self, name: str) -> None:
         self._led.add(name)
         if self._neighbours and (self._renewing is None or self._renewing.done()):
-            self._renewing = asyncio.create_task(self._renew(), name="flight-claims")
+            self._renewing = detached(self._renew(), "flight-claims")
 
     async def _renew(self) -> None:
         while self._neighbours and self._led:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from deployments.config import ResponseSettings
+from deployments.detached import detached
 from deployments.errors import ChatLLMError, HistoryUnavailable, Overloaded, Unavailable
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.models.assembly import payloads
@@ -162,7 +163,7 @@ class BackgroundResponses:
         return response
 
     def _launch(self, response: StoredResponse, asked: Asked, place: Place) -> None:
-        run = asyncio.create_task(self._run(response, asked, place), name=f"background-{response.id}")
+        run = detached(self._run(response, asked, place), f"background-{response.id}")
         self._runs.add(run)
         run.add_done_callback(self._runs.discard)
 
