@@ -17,7 +17,7 @@ from deployments.config import Settings
 from deployments.errors import ChatLLMError
 from deployments.local import service_file
 from deployments.local.settings import LauncherSettings
-from deployments.local.state import LauncherError, Locked, StateFolder
+from deployments.local.state import LauncherError, StateFolder
 from deployments.models.identity import identity
 from deployments.models.names import ModelNames
 
@@ -88,15 +88,8 @@ def _lent_redis(settings: LauncherSettings) -> Generator[str]:
     if settings.redis_url is not None:
         yield settings.redis_url.get_secret_value()
         return
+    from deployments.local.lending import lent
     from deployments.local.valkey import ValkeyServer
 
-    server = ValkeyServer(StateFolder.open(settings.state))
-    try:
-        server.start()
-    except Locked:  # it runs, and its socket is where ours would be
-        yield server.url
-        return
-    try:
-        yield server.url
-    finally:
-        server.stop()
+    with lent(ValkeyServer(StateFolder.open(settings.state))) as url:
+        yield url

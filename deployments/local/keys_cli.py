@@ -11,7 +11,7 @@ import typer
 from deployments.keys.types import LIMIT_NAMES, Key, KeyChanges, KeyLimits
 from deployments.local import keys
 from deployments.local.settings import LauncherSettings
-from deployments.local.state import Locked, StateFolder
+from deployments.local.state import StateFolder
 
 keys_app = typer.Typer(help="Make, list, change and revoke API keys.", no_args_is_help=True)
 
@@ -145,15 +145,8 @@ def lent_postgres() -> Generator[str]:
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
+    from deployments.local.lending import lent
     from deployments.local.postgres import PostgresServer
 
-    server = PostgresServer(StateFolder.open(settings.state))
-    try:
-        server.start()
-    except Locked:  # it runs, and its socket is where ours would be
-        yield server.url
-        return
-    try:
-        yield server.url
-    finally:
-        server.stop()
+    with lent(PostgresServer(StateFolder.open(settings.state))) as url:
+        yield url
