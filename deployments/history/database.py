@@ -11,7 +11,7 @@ import asyncpg
 from pydantic import SecretStr
 
 from deployments.config import HistorySettings
-from deployments.errors import HistoryUnavailable
+from deployments.errors import HistoryUnavailable, NotFound
 from deployments.history.border import RETRY_AFTER_S, translated, translation
 from deployments.history.migrations import migrate
 
@@ -137,6 +137,13 @@ class Database:
                 await migrate(connection)
             finally:
                 connection.terminate()
+
+
+def only(rows: list[asyncpg.Record], missing: NotFound) -> asyncpg.Record:
+    """Return the one row that a query found; raises `missing` where it found none."""
+    if not rows:
+        raise missing
+    return rows[0]
 
 
 async def _keep(_: object) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from deployments.errors import NotFound
-from deployments.history.database import Database
+from deployments.history.database import Database, only
 from deployments.history.encoding import clean, encode
 from deployments.history.queries import load
 from deployments.history.search import MAX_MATCHES, Match
@@ -40,7 +39,7 @@ class PostgresHistory:
     async def conversation(self, tenant: str, conversation_id: str) -> Conversation:
         """Return one conversation."""
         rows = await self._database.fetch(SQL["conversation"], tenant, conversation_id)
-        return _conversation(_only(rows, no_conversation(conversation_id)))
+        return _conversation(only(rows, no_conversation(conversation_id)))
 
     async def conversations(self, tenant: str, after: str | None = None, limit: int = 20) -> Page[Conversation]:
         """Return a page of the tenant's conversations, the one with the newest item first."""
@@ -48,7 +47,7 @@ class PostgresHistory:
             rows = await self._database.fetch(SQL["conversations"], tenant, limit + 1)
         else:
             rows = await self._database.fetch(SQL["conversations_after"], tenant, limit + 1, after)
-            _only(rows, no_cursor(after))
+            only(rows, no_cursor(after))
         return Page.of([_conversation(row) for row in rows if row["id"] is not None], limit)
 
     async def update_conversation(
@@ -62,12 +61,12 @@ class PostgresHistory:
             None if metadata is None else encode(metadata),
             None if title is None else clean(title),
         )
-        return _conversation(_only(rows, no_conversation(conversation_id)))
+        return _conversation(only(rows, no_conversation(conversation_id)))
 
     async def delete_conversation(self, tenant: str, conversation_id: str) -> None:
         """Delete a conversation and all its items for good."""
         rows = await self._database.fetch(SQL["delete_conversation"], tenant, conversation_id)
-        _only(rows, no_conversation(conversation_id))
+        only(rows, no_conversation(conversation_id))
 
     async def search(self, tenant: str, typed: str, after: str | None = None, limit: int = 20) -> Page[Match]:
         """Return a page of the conversations with a message that holds every word of `typed`, the best match first."""
@@ -82,7 +81,7 @@ class PostgresHistory:
             return []
         columns = _columns(items)
         rows = await self._database.fetch(SQL["append"], tenant, conversation_id, *columns)
-        _only(rows, no_conversation(conversation_id))
+        only(rows, no_conversation(conversation_id))
         stored = {row["id"]: item_of_row(row) for row in rows}
         return [stored[item_id] for item_id in columns[0]]
 
@@ -91,26 +90,26 @@ class PostgresHistory:
     ) -> Page[Item]:
         """Return a page of a conversation's items over all branches, in the order they were appended."""
         rows = await self._database.fetch(SQL[f"items_{order}"], tenant, conversation_id, after, limit + 1)
-        if not _only(rows, no_conversation(conversation_id))["found_after"]:
+        if not only(rows, no_conversation(conversation_id))["found_after"]:
             raise no_cursor(after)
         return Page.of([item_of_row(row) for row in rows if row["id"] is not None], limit)
 
     async def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
         """Return one item."""
         rows = await self._database.fetch(SQL["item"], tenant, conversation_id, item_id)
-        return item_of_row(_only(rows, no_item(item_id)))
+        return item_of_row(only(rows, no_item(item_id)))
 
     async def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> None:
         """Erase an item's content; its children keep their way to the root."""
         rows = await self._database.fetch(SQL["delete_item"], tenant, conversation_id, item_id)
-        _only(rows, no_item(item_id))
+        only(rows, no_item(item_id))
 
     async def context(
         self, tenant: str, conversation_id: str, leaf: str | None, max_items: int, max_bytes: int
     ) -> Context:
         """Return the branch that ends in `leaf` (None: the newest item), cut at the old end."""
         rows = await self._database.fetch(SQL["context"], tenant, conversation_id, leaf, max_items, max_bytes)
-        newest = _only(rows[::-1], no_conversation(conversation_id))
+        newest = only(rows[::-1], no_conversation(conversation_id))
         if newest["id"] is None and leaf is not None:
             raise no_item(leaf)
         items = tuple(item_of_row(row) for row in rows if row["id"] is not None and row["deleted_at"] is None)
@@ -132,12 +131,6 @@ def _columns(
         [item.status for item in items],
         [encode(item.document()) for item in items],
     )
-
-
-def _only(rows: list[asyncpg.Record], missing: NotFound) -> asyncpg.Record:
-    if not rows:
-        raise missing
-    return rows[0]
 
 
 def _conversation(row: asyncpg.Record) -> Conversation:

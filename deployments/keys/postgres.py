@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 
 from deployments.errors import Conflict
-from deployments.history.database import Database
+from deployments.history.database import Database, only
 from deployments.history.encoding import clean, encode
 from deployments.history.queries import load
 from deployments.history.types import Page, new_id
@@ -59,9 +59,7 @@ class PostgresKeys:
 
     async def _one(self, query: str, id_or_name: str, *arguments: str) -> Key:
         rows = await self._database.fetch(query, clean(id_or_name), *arguments)
-        if not rows:
-            raise no_key(id_or_name)
-        return _key(rows[0])
+        return _key(only(rows, no_key(id_or_name)))
 
 
 def _key(row: asyncpg.Record) -> Key:

@@ -7,8 +7,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from deployments.errors import NotFound
-from deployments.history.database import Database
+from deployments.history.database import Database, only
 from deployments.history.encoding import encode
 from deployments.history.postgres import item_of_row
 from deployments.history.queries import load
@@ -67,7 +66,7 @@ class PostgresResponses:
     async def continuation(self, tenant: str, response_id: str, max_items: int, max_bytes: int) -> Continuation:
         """Return the branch that ends in a response's last item."""
         rows = await self._database.fetch(SQL["continuation"], tenant, response_id, max_items, max_bytes)
-        found = _only(rows, no_response(response_id))
+        found = only(rows, no_response(response_id))
         items = tuple(item_of_row(row) for row in rows if row["id"] is not None)
         context = Context(items, found["leaf_id"])
         return Continuation(found["of_conversation"], found["is_hidden"], found["of_status"], context)
@@ -75,14 +74,14 @@ class PostgresResponses:
     async def response(self, tenant: str, response_id: str) -> StoredResponse:
         """Return one response with its output."""
         rows = await self._database.fetch(SQL["response"], tenant, response_id)
-        return _response(_only(rows, no_response(response_id)))
+        return _response(only(rows, no_response(response_id)))
 
     async def input_items(
         self, tenant: str, response_id: str, after: str | None, limit: int, order: Order
     ) -> Page[Item]:
         """Return a page of the items that the response's own request brought."""
         rows = await self._database.fetch(SQL[f"input_items_{order}"], tenant, response_id, after, limit + 1)
-        if not _only(rows, no_response(response_id))["found_after"]:
+        if not only(rows, no_response(response_id))["found_after"]:
             raise no_cursor(after)
         return Page.of([item_of_row(row) for row in rows if row["id"] is not None], limit)
 
@@ -108,7 +107,7 @@ class PostgresResponses:
     async def events(self, tenant: str, response_id: str, after: int, limit: int) -> Following:
         """Return the batches that hold events past the sequence number `after`."""
         rows = await self._database.fetch(SQL["events"], tenant, response_id, after, limit)
-        is_over = bool(_only(rows, no_response(response_id))["is_over"]) and len(rows) < limit
+        is_over = bool(only(rows, no_response(response_id))["is_over"]) and len(rows) < limit
         return Following(tuple(Batch(r["last_number"], r["frames"]) for r in rows if r["frames"] is not None), is_over)
 
     async def claim(self, runner: str, stale_s: float, limit: int) -> list[Claim]:
@@ -130,7 +129,7 @@ class PostgresResponses:
         async with self._database.connection() as connection:
             await connection.execute(SQL[query], tenant, response_id)
             rows = await connection.fetch(SQL["response"], tenant, response_id)
-        return _response(_only(rows, no_response(response_id)))
+        return _response(only(rows, no_response(response_id)))
 
 
 def _columns(items: Sequence[NewItem]) -> tuple[list[Any], ...]:
@@ -143,12 +142,6 @@ def _columns(items: Sequence[NewItem]) -> tuple[list[Any], ...]:
         [item.status for item in items],
         [encode(item.document()) for item in items],
     )
-
-
-def _only(rows: list[asyncpg.Record], missing: NotFound) -> asyncpg.Record:
-    if not rows:
-        raise missing
-    return rows[0]
 
 
 def _response(row: asyncpg.Record) -> StoredResponse:
