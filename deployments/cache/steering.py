@@ -21,6 +21,7 @@ WORDS: Mapping[str, str] = {
     "off": "the cache is switched off",
     "model": "answers of this model are not cached",
     "endpoint": "only chats and completions are cached",
+    "background": "the response is made, and its answer looked up, in the background",
     "usage": "an answer that tells the usage in every event is not cached",
     "side_effects": "the request moves state between engines",
     "sampled": "the request is sampled: it has neither temperature 0 nor a seed nor a max-age",
@@ -49,6 +50,13 @@ class CacheControl:
     no_cache: bool = False
     only_if_cached: bool = False
     max_age_s: int | None = None
+
+    @property
+    def header(self) -> str:
+        """The header that says the same; empty where nothing is said."""
+        given = {"no-store": self.no_store, "no-cache": self.no_cache, "only-if-cached": self.only_if_cached}
+        age = [] if self.max_age_s is None else [f"max-age={self.max_age_s}"]
+        return ", ".join([*(name for name, is_given in given.items() if is_given), *age])
 
 
 UNSTEERED = CacheControl()

@@ -23,7 +23,7 @@ from deployments.ingress.answers import JSON
 from deployments.ingress.exchange import exchange
 from deployments.ingress.openapi import documented
 from deployments.ingress.requests import body_as
-from deployments.ingress.services import Services, caller_of, services_of
+from deployments.ingress.services import Services, cache_control_of, caller_of, services_of
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import answer_tokens
 from deployments.responses.following import follow
@@ -62,7 +62,8 @@ Include = Annotated[None, Depends(checked_include)]
 async def create_response(request: Request) -> Response:
     """Answer, streamed (`stream: true`), whole, or in the background (`background: true`, polled or streamed later)."""
     services, caller = services_of(request), await caller_of(request)
-    wanted = asked(await body_as(request, ResponseRequest), services.settings.limits.max_messages)
+    body, steering = await body_as(request, ResponseRequest), cache_control_of(request)
+    wanted = asked(body, services.settings.limits.max_messages, steering)
 
     async def work(summary: Summary) -> Answer:
         if wanted.is_background:
@@ -74,6 +75,7 @@ async def create_response(request: Request) -> Response:
 
 async def _started(services: Services, caller: Caller, wanted: Asked, summary: Summary) -> Answer:
     """Return a response that runs from now on, or its events; when the client leaves it goes on."""
+    summary.cache_reason = "background"
     response = await services.background.start(caller.tenant, caller.key_id, wanted)
     summary.model = str(response.request["model"])
     if wanted.streams:
@@ -100,6 +102,7 @@ async def retrieve_response(
         return JSON(response_object(await services.response_store.response(caller.tenant, response)))
 
     async def work(summary: Summary) -> Answer:
+        summary.cache_reason = "background"
         found = await services.response_store.show(caller.tenant, response)
         summary.model = str(found.request["model"])
         if not found.is_background:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from deployments.cache.steering import UNSTEERED, CacheControl, parsed
 from deployments.errors import BadRequest
 from deployments.history.types import NewItem
 from deployments.responses.input import new_items
@@ -30,6 +31,9 @@ REFUSED: Mapping[str, str] = {
     "prompt_cache_options": "the prefix cache of the engine has no options",
 }
 """OpenAI's parameters that cannot be honoured here, each with the reason."""
+
+CACHE_CONTROL = "cache_control"
+"""Where the header's directives are kept, beside the parameters; a body that names it is refused."""
 
 INCLUDABLE = frozenset({"message.output_text.logprobs", "message.input_image.image_url"})
 
@@ -113,7 +117,10 @@ class ResponseRequest(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A well-formed request: `request` is what was asked, without the input; `chat` what a model is asked."""
+    """A well-formed request: `request` is what was asked, without the input; `chat` what a model is asked.
+
+    What was asked of the cache is `cache_control` of the request, so that a replica that takes it over knows it too.
+    """
 
     request: dict[str, Any]
     input: tuple[NewItem, ...]
@@ -132,6 +139,11 @@ class Asked:
         return bool(self.request.get("background"))
 
     @property
+    def cache_control(self) -> CacheControl:
+        """What is asked of the cache, however long ago."""
+        return parsed(self.request.get(CACHE_CONTROL, ""))
+
+    @property
     def trims(self) -> bool:
         """Whether the oldest messages may be left out to fit the model's window."""
         return self.request.get("truncation") == "auto"
@@ -146,10 +158,12 @@ class Asked:
         return str(named["id"]) if isinstance(named, dict) else named
 
 
-def asked(body: Mapping[str, Any], max_items: int) -> Asked:
+def asked(body: Mapping[str, Any], max_items: int, cache_control: CacheControl = UNSTEERED) -> Asked:
     """Return the request of a body whose types are those of `ResponseRequest`; raises BadRequest, naming the field."""
     request = {name: value for name, value in body.items() if name != "input" and value is not None}
     _refuse(request)
+    if cache_control.header:
+        request[CACHE_CONTROL] = cache_control.header
     return Asked(request, tuple(new_items(body["input"], max_items)), chat_fields(request))
 
 

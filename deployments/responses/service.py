@@ -175,7 +175,7 @@ def chat_call(response: StoredResponse, asked: Asked, streams: bool) -> ChatCall
     """Return the chat call that a response comes to."""
     options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if streams else {}
     request = {**asked.chat, "model": response.request["model"], **options}
-    return ChatCall(response.id.removeprefix("resp_"), response.tenant, request)
+    return ChatCall(response.id.removeprefix("resp_"), response.tenant, request, cache_control=asked.cache_control)
 
 
 def closed(

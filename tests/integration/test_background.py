@@ -8,8 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from deployments.cache.client import NoCache
-from deployments.config import ResponseSettings, ScriptedModel
+from deployments.cache.client import CacheClient
+from deployments.cache.lookup import CacheLookup
+from deployments.cache.steering import UNSTEERED, CacheControl
+from deployments.cache.store import MemoryStore
+from deployments.config import CacheSettings, ResponseSettings, ScriptedModel
 from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.turns import StoredConversations
@@ -35,7 +38,8 @@ class Replica:
         self.store = PostgresResponses(database)
         self.writer = HistoryWriter(history, 100)
         self.model = InProcessModels(SLOW)
-        chat = ChatService(StoredConversations(history, self.writer, 1_000_000), NoCache(), self.model)
+        self.cache = CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
+        chat = ChatService(StoredConversations(history, self.writer, 1_000_000), self.cache, self.model)
         responses = Responses(chat, self.model, self.store, history, self.writer, 1_000_000)
         settings = ResponseSettings(stale_after_s=STALE_S)
         self.background = BackgroundResponses(responses, chat, self.store, self.writer, settings, 60, self)
@@ -46,9 +50,9 @@ class Replica:
     def ended(self, request_id: str, key_id: str, summary: Summary, status: int, stream: bool) -> None:
         self.summaries.append(summary)
 
-    async def start(self, **more: Any) -> StoredResponse:
+    async def start(self, control: CacheControl = UNSTEERED, **more: Any) -> StoredResponse:
         body = {"model": "slow", "input": "hello", "background": True, "max_output_tokens": 40, **more}
-        return await self.background.start("ann", "key_1", asked(body, 10))
+        return await self.background.start("ann", "key_1", asked(body, 10, control))
 
     async def events(self, response_id: str, after: int = -1) -> list[dict[str, Any]]:
         frames = b"".join([part async for part in follow(self.store, "ann", response_id, after)])
@@ -76,6 +80,7 @@ async def new_replica(database: Database) -> AsyncGenerator[Callable[[], Any]]:
             replica = Replica(database)
             await replica.writer.open()
             stack.push_async_callback(replica.writer.drain, 5)
+            stack.push_async_callback(replica.cache.aclose)
             await replica.background.open()
             stack.push_async_callback(replica.background.aclose, 0)
             return replica
@@ -118,6 +123,20 @@ async def test_what_nobody_has_seen_is_run_again_when_its_replica_dies(new_repli
     assert found.usage and found.usage["input_tokens"] == 3
     events = await two.events(response.id)
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
+
+
+@pytest.mark.parametrize(("control", "kept"), [(CacheControl(no_store=True), 0), (UNSTEERED, 1)])
+async def test_what_is_run_again_still_knows_what_was_asked_of_the_cache(
+    new_replica: Callable[[], Any], control: CacheControl, kept: int
+) -> None:
+    one, two = await new_replica(), await new_replica()
+    response = await one.start(control, temperature=0)
+    await asyncio.sleep(0.25)
+    await one.die()
+    assert (await two.ended_as(response.id)).output
+    await two.cache.aclose()
+    assert two.cache.stored == kept
+    assert [summary.cache_reason for summary in two.summaries] == [control.header.replace("-", "_") or "absent"]
 
 
 async def test_what_somebody_has_seen_fails_clearly_when_its_replica_dies(new_replica: Callable[[], Any]) -> None:

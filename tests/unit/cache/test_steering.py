@@ -33,6 +33,11 @@ def test_no_header_fails(header: str) -> None:
     parsed(header)
 
 
+@given(st.builds(CacheControl, st.booleans(), st.booleans(), st.booleans(), st.none() | st.integers(0, 2**31)))
+def test_what_is_kept_as_a_header_is_read_as_the_same(control: CacheControl) -> None:
+    assert parsed(control.header) == control
+
+
 @pytest.mark.parametrize(
     ("request_", "mode", "header", "reason"),
     [
