@@ -7,6 +7,7 @@
     detached.py       work that no request owns, though one started it
     reuse.py          where an answer comes from: stored, in flight, or generated
     telemetry.py      metrics, and the one line per request
+    metrics/          the service's own figures of the last hour, over all ingress replicas
     ingress/          HTTP: server.py, and a file per resource of the API
     cache/            key, entry, store, the look-up deployment, and its client
     flights/          identical requests in flight, over all ingress replicas, are one generation
@@ -19,7 +20,7 @@
     local/            the launcher: embedded Postgres and Valkey, Ray, the page, the command line
 
 Imports point one way: config, errors → models/protocol, cache/key and entry →
-service → adapters (cache, models, history, keys, limits, usage) → ingress → app. `service.py`
+service → adapters (cache, models, history, keys, limits, usage, metrics) → ingress → app. `service.py`
 declares the interfaces that it needs; a Serve handle never leaves the client
 module of its deployment (models/client.py, cache/remote.py).
 

@@ -85,7 +85,7 @@ class Summary:
     began: float = field(default_factory=time.perf_counter)
     first_token_s: float | None = None
     failure: ChatLLMError | None = None
-    """Why an answer ended early whose stream has told its client so in its own way."""
+    """What the request ended with, be it that its stream tells the client so in its own way."""
 
 
 @dataclass(frozen=True, slots=True)

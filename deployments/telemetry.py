@@ -10,6 +10,7 @@ from typing import Any
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
+from deployments.metrics.recorder import Recorder
 from deployments.service import Summary
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,9 @@ def _keys(*names: str) -> Any:
 class Telemetry:
     """The metrics of one ingress replica. Ray adds up replicas; each figure is of this process alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: Recorder | None = None) -> None:
+        """`recorder` is told of the same requests, for the service's own figures."""
+        self._recorder = recorder or Recorder()
         self._requests = Counter(
             "chatllm_requests_total",
             "Requests that ended, by HTTP status.",
@@ -73,6 +76,7 @@ class Telemetry:
         """Count a chat request in."""
         self._running += 1
         self._inflight.set(self._running)
+        self._recorder.began()
 
     def pending_writes(self, count: int) -> None:
         """Record how many conversation writes wait."""
@@ -83,6 +87,7 @@ class Telemetry:
         self._running -= 1
         self._inflight.set(self._running)
         took_s = time.perf_counter() - summary.began
+        self._recorder.ended(request_id, key_id, summary, status, took_s)
         tags = {"model": summary.model, "cache": summary.cache}
         self._requests.inc(1, {"model": summary.model, "status": str(status), "stream": str(stream).lower()})
         self._cache.inc(1, {"model": summary.model, "result": summary.cache})

@@ -36,6 +36,7 @@ async def exchange(
 
     def ended(outcome: ChatLLMError | ClientGone | None) -> None:
         outcome = outcome or summary.failure
+        summary.failure = None if isinstance(outcome, ClientGone) else outcome
         status = CLIENT_GONE_STATUS if isinstance(outcome, ClientGone) else outcome.status if outcome else 200
         services.telemetry.ended(request_id, caller.key_id, summary, status, streams)
         meter.ended(summary, status)

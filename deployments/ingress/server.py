@@ -18,6 +18,7 @@ from deployments.config import Addresses, Limits, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
 from deployments.ingress import (
     admin_keys,
+    admin_metrics,
     cache_admin,
     chat,
     completions,
@@ -56,7 +57,7 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
     for routes in (search, chat, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
-    for routes in (completions, embeddings, tokens, cache_admin):
+    for routes in (completions, embeddings, tokens, cache_admin, admin_metrics):
         app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(LimitHeaders)

@@ -28,6 +28,9 @@ from deployments.keys.postgres import PostgresKeys
 from deployments.keys.store import KeyStore
 from deployments.limits.limiter import Limiter
 from deployments.limits.remote import RedisLimits
+from deployments.metrics.recorder import Recorder
+from deployments.metrics.remote import RedisFigures
+from deployments.metrics.sharing import Metrics
 from deployments.models.client import ModelState
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
@@ -75,6 +78,10 @@ class ServedModels(Models, Protocol):
         """Return how many requests the model's engines hold now."""
         ...
 
+    async def waiting(self, model: str) -> int:
+        """Return how many of these have no token yet."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -86,6 +93,7 @@ class Services:
     models: ServedModels
     chat: ChatService
     telemetry: Telemetry
+    metrics: Metrics
     completions: CompletionStore
     keys: KeyStore
     limiter: Limiter
@@ -125,7 +133,10 @@ async def opened(
         keys = PostgresKeys(database)
         authenticator = Authenticator(keys, settings.keys)
         stack.push_async_callback(authenticator.aclose)
-        kept, telemetry = KeptConversations(conversations, completions, writer), Telemetry()
+        metrics = Metrics(Recorder(), RedisFigures(addresses.redis_url.get_secret_value(), settings.cache.namespace))
+        await metrics.open()
+        stack.push_async_callback(metrics.aclose)
+        kept, telemetry = KeptConversations(conversations, completions, writer), Telemetry(metrics.recorder)
         flights = Flights(cache, Neighbours(models.listener) if models.listener else None)
         stack.push_async_callback(flights.aclose)
         chat = ChatService(kept, cache, models, settings.cache.shared, flights, settings.cache.replay_ms)
@@ -151,6 +162,7 @@ async def opened(
             models,
             chat,
             telemetry,
+            metrics,
             completions=completions,
             keys=keys,
             limiter=limiter,

@@ -117,11 +117,18 @@ class ModelClient:
 
     async def running(self, model: str) -> int:
         """Return how many requests the engines of all replicas hold, as they themselves count; asks every replica."""
+        return await self._sum(model, "running")
+
+    async def waiting(self, model: str) -> int:
+        """Return how many of these have no token yet; asks every replica."""
+        return await self._sum(model, "waiting")
+
+    async def _sum(self, model: str, method: str) -> int:
         if (await self._state(self._models[model])).replicas == 0:
             return 0
         try:
             async with asyncio.timeout(RUNNING_TIMEOUT_S):
-                return sum(await self._handles[model].broadcast("running").results_async())
+                return sum(await self._handles[model].broadcast(method).results_async())
         except TimeoutError:
             raise Timeout("The model's replicas did not answer in time.", None, 1.0) from None
         except (RayError, RayServeException) as error:

@@ -47,6 +47,9 @@ class InProcessModels:
     async def running(self, model: str) -> int:
         return await self.replicas[model].running()
 
+    async def waiting(self, model: str) -> int:
+        return await self.replicas[model].waiting()
+
     async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
         if not self.is_ready:
             raise ModelLoading("", None, RETRY_AFTER_S)

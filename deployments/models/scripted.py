@@ -52,6 +52,7 @@ class ScriptedReplica:
     def __init__(self, model: ScriptedModel) -> None:
         self._model = model
         self._running = 0
+        self._waiting = 0
 
     async def start(self) -> None:
         """Take as long as the script says that loading takes; fail if it says so."""
@@ -65,6 +66,10 @@ class ScriptedReplica:
     async def running(self) -> int:
         """Return how many requests are being generated now."""
         return self._running
+
+    async def waiting(self) -> int:
+        """Return how many of these have no token yet."""
+        return self._waiting
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Message]:
         """Yield the scripted answer as frames and a reply; closing the generator ends it at once."""
@@ -112,7 +117,7 @@ class ScriptedReplica:
 
     async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message]:
         sent = bytearray()
-        await asyncio.sleep(self._model.prefill_ms / 1e3)
+        await self._prefill()
         for position, choice in enumerate(speech.chunks):
             if position and self._model.token_ms:
                 await asyncio.sleep(self._model.token_ms / 1e3)
@@ -127,8 +132,15 @@ class ScriptedReplica:
         yield Reply(orjson.dumps(completion), speech.usage["prompt_tokens"], speech.usage["completion_tokens"], finish)
 
     async def _at_once(self, answer: dict[str, Any]) -> AsyncGenerator[Message]:
-        await asyncio.sleep(self._model.prefill_ms / 1e3)
+        await self._prefill()
         yield Reply(orjson.dumps(answer), int((answer.get("usage") or {}).get("prompt_tokens", 0)), 0, "")
+
+    async def _prefill(self) -> None:
+        self._waiting += 1
+        try:
+            await asyncio.sleep(self._model.prefill_ms / 1e3)
+        finally:
+            self._waiting -= 1
 
     def _prompt_tokens(self, request: dict[str, Any], trim: bool) -> int:
         """Return the prompt's words, the oldest messages left out if they do not fit and `trim` allows it."""

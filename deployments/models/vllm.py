@@ -67,6 +67,10 @@ class VLLMReplica:
         """Return how many requests the engine's scheduler holds, running or waiting."""
         return self._engine.load.unfinished
 
+    async def waiting(self) -> int:
+        """Return how many of these have no token yet."""
+        return self._engine.load.without_token
+
     async def generate(self, generation: Generation) -> AsyncGenerator[Message]:
         """Yield the answer's frames and its reply, or a failure; closing the generator aborts the engine's request."""
         self._running += 1

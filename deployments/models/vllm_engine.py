@@ -32,6 +32,11 @@ class Load:
         """Requests that have not ended: generated now, or waiting for it."""
         return self.client.output_processor.get_num_unfinished_requests()
 
+    @property
+    def without_token(self) -> int:
+        """Requests that wait for the engine, or whose prompt it reads."""
+        return sum(request.is_prefilling for request in self.client.output_processor.request_states.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:

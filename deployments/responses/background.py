@@ -210,6 +210,7 @@ class BackgroundResponses:
             log.error("a background response failed", extra={"error": type(error).__name__}, exc_info=error)
             run.error, status = ChatLLMError(), 500
         finally:
+            summary.failure = run.error
             self._observer.ended(run.response.id, run.response.key_id, summary, status, True)
 
     async def _sweep(self) -> None:

@@ -35,6 +35,9 @@ from deployments.keys.authenticator import Authenticator
 from deployments.keys.memory import MemoryKeys
 from deployments.limits.limiter import Limiter
 from deployments.limits.memory import MemoryLimits
+from deployments.metrics.memory import MemoryFigures
+from deployments.metrics.recorder import Recorder
+from deployments.metrics.sharing import Metrics
 from deployments.models.in_process import InProcessModels
 from deployments.models.names import ModelNames
 from deployments.responses.background import BackgroundResponses
@@ -61,6 +64,7 @@ class Service:
     usage: UsageWriter
     cache: CacheClient
     lookup: CacheLookup
+    metrics: Metrics
     extra: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -82,7 +86,8 @@ async def running(
     usage = MemoryUsage()
     usage_writer = UsageWriter(usage, UsageSettings(flush_s=0.05))
     limiter = Limiter(MemoryLimits(30), usage.tokens, KeyLimitSettings())
-    stored, telemetry = MemoryResponses(history), Telemetry()
+    metrics = Metrics(Recorder(), MemoryFigures())
+    stored, telemetry = MemoryResponses(history), Telemetry(metrics.recorder)
     responses = Responses(chat, in_process, stored, history, writer, 1_000_000)
     runs = BackgroundResponses(
         responses, chat, stored, writer, settings.responses, 1800, RunObserver(telemetry, limiter, usage_writer)
@@ -94,6 +99,7 @@ async def running(
         in_process,
         chat,
         telemetry,
+        metrics,
         completions=completions,
         keys=keys,
         limiter=limiter,
@@ -111,8 +117,10 @@ async def running(
         await usage_writer.open()
         await limiter.open()
         await runs.open()
+        await metrics.open()
         yield services
         await runs.aclose(0.1)
+        await metrics.aclose()
         await limiter.aclose()
         await usage_writer.drain(1)
         await writer.drain(5)
@@ -128,7 +136,8 @@ async def running(
     _, secret = await keys.create("test")
     url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=10) as http:
-        yield Service(url, http, in_process, history, keys, writer, completions, limiter, usage_writer, cache, lookup)
+        parts = (in_process, history, keys, writer, completions, limiter, usage_writer, cache, lookup, metrics)
+        yield Service(url, http, *parts)
     server.should_exit = True
     await serving
 
