@@ -129,7 +129,7 @@ class ResponseSettings(Section):
     """The responses that run in the background."""
 
     max_background: int = Field(
-        default=64, ge=0, description="Responses that one ingress replica runs in the background at once."
+        default=256, ge=0, description="Responses that one ingress replica runs in the background at once."
     )
     stale_after_s: PositiveSeconds = Field(
         default=15.0, description="Seconds without a sign of life after which another replica takes a response over."

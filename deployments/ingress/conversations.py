@@ -14,8 +14,10 @@ from deployments.ingress import shapes
 from deployments.ingress.answers import JSON
 from deployments.ingress.openapi import documented
 from deployments.ingress.requests import checked, json_object
+from deployments.ingress.response_shapes import RunningResponses
 from deployments.ingress.services import caller_of, services_of
 from deployments.keys.authenticator import Caller
+from deployments.responses.objects import response_object
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 CallerOf = Annotated[Caller, Depends(caller_of)]
@@ -183,6 +185,24 @@ async def delete_item(request: Request, caller: CallerOf, conversation: str, ite
     history = services_of(request).history
     await history.delete_item(caller.tenant, conversation, item)
     return JSON(conversation_shown(await history.conversation(caller.tenant, conversation)))
+
+
+@router.get(
+    "/{conversation}/responses",
+    response_model=None,
+    openapi_extra=documented(answer=RunningResponses, errors=ERRORS),
+)
+async def list_running_responses(
+    request: Request,
+    caller: CallerOf,
+    conversation: str,
+    status: Literal["in_progress"] = "in_progress",
+    limit: Limit = 20,
+) -> Response:
+    """List the background responses that are not at their end yet, the newest first; their events can be streamed."""
+    del status  # others are not listed: their items are there
+    running = await services_of(request).response_store.running(caller.tenant, conversation, limit)
+    return JSON({"object": "list", "data": [response_object(response) for response in running]})
 
 
 def conversation_shown(conversation: Conversation) -> dict[str, Any]:

@@ -18,10 +18,12 @@ class ResponseUsage(msgspec.Struct):
 
 
 class ResponseFailure(msgspec.Struct):
-    """Why a response failed."""
+    """Why a response failed; `reason` is the code that a request would have failed with."""
 
     code: str
     message: str
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+    retry_after_s: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class Response(msgspec.Struct):
@@ -41,6 +43,13 @@ class Response(msgspec.Struct):
     previous_response_id: str | None
     metadata: dict[str, str]
     usage: ResponseUsage | None
+
+
+class RunningResponses(msgspec.Struct):
+    """The background responses of a conversation that have not ended."""
+
+    object: Literal["list"]
+    data: list[Response]
 
 
 class ResponseEvent(msgspec.Struct):

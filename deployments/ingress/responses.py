@@ -26,7 +26,6 @@ from deployments.ingress.requests import body_as
 from deployments.ingress.services import Services, cache_control_of, caller_of, services_of
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import answer_tokens
-from deployments.responses.following import follow
 from deployments.responses.objects import response_object
 from deployments.responses.request import INCLUDABLE, Asked, ResponseRequest, asked
 from deployments.service import Answer, Summary
@@ -79,7 +78,7 @@ async def _started(services: Services, caller: Caller, wanted: Asked, summary: S
     response = await services.background.start(caller.tenant, caller.key_id, wanted)
     summary.model = str(response.request["model"])
     if wanted.streams:
-        return Answer(frames=follow(services.response_store, caller.tenant, response.id, -1))
+        return Answer(frames=services.background.follow(caller.tenant, response.id, -1))
     return Answer(orjson.dumps(response_object(response)))
 
 
@@ -108,7 +107,7 @@ async def retrieve_response(
         if not found.is_background:
             raise BadRequest("Only a response in the background can be streamed again.", "stream")
         after = -1 if starting_after is None else starting_after
-        frames = follow(services.response_store, caller.tenant, response, after)
+        frames = services.background.follow(caller.tenant, response, after)
         return Answer(frames=_begun(await anext(frames, None), frames))
 
     return await exchange(request, services, caller, True, work)
@@ -136,7 +135,7 @@ async def delete_response(request: Request, caller: CallerOf, response: str) -> 
 @router.post("/{response}/cancel", response_model=None, openapi_extra=documented(answer=shapes.Response, errors=ERRORS))
 async def cancel_response(request: Request, caller: CallerOf, response: str) -> Response:
     """Stop a response in the background; one that has ended is returned as it is."""
-    found = await services_of(request).response_store.cancel(caller.tenant, response)
+    found = await services_of(request).background.cancel(caller.tenant, response)
     if not found.is_background:
         raise BadRequest("Only a response in the background can be cancelled.")
     return JSON(response_object(found))

@@ -4,30 +4,30 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from dataclasses import replace
-from functools import partial
+from contextlib import suppress
 from typing import Protocol
 
 from deployments.config import ResponseSettings
 from deployments.detached import detached
 from deployments.errors import ChatLLMError, HistoryUnavailable, Overloaded, Unavailable
 from deployments.history.writer import HistoryWriter, size_bytes
-from deployments.models.assembly import payloads
-from deployments.responses.events import Translator, frame
-from deployments.responses.objects import response_object
+from deployments.responses.events import Translator
+from deployments.responses.following import follow
 from deployments.responses.request import Asked, chat_fields
-from deployments.responses.service import Responses, chat_call, closed
+from deployments.responses.run import BackgroundTurn, Run
+from deployments.responses.service import Responses, chat_call
 from deployments.responses.store import LOST, ResponseStore
 from deployments.responses.turn import Place, begun, messages_for
-from deployments.responses.types import Batch, Claim, Ending, StoredResponse
-from deployments.service import Answer, ChatService, NoTurn, Summary
+from deployments.responses.types import Claim, StoredResponse
+from deployments.service import Answer, ChatService, Summary
 
 log = logging.getLogger(__name__)
 
 FLUSH_S = 0.2
 MAX_ATTEMPTS = 3
 RETRY_AFTER_S = 5.0
+UNWRITTEN_EVENTS = 1_000_000
+"""Numbers left free for events that a lost replica has shown and not written: what follows must come after them."""
 
 
 class Observer(Protocol):
@@ -40,59 +40,6 @@ class Observer(Protocol):
     def ended(self, request_id: str, key_id: str, summary: Summary, status: int, stream: bool) -> None:
         """Count a run out."""
         ...
-
-
-class BackgroundTurn(NoTurn):
-    """What a background response reads; its runner keeps what it says."""
-
-    def __init__(self, messages: list[dict[str, object]], trims: bool) -> None:
-        self._messages = messages
-        self.is_stored = trims
-
-    @property
-    def messages(self) -> list[dict[str, object]]:
-        return self._messages
-
-
-class Run:
-    """One response being generated, and the events that are not in the store yet."""
-
-    def __init__(self, response: StoredResponse) -> None:
-        self.response = response
-        self.translator = Translator(response.id)
-        self.error: ChatLLMError | None = None
-        self.is_cancelled = False
-        self._waiting = [frame(event) for event in self.translator.opening(response_object(response))]
-        self._sending: Batch | None = None
-
-    def batch(self) -> Batch | None:
-        """Return what to write next: the same batch until it is `written`, since its outcome may be unknown."""
-        if self._sending is None and self._waiting:
-            self._sending = Batch(self.translator.number - 1, b"".join(self._waiting))
-            self._waiting.clear()
-        return self._sending
-
-    def written(self) -> None:
-        """Note that the last batch is in the store."""
-        self._sending = None
-
-    async def consume(self, frames: AsyncGenerator[bytes]) -> None:
-        """Take the frames of a chat completion to their end."""
-        async with aclosing(frames):
-            async for data in frames:
-                for chunk in payloads(data):
-                    self._waiting.extend(frame(event) for event in self.translator.add(chunk))
-
-    def discard(self) -> None:
-        """Drop the opening events: another replica has written them."""
-        self._waiting.clear()
-
-    def ending(self) -> Ending:
-        """Return how the response ended, with the events that are still to be written."""
-        last, ending = closed(self.translator, self.response, self.error, "cancelled" if self.is_cancelled else None)
-        rest = self._sending.frames if self._sending else b""
-        frames = rest + b"".join(self._waiting) + last
-        return replace(ending, frames=frames, last_number=self.translator.number - 1)
 
 
 class BackgroundResponses:
@@ -118,13 +65,10 @@ class BackgroundResponses:
         self._observer = observer
         self._runner = secrets.token_hex(16)
         self._starting = 0
-        self._runs: set[asyncio.Task[None]] = set()
+        self._runs: dict[str, Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flusher: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
-
-    @property
-    def running(self) -> int:
-        """Responses that this replica runs now."""
-        return len(self._runs)
 
     async def open(self) -> None:
         """Begin to look for responses whose replica was lost."""
@@ -135,22 +79,24 @@ class BackgroundResponses:
         if self._sweeper:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
-        if not self._runs:
-            return
-        _, late = await asyncio.wait(self._runs, timeout=timeout_s)
-        for run in late:
-            run.cancel()
-        if late:
-            await asyncio.wait(late)
-            with suppress(ChatLLMError):
-                await self._store.release(self._runner)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+                with suppress(ChatLLMError):
+                    await self._store.release(self._runner)
+        if self._flusher:
+            self._flusher.cancel()
+            await asyncio.wait([self._flusher])
 
     async def start(self, tenant: str, key_id: str, asked: Asked) -> StoredResponse:
         """Begin a response that is durable once this returns.
 
         Raises Overloaded if this replica runs as many as it may, else what `Responses.opened` raises.
         """
-        if len(self._runs) + self._starting >= self._settings.max_background:
+        if len(self._tasks) + self._starting >= self._settings.max_background:
             raise Overloaded("This server runs as many background responses as it may.", None, RETRY_AFTER_S)
         self._starting += 1
         try:
@@ -162,36 +108,73 @@ class BackgroundResponses:
         self._launch(response, asked, place)
         return response
 
-    def _launch(self, response: StoredResponse, asked: Asked, place: Place) -> None:
-        run = detached(self._run(response, asked, place), f"background-{response.id}")
-        self._runs.add(run)
-        run.add_done_callback(self._runs.discard)
+    def follow(self, tenant: str, response_id: str, after: int) -> AsyncGenerator[bytes]:
+        """Yield the events past that number, at once where the response runs here; see `following.follow`."""
+        run = self._runs.get(response_id)
+        is_here = run is not None and run.response.tenant == tenant
+        return follow(self._store, tenant, response_id, after, run.live if run and is_here else None)
 
-    async def _run(self, response: StoredResponse, asked: Asked, place: Place) -> None:
-        run = Run(response)
-        generating = asyncio.create_task(self._generate(run, asked, place))
+    async def cancel(self, tenant: str, response_id: str) -> StoredResponse:
+        """Cancel a response unless it has ended, and return it; it stops at once here, elsewhere at the next flush."""
+        found = await self._store.cancel(tenant, response_id)
+        if found.status == "cancelled" and (run := self._runs.get(response_id)):
+            run.stop()
+        return found
+
+    def _launch(self, response: StoredResponse, asked: Asked, place: Place) -> None:
+        run = self._runs[response.id] = Run(response, Translator(response.id))
+        run.begin()
+        task = detached(self._run(run, asked, place), f"background-{response.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._flusher is None or self._flusher.done():
+            self._flusher = detached(self._flush(), "response-flusher")
+
+    async def _run(self, run: Run, asked: Asked, place: Place) -> None:
         try:
-            while not generating.done() and not run.is_cancelled:
-                await asyncio.wait({generating}, timeout=FLUSH_S)
-                run.is_cancelled = not await self._flush(run)
+            await run.until_done(asyncio.create_task(self._generate(run, asked, place)))
+            del self._runs[run.response.id]
+            await self._end(run)
         finally:
-            await _cancelled(generating)
-        ending = run.ending()
-        write = partial(self._store.end, response.tenant, response.id, self._runner, ending)
+            self._runs.pop(run.response.id, None)
+            if not run.live.is_over:
+                run.live.leave()
+
+    async def _end(self, run: Run) -> None:
+        """Write how the run ended, then show it, so that who sees the end finds all of it; after a second, before."""
+        last, ending = run.close()
+        response, is_kept = run.response, False
+
+        async def write() -> None:
+            nonlocal is_kept
+            is_kept = await self._store.end(response.tenant, response.id, self._runner, ending)
+
         weight = size_bytes(ending.output) + len(ending.frames or b"")
         lane = (response.tenant, response.conversation_id)
         self._writer.defer(*lane, write, (response.id,), weight, is_promised=True)
+        is_written = await self._responses.settle(response)
+        if is_kept or not is_written:  # else it was deleted, or is another replica's by now
+            run.live.add(last)
+            run.live.end()
 
-    async def _flush(self, run: Run) -> bool:
-        """Give a sign of life and write what waits; False: the run is to stop. While the store is away all waits."""
-        batch = run.batch()
-        try:
-            goes_on = await self._store.add_events(run.response.id, self._runner, batch)
-        except HistoryUnavailable:
-            return True
-        if batch:
-            run.written()
-        return goes_on
+    async def _flush(self) -> None:
+        """Give signs of life of all runs and write their events, while there are any; what the store misses waits."""
+        while self._runs:
+            await asyncio.sleep(FLUSH_S)
+            runs = dict(self._runs)
+            batches = {id_: run.live.batch() for id_, run in runs.items()}
+            try:
+                going_on = await self._store.add_events(self._runner, batches)
+            except HistoryUnavailable:
+                continue
+            except Exception as error:  # the flusher's border: the runs go on without it
+                log.error("events were not written", extra={"error": type(error).__name__}, exc_info=error)
+                continue
+            for id_, run in runs.items():
+                if id_ not in going_on:
+                    run.stop()
+                elif batches[id_]:
+                    run.live.written()
 
     async def _generate(self, run: Run, asked: Asked, place: Place) -> None:
         summary, status = Summary(), 200
@@ -200,7 +183,7 @@ class BackgroundResponses:
             turn = BackgroundTurn(messages_for(asked, place), asked.trims)
             answer: Answer = await self._chat.answer(chat_call(run.response, asked, True), turn, summary)
             assert answer.frames is not None
-            await run.consume(answer.frames)
+            await run.consume(answer.frames, summary.cache)
         except ChatLLMError as error:
             run.error, status = error, error.status
         except asyncio.CancelledError:
@@ -224,7 +207,7 @@ class BackgroundResponses:
             pause_s = self._settings.stale_after_s / 2
             try:
                 await self._store.sweep(self._settings.events_ttl_s, self._waiting_s)
-                room = self._settings.max_background - len(self._runs) - self._starting
+                room = self._settings.max_background - len(self._tasks) - self._starting
                 for claim in await self._store.claim(self._runner, self._settings.stale_after_s, max(0, room)):
                     await self._take_over(claim)
             except HistoryUnavailable:
@@ -237,19 +220,12 @@ class BackgroundResponses:
         response = claim.response
         log.warning("a response is taken over", extra={"response": response.id, "attempts": claim.attempts})
         if response.status == "cancelled" or claim.was_shown or claim.attempts > MAX_ATTEMPTS:
-            run = Run(response)
-            run.translator.number = claim.last_number + 1
-            run.discard()
+            run = Run(response, Translator(response.id, claim.last_number + 1 + UNWRITTEN_EVENTS))
             run.is_cancelled = response.status == "cancelled"
             run.error = None if run.is_cancelled else Unavailable(LOST["message"])
-            await self._store.end(response.tenant, response.id, self._runner, run.ending())
+            _, ending = run.close()
+            await self._store.end(response.tenant, response.id, self._runner, ending)
             return
         context = await self._responses.context_of(response)
         asked = Asked(response.request, (), chat_fields(response.request))
         self._launch(response, asked, Place(response.conversation_id, False, response.is_hidden, context))
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    """Cancel a task that has not ended, and wait until it has."""
-    task.cancel()
-    await asyncio.wait([task])

@@ -75,12 +75,13 @@ class Translator:
         self.number += 1
         return {"type": kind, "sequence_number": self.number - 1, **fields}
 
-    def opening(self, response: Mapping[str, Any]) -> list[Event]:
-        """Return the events with which a stream begins."""
-        return [
-            self.event("response.created", response=response),
-            self.event("response.in_progress", response=response),
-        ]
+    def created(self, response: Mapping[str, Any]) -> Event:
+        """Return the event with which a stream begins."""
+        return self.event("response.created", response=response)
+
+    def answering(self, response: Mapping[str, Any], cache: str) -> Event:
+        """Return the event of an answer's beginning; `x_cache`, this service's own, is what the header `X-Cache` is."""
+        return self.event("response.in_progress", response=response, x_cache=cache)
 
     def add(self, chunk: Mapping[str, Any]) -> list[Event]:
         """Take a `chat.completion.chunk` and return what it adds."""

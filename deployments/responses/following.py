@@ -4,16 +4,19 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from deployments.errors import HistoryUnavailable
+from deployments.responses.live import LiveEvents
 from deployments.responses.store import ResponseStore
 
-POLL_S = 0.2
+POLL_S = 0.1
 BATCHES_AT_ONCE = 100
 OUTAGE_S = 30.0
 EVENT_END = b"\n\n"
 
 
-async def follow(store: ResponseStore, tenant: str, response_id: str, after: int) -> AsyncGenerator[bytes]:
-    """Yield the events past the sequence number `after` until the last one.
+async def follow(
+    store: ResponseStore, tenant: str, response_id: str, after: int, live: LiveEvents | None = None
+) -> AsyncGenerator[bytes]:
+    """Yield the events past the sequence number `after` until the last one; at once where it runs here (`live`).
 
     Raises NotFound if the response is deleted meanwhile, and HistoryUnavailable
     if the store stays away for 30 s. Ending this ends nothing else.
@@ -21,6 +24,15 @@ async def follow(store: ResponseStore, tenant: str, response_id: str, after: int
     loop = asyncio.get_running_loop()
     reached_at = loop.time()
     while True:
+        if live is not None and (frames := live.past(after)) is not None:
+            if frames:
+                after = live.next_number - 1
+                yield frames
+            elif live.is_over:
+                return
+            else:
+                await live.more_than(after)
+            continue
         try:
             found = await store.events(tenant, response_id, after, BATCHES_AT_ONCE)
             reached_at = loop.time()

@@ -1,7 +1,7 @@
 """Responses in memory, with the promises of store.py but for durability: for tests and trials."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -148,17 +148,33 @@ class MemoryResponses:
             entry.response = replace(entry.response, status="cancelled", completed_at=datetime.now(UTC))
         return await self.response(tenant, response_id)
 
-    async def add_events(self, response_id: str, runner: str, batch: Batch | None) -> bool:
-        """Give a sign of life, and keep what has been generated since the last one."""
+    async def running(self, tenant: str, conversation_id: str, limit: int) -> list[StoredResponse]:
+        """Return the background responses of a conversation that have not ended."""
         self._check()
-        entry = self._entries.get(response_id)
-        if entry is None or entry.runner != runner or entry.response.status not in UNFINISHED:
-            return False
-        entry.heartbeat_s = time.time()
-        entry.response = replace(entry.response, status="in_progress")
-        if batch:
-            _add(entry, batch)
-        return True
+        await self._history.conversation(tenant, conversation_id)
+        found = [
+            entry.response
+            for entry in self._entries.values()
+            if entry.response.conversation_id == conversation_id
+            and entry.runner
+            and entry.response.status in UNFINISHED
+        ]
+        return found[::-1][:limit]
+
+    async def add_events(self, runner: str, batches: Mapping[str, Batch | None]) -> set[str]:
+        """Give a sign of life of each response, and keep what has been generated since the last one."""
+        self._check()
+        going_on: set[str] = set()
+        for response_id, batch in batches.items():
+            entry = self._entries.get(response_id)
+            if entry is None or entry.runner != runner or entry.response.status not in UNFINISHED:
+                continue
+            going_on.add(response_id)
+            entry.heartbeat_s = time.time()
+            entry.response = replace(entry.response, status="in_progress")
+            if batch:
+                _add(entry, batch)
+        return going_on
 
     async def show(self, tenant: str, response_id: str) -> StoredResponse:
         """Return one response, and note that its events are seen from now on."""

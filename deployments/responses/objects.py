@@ -77,10 +77,14 @@ def usage_object(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def error_object(error: ChatLLMError) -> dict[str, Any]:
-    """Return why a response failed; OpenAI has fewer codes for this than for requests."""
+    """Return why a response failed.
+
+    OpenAI has fewer codes for this than for requests; `reason` is the request's, and `retry_after_s` its wait.
+    """
     code = "server_error"
     if isinstance(error, TooManyRequests):
         code = "rate_limit_exceeded"
     elif isinstance(error, BadRequest | NotFound):
         code = "invalid_prompt"
-    return {"code": code, "message": error.message}
+    wait = {} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s}
+    return {"code": code, "message": error.message, "reason": error.code, **wait}

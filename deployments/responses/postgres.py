@@ -1,6 +1,6 @@
 """Responses in Postgres; see store.py for what each method promises."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,18 @@ class PostgresResponses:
         """Mark a background response as cancelled unless it has ended, and return it."""
         return await self._updated("cancel", tenant, response_id)
 
-    async def add_events(self, response_id: str, runner: str, batch: Batch | None) -> bool:
-        """Give a sign of life, and keep what has been generated since the last one."""
-        number, frames = (batch.last_number, batch.frames) if batch else (None, None)
-        return bool(await self._database.fetch(SQL["add_events"], response_id, runner, number, frames))
+    async def running(self, tenant: str, conversation_id: str, limit: int) -> list[StoredResponse]:
+        """Return the background responses of a conversation that have not ended."""
+        rows = await self._database.fetch(SQL["running"], tenant, conversation_id, limit)
+        only(rows, no_conversation(conversation_id))
+        return [_response(row) for row in rows if row["id"] is not None]
+
+    async def add_events(self, runner: str, batches: Mapping[str, Batch | None]) -> set[str]:
+        """Give a sign of life of each response, and keep what has been generated since the last one."""
+        numbers = [batch.last_number if batch else None for batch in batches.values()]
+        frames = [batch.frames if batch else None for batch in batches.values()]
+        rows = await self._database.fetch(SQL["add_events"], runner, list(batches), numbers, frames)
+        return {row["id"] for row in rows}
 
     async def show(self, tenant: str, response_id: str) -> StoredResponse:
         """Return one response, and note that its events are seen from now on."""

@@ -39,7 +39,9 @@ INCLUDABLE = frozenset({"message.output_text.logprobs", "message.input_image.ima
 
 EXTENSIONS = frozenset(
     {
+        "add_generation_prompt",
         "chat_template_kwargs",
+        "continue_final_message",
         "frequency_penalty",
         "logit_bias",
         "min_p",
@@ -84,13 +86,17 @@ class ResponseStreamOptions(msgspec.Struct):
 
 
 class ResponseRequest(msgspec.Struct):
-    """The types of a request for a response (OpenAI API reference, "Create a model response")."""
+    """The types of a request for a response (OpenAI API reference, "Create a model response").
+
+    `parent` is this service's own: the item of the `conversation` that the input follows, "" for none.
+    """
 
     input: str | list[dict[str, Any]]
     model: str | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
     conversation: str | ConversationReference | None = None
+    parent: str | None = None
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     background: bool | None = None
@@ -157,6 +163,10 @@ class Asked:
         named = self.request.get("conversation")
         return str(named["id"]) if isinstance(named, dict) else named
 
+    @property
+    def parent(self) -> str | None:
+        return self.request.get("parent")
+
 
 def asked(body: Mapping[str, Any], max_items: int, cache_control: CacheControl = UNSTEERED) -> Asked:
     """Return the request of a body whose types are those of `ResponseRequest`; raises BadRequest, naming the field."""
@@ -176,6 +186,8 @@ def _refuse(request: Mapping[str, Any]) -> None:
             raise BadRequest(f"Unrecognized request argument: {name}", name)
     if request.get("previous_response_id") and request.get("conversation"):
         raise BadRequest("'conversation' and 'previous_response_id' exclude each other.", "conversation")
+    if "parent" in request and not request.get("conversation"):
+        raise BadRequest("'parent' is an item of a 'conversation', which is missing.", "parent")
     if request.get("background") and request.get("store") is False:
         raise BadRequest("A response in the background is stored: 'store' cannot be false.", "store")
     for at, value in enumerate(request.get("include") or ()):

@@ -64,14 +64,27 @@ WHERE tenant = $1 AND id = $2 AND runner IS NOT NULL AND status IN ('queued', 'i
 -- name: show
 UPDATE responses SET is_shown = true WHERE tenant = $1 AND id = $2 AND runner IS NOT NULL AND NOT is_shown
 
+-- name: running
+-- No row: no such conversation. A row without an id: nothing runs in it.
+SELECT r.*, c.is_hidden, '[]' AS output FROM conversations c
+LEFT JOIN LATERAL (
+    SELECT * FROM responses
+    WHERE conversation_id = c.id AND runner IS NOT NULL AND status IN ('queued', 'in_progress')
+    ORDER BY created_at DESC LIMIT $3
+) r ON true
+WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
+ORDER BY r.created_at DESC
+
 -- name: add_events
-WITH mine AS (
+WITH batches AS (
+    SELECT * FROM unnest($2::text[], $3::int[], $4::bytea[]) AS batch (id, last_number, frames)
+), mine AS (
     UPDATE responses SET heartbeat_at = clock_timestamp(), status = 'in_progress'
-    WHERE id = $1 AND runner = $2 AND status IN ('queued', 'in_progress')
+    WHERE id = ANY ($2) AND runner = $1 AND status IN ('queued', 'in_progress')
     RETURNING id
 ), added AS (
     INSERT INTO response_events (response_id, last_number, frames)
-    SELECT id, $3, $4::bytea FROM mine WHERE $4::bytea IS NOT NULL
+    SELECT id, last_number, frames FROM mine JOIN batches USING (id) WHERE frames IS NOT NULL
     ON CONFLICT DO NOTHING
 )
 SELECT id FROM mine

@@ -9,7 +9,7 @@ import orjson
 
 from deployments.errors import ChatLLMError, Conflict, ContextTooLong, HistoryUnavailable, NotFound
 from deployments.history.store import HistoryStore
-from deployments.history.types import Context, new_id
+from deployments.history.types import ROOT, Context, new_id
 from deployments.history.writer import HistoryWriter
 from deployments.models.assembly import payloads
 from deployments.responses.events import Translator, frame
@@ -20,6 +20,7 @@ from deployments.responses.turn import REASONS, Place, ResponseTurn, begun, ende
 from deployments.responses.types import UNFINISHED, Ending, NewResponse, Status, StoredResponse
 from deployments.service import Answer, ChatCall, ChatService, Models, Summary
 
+SETTLED_AT_ONCE_S = 1.0
 SETTLE_TIMEOUT_S = 5.0
 """How long a response waits for the writing of the one that it continues, on the same replica."""
 
@@ -91,6 +92,18 @@ class Responses:
         found = await self._store.continuation(response.tenant, response.id, limit, self._max_context_bytes)
         return found.context
 
+    async def settle(self, response: StoredResponse) -> bool:
+        """Wait, a second at most, until the next response would find this one; tell whether that is so.
+
+        If not, who continues it on this replica waits for it.
+        """
+        if await self._writer.settled(response.tenant, response.conversation_id, SETTLED_AT_ONCE_S):
+            return True
+        if not self._writer.pending:
+            self._unsettled.clear()
+        self._unsettled[response.id] = response.conversation_id
+        return False
+
     async def _place(self, tenant: str, asked: Asked, limit: int) -> Place:
         if asked.previous_id:
             await self._until_settled(tenant, asked.previous_id)
@@ -102,7 +115,12 @@ class Responses:
                 raise Conflict("The previous response has not ended yet.", "previous_response_id")
             place = Place(found.conversation_id, False, found.is_hidden, found.context)
         elif asked.conversation_id:
-            context = await self._history.context(tenant, asked.conversation_id, None, limit, self._max_context_bytes)
+            parent = asked.parent
+            context = await self._history.context(
+                tenant, asked.conversation_id, parent or None, limit, self._max_context_bytes
+            )
+            if parent == ROOT:
+                context = Context((), None)
             place = Place(asked.conversation_id, False, False, context)
         else:
             return Place(new_id("conv"), True, True)
@@ -125,20 +143,13 @@ class Responses:
         size = sum(len(orjson.dumps(item.payload)) for item in context.items)
         return len(context.items) >= limit or size >= self._max_context_bytes // 2
 
-    async def _settle(self, response: StoredResponse, turn: ResponseTurn) -> None:
-        if await turn.settled():
-            return
-        if not self._writer.pending:
-            self._unsettled.clear()
-        self._unsettled[response.id] = response.conversation_id
-
     async def _whole(self, body: bytes, response: StoredResponse, turn: ResponseTurn) -> bytes:
         translator = Translator(response.id)
         translator.add_whole(orjson.loads(body))
         translator.close(is_whole=translator.finish_reason not in REASONS)
         ending = ending_of(translator, response.leaf_id, None)
         turn.end(ending)
-        await self._settle(response, turn)
+        await self.settle(response)
         return orjson.dumps(response_object(ended(response, ending)))
 
     async def _streamed(
@@ -148,7 +159,8 @@ class Responses:
         translator = Translator(response.id)
         is_over = False
         try:
-            yield b"".join(map(frame, translator.opening(response_object(response))))
+            begun = response_object(response)
+            yield frame(translator.created(begun)) + frame(translator.answering(begun, summary.cache))
             async with aclosing(frames):
                 async for data in frames:
                     events = [event for chunk in payloads(data) for event in translator.add(chunk)]
@@ -157,14 +169,14 @@ class Responses:
             is_over = True
             closing, last = closed(translator, response)
             turn.end(last)
-            await self._settle(response, turn)
-            yield closing
+            await self.settle(response)
+            yield b"".join(closing)
         except ChatLLMError as error:
             is_over = True
             summary.failure = error
             closing, last = closed(translator, response, error)
             turn.end(last)
-            yield closing
+            yield b"".join(closing)
         finally:
             if not is_over:
                 translator.close(is_whole=False)
@@ -180,7 +192,7 @@ def chat_call(response: StoredResponse, asked: Asked, streams: bool) -> ChatCall
 
 def closed(
     translator: Translator, response: StoredResponse, error: ChatLLMError | None = None, status: Status | None = None
-) -> tuple[bytes, Ending]:
+) -> tuple[list[bytes], Ending]:
     """Return the last frames of a stream, and how the response ended; `status` None: as the error or the model says.
 
     OpenAI has no event for a cancelled response: its stream ends as an incomplete one does.
@@ -191,4 +203,4 @@ def closed(
     whole = response_object(ended(response, ending))
     kind = "incomplete" if ending.status == "cancelled" else ending.status
     events.append(translator.event(f"response.{kind}", response=whole))
-    return b"".join(map(frame, events)), ending
+    return [frame(event) for event in events], ending

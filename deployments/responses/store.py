@@ -1,5 +1,6 @@
 """The interface of the store of responses."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from deployments.errors import NotFound
@@ -52,10 +53,17 @@ class ResponseStore(Protocol):
         """Mark a background response as cancelled unless it has ended, and return it; its replica then stops it."""
         ...
 
-    async def add_events(self, response_id: str, runner: str, batch: Batch | None) -> bool:
-        """Give a sign of life, and keep what has been generated since the last one.
+    async def running(self, tenant: str, conversation_id: str, limit: int) -> list[StoredResponse]:
+        """Return the background responses of a conversation that have not ended, the newest first, without output.
 
-        False: stop. The response has been cancelled, deleted or given to another replica.
+        NotFound: there is no such conversation, or it is a hidden one.
+        """
+        ...
+
+    async def add_events(self, runner: str, batches: Mapping[str, Batch | None]) -> set[str]:
+        """Give a sign of life of each response, and keep what has been generated since the last one.
+
+        Those that are not returned are to stop: cancelled, deleted or given to another replica.
         """
         ...
 

@@ -19,7 +19,6 @@ from deployments.responses.request import Asked
 from deployments.responses.store import ResponseStore
 from deployments.responses.types import Ending, NewResponse, Status, StoredResponse
 
-SETTLE_TIMEOUT_S = 1.0
 REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -143,10 +142,6 @@ class ResponseTurn:
             return
         write = partial(self._store.end, self._new.tenant, self._new.id, None, ending)
         self._defer(write, size_bytes(ending.output))
-
-    async def settled(self) -> bool:
-        """Wait until the next response would find this one, a second at most; tell whether that is so."""
-        return await self._writer.settled(self._new.tenant, self._new.conversation_id, SETTLE_TIMEOUT_S)
 
     def _defer(self, write: Any, weight: int) -> None:
         new = self._new

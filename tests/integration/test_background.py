@@ -19,14 +19,13 @@ from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
 from deployments.models.in_process import InProcessModels
 from deployments.responses.background import BackgroundResponses
-from deployments.responses.following import follow
 from deployments.responses.postgres import PostgresResponses
 from deployments.responses.request import asked
 from deployments.responses.service import Responses
 from deployments.responses.types import StoredResponse
 from deployments.service import ChatService, Summary
 
-STALE_S = 0.4
+STALE_S = 0.8
 SLOW = ScriptedModel(id="slow", kind="scripted", tokens=200, token_ms=10)
 
 
@@ -55,7 +54,7 @@ class Replica:
         return await self.background.start("ann", "key_1", asked(body, 10, control))
 
     async def events(self, response_id: str, after: int = -1) -> list[dict[str, Any]]:
-        frames = b"".join([part async for part in follow(self.store, "ann", response_id, after)])
+        frames = b"".join([part async for part in self.background.follow("ann", response_id, after)])
         return [orjson.loads(frame.split(b"data: ", 1)[1]) for frame in frames.split(b"\n\n") if frame]
 
     async def ended_as(self, response_id: str, timeout_s: float = 10) -> StoredResponse:
@@ -65,7 +64,7 @@ class Replica:
         return found
 
     async def die(self) -> None:
-        tasks = {*self.background._runs, self.background._sweeper}
+        tasks = {*self.background._tasks, self.background._sweeper, self.background._flusher}
         for task in tasks:
             assert task
             task.cancel()
@@ -97,6 +96,40 @@ async def test_events_are_the_same_from_any_replica_and_any_point(new_replica: C
     assert whole[-1]["response"]["output"][0]["content"][0]["text"] == "hello " * 40
     assert await two.events(response.id, 7) == whole[8:]
     assert one.summaries[0].completion_tokens == 40
+
+
+async def test_events_are_seen_as_they_come_where_the_response_runs(new_replica: Callable[[], Any]) -> None:
+    one = await new_replica()
+    response = await one.start(max_output_tokens=12)
+    pieces = [piece async for piece in one.background.follow("ann", response.id, -1)]
+    assert len(pieces) > 8, "one piece per token of 10 ms, not one per write"
+    assert (await one.store.response("ann", response.id)).status == "incomplete", "who sees the end finds all of it"
+    assert [event["sequence_number"] for event in await one.events(response.id)] == list(range(12 + 8))
+
+
+async def test_who_falls_behind_goes_on_from_the_store(new_replica: Callable[[], Any]) -> None:
+    one = await new_replica()
+    response = await one.start(max_output_tokens=80)
+    seen: list[bytes] = []
+    async for part in one.background.follow("ann", response.id, -1):
+        seen.append(part)
+        if len(seen) == 2:
+            await asyncio.sleep(0.7)  # several writes later, what was missed is no longer in memory
+    events = [orjson.loads(frame.split(b"data: ", 1)[1]) for frame in b"".join(seen).split(b"\n\n") if frame]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["type"] == "response.incomplete"
+
+
+async def test_who_follows_a_response_of_a_dead_replica_goes_on_with_its_successor(
+    new_replica: Callable[[], Any],
+) -> None:
+    one, _ = await new_replica(), await new_replica()
+    response = await one.start(max_output_tokens=100)
+    watching = asyncio.create_task(one.events(response.id))
+    await asyncio.sleep(0.3)
+    await one.die()
+    events = await asyncio.wait_for(watching, 10)
+    assert events[-1]["type"] in ("response.failed", "response.incomplete")
 
 
 async def test_another_replica_cancels_within_a_second(new_replica: Callable[[], Any]) -> None:
@@ -146,7 +179,7 @@ async def test_what_somebody_has_seen_fails_clearly_when_its_replica_dies(new_re
 
     async def watch() -> None:
         await two.store.show("ann", response.id)
-        seen.extend([part async for part in follow(two.store, "ann", response.id, -1)])
+        seen.extend([part async for part in two.background.follow("ann", response.id, -1)])
 
     watching = asyncio.create_task(watch())
     await asyncio.sleep(0.35)
@@ -155,10 +188,17 @@ async def test_what_somebody_has_seen_fails_clearly_when_its_replica_dies(new_re
     await asyncio.wait_for(watching, 10)
     found = await two.ended_as(response.id)
     assert found.status == "failed"
-    assert found.error == {"code": "server_error", "message": "The server that generated this response was lost."}
+    assert found.error == {
+        "code": "server_error",
+        "message": "The server that generated this response was lost.",
+        "reason": "unavailable",
+    }
     events = await two.events(response.id)
     assert events[-1]["type"] == "response.failed"
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    numbers = [event["sequence_number"] for event in events]
+    assert numbers == sorted(set(numbers))
+    # Who saw events that the lost replica had not written yet is told of the end, too.
+    assert (await two.events(response.id, after=numbers[-2] + 50))[-1]["type"] == "response.failed"
 
 
 async def test_what_is_cancelled_while_its_replica_is_dead_ends(new_replica: Callable[[], Any]) -> None:

@@ -251,17 +251,46 @@ async def test_events_are_followed_to_their_end(store: ResponseStore) -> None:
     new = running()
     await store.begin(new)
     assert not (await store.events(ANN, new.id, -1, 10)).is_over
-    assert await store.add_events(new.id, "replica-1", None)
+    assert await store.add_events("replica-1", {new.id: None})
     assert (await store.response(ANN, new.id)).status == "in_progress"
     for _ in range(2):
-        assert await store.add_events(new.id, "replica-1", Batch(3, b"three"))
+        assert await store.add_events("replica-1", {new.id: Batch(3, b"three")})
     assert await store.end(ANN, new.id, "replica-1", ended(new, "x", frames=b"five", last_number=5))
 
     assert (await store.events(ANN, new.id, -1, 1)).batches == (Batch(3, b"three"),)
     assert not (await store.events(ANN, new.id, -1, 1)).is_over
     rest = await store.events(ANN, new.id, 3, 10)
     assert (rest.batches, rest.is_over) == ((Batch(5, b"five"),), True)
-    assert not await store.add_events(new.id, "replica-1", Batch(6, b"six"))
+    assert not await store.add_events("replica-1", {new.id: Batch(6, b"six")})
+
+
+async def test_the_events_of_several_responses_are_written_at_once(store: ResponseStore) -> None:
+    one, two, silent, foreign = running(), running(), running(), running("replica-2")
+    for new in (one, two, silent, foreign):
+        await store.begin(new)
+    batches = {one.id: Batch(1, b"one"), two.id: Batch(4, b"two"), silent.id: None, foreign.id: Batch(1, b"no")}
+    assert await store.add_events("replica-1", batches) == {one.id, two.id, silent.id}
+    written = [(await store.events(ANN, new.id, -1, 10)).batches for new in (one, two, silent, foreign)]
+    assert written == [(Batch(1, b"one"),), (Batch(4, b"two"),), (), ()]
+
+
+async def test_what_runs_in_a_conversation_is_found_without_its_id(store: ResponseStore, history: HistoryStore) -> None:
+    conversation = (await history.create_conversation(ANN, {})).id
+    own = {"conversation_id": conversation, "has_own_conversation": False}
+    first, second, waited_for, done = running(**own), running(**own), asked(**own), running(**own)
+    for new in (first, second, waited_for, done):
+        await store.begin(new)
+    await store.end(ANN, done.id, "replica-1", ended(done, "x"))
+    await store.begin(running())
+    assert [found.id for found in await store.running(ANN, conversation, 10)] == [second.id, first.id]
+    assert [found.id for found in await store.running(ANN, conversation, 1)] == [second.id]
+    await store.cancel(ANN, second.id)
+    assert [found.id for found in await store.running(ANN, conversation, 10)] == [first.id]
+    empty = (await history.create_conversation(ANN, {})).id
+    assert await store.running(ANN, empty, 10) == []
+    for tenant, unknown in ((BOB, conversation), (ANN, "conv_nobody"), (ANN, running().conversation_id)):
+        with pytest.raises(NotFound):
+            await store.running(tenant, unknown, 10)
 
 
 async def test_a_cancelled_response_stops_and_stays_cancelled(store: ResponseStore) -> None:
@@ -269,7 +298,7 @@ async def test_a_cancelled_response_stops_and_stays_cancelled(store: ResponseSto
     await store.begin(new)
     cancelled = await store.cancel(ANN, new.id)
     assert cancelled.status == "cancelled" and cancelled.completed_at
-    assert not await store.add_events(new.id, "replica-1", None)
+    assert not await store.add_events("replica-1", {new.id: None})
     assert not (await store.events(ANN, new.id, -1, 10)).is_over
     assert await store.end(ANN, new.id, "replica-1", ended(new, "part", frames=b"end", last_number=1))
 
@@ -290,7 +319,7 @@ async def test_cancelling_what_a_client_waits_for_or_what_has_ended_does_nothing
 async def test_a_silent_replica_loses_its_responses_to_one_other(store: ResponseStore) -> None:
     new, alive = running(), running("replica-2")
     await store.begin(new)
-    await store.add_events(new.id, "replica-1", Batch(1, b"unseen"))
+    await store.add_events("replica-1", {new.id: Batch(1, b"unseen")})
     await store.begin(alive)
     assert await store.claim("replica-3", 60, 10) == []
     await store.release("replica-1")
@@ -300,16 +329,16 @@ async def test_a_silent_replica_loses_its_responses_to_one_other(store: Response
     ((claim,),) = [found for found in claims if found]
     assert (claim.response.id, claim.was_shown, claim.attempts) == (new.id, False, 2)
     assert (await store.events(ANN, new.id, -1, 10)).batches == ()
-    assert not await store.add_events(new.id, "replica-1", Batch(2, b"late"))
+    assert not await store.add_events("replica-1", {new.id: Batch(2, b"late")})
     assert not await store.end(ANN, new.id, "replica-1", ended(new, "late"))
     assert (await store.response(ANN, new.id)).output == ()
-    assert await store.add_events(alive.id, "replica-2", None)
+    assert await store.add_events("replica-2", {alive.id: None})
 
 
 async def test_a_claim_says_what_was_seen(store: ResponseStore) -> None:
     new = running()
     await store.begin(new)
-    await store.add_events(new.id, "replica-1", Batch(4, b"seen"))
+    await store.add_events("replica-1", {new.id: Batch(4, b"seen")})
     assert (await store.show(ANN, new.id)).status == "in_progress"
     await store.release("replica-1")
 
@@ -325,7 +354,7 @@ async def test_a_sweep_drops_old_events_and_ends_what_was_abandoned(store: Respo
     new, waited_for = running(), asked(created_at=datetime.now(UTC) - timedelta(hours=1))
     await store.begin(new)
     await store.begin(waited_for)
-    await store.add_events(new.id, "replica-1", Batch(1, b"x"))
+    await store.add_events("replica-1", {new.id: Batch(1, b"x")})
 
     await store.sweep(3600, 1800)
     assert len((await store.events(ANN, new.id, -1, 10)).batches) == 1

@@ -54,7 +54,7 @@ def streams(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 def all_events(chunks: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Translator]:
     translator = Translator("resp_1")
-    events = translator.opening({"id": "resp_1"})
+    events = [translator.created({"id": "resp_1"}), translator.answering({"id": "resp_1"}, "MISS")]
     for each in chunks:
         events += translator.add(each)
     return events + translator.close(is_whole=translator.finish_reason != "length"), translator

@@ -1,0 +1,80 @@
+"""One response while it is generated in the background: its events so far, and how it ends."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from deployments.errors import ChatLLMError
+from deployments.models.assembly import payloads
+from deployments.responses.events import Event, Translator, frame
+from deployments.responses.live import LiveEvents
+from deployments.responses.objects import response_object
+from deployments.responses.service import closed
+from deployments.responses.types import Ending, StoredResponse
+from deployments.service import NoTurn
+
+
+class BackgroundTurn(NoTurn):
+    """What a background response reads; its runner keeps what it says."""
+
+    def __init__(self, messages: list[dict[str, object]], trims: bool) -> None:
+        self._messages = messages
+        self.is_stored = trims
+
+    @property
+    def messages(self) -> list[dict[str, object]]:
+        return self._messages
+
+
+class Run:
+    """One response being generated; its events are numbered from the translator's next number on."""
+
+    def __init__(self, response: StoredResponse, translator: Translator) -> None:
+        self.response = response
+        self.live = LiveEvents(translator.number)
+        self.error: ChatLLMError | None = None
+        self.is_cancelled = False
+        self._translator = translator
+        self._generating: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Show that there is such a response."""
+        self._show([self._translator.created(response_object(self.response))])
+
+    async def until_done(self, generating: asyncio.Task[None]) -> None:
+        """Wait until the answer is whole, has failed or is stopped; cancelling this cancels it."""
+        self._generating = generating
+        try:
+            if not self.is_cancelled:
+                await asyncio.wait({generating})
+        finally:
+            generating.cancel()
+            await asyncio.wait({generating})
+
+    def stop(self) -> None:
+        """End the answer as cancelled, unless it has ended already."""
+        if self._generating is None:
+            self.is_cancelled = True
+        elif not self._generating.done():
+            self.is_cancelled = True
+            self._generating.cancel()
+
+    async def consume(self, frames: AsyncGenerator[bytes], cache: str) -> None:
+        """Take the frames of a chat completion to their end; `cache` says what its cache had to do with it."""
+        answering = response_object(replace(self.response, status="in_progress"))
+        self._show([self._translator.answering(answering, cache)])
+        async with aclosing(frames):
+            async for data in frames:
+                self._show([event for chunk in payloads(data) for event in self._translator.add(chunk)])
+
+    def close(self) -> tuple[list[bytes], Ending]:
+        """Return the last events, not shown yet, and how it ended, with all events that are still to be written."""
+        status = "cancelled" if self.is_cancelled else None
+        last, ending = closed(self._translator, self.response, self.error, status)
+        frames = self.live.unwritten() + b"".join(last)
+        return last, replace(ending, frames=frames, last_number=self._translator.number - 1)
+
+    def _show(self, events: list[Event]) -> None:
+        if events:
+            self.live.add(map(frame, events))
