@@ -2,21 +2,17 @@
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.chromium import ARTIFACTS, launch
+from tests.e2e.chromium import DESKTOP, PHONE, keep, visit
 from tests.ui.process import page_process
 from tests.ui.stand_in import StandIn
 
 pytestmark = pytest.mark.browser
-DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
 ANSWER = """The cache stands **in front of** the model.
 
 ```python
@@ -36,52 +32,11 @@ The sum is $\\frac{n(n+1)}{2}$.
 That is all."""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def api() -> StandIn:
     api = StandIn()
     api.behaviour.answer = ANSWER
     return api
-
-
-@pytest.fixture
-def address(api: StandIn, tmp_path: Path) -> Iterator[str]:
-    with api.served() as api_url, page_process(api_url, tmp_path) as address:
-        yield address
-
-
-@contextmanager
-def visit(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
-    """Open the page; fails if anything is fetched from elsewhere or goes wrong in the browser."""
-    context = browser.new_context(**options)
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: None if is_ours(request.url, address) else faults.append(request.url))
-    try:
-        page.goto(address)
-        expect(page.locator(".composer textarea")).to_be_visible(timeout=15_000)
-        yield page
-        assert not faults
-    finally:
-        context.close()
-
-
-def is_ours(url: str, address: str) -> bool:
-    return url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
-
-
-def keep(page: Page, name: str) -> None:
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / f"page-{name}.png")
 
 
 def test_an_answer_is_read_while_it_is_written_and_is_inert(browser: Browser, address: str, api: StandIn) -> None:

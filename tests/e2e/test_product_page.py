@@ -1,24 +1,15 @@
 """The chat page in front of the real product, in a real browser."""
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
-from tests.e2e.chromium import ARTIFACTS, launch
+from tests.e2e.chromium import ARTIFACTS
 from tests.launched import Launched
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
 
 
 def test_one_click_gives_an_answer_that_is_kept(product: Launched, browser: Browser) -> None:
