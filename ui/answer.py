@@ -7,7 +7,7 @@ from ui.figures import figures
 from ui.generation import Answer
 from ui.notice import show_trouble
 from ui.pager import Pager
-from ui.parts import attribute, icon_button, literal, tag, words
+from ui.parts import icon_button, literal, tag, words
 from ui.prose import GrowingProse, show_prose
 from ui.texts import t
 from ui.thread import Turn
@@ -81,15 +81,16 @@ class AnswerView:
     def _begin(self) -> None:
         self._is_closed = False
         self._thoughts: GrowingProse | None = None
-        attribute(self.root.classes("live"), aria_busy="true")
+        self.root.classes("live")
         with self.root:
-            self._waiting = tag("div", "thinking", role="status", aria_label=t("The answer is on its way"))
+            self._waiting = tag("div", "thinking", role="status")
             with self._waiting:
                 for _ in range(3):
-                    tag("span")
+                    tag("i")
+                words("span", t("The answer is on its way"), "unseen")
             self._reasoning = tag("details", "reasoning").mark("reasoning")
             self._reasoning.set_visibility(False)
-            self._text = GrowingProse()
+            self._text = GrowingProse(is_announced=True)
 
     def _think(self, answer: Answer) -> None:
         with self._reasoning:
@@ -104,6 +105,7 @@ class AnswerView:
 
     def _close(self, answer: Answer) -> None:
         self._end()
+        self._text.end()
         with self.root:
             if answer.state == "stopped":
                 words("div", t("You stopped this answer."), "note")
@@ -119,7 +121,6 @@ class AnswerView:
         self._is_closed = True
         self._waiting.delete()
         self.root.classes(remove="live")
-        attribute(self.root, aria_busy="false")
 
     def _show_tools(self, answer: Answer | None, *, can_proceed: bool) -> None:
         number, text = self._number, answer.text if answer else self._turn.text

@@ -96,7 +96,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         title="ChatLLM",
         favicon=FAVICON,
-        language="en-US",
+        language=None,  # each page names its own
         reload=False,
         show=False,
         show_welcome_message=False,

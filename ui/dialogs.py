@@ -2,7 +2,7 @@
 
 from nicegui import ui
 
-from ui.parts import attribute, button, tag, words
+from ui.parts import attribute, button, dialog, tag, words
 from ui.texts import t
 
 MAX_TITLE_CHARS = 120
@@ -10,20 +10,20 @@ MAX_TITLE_CHARS = 120
 
 async def ask_title(current: str) -> str | None:
     """Return the new title of a conversation; None if it keeps its own."""
-    with ui.dialog() as dialog, tag("div", "card", role="dialog", aria_label=t("Rename this conversation")):
+    with dialog(t("Rename this conversation")) as asked, tag("div", "card"):
         words("h2", t("Rename this conversation"), "card-title")
         with tag("label", "field"):
             title = ui.input(value=current).props("borderless autofocus").mark("title")
         attribute(title, maxlength=str(MAX_TITLE_CHARS), aria_label=t("Title"))
-        title.on("keydown.enter", lambda: dialog.submit(True), args=[])
+        title.on("keydown.enter", lambda: asked.submit(True), args=[])
         with tag("div", "card-actions"):
-            button(t("Cancel"), lambda: dialog.submit(None), "quiet")
-            button(t("Save"), lambda: dialog.submit(True)).mark("save-title")
+            button(t("Cancel"), lambda: asked.submit(None), "quiet")
+            button(t("Save"), lambda: asked.submit(True)).mark("save-title")
     try:
-        if not await dialog:
+        if not await asked:
             return None
         named = " ".join((title.value or "").split())[:MAX_TITLE_CHARS]
         return named if named and named != current else None
     finally:
-        if not dialog.is_deleted:
-            dialog.delete()
+        if not asked.is_deleted:
+            asked.delete()

@@ -15,7 +15,7 @@ from ui.conversation import OpenConversation
 from ui.generation import Answer
 from ui.keeping import Keeping
 from ui.menu import ListActions
-from ui.parts import attribute, icon_button, tag
+from ui.parts import attribute, icon_button, tag, words
 from ui.readiness import Phase
 from ui.sidebar import Sidebar
 from ui.status import StatusLine
@@ -274,6 +274,7 @@ class ChatPage:
             self._sidebar = keeping.sidebar = Sidebar(shared.api, shared.generations, listed, keeping.pick_file)
             attribute(tag("div", "scrim"), data_act="drawer-close")
             with tag("main", "chat"):
+                words("h1", "ChatLLM", "unseen")
                 self._topbar = TopBar(self._pick_model, lambda: self.open(None), self.tune)
                 with tag("div", "scroll", id="scroll"), tag("div", "reading"):
                     with tag("div") as self._welcome:

@@ -1,10 +1,12 @@
 """The smallest pieces that the page is made of: semantic tags, buttons and icons without Quasar's looks."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
+
+Made = TypeVar("Made", bound=ui.element)
 
 
 def tag(name: str, classes: str = "", **attributes: str) -> ui.element:
@@ -24,6 +26,11 @@ def button(label: str, on_click: Callable[..., Any] | None = None, classes: str 
     return made.on("click", on_click, args=[]) if on_click else made
 
 
+def dialog(label: str) -> ui.dialog:
+    """Return a dialog, to be filled with a card; Quasar's own element has the role, and so takes the name."""
+    return attribute(ui.dialog(), aria_label=label)
+
+
 def icon_button(icon: str, label: str, on_click: Callable[..., Any] | None = None, act: str = "") -> ui.element:
     """Return a button that shows an icon of icons.css; `label` is its name for everyone who cannot see it.
 
@@ -35,7 +42,7 @@ def icon_button(icon: str, label: str, on_click: Callable[..., Any] | None = Non
     return made.on("click", on_click, args=[]) if on_click else made
 
 
-def attribute(element: ui.element, **attributes: str) -> ui.element:
+def attribute(element: Made, **attributes: str) -> Made:
     """Set HTML attributes to any text (`props()` would parse it); `data_act` becomes `data-act`."""
     for name, value in attributes.items():
         element.props[name.strip("_").replace("_", "-")] = value

@@ -4,7 +4,7 @@ from nicegui import ui
 
 from ui.blocks import GrowingMarkdown
 from ui.markdown import render
-from ui.parts import tag
+from ui.parts import attribute, tag
 
 
 def show_prose(text: str) -> None:
@@ -14,22 +14,36 @@ def show_prose(text: str) -> None:
 
 
 class GrowingProse:
-    """A text that grows: only its last block is sent again."""
+    """A text that grows: only its last block is sent again.
 
-    def __init__(self) -> None:
+    A screen reader says each block once it is whole, not every word that comes: what is
+    added to the region is announced, but for the tail, whose changes are not.
+    """
+
+    def __init__(self, *, is_announced: bool = False) -> None:
         self._growing = GrowingMarkdown()
-        self._root = tag("div", "prose")
+        live = "polite" if is_announced else "off"
+        self._root = tag("div", "prose", aria_live=live, aria_relevant="additions", aria_atomic="false")
         with self._root:
-            self._tail = _html("")
+            self._tail = attribute(_html(""), aria_live="off")
 
     def show(self, text: str) -> None:
         """Show the whole text so far."""
         settled, tail = self._growing.feed(text)
-        if settled:
-            with self._root:
-                _html(settled)
-            self._tail.move(target_index=-1)
+        self._settle(settled)
         self._tail.set_content(tail)
+
+    def end(self) -> None:
+        """No more comes: the last block is settled as well."""
+        last = self._tail.content
+        self._tail.set_content("")
+        self._settle(last)
+
+    def _settle(self, html: str) -> None:
+        if html:
+            with self._root:
+                _html(html)
+            self._tail.move(target_index=-1)
 
 
 def _html(html: str) -> ui.html:

@@ -1,8 +1,6 @@
 """The keys that do something, listed on `?`; page.js listens for those that work everywhere."""
 
-from nicegui import ui
-
-from ui.parts import button, tag, words
+from ui.parts import button, dialog, tag, words
 from ui.texts import t
 
 
@@ -23,7 +21,7 @@ def shortcuts() -> list[tuple[str, str]]:
 
 def show_shortcuts() -> None:
     """Show the list, until the reader closes it."""
-    with ui.dialog(value=True) as dialog, tag("div", "card", role="dialog", aria_label=t("Keyboard shortcuts")):
+    with dialog(t("Keyboard shortcuts")) as listed, tag("div", "card"):
         words("h2", t("Keyboard shortcuts"), "card-title")
         with tag("dl", "keys").mark("shortcuts"):
             for keys, does in shortcuts():
@@ -34,5 +32,6 @@ def show_shortcuts() -> None:
                         words("kbd", key)
                 words("dd", does)
         with tag("div", "card-actions"):
-            button(t("Close"), dialog.close, "quiet")
-    dialog.on("hide", dialog.delete)
+            button(t("Close"), listed.close, "quiet")
+    listed.on("hide", listed.delete)
+    listed.open()

@@ -10,6 +10,7 @@ from nicegui import app, ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.math import katex
+from ui.parts import attribute
 from ui.texts import language
 
 STATIC = Path(__file__).parent / "static"
@@ -58,6 +59,9 @@ def apply_theme() -> None:
     styles = "".join(f'<link rel="stylesheet" href="{root}/{name}">' for name in STYLES)
     lang = f'<script>document.documentElement.lang = "{language()}";</script>'
     ui.add_head_html(f'{_THEME_SCRIPT}{lang}{styles}<script defer src="{root}/page.js"></script>')
+    for above in ui.context.client.content.ancestors():  # Quasar's page is a <main>, and the chat is ours
+        if above.tag == "q-page":
+            attribute(above, role="presentation")
 
 
 class SafetyHeaders:

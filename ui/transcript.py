@@ -26,7 +26,8 @@ class Transcript:
 
     def __init__(self, actions: Actions, on_earlier: Callable[[], Any]) -> None:
         self._actions, self._on_earlier = actions, on_earlier
-        self._root = tag("div", "turns", role="log", aria_label=t("Conversation"))
+        # What is read aloud as it comes is each answer's own business: opening a conversation announces nothing.
+        self._root = tag("div", "turns", role="log", aria_live="off", aria_label=t("Conversation"))
         ui.html("").classes("hidden")  # so that the browser has the component before the first answer needs it
         self._following: asyncio.Task[None] | None = None
         self._views: list[QuestionView | AnswerView] = []

@@ -5,13 +5,13 @@ from dataclasses import replace
 from nicegui import ui
 
 from ui.parameters import MAX_ANSWER_TOKENS, MAX_SYSTEM_CHARS, Parameters, number
-from ui.parts import attribute, button, tag, words
+from ui.parts import attribute, button, dialog, tag, words
 from ui.texts import t
 
 
 async def tune(parameters: Parameters) -> Parameters | None:
     """Return what the reader has set; None if nothing was to change."""
-    with ui.dialog() as dialog, tag("form", "card wide", role="dialog", aria_label=t("How this chat is answered")):
+    with dialog(t("How this chat is answered")) as asked, tag("form", "card wide"):
         words("h2", t("How this chat is answered"), "card-title")
         words("p", t("Holds from the next message on, for this chat only."), "card-text")
         with tag("label", "field"):
@@ -23,10 +23,10 @@ async def tune(parameters: Parameters) -> Parameters | None:
             top_p = _field(t("Top-p"), t("0 to 1"), parameters.top_p, "top-p")
             tokens = _field(t("Longest answer"), t("tokens"), parameters.max_tokens, "max-tokens")
         with tag("div", "card-actions"):
-            button(t("Cancel"), lambda: dialog.submit(None), "quiet")
-            button(t("Save"), lambda: dialog.submit(True)).mark("save-tuning")
+            button(t("Cancel"), lambda: asked.submit(None), "quiet")
+            button(t("Save"), lambda: asked.submit(True)).mark("save-tuning")
     try:
-        if not await dialog:
+        if not await asked:
             return None
         longest = number(tokens.value, 1, MAX_ANSWER_TOKENS)
         return replace(
@@ -37,8 +37,8 @@ async def tune(parameters: Parameters) -> Parameters | None:
             max_tokens=None if longest is None else int(longest),
         )
     finally:
-        if not dialog.is_deleted:
-            dialog.delete()
+        if not asked.is_deleted:
+            asked.delete()
 
 
 def _field(name: str, hint: str, value: float | None, marker: str) -> ui.input:

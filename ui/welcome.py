@@ -20,7 +20,7 @@ def show_welcome(on_pick: Callable[[str], Any]) -> None:
     """Show the greeting; a click on a question sends it."""
     with tag("section", "welcome"):
         tag("span", "mark large", aria_hidden="true")
-        words("h1", t("Hello! What is on your mind?"), "greeting")
+        words("h2", t("Hello! What is on your mind?"), "greeting")
         words("p", t("Ask a question, or begin with one of these."), "greeting-more")
         with tag("div", "prompts"):
             for number, (question, about) in enumerate(PROMPTS):

@@ -26,7 +26,7 @@ def launch(playwright: Playwright) -> Browser:
 
 
 @contextmanager
-def visit(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
+def visit(browser: Browser, address: str, path: str = "/", **options: Any) -> Iterator[Page]:
     """Open the page; fails if anything is fetched from elsewhere or goes wrong in the browser."""
     context = browser.new_context(**options)
     page = context.new_page()
@@ -35,10 +35,10 @@ def visit(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("request", lambda request: None if is_ours(request.url, address) else faults.append(request.url))
     try:
-        page.goto(address)
+        page.goto(address + path)
         expect(page.locator(".composer textarea")).to_be_visible(timeout=15_000)
         yield page
-        assert not faults
+        assert not faults, faults
     finally:
         context.close()
 

@@ -1,0 +1,170 @@
+"""The page for those who do not see it, or see it otherwise: axe-core over its states, light and dark."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.chromium import DESKTOP, PHONE, visit
+from tests.ui.stand_in import StandIn
+
+pytestmark = pytest.mark.browser
+
+Theme = Literal["light", "dark"]
+ANSWER = """# Cache
+
+The cache stands **in front of** the [model](https://example.org), as `X-Cache` tells.
+
+```python
+def hello(name: str) -> None:  # a note
+```
+
+| Header | Meaning |
+|---|---|
+| `X-Cache` | where the answer came from |
+
+1. The sum is $\\frac{n(n+1)}{2}$.
+2. And ~~not~~ more:
+
+> quoted
+
+$$\\int_0^1 x^2 dx$$
+
+![a picture](https://example.org/x.png)"""
+
+
+def faults(page: Page) -> list[str]:
+    """Return what axe-core finds serious or critical, each with the elements that it names."""
+    page.wait_for_function("!document.getAnimations().some((one) => one.playState === 'running' "
+                           "&& one.effect.getComputedTiming().iterations === 1)")  # fmt: skip
+    found: list[dict[str, Any]] = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {node['target']} {node['html'][:120]} {node['failureSummary']}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
+
+
+@contextmanager
+def reading(browser: Browser, address: str, theme: Theme, device: dict[str, Any], path: str = "/") -> Iterator[Page]:
+    with visit(browser, address, path, **device, color_scheme=theme, reduced_motion="reduce", bypass_csp=True) as page:
+        page.wait_for_selector(".status", state="hidden")
+        yield page
+
+
+@pytest.fixture
+def stored(api: StandIn) -> str:
+    """A conversation in which everything occurs that an answer can hold."""
+    conversation_id = api.add_conversation("Rivers and their lengths")
+    question = api.add_message(conversation_id, "user", "How does the cache work?\n\nFile `a.csv`:\n```\na,b\n```")
+    api.add_message(conversation_id, "assistant", "It does not.")
+    api.add_message(conversation_id, "assistant", ANSWER, parent=question)
+    api.add_message(conversation_id, "user", "And then?")
+    api.add_message(conversation_id, "assistant", "It was cut", status="incomplete")
+    return conversation_id
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_an_empty_page_and_its_dialogs(browser: Browser, address: str, stored: str, theme: Theme) -> None:
+    del stored
+    with reading(browser, address, theme, DESKTOP) as page:
+        assert faults(page) == []
+        page.get_by_label("Keyboard shortcuts").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert faults(page) == []
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.get_by_label("How this chat is answered").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert faults(page) == []
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.locator(".entry-link").hover()
+        page.get_by_label("More").first.click()
+        expect(page.locator(".q-menu")).to_be_visible()
+        assert faults(page) == []
+        page.get_by_text("Rename", exact=True).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert faults(page) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_conversation_and_what_is_done_with_it(
+    browser: Browser, address: str, api: StandIn, stored: str, theme: Theme
+) -> None:
+    with reading(browser, address, theme, DESKTOP, f"/c/{stored}") as page:
+        expect(page.locator(".prose .math mfrac")).to_have_count(1)
+        assert faults(page) == []
+        page.get_by_label("Edit the question").first.click()
+        expect(page.locator(".editor textarea").first).to_be_visible()
+        page.get_by_label("Search your conversations").fill("cache")
+        expect(page.locator(".found").first).to_be_visible()
+        page.locator(".found").first.hover()
+        assert faults(page) == []
+        page.locator(".chat input[type=file]").set_input_files(
+            [
+                {"name": "a.txt", "mimeType": "text/plain", "buffer": b"a b"},
+                {"name": "b.bin", "mimeType": "", "buffer": b"\0"},
+            ]
+        )
+        expect(page.locator(".file-refused")).to_be_visible()
+        assert faults(page) == []
+        api.behaviour.reasoning, api.behaviour.hold_after = "First I think.", 4
+        page.locator(".composer textarea").fill("Go on")
+        page.keyboard.press("Enter")
+        expect(page.locator(".answer.live")).to_contain_text("Hello there! I am")
+        assert faults(page) == []
+        page.get_by_label("Stop").click()
+        expect(page.locator(".note").last).to_contain_text("You stopped this answer.")
+        page.get_by_label("About this answer").last.click()
+        assert faults(page) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_failures_and_a_model_that_loads(browser: Browser, address: str, api: StandIn, theme: Theme) -> None:
+    with reading(browser, address, theme, DESKTOP) as page:
+        api.behaviour.fail_status, api.behaviour.fail_code = 503, "overloaded"
+        page.locator(".prompt").first.click()
+        expect(page.locator(".trouble")).to_be_visible()
+        assert faults(page) == []
+        for state in ("loading", "failed"):
+            api.behaviour.models = {"guide": state}
+            expect(page.locator(f".status[data-phase={state}]")).to_be_visible(timeout=15_000)
+            assert faults(page) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_with_the_list_open(browser: Browser, address: str, stored: str, theme: Theme) -> None:
+    with reading(browser, address, theme, PHONE, f"/c/{stored}") as page:
+        expect(page.locator(".answer")).to_have_count(2)
+        assert faults(page) == []
+        page.get_by_label("Show the conversations").click()
+        expect(page.locator(".sidebar")).to_be_visible()
+        assert faults(page) == []
+
+
+def test_an_answer_is_said_block_by_block(browser: Browser, address: str, api: StandIn) -> None:
+    """Opening a conversation says nothing; of an answer that comes, each block is said once, when it is whole."""
+    api.behaviour.answer = "First **block** of words.\n\nSecond block.\n\nLast block, with an end."
+    api.behaviour.token_delay_s = 0.05
+    with reading(browser, address, "light", DESKTOP) as page:
+        page.evaluate(SAYS)
+        page.locator(".prompt").first.click()
+        expect(page.locator(".answer.live")).to_be_visible()
+        expect(page.locator(".answer:not(.live)")).to_contain_text("with an end.")
+        assert page.evaluate("window.said") == ["First block of words.", "Second block.\nLast block, with an end."]
+
+
+# What a screen reader says by ARIA's rules: the text of what is added where the nearest `aria-live` is "polite".
+SAYS = """() => {
+  window.said = [];
+  const isLive = (node) => node.closest?.("[aria-live]")?.getAttribute("aria-live") === "polite";
+  new MutationObserver((changes) => {
+    const added = new Set(changes.flatMap((change) => [...change.addedNodes]));
+    for (const node of added) if (isLive(node) && !added.has(node.parentNode)) window.said.push(node.textContent.trim());
+  }).observe(document.querySelector(".turns"), { childList: true, subtree: true });
+}"""
