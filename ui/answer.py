@@ -73,6 +73,10 @@ class AnswerView:
     def _show_stored(self, turn: Turn) -> None:
         self._is_closed = True
         with self.root:
+            if turn.reasoning:
+                with tag("details", "reasoning").mark("reasoning"):
+                    words("summary", t("Thoughts"))
+                    show_prose(turn.reasoning)
             show_prose(turn.text)
             if turn.is_incomplete:
                 words("div", t("This answer was stopped before its end."), "note")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ui.client import Api, Conversation
+from ui.client import Api, Conversation, Running
 from ui.conversation import OpenConversation
 from ui.deletions import Deletions
 from ui.generation import Answer, Generations
@@ -62,6 +62,37 @@ async def begin(
     answer = shared.generations.start(asks, question)
     conversation.leaf = None
     return answer
+
+
+async def take_up(shared: Shared, conversation: OpenConversation) -> None:
+    """Follow what is being written in the conversation, and this process did not ask for: it did so before a restart.
+
+    A failure leaves what is stored to be read.
+    """
+    generations = shared.generations
+    if conversation.id is None or generations.is_running(conversation.id):
+        return
+    try:
+        running = (await shared.api.running(conversation.id))[::-1]
+        asked = [(response, await _question(shared.api, conversation, response)) for response in running]
+        if asked and not generations.is_running(conversation.id):  # nothing was asked here meanwhile
+            asks = await shared.asks()
+            for response, question in asked:
+                generations.take_up(asks, question, response.id, response.created_at)
+    except Trouble:
+        return
+
+
+async def _question(api: Api, conversation: OpenConversation, response: Running) -> Question:
+    """Return what an answer was asked for with."""
+    said = (await api.asked(response.id))[-1:]
+    last, id_ = said[0] if said else None, conversation.id or ""
+    if last is None:
+        return Question(id_, "", response.model)
+    if last.role != "assistant":
+        return Question(id_, last.text, response.model, last.parent_id or "")
+    text = next((message.text for message in conversation.stored if message.id == last.parent_id), "")
+    return Question(id_, text, response.model, last.parent_id, continues=last.text)
 
 
 async def _branch_point(api: Api, conversation_id: str, text: str) -> str | None:

@@ -67,16 +67,13 @@ class Message(BaseModel):
     status: str = "completed"
     content: list[Part] | None = None
     created_at: float = 0
+    reasoning: str = ""
+    """What the model thought before it answered: an item of its own, which `tree.folded` puts here."""
 
     @property
     def text(self) -> str:
         """The text parts, joined."""
         return "".join(part.text for part in self.content or ())
-
-    @property
-    def reasoning(self) -> str:
-        """What the model thought before it answered; empty where the service does not keep it."""
-        return ""
 
 
 class Conversations(BaseModel):
@@ -105,6 +102,18 @@ class Found(BaseModel):
 
     conversation: Conversation
     snippet: list[Piece] = []
+
+
+class Running(BaseModel):
+    """A response that is being written; times are unix seconds."""
+
+    id: str
+    model: str = ""
+    created_at: float = 0
+
+
+class _AllRunning(BaseModel):
+    data: list[Running]
 
 
 class _Matches(BaseModel):
@@ -180,6 +189,16 @@ class Api:
         """Return messages of all branches from the newest back (or from the first on), beginning behind `after`."""
         params = {"limit": str(limit), "order": order} | ({"after": after} if after else {})
         return _parse(Messages, await self._call("GET", _items(conversation_id), params=params))
+
+    async def running(self, conversation_id: str) -> list[Running]:
+        """Return what is being written in the conversation, the newest first, whoever asked for it."""
+        path = f"/v1/conversations/{conversation_id}/responses"
+        return _parse(_AllRunning, await self._call("GET", path, params={"status": "in_progress"})).data
+
+    async def asked(self, response_id: str) -> list[Message]:
+        """Return the messages that an answer was asked for with, oldest first."""
+        path = f"/v1/responses/{response_id}/input_items"
+        return _parse(Messages, await self._call("GET", path, params={"limit": "100", "order": "asc"})).data
 
     async def add_messages(self, conversation_id: str, items: Sequence[Mapping[str, Any]], parent: str) -> list[str]:
         """Store messages one after the other behind `parent` ("" for none); returns their ids."""

@@ -13,7 +13,7 @@ def figures(answer: Answer) -> list[str]:
         said.append(t("Joined an answer that was on its way"))
     if answer.end.completion_tokens:
         said.append(t("{count} tokens", count=f"{answer.end.completion_tokens:,}"))
-    if answer.first_token_at is not None:
+    if answer.first_token_at is not None and not answer.was_taken_up:
         said.append(t("first token after {seconds} s", seconds=f"{answer.first_token_at - answer.asked_at:.2f}"))
         took_s = (answer.ended_at or answer.first_token_at) - answer.first_token_at
         if answer.end.completion_tokens > 1 and took_s > 0 and not answer.from_cache:

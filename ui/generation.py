@@ -1,14 +1,16 @@
-"""Answers while they are written. They belong to their conversation, not to the browser that asked:
-a reload or a second tab finds the running answer here and goes on watching it.
+"""Answers while they are written: the service writes them, whoever watches, and this process follows.
+
+They belong to their conversation, not to the browser that asked: a reload or a second
+tab finds the running answer here, and a new process finds it at the service.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing, suppress
 from typing import Literal
 
-from ui.stream import Asks, Delta, Event, Finished, Question, Started
+from ui.stream import Answering, Asks, Delta, Event, Finished, Question, Started
 from ui.trouble import Trouble
 
 MAX_RUNNING = 200
@@ -20,10 +22,17 @@ State = Literal["waiting", "streaming", "done", "stopped", "failed"]
 
 
 class Answer:
-    """One answer, from the question to its end. Times are `time.monotonic()` seconds but for `asked_at_unix`."""
+    """One answer, from the question to its end. Times are `time.monotonic()` seconds but for `asked_at_unix`.
 
-    def __init__(self, question: Question) -> None:
+    `response_id` is the service's name for it, once it has one. `was_taken_up` says that
+    another process had asked for it, so that nobody knows when its first token came.
+    """
+
+    def __init__(self, question: Question, response_id: str = "", asked_at_unix: float | None = None) -> None:
+        """With a `response_id` it is an answer that is being written already."""
         self.question = question
+        self.response_id = response_id
+        self.was_taken_up = bool(response_id)
         self.state: State = "waiting"
         self.text = question.continues
         self.reasoning = ""
@@ -34,7 +43,7 @@ class Answer:
         self.end = Finished("")
         self.version = 0
         self.asked_at = time.monotonic()
-        self.asked_at_unix = time.time()
+        self.asked_at_unix = time.time() if asked_at_unix is None else asked_at_unix
         self.first_token_at: float | None = None
         self.ended_at: float | None = None
         self._changed = asyncio.Event()
@@ -49,12 +58,19 @@ class Answer:
         while self.version == version and self.is_running:
             await self._changed.wait()
 
+    async def named(self) -> str:
+        """Wait until the service has a name for it, and return that; "" for one that never got so far."""
+        while not self.response_id and self.is_running:
+            await self._changed.wait()
+        return self.response_id
+
     def take(self, event: Event) -> None:
         """Let the next event of the stream in."""
         match event:
             case Started():
-                self.from_cache, self.request_id = event.from_cache, event.request_id
-                self.was_joined = event.was_joined
+                self.response_id, self.request_id = event.response_id, event.request_id
+            case Answering():
+                self.from_cache, self.was_joined = event.from_cache, event.was_joined
             case Delta():
                 self.state = "streaming"
                 self.first_token_at = self.first_token_at or time.monotonic()
@@ -77,20 +93,28 @@ class Answer:
 
 
 class Generations:
-    """The newest answer of each conversation, and the tasks that write them."""
+    """The newest answers of each conversation, and the tasks that follow them.
+
+    A conversation has one at a time, or several that were asked for side by side.
+    """
 
     def __init__(self) -> None:
-        self._answers: dict[str, Answer] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._answers: dict[str, list[Answer]] = {}
+        self._tasks: dict[Answer, asyncio.Task[None]] = {}
+        self._asks: dict[Answer, Asks] = {}
         self._watchers: set[Callable[[Answer], None]] = set()
 
     def of(self, conversation_id: str | None) -> Answer | None:
-        """Return the conversation's newest answer, if this process has written one lately."""
-        return self._answers.get(conversation_id or "")
+        """Return the conversation's newest answer, if this process has followed one lately."""
+        return answers[-1] if (answers := self.all_of(conversation_id)) else None
+
+    def all_of(self, conversation_id: str | None) -> list[Answer]:
+        """Return the conversation's newest answer and those beside it, in the order of their asking."""
+        return list(self._answers.get(conversation_id or "", ()))
 
     def is_running(self, conversation_id: str | None) -> bool:
         """Whether an answer is being written in this conversation."""
-        return (answer := self.of(conversation_id)) is not None and answer.is_running
+        return any(answer.is_running for answer in self.all_of(conversation_id))
 
     def watch(self, watcher: Callable[[Answer], None]) -> Callable[[], None]:
         """Call `watcher` when any answer begins and when it ends; returns how to stop that."""
@@ -102,44 +126,70 @@ class Generations:
         """How many watch."""
         return len(self._watchers)
 
-    def start(self, asks: Asks, question: Question) -> Answer:
-        """Begin an answer. Raises `Trouble` where one is running already or too many are."""
-        if self.is_running(question.conversation_id) or len(self._tasks) >= MAX_RUNNING:
+    def start(self, asks: Asks, question: Question, *, is_beside: bool = False) -> Answer:
+        """Begin an answer. Raises `Trouble` where one is running already, unless this one is asked for beside it."""
+        if not is_beside and self.is_running(question.conversation_id):
             raise Trouble("busy_page")
-        answer = Answer(question)
-        self._keep(answer)
-        task = asyncio.create_task(_write(asks, answer), name=f"answer in {question.conversation_id}")
-        self._tasks[question.conversation_id] = task
-        task.add_done_callback(lambda _: self._ended(answer))
-        self._tell(answer)
-        return answer
+        return self._follow(asks, Answer(question), asks.ask(question), is_beside)
 
-    def stop(self, conversation_id: str | None) -> None:
-        """Cancel the conversation's running answer: the HTTP request closes, what has come is kept."""
-        if task := self._tasks.get(conversation_id or ""):
-            task.cancel()
+    def take_up(self, asks: Asks, question: Question, response_id: str, asked_at_unix: float) -> Answer:
+        """Follow an answer that is being written already; once, however often it is found. Raises `Trouble`."""
+        for known in self.all_of(question.conversation_id):
+            if known.response_id == response_id and known.is_running:
+                return known
+        answer = Answer(question, response_id, asked_at_unix)
+        is_beside = self.is_running(question.conversation_id)
+        return self._follow(asks, answer, asks.take_up(response_id), is_beside)
 
-    def forget(self, conversation_id: str) -> None:
-        """Stop and drop what belongs to a deleted conversation."""
-        self.stop(conversation_id)
-        self._answers.pop(conversation_id, None)
+    async def stop(self, conversation_id: str | None) -> None:
+        """Stop what is written in the conversation; what has come is kept. Raises `Trouble`."""
+        await self._stop_all(self.all_of(conversation_id))
+
+    async def forget(self, conversation_id: str) -> None:
+        """Drop what belongs to a deleted conversation, and stop it."""
+        answers = self._answers.pop(conversation_id, [])
+        with suppress(Trouble):  # the service itself stops what writes into a conversation that is gone
+            await self._stop_all(answers)
 
     async def aclose(self) -> None:
-        """Stop all answers and wait until their requests are closed."""
+        """Follow nothing any more; the service goes on writing."""
         tasks = list(self._tasks.values())
+        self._watchers.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _keep(self, answer: Answer) -> None:
-        self._answers.pop(answer.question.conversation_id, None)
-        self._answers[answer.question.conversation_id] = answer
+    async def _stop_all(self, answers: Iterable[Answer]) -> None:
+        stopping = (self._stop(answer) for answer in answers if answer.is_running)
+        for trouble in await asyncio.gather(*stopping, return_exceptions=True):
+            if isinstance(trouble, BaseException):
+                raise trouble
+
+    async def _stop(self, answer: Answer) -> None:
+        if (response_id := await answer.named()) and (asks := self._asks.get(answer)):
+            await asks.cancel(response_id)
+
+    def _follow(self, asks: Asks, answer: Answer, events: AsyncGenerator[Event], is_beside: bool) -> Answer:
+        if len(self._tasks) >= MAX_RUNNING:
+            raise Trouble("busy_page")
+        conversation_id = answer.question.conversation_id
+        self._keep(answer, is_beside)
+        task = asyncio.create_task(_write(asks, answer, events), name=f"answer in {conversation_id}")
+        self._tasks[answer], self._asks[answer] = task, asks
+        task.add_done_callback(lambda _: self._ended(answer))
+        self._tell(answer)
+        return answer
+
+    def _keep(self, answer: Answer, is_beside: bool) -> None:
+        """Keep an answer as the newest of its conversation: alone, or with those that it was asked for beside."""
+        before = self._answers.pop(answer.question.conversation_id, [])
+        self._answers[answer.question.conversation_id] = [*(before if is_beside else ()), answer]
         while len(self._answers) > MAX_KEPT:
-            oldest = next(key for key, kept in self._answers.items() if not kept.is_running)
+            oldest = next(key for key in self._answers if not self.is_running(key))
             del self._answers[oldest]
 
     def _ended(self, answer: Answer) -> None:
-        self._tasks.pop(answer.question.conversation_id, None)
+        del self._tasks[answer], self._asks[answer]
         self._tell(answer)
 
     def _tell(self, answer: Answer) -> None:
@@ -147,22 +197,30 @@ class Generations:
             watcher(answer)
 
 
-async def _write(asks: Asks, answer: Answer) -> None:
+async def _write(asks: Asks, answer: Answer, events: AsyncGenerator[Event]) -> None:
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S), aclosing(asks.ask(answer.question)) as events:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S), aclosing(events):
             async for event in events:
                 answer.take(event)
                 if len(answer.text) + len(answer.reasoning) > MAX_ANSWER_CHARS:
                     raise Trouble("too_long", request_id=answer.request_id)
-    except asyncio.CancelledError:
-        answer.close("stopped")
-        raise
     except TimeoutError:
-        answer.close("failed", Trouble("too_slow", request_id=answer.request_id))
+        await _give_up(asks, answer, Trouble("too_slow", request_id=answer.request_id))
     except Trouble as trouble:
         trouble.request_id = trouble.request_id or answer.request_id
-        answer.close("failed", trouble)
+        if trouble.code == "too_long":
+            await _give_up(asks, answer, trouble)
+        else:
+            answer.close("failed", trouble)
     except Exception as error:  # noqa: BLE001  the border of the task: a watcher must never wait for ever
         answer.close("failed", Trouble("unexpected", type(error).__name__, answer.request_id))
     else:
-        answer.close("done")
+        answer.close("stopped" if answer.end.reason == "cancelled" else "done")
+
+
+async def _give_up(asks: Asks, answer: Answer, trouble: Trouble) -> None:
+    """End an answer that the service would go on writing."""
+    answer.close("failed", trouble)
+    if answer.response_id:
+        with suppress(Trouble):
+            await asks.cancel(answer.response_id)

@@ -61,7 +61,6 @@ class Keeping:
 
     async def delete(self, conversation: Conversation) -> None:
         """Take the conversation away; for a few seconds it can be had back."""
-        self._shared.generations.forget(conversation.id)
         self._shared.deletions.schedule(conversation.id, lambda trouble: self._restore(conversation, trouble))
         was_open = conversation.id == self.sidebar.current
         with self._root:
@@ -70,6 +69,7 @@ class Keeping:
             self.toast.show(said, UNDO_S, t("Undo"), lambda: self._undo(conversation, was_open))
         if was_open:
             await self._open(None)
+        await self._shared.generations.forget(conversation.id)
 
     async def export(self, conversation: Conversation, ending: str) -> None:
         """Hand the conversation to the browser as a file."""

@@ -7,7 +7,7 @@ from nicegui import background_tasks, ui
 
 from ui.actions import Actions
 from ui.answer import AnswerView
-from ui.asking import Asked, Shared, begin
+from ui.asking import Asked, Shared, begin, take_up
 from ui.attachments import Attachments
 from ui.client import Conversation
 from ui.composer import Composer
@@ -60,6 +60,7 @@ class ChatPage:
             return self._draw()
         try:
             await opened.load()
+            await take_up(self._shared, opened)
         except Trouble as trouble:
             if expected == self._visit:
                 self._show_load_failure(conversation_id, trouble)
@@ -113,9 +114,12 @@ class ChatPage:
             self._open.walk(message_id)
             self._draw()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Stop the running answer of the open conversation."""
-        self._shared.generations.stop(self._open.id)
+        try:
+            await self._shared.generations.stop(self._open.id)
+        except Trouble as trouble:
+            self._keeping.tell(trouble)
 
     async def tune(self) -> None:
         """Let the reader set how this conversation is answered."""

@@ -96,7 +96,7 @@ class Sidebar:
     def on_answer(self, answer: Answer) -> None:
         """An answer has begun or ended: its conversation moves to the top, with or without a sign of life."""
         conversation_id = answer.question.conversation_id
-        if self._generations.of(conversation_id) is not answer:
+        if answer not in self._generations.all_of(conversation_id):
             return self.remove(conversation_id)  # its conversation has been deleted
         known = self._listing.get(conversation_id)
         if known is None:

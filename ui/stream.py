@@ -27,10 +27,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The service has accepted the question; the first token may still take its time."""
+    """The service has the question, and answers it whoever leaves; the first token may still take its time."""
 
-    from_cache: bool
+    response_id: str
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """The answer begins, or is there already."""
+
+    from_cache: bool = False
     was_joined: bool = False
 
 
@@ -44,19 +51,30 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end, with the model's reason and what was used; tokens are 0 where the service does not tell."""
+    """The end, with the model's reason (`stop`, `length`, …) or `cancelled`, and what was used.
+
+    Tokens are 0 where the service does not tell.
+    """
 
     reason: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
-Event = Started | Delta | Finished
+Event = Started | Answering | Delta | Finished
 
 
 class Asks(Protocol):
-    """Whoever answers questions: `completion.Completions`."""
+    """Whoever answers questions: `completion.Completions`. Every method raises `Trouble`."""
 
     def ask(self, question: Question) -> AsyncGenerator[Event]:
-        """Yield the events of one answer; raise `Trouble`; closing it cancels the request."""
+        """Yield the events of one answer; closing it leaves the answer to the service, which writes it to its end."""
+        ...
+
+    def take_up(self, response_id: str) -> AsyncGenerator[Event]:
+        """Yield the events of an answer that was asked for by whomever, from its beginning."""
+        ...
+
+    async def cancel(self, response_id: str) -> None:
+        """Stop an answer; its events then end as `cancelled`."""
         ...

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ui.client import Api, Conversation, Message
 from ui.texts import t
-from ui.tree import Tree
+from ui.tree import Tree, folded
 from ui.trouble import Trouble
 
 MAX_EXPORTED = 10_000
@@ -45,7 +45,7 @@ async def all_messages(api: Api, conversation_id: str) -> list[Message]:
         if not page.has_more or not page.data:
             break
         after = page.data[-1].id
-    return [message for message in found if message.role]
+    return [message for message in folded(found) if message.role]
 
 
 def as_markdown(title: str, stored: Sequence[Message]) -> str:

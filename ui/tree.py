@@ -10,7 +10,7 @@ class Tree:
 
     def __init__(self, stored: Sequence[Message]) -> None:
         """Take messages, oldest first. Where none names a parent, each follows the one before it."""
-        self._stored = _without_repetitions(_linked(stored))
+        self._stored = _without_repetitions(folded(_linked(stored)))
         self._by_id = {message.id: message for message in self._stored}
         self._after: dict[str, list[Message]] = {}
         for message in self._stored:
@@ -60,6 +60,23 @@ class Tree:
         return answer.status == "incomplete" and any(
             other is not answer and other.text == answer.text and other.status != "incomplete" for other in given
         )
+
+
+def folded(stored: Sequence[Message]) -> list[Message]:
+    """Give what the model thought to the message after it, which then stands in its place."""
+    thoughts = {message.id: message for message in stored if message.type == "reasoning"}
+    kept: list[Message] = []
+    for message in stored:
+        if message.id in thoughts:
+            continue
+        parent_id, thought = message.parent_id, ""
+        for _ in thoughts:  # several in a row, and no more than there are
+            if (before := thoughts.get(parent_id or "")) is None:
+                break
+            parent_id, thought = before.parent_id, before.text + thought
+        changed = {"parent_id": parent_id, "reasoning": thought}
+        kept.append(message if parent_id == message.parent_id else message.model_copy(update=changed))
+    return kept
 
 
 def _linked(stored: Sequence[Message]) -> list[Message]:

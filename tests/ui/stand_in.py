@@ -6,19 +6,20 @@ be seen through an in-process transport. `python -m tests.ui.stand_in PORT` runs
 
 import asyncio
 import contextlib
-import json
 import socket
 import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+
+from tests.ui.runs import Run, follow, tokens_of, write
 
 KEY = "sk-stand-in"
 REQUEST_ID = "req_stand_in"
@@ -37,15 +38,18 @@ class Behaviour:
     fail_code: str = ""
     retry_after: str | None = None
     fail_after: int | None = None
-    """Send so many tokens, then an error event."""
+    """Send so many tokens, then fail the answer."""
+    fail_reason: str = "internal_error"
     cut_after: int | None = None
-    """Send so many tokens, then end the response without an end of the answer."""
+    """Send so many tokens, then end the stream, once, without an end of the answer, which goes on."""
     break_after: int | None = None
-    """Send so many tokens, then break the connection."""
+    """The same, with a broken connection."""
     from_cache: bool = False
     reasoning: str = ""
     models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
     history_fails: bool = False
+    is_away: bool = False
+    """Break every stream and refuse every request, as something in front of a dead service does."""
     usage: bool = True
 
 
@@ -56,6 +60,7 @@ class Seen:
     requests: list[dict[str, Any]] = field(default_factory=list)
     tokens_sent: int = 0
     finished: int = 0
+    cancelled: int = 0
     disconnects: int = 0
     running: int = 0
 
@@ -80,6 +85,7 @@ class StandIn:
         self.seen = Seen()
         self.conversations: dict[str, dict[str, Any]] = {}
         self.items: dict[str, list[dict[str, Any]]] = {}
+        self.runs: dict[str, Run] = {}
         self.go_on = threading.Event()
         self.started_at = time.time()
         self.app = _routes(self)
@@ -123,6 +129,11 @@ class StandIn:
             raise Refusal(404, "not_found")
         return self.conversations[conversation_id]
 
+    def run(self, response_id: str) -> Run:
+        if response_id not in self.runs:
+            raise Refusal(404, "not_found")
+        return self.runs[response_id]
+
     @contextlib.contextmanager
     def served(self, port: int = 0) -> Iterator[str]:
         """Serve in a thread; yields the base URL. Always on 127.0.0.1."""
@@ -140,6 +151,14 @@ class StandIn:
             listener.close()
 
 
+def _reachable(api: StandIn) -> Callable[[], None]:
+    def check() -> None:
+        if api.behaviour.is_away:
+            raise Refusal(502, "")
+
+    return check
+
+
 def _allowed(request: Request) -> None:
     if request.headers.get("authorization") != f"Bearer {KEY}":
         raise Refusal(401, "invalid_api_key")
@@ -147,10 +166,11 @@ def _allowed(request: Request) -> None:
 
 def _routes(api: StandIn) -> FastAPI:
     app = FastAPI()
-    private = APIRouter(dependencies=[Depends(_allowed)])
+    private = APIRouter(dependencies=[Depends(_reachable(api)), Depends(_allowed)])
     _add_conversations(private, api)
     _add_items(private, api)
     _add_models(private, api)
+    _add_responses(private, api)
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, refusal: Refusal) -> Response:
@@ -248,8 +268,10 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
     async def tokenize(request: Request) -> dict[str, Any]:
         return {"count": len(tokens_of((await request.json())["prompt"])), "max_model_len": 2048, "tokens": []}
 
-    @app.post("/v1/chat/completions")
-    async def complete(request: Request) -> Response:
+
+def _add_responses(app: APIRouter, api: StandIn) -> None:
+    @app.post("/v1/responses")
+    async def respond(request: Request) -> Response:
         body = await request.json()
         api.seen.requests.append(body)
         behaviour = api.behaviour
@@ -257,15 +279,42 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
             raise Refusal(behaviour.fail_status, behaviour.fail_code, retry_after=behaviour.retry_after)
         if body["model"] not in behaviour.models:
             raise Refusal(404, "model_not_found")
-        conversation_id = body.get("conversation")
-        if conversation_id:
-            api.conversation(conversation_id)["updated_at"] = time.time()
-            extra = {"parent": body["parent"]} if "parent" in body else {}
-            for message in body["messages"]:
-                api.add_message(conversation_id, message["role"], message["content"], **extra)
-                extra = {}
-        headers = {"X-Cache": "HIT" if behaviour.from_cache else "BYPASS", "x-request-id": REQUEST_ID}
-        return StreamingResponse(_stream(api, request, body), media_type="text/event-stream", headers=headers)
+        run = api.runs.setdefault((made := Run(body)).id, made)
+        conversation_id = body["conversation"]
+        api.conversation(conversation_id)["updated_at"] = time.time()
+        extra = {"parent": body["parent"]} if "parent" in body else {}
+        for message in body["input"]:
+            run.asked.append(api.add_message(conversation_id, message["role"], message["content"], **extra))
+            extra = {}
+        run.task = asyncio.create_task(write(api, run))
+        return _events(api, run, -1)
+
+    @app.get("/v1/responses/{response_id}")
+    async def rejoin(response_id: str, starting_after: int = -1) -> Response:
+        return _events(api, api.run(response_id), starting_after)
+
+    @app.post("/v1/responses/{response_id}/cancel")
+    async def cancel(response_id: str) -> dict[str, Any]:
+        run = api.run(response_id)
+        if run.task is not None and not run.is_over:
+            run.task.cancel()
+        return run.shown(status="cancelled")
+
+    @app.get("/v1/responses/{response_id}/input_items")
+    async def asked(response_id: str) -> dict[str, Any]:
+        run = api.run(response_id)
+        return _page([item for item in api.items[run.body["conversation"]] if item["id"] in run.asked], 100, None)
+
+    @app.get("/v1/conversations/{conversation_id}/responses")
+    async def running(conversation_id: str) -> dict[str, Any]:
+        api.conversation(conversation_id)
+        found = [run for run in api.runs.values() if run.body["conversation"] == conversation_id and not run.is_over]
+        return {"object": "list", "data": [run.shown() for run in found[::-1]]}
+
+
+def _events(api: StandIn, run: Run, after: int) -> Response:
+    headers = {"x-request-id": REQUEST_ID}
+    return StreamingResponse(follow(api, run, after), media_type="text/event-stream", headers=headers)
 
 
 def _found(api: StandIn, conversation_id: str, text: str, typed: str) -> dict[str, Any]:
@@ -280,60 +329,6 @@ def _page(data: list[dict[str, Any]], limit: int, after: str | None) -> dict[str
     shown = data[begin : begin + limit]
     ends = {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]} if shown else {"first_id": None, "last_id": None}
     return {"object": "list", "data": shown, "has_more": begin + limit < len(data), **ends}
-
-
-async def _stream(api: StandIn, request: Request, body: dict[str, Any]) -> AsyncIterator[bytes]:
-    behaviour, text, is_finished = api.behaviour, "", False
-    tokens = tokens_of(behaviour.answer)
-    api.seen.running += 1
-    try:
-        await asyncio.sleep(behaviour.first_token_delay_s)
-        if behaviour.reasoning:
-            yield _event(_chunk(body["model"], {"reasoning": behaviour.reasoning}))
-        for index, token in enumerate(tokens):
-            if behaviour.fail_after == index:
-                yield _event(Refusal(500, "internal_error", "The model failed.").body())
-                return
-            if behaviour.cut_after == index:
-                return
-            if behaviour.break_after == index:
-                raise ConnectionResetError
-            while behaviour.hold_after == index and not api.go_on.is_set():  # set by another thread
-                await asyncio.sleep(0.01)
-            yield _event(_chunk(body["model"], {"content": token}))
-            text += token
-            api.seen.tokens_sent += 1
-            await asyncio.sleep(behaviour.token_delay_s)
-        yield _event(_chunk(body["model"], {}, "stop"))
-        if behaviour.usage and (body.get("stream_options") or {}).get("include_usage"):
-            usage = {"prompt_tokens": 7, "completion_tokens": len(tokens), "total_tokens": 7 + len(tokens)}
-            yield _event(_chunk(body["model"], None) | {"choices": [], "usage": usage})
-        is_finished = True
-        yield b"data: [DONE]\n\n"
-        api.seen.finished += 1
-    except asyncio.CancelledError:
-        api.seen.disconnects += 1
-        raise
-    finally:
-        api.seen.running -= 1
-        if body.get("conversation") in api.items and text:
-            api.add_message(body["conversation"], "assistant", text, "completed" if is_finished else "incomplete")
-
-
-def tokens_of(text: str) -> list[str]:
-    """Cut a text into pieces of about a token's length."""
-    words = text.split(" ")
-    return [word if index == 0 else f" {word}" for index, word in enumerate(words)]
-
-
-def _chunk(model: str, delta: dict[str, Any] | None, finish_reason: str | None = None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish_reason}
-    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
-    return head | {"choices": [choice]}
-
-
-def _event(body: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(body)}\n\n".encode()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ async def test_a_suggested_question_is_sent_with_one_click(reader: Reader, api: 
     await until(lambda: not reader.texts("status-title"))
     reader.clicks("prompt-0")
     await reader.sees("I am a stand-in.")
-    assert api.seen.requests[0]["messages"] == [{"role": "user", "content": PROMPTS[0][0]}]
+    assert api.seen.requests[0]["input"] == [{"role": "user", "content": PROMPTS[0][0]}]
     assert "Hello! What is on your mind?" not in reader.texts("greeting")
 
 
@@ -53,17 +53,17 @@ async def test_the_conversation_is_created_with_the_first_message_and_named_afte
     await until(lambda: len(reader.texts("bubble")) == 2 and api.seen.finished == 2)
     assert [request["conversation"] for request in api.seen.requests] == [conversation_id] * 2
     assert len(api.conversations) == 1
-    assert len(api.seen.requests[1]["messages"]) == 1  # the service knows the earlier ones itself
+    assert len(api.seen.requests[1]["input"]) == 1  # the service knows the earlier ones itself
 
 
-async def test_stop_closes_the_request_and_keeps_what_has_come(reader: Reader, api: StandIn) -> None:
+async def test_stop_reaches_the_service_and_keeps_what_has_come(reader: Reader, api: StandIn) -> None:
     api.behaviour.answer = "Kept words, and then words that never come."
     api.behaviour.hold_after = 2
     await reader.open("/")
     await ask(reader, "Talk for ever")
     await until(lambda: "Kept words" in reader.answer())
     reader.clicks("stop")
-    await until(lambda: api.seen.disconnects == 1)
+    await until(lambda: api.seen.cancelled == 1)
     await reader.sees("You stopped this answer.")
     assert "Kept words" in reader.answer() and "never" not in reader.answer()
     assert api.seen.running == 0

@@ -25,7 +25,7 @@ async def test_a_file_shows_its_tokens_and_becomes_part_of_the_message(reader: R
     reader.clicks("drop-file-1")
     reader.writes("Which one is longest?")
     await until(lambda: api.seen.finished == 1)
-    (message,) = api.seen.requests[0]["messages"]
+    (message,) = api.seen.requests[0]["input"]
     expected = "Which one is longest?\n\nFile `rivers.csv`:\n```\nname,km\nRhine,1233\nwith three words\n```"
     assert message["content"] == expected
     assert reader.texts("bubble") == ["Which one is longest?"] and not reader.texts("file-name")

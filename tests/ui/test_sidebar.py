@@ -66,7 +66,7 @@ async def test_a_deleted_conversation_is_gone_when_the_time_to_undo_is_over(
     await until(lambda: api.seen.running == 1)
     (conversation_id,) = api.conversations
     await choose(reader, "delete", conversation_id)
-    await until(lambda: api.seen.disconnects == 1)  # its running answer is stopped
+    await until(lambda: api.seen.cancelled == 1)  # its running answer is stopped
     client.delete()  # a closed browser undoes nothing
     await until(lambda: not api.conversations)
 

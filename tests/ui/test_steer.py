@@ -73,7 +73,7 @@ async def test_a_stopped_answer_is_continued_where_it_ended(reader: Reader, api:
     reader.clicks("proceed")
     await until(lambda: "Once upon there was a page." in reader.answer())
     asked = api.seen.requests[1]
-    assert asked["messages"] == [{"role": "assistant", "content": "Once upon"}]
+    assert asked["input"] == [{"role": "assistant", "content": "Once upon"}]
     assert asked["continue_final_message"] is True and asked["add_generation_prompt"] is False
     assert asked["parent"] == next(iter(api.items.values()))[0]["id"]
     await until(lambda: api.seen.finished == 1 and not reader.texts("note"))
@@ -95,16 +95,16 @@ async def test_a_chat_has_a_system_prompt_and_parameters_of_its_own(reader: Read
     await ask(reader, "Hello")
     await until(lambda: api.seen.finished == 1)
     first = api.seen.requests[0]
-    assert (first["temperature"], first["max_tokens"]) == (0.5, 64) and "top_p" not in first
-    assert [message["role"] for message in first["messages"]] == ["system", "user"]
-    assert first["messages"][0]["content"] == ("Speak like a pirate. " * 40).strip()
+    assert (first["temperature"], first["max_output_tokens"]) == (0.5, 64) and "top_p" not in first
+    assert [message["role"] for message in first["input"]] == ["system", "user"]
+    assert first["input"][0]["content"] == ("Speak like a pirate. " * 40).strip()
     assert reader.texts("bubble") == ["Hello"]
     await reader.open(f"/c/{next(iter(api.conversations))}")  # as after a restart: it is kept with the conversation
     await until(lambda: reader.texts("bubble") == ["Hello"])
     reader.writes("Again")
     await until(lambda: api.seen.finished == 2)
     assert api.seen.requests[1]["temperature"] == 0.5
-    assert [message["role"] for message in api.seen.requests[1]["messages"]] == ["user"]  # it has been said
+    assert [message["role"] for message in api.seen.requests[1]["input"]] == ["user"]  # it has been said
 
 
 async def test_what_a_model_thinks_is_folded_away_from_what_it_says(reader: Reader, api: StandIn) -> None:
@@ -118,3 +118,9 @@ async def test_what_a_model_thinks_is_folded_away_from_what_it_says(reader: Read
         (folded,) = reader.find(marker="reasoning").elements
     assert folded.tag == "details" and "open" not in folded.props
     assert "The reader greets me." in reader.answer()
+    await reader.open(f"/c/{next(iter(api.conversations))}")
+    await until(lambda: "I am a stand-in." in reader.answer())
+    assert reader.texts("bubble") == ["Hello"]
+    await reader.sees("Thoughts")  # they are stored
+    reader.clicks("again-1")  # the answers to one question are versions, though a thought stands before each
+    await until(lambda: reader.texts("pager-place") == ["2/2"])

@@ -130,15 +130,16 @@ async def test_only_the_newest_failure_can_be_tried_again(reader: Reader, api: S
     api.behaviour.fail_status = 0
     reader.clicks("retry")
     await until(lambda: "I am a stand-in." in reader.answer())
-    assert [request["messages"][0]["content"] for request in api.seen.requests] == ["First", "Second", "Second"]
+    assert [request["input"][0]["content"] for request in api.seen.requests] == ["First", "Second", "Second"]
 
 
-@pytest.mark.parametrize("way", ["cut_after", "break_after"])
-async def test_a_stream_without_an_end_is_told_as_cut_off(reader: Reader, api: StandIn, way: str) -> None:
-    setattr(api.behaviour, way, 2)
+async def test_an_answer_that_fails_tells_why_and_when_to_come_again(reader: Reader, api: StandIn) -> None:
+    api.behaviour.fail_after, api.behaviour.fail_reason, api.behaviour.retry_after = 0, "model_loading", "7"
     await reader.open("/")
     await ask(reader, "Hello")
-    await reader.sees("The answer was cut off")
+    await reader.sees("The model is still loading")
+    await reader.sees("It should work again in 7 seconds.")
+    await reader.sees(f"Request {REQUEST_ID}")
 
 
 async def test_a_question_that_found_no_store_is_kept_and_can_be_tried_again(reader: Reader, api: StandIn) -> None:
@@ -152,7 +153,7 @@ async def test_a_question_that_found_no_store_is_kept_and_can_be_tried_again(rea
     api.behaviour.history_fails = False
     reader.clicks("retry")
     await until(lambda: "I am a stand-in." in reader.answer())
-    assert api.seen.requests[0]["messages"][0]["content"] == "Do not lose me"
+    assert api.seen.requests[0]["input"][0]["content"] == "Do not lose me"
 
 
 async def test_a_conversation_that_is_not_there_says_so(reader: Reader, api: StandIn) -> None:
