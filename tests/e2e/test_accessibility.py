@@ -159,12 +159,32 @@ def test_an_answer_is_said_block_by_block(browser: Browser, address: str, api: S
         assert page.evaluate("window.said") == ["First block of words.", "Second block.\nLast block, with an end."]
 
 
+def test_a_german_reader_s_screen_reader_speaks_german(browser: Browser, address: str) -> None:
+    with visit(browser, address, locale="de-DE") as page:
+        expect(page.locator(".composer textarea")).to_have_attribute("aria-label", "Ihre Nachricht")
+        assert page.evaluate("document.documentElement.lang") == "de"
+
+
+def test_who_wants_no_motion_gets_none(browser: Browser, address: str, api: StandIn) -> None:
+    api.behaviour.hold_after = 0
+    with reading(browser, address, "light", DESKTOP) as page:
+        page.locator(".prompt").first.click()
+        expect(page.locator(".thinking")).to_be_visible()
+        page.wait_for_timeout(100)
+        running = """document.getAnimations().filter((one) => one.playState === 'running').map(
+          (one) => `${one.animationName ?? one.transitionProperty} of ${one.effect.target.outerHTML.slice(0, 200)}`)"""
+        assert page.evaluate(running) == []
+        page.emulate_media(reduced_motion="no-preference")
+        page.wait_for_function(f"{running}.length > 0")
+
+
 # What a screen reader says by ARIA's rules: the text of what is added where the nearest `aria-live` is "polite".
 SAYS = """() => {
   window.said = [];
   const isLive = (node) => node.closest?.("[aria-live]")?.getAttribute("aria-live") === "polite";
   new MutationObserver((changes) => {
     const added = new Set(changes.flatMap((change) => [...change.addedNodes]));
-    for (const node of added) if (isLive(node) && !added.has(node.parentNode)) window.said.push(node.textContent.trim());
+    const whole = [...added].filter((node) => isLive(node) && !added.has(node.parentNode));
+    window.said.push(...whole.map((node) => node.textContent.trim()));
   }).observe(document.querySelector(".turns"), { childList: true, subtree: true });
 }"""
