@@ -72,7 +72,7 @@ async def bare_server(engine: EngineOf, log: Path, environment: Mapping[str, str
             *command,
             *("--host", "127.0.0.1", "--port", str(port)),
             cwd=engine.folder,
-            env={**os.environ, **engine.environment, **environment},
+            env={"OMP_NUM_THREADS": str(_computing_threads()), **os.environ, **engine.environment, **environment},
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -82,6 +82,11 @@ async def bare_server(engine: EngineOf, log: Path, environment: Mapping[str, str
         yield f"http://127.0.0.1:{port}"
     finally:
         await _end(server)
+
+
+def _computing_threads() -> int:
+    """As many as the service gives its engine on a CPU: all cores but one."""
+    return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 def _free_port() -> int:

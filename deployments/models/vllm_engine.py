@@ -1,5 +1,6 @@
 """Starting vLLM: the engine, its handlers and what a replica asks of them. Imports vllm."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
@@ -8,12 +9,13 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
 from deployments.config import VLLMModel
+from deployments.models.engine_metrics import EngineMetrics
 from deployments.models.protocol import Endpoint
 from deployments.models.trim import trimmed
 from deployments.models.vllm_handlers import Handler, open_handlers
@@ -70,11 +72,21 @@ def engine_arguments(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def computing_threads() -> int:
+    """Return how many threads compute on a CPU: all cores but one, which is for the scheduler and what is in front.
+
+    As vLLM's own executor of several processes has it; Ray sets the number to the replica's `num_cpus`.
+    """
+    return max(1, len(os.sched_getaffinity(0)) - 1)
+
+
 async def open_engine(model: VLLMModel) -> Engine:
     """Load the model that `model.engine` names and return it ready to generate."""
+    if current_platform.is_cpu() and "OMP_NUM_THREADS" not in model.environment:
+        os.environ["OMP_NUM_THREADS"] = str(computing_threads())
     client = AsyncLLM.from_engine_args(
         AsyncEngineArgs(**engine_arguments({"served_model_name": model.id, **model.engine})),
-        stat_loggers=[RayPrometheusStatLogger],
+        stat_loggers=[EngineMetrics],
     )
     models = OpenAIServingModels(client, [BaseModelPath(name=model.id, model_path=model.engine["model"])])
     options: dict[str, Any] = {"chat_template_content_format": "auto", **model.chat}
