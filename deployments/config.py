@@ -109,6 +109,15 @@ class CacheSettings(Section):
     replay_ms: float = Field(
         default=0.0, ge=0, description="Milliseconds between the events of a stream from the cache; 0 sends it at once."
     )
+    langchain: str = Field(
+        default="",
+        pattern=r"^(\w+(\.\w+)*:\w+(\.\w+)*)?$",
+        description="A LangChain cache to ask where nothing is stored, e.g. a semantic one, as "
+        "`package.module:attribute`: an instance, or what makes one. Its answers may be wrong: see Operations.",
+    )
+    langchain_timeout_s: PositiveSeconds = Field(
+        default=1.0, description="Seconds that a call of the LangChain cache may take."
+    )
     shared: bool = Field(default=False, description="Let all keys share cached answers; else each has its own.")
 
 

@@ -9,11 +9,15 @@ from typing import Protocol
 from deployments.cache.claims import Claim
 from deployments.cache.entry import CacheEntry
 from deployments.cache.gathering import Outcome
+from deployments.cache.remote import Question
 from deployments.cache.steering import CacheControl, in_words
 from deployments.errors import NotCached
 from deployments.flights.flights import Flights, Generate
 from deployments.flights.renaming import renamed
 from deployments.models.protocol import Frames, Generation, Message, Reply
+
+ANSWERED = frozenset({"absent", "stale", "garbage"})
+"""Reasons of a store that has answered: any other says that it is out of reach."""
 
 
 class Cache(Protocol):
@@ -36,11 +40,23 @@ class Cache(Protocol):
         """
         ...
 
+    @property
+    def consults(self) -> bool:
+        """Whether `consult` ever finds anything."""
+        ...
+
+    async def consult(self, question: Question) -> Outcome:
+        """Return an answer to the question or to one that is similar, which the reason says; else why there is none.
+
+        Never raises, and waits longer than `seek`.
+        """
+        ...
+
     async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
         """Return who holds each claim's name now; an empty list if that can not be told in time. Never raises."""
         ...
 
-    def store(self, key: str, entry: CacheEntry) -> None:
+    def store(self, key: str, entry: CacheEntry, question: Question | None = None) -> None:
         """Keep an answer, in the background; drops it when too many wait. Never raises, never waits."""
         ...
 
@@ -59,7 +75,8 @@ class Wish:
 class Found:
     """A stored answer, or the messages of a generation, which must be begun at once and closed.
 
-    `result` is HIT, MISS, BYPASS or JOIN, and `reason` the word for what stands against a hit.
+    `result` is HIT, MISS, BYPASS or JOIN, and `reason` the word for what stands against a hit, or for its being none
+    of the very request.
     """
 
     result: str
@@ -84,35 +101,58 @@ class Reuse:
             reason = wish.reason or "no_cache"
             if control.only_if_cached:
                 raise _not_cached(reason)
-            return Found("BYPASS", self._stored(generate(), key) if key else generate(), reason)
+            question = _question(key, generation) if key else None
+            return Found("BYPASS", self._stored(generate(), question) if question else generate(), reason)
         if (entry := self._cache.hot(key)) and _is_fresh(entry, control):
             return Found("HIT", entry)
         if not control.only_if_cached and (name := self._flying(key, generation)):
-            return self._board(name, b"", "", wish, generate)
+            return self._board(name, b"", "", wish, generation, generate)
         name = _name(key, generation, generation.stream)
-        claim = None if control.only_if_cached else self._flights.claim(name)
-        outcome = await self._cache.seek(key, claim)
-        if outcome.entry and _is_fresh(outcome.entry, control):
-            return Found("HIT", outcome.entry)
-        reason, holder = ("stale", b"") if outcome.entry else (outcome.reason, outcome.holder)
+        outcome = await self._sought(_question(key, generation), name, control)
+        if outcome.entry:
+            return Found("HIT", outcome.entry, outcome.reason)
         if control.only_if_cached:
-            raise _not_cached(reason)
-        if claim and reason in ("stale", "garbage"):  # something is there, so that the look-up claimed nothing
-            holder = next(iter(await self._cache.hold([claim])), b"")
-        return self._board(self._flying(key, generation) or name, holder, reason, wish, generate)
+            raise _not_cached(outcome.reason)
+        name = self._flying(key, generation) or name
+        return self._board(name, outcome.holder, outcome.reason, wish, generation, generate)
+
+    async def _sought(self, question: Question, name: str, control: CacheControl) -> Outcome:
+        """Return what is stored, else what a LangChain cache finds, else who generates the answer as flight `name`."""
+        claim = None if control.only_if_cached else self._flights.claim(name)
+        # What is claimed must begin at once: with a LangChain cache, that is only once it has found nothing.
+        outcome = await self._cache.seek(question.key, None if self._cache.consults else claim)
+        if outcome.entry:
+            if _is_fresh(outcome.entry, control):
+                return Outcome(outcome.entry)
+            outcome = Outcome(None, "stale")
+        if outcome.reason not in ANSWERED:
+            return outcome
+        if self._cache.consults:
+            found = await self._cache.consult(question)
+            if found.entry and _is_fresh(found.entry, control):
+                return found
+            outcome = Outcome(None, found.reason if not found.entry and found.reason else outcome.reason)
+        elif outcome.reason == "absent":
+            return outcome
+        # Something was there, or nothing was claimed yet.
+        holder = next(iter(await self._cache.hold([claim])), b"") if claim else b""
+        return Outcome(None, outcome.reason, holder)
 
     def _flying(self, key: str, generation: Generation) -> str:
         """Return the flight of this replica that brings the answer: a plain one can be had from a stream as well."""
         names = (_name(key, generation, True), _name(key, generation, generation.stream))
         return next((name for name in names if self._flights.flies(name)), "")
 
-    def _board(self, name: str, holder: bytes, reason: str, wish: Wish, generate: Generate) -> Found:
-        messages, is_joined = self._flights.board(name, holder, lambda: self._stored(generate(), wish.key))
+    def _board(
+        self, name: str, holder: bytes, reason: str, wish: Wish, generation: Generation, generate: Generate
+    ) -> Found:
+        question = _question(wish.key or "", generation)
+        messages, is_joined = self._flights.board(name, holder, lambda: self._stored(generate(), question))
         if is_joined:
             return Found("JOIN", renamed(messages, wish.reply_id))
         return Found("MISS", messages, reason)
 
-    async def _stored(self, messages: AsyncGenerator[Message], key: str | None) -> AsyncGenerator[Message]:
+    async def _stored(self, messages: AsyncGenerator[Message], question: Question) -> AsyncGenerator[Message]:
         """Pass `messages` on, and store the answer that they are once it is complete."""
         sent: list[bytes] = []
         async with aclosing(messages):
@@ -120,8 +160,8 @@ class Reuse:
                 match message:
                     case Frames(data):
                         sent.append(data)
-                    case Reply(body) if key:
-                        self._cache.store(key, CacheEntry(body, b"".join(sent), time.time()))
+                    case Reply(body):
+                        self._cache.store(question.key, CacheEntry(body, b"".join(sent), time.time()), question)
                     case _:
                         pass
                 yield message
@@ -130,6 +170,10 @@ class Reuse:
 def _name(key: str, generation: Generation, streams: bool) -> str:
     """Return the flight's name: no stream can be had from a plain generation, nor a trimmed one from another."""
     return f"{key}:{'stream' if streams else 'plain'}{':trim' if generation.trim else ''}"
+
+
+def _question(key: str, generation: Generation) -> Question:
+    return Question(key, generation.endpoint, generation.body)
 
 
 def _is_fresh(entry: CacheEntry, control: CacheControl) -> bool:

@@ -258,7 +258,7 @@ class ChatService:
 
     async def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
         now = time.time()
-        summary.cache, summary.age_s = "HIT", max(0, int(now - entry.created_at))
+        summary.age_s = max(0, int(now - entry.created_at)) if entry.created_at else None
         summary.first_token_s = time.perf_counter() - summary.began
         body = fresh_body(entry, call.reply_id, int(now))
         completion = orjson.loads(body)

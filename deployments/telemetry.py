@@ -46,7 +46,7 @@ class Telemetry:
         self._cache = Counter("chatllm_cache_total", "Cache look-ups, by result.", tag_keys=_keys("model", "result"))
         self._cache_reasons = Counter(
             "chatllm_cache_reasons_total",
-            "Requests that were not answered from the cache, by reason.",
+            "Requests that the cache did not answer, or only with a similar one's answer, by reason.",
             tag_keys=_keys("model", "reason"),
         )
         self._cache_drops = Counter(

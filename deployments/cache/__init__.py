@@ -16,6 +16,8 @@
     breaker.py          stops asking what does not answer
     expiring.py         a bounded map whose entries expire
     langchain_store.py  the same store as LangChain's global cache
+    loop_thread.py      an event loop in a thread of its own
+    similar/            any LangChain cache as a second one, for similar questions; off by default
 
     ingress ── CacheClient ── one call for many keys ──▶ CacheLookup ── MGET ──▶ Redis
 

@@ -1,9 +1,10 @@
 """What an ingress replica holds of the cache.
 
     hot entries ── miss ──▶ gathered call, 50 ms at most ──▶ CacheLookup ──▶ Redis
+                            ── miss ──▶ a call of its own ──▶ CacheLookup ──▶ a LangChain cache, if one is plugged in
 
 No method raises for anything that happens on that way, and none waits longer
-than `cache.lookup_timeout_s`.
+than `cache.lookup_timeout_s`, or for the LangChain cache `cache.langchain_timeout_s`.
 """
 
 import asyncio
@@ -17,7 +18,8 @@ from deployments.cache.gathering import Gatherer, Outcome
 from deployments.cache.hot import HotEntries
 from deployments.cache.key import model_in_key, model_part
 from deployments.cache.purging import Purge
-from deployments.cache.remote import LookupFigures, RemoteCache, write_timeout_s
+from deployments.cache.remote import LookupFigures, Question, RemoteCache, write_timeout_s
+from deployments.cache.similar.consulting import Consultant
 from deployments.cache.tally import Tally
 from deployments.cache.writing import BackgroundWriter
 from deployments.config import CacheSettings, ModelCacheSettings
@@ -29,7 +31,7 @@ ADMIN_TIMEOUT_S = 5.0
 
 
 class CacheClient:
-    """Finds and stores answers for one event loop; `hits`, `hot_hits`, `misses` and `drops` count what happened."""
+    """Finds and stores answers for one event loop; `hits`, `misses` and `drops` count what happened."""
 
     is_on = True
 
@@ -46,7 +48,10 @@ class CacheClient:
         self._gatherer = Gatherer(remote, settings.lookup_timeout_s, self.memory.saw)
         self._remote = remote
         self._timeout_s = settings.lookup_timeout_s
-        self._writer = BackgroundWriter(remote, 1.5 * write_timeout_s(settings))
+        self.drops = Tally()
+        self._writer = BackgroundWriter[str](remote.store, 1.5 * write_timeout_s(settings), self.drops)
+        timeout_s = settings.langchain_timeout_s
+        self.consultant = Consultant(remote, timeout_s, self.drops) if settings.langchain else None
 
     @property
     def stored(self) -> int:
@@ -54,9 +59,9 @@ class CacheClient:
         return self._writer.stored
 
     @property
-    def drops(self) -> Tally:
-        """Entries that were not stored, by reason."""
-        return self._writer.drops
+    def consults(self) -> bool:
+        """Whether there is a LangChain cache to ask."""
+        return self.consultant is not None
 
     async def lookup(self, key: str) -> CacheEntry | None:
         """Return the stored answer; None for a miss, whose reason is counted in `misses`."""
@@ -80,6 +85,18 @@ class CacheClient:
         self.memory.put(key, outcome.entry, outcome.version)
         return outcome
 
+    async def consult(self, question: Question) -> Outcome:
+        """Return what the LangChain cache finds, `similar` as its reason if it was given to another question.
+
+        For a miss the reason is why, or empty where nothing was found.
+        """
+        outcome = await self.consultant.ask(question) if self.consultant else Outcome(None, "off")
+        if outcome.entry is not None:
+            self.hits += 1
+        elif outcome.reason:
+            self.misses[outcome.reason] += 1
+        return outcome
+
     async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
         """Return who holds each claim's name now, an empty list if that can not be told in time."""
         try:
@@ -89,8 +106,11 @@ class CacheClient:
             log.warning("cache deployment did not hold claims", extra={"error": type(error).__name__})
             return []
 
-    def store(self, key: str, entry: CacheEntry) -> None:
-        """Store a complete answer in the background; this replica finds it at once."""
+    def store(self, key: str, entry: CacheEntry, question: Question | None = None) -> None:
+        """Store a complete answer in the background; this replica finds it at once.
+
+        `question` is what a LangChain cache that is plugged in is to know it by.
+        """
         model = self._models.get(model_in_key(key)) or ModelCacheSettings()
         if entry.size_bytes > (model.max_entry_bytes or self._settings.max_entry_bytes):
             self.drops.count("too_large")
@@ -98,6 +118,8 @@ class CacheClient:
         ttl_s = model.ttl_s or self._settings.ttl_s
         self.memory.put(key, entry, ttl_s=ttl_s)
         self._writer.put(key, entry, ttl_s)
+        if question is not None and self.consultant:
+            self.consultant.teach(question, entry, ttl_s)
 
     async def purge(self, purge: Purge) -> str:
         """Take answers back, here at once and on every replica within a second; return why that failed, or nothing."""
@@ -123,6 +145,8 @@ class CacheClient:
         """Write what still waits, within a deadline, and end all calls."""
         await self._writer.aclose()
         await self._gatherer.aclose()
+        if self.consultant:
+            await self.consultant.aclose()
         await self.memory.aclose()
 
 
@@ -130,6 +154,7 @@ class NoCache:
     """The cache that is switched off: never finds, never stores, counts nothing."""
 
     is_on = False
+    consults = False
 
     async def lookup(self, key: str) -> CacheEntry | None:
         return None
@@ -140,10 +165,13 @@ class NoCache:
     async def seek(self, key: str, claim: Claim | None = None) -> Outcome:
         return Outcome(None, "off")
 
+    async def consult(self, question: Question) -> Outcome:
+        return Outcome(None, "off")
+
     async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
         return []
 
-    def store(self, key: str, entry: CacheEntry) -> None:
+    def store(self, key: str, entry: CacheEntry, question: Question | None = None) -> None:
         pass
 
     async def aclose(self) -> None:

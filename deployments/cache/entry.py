@@ -23,7 +23,7 @@ class CacheEntry:
 
     `body` is the JSON of the plain chat completion. `frames` holds the events
     of the stream, empty if the answer was never streamed. `created_at` is in
-    seconds since 1970. `usage` is the closing event of a stream that was asked
+    seconds since 1970, 0 if unknown. `usage` is the closing event of a stream that was asked
     to include usage: it is taken out of `frames`, so that a replay can send it
     or not, as its own request asks.
     """

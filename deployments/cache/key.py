@@ -63,13 +63,16 @@ def cache_key(tenant: str, model_identity: str, request: Mapping[str, Any], endp
     Raises `BadRequest` for hundreds of brackets within each other.
     """
     try:
-        fields = {name: _field(name, value) for name, value in request.items() if _counts(name, value)}
-        named = sorted(fields.items())
-        text = json.dumps([KEY_VERSION, endpoint, tenant, model_identity, named], separators=(",", ":"))
+        text = json.dumps([KEY_VERSION, endpoint, tenant, model_identity, fields_of(request)], separators=(",", ":"))
     except RecursionError:
         raise BadRequest("The request is nested too deeply.") from None
     digest = hashlib.sha256(text.encode()).hexdigest()
     return f"{key_prefix(tenant, model_identity)}{digest}"
+
+
+def fields_of(request: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the fields that can change the answer, by name, each spelled in one way."""
+    return sorted((name, _field(name, value)) for name, value in request.items() if _counts(name, value))
 
 
 def key_prefix(tenant: str, model_identity: str) -> str:

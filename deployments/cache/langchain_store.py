@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import threading
 from collections.abc import Coroutine, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -20,6 +19,7 @@ from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
 
+from deployments.cache.loop_thread import LoopThread
 from deployments.cache.store import CacheStore, RedisStore, StoreError
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class RedisCache(BaseCache):
     def close(self) -> None:
         """Let go of the connections and end the thread; the cache cannot be used any more."""
         self._wait(self._store.aclose())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.close()
 
     async def _lookup(self, prompt: str, llm_string: str) -> list[Generation] | None:
         try:
@@ -78,21 +78,14 @@ class RedisCache(BaseCache):
             log.warning("LangChain cache update failed", extra={"kind": error.kind})
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return self._thread.submit(work).result()
 
     async def _await(self, work: Coroutine[Any, Any, T]) -> T:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        return await asyncio.wrap_future(self._thread.submit(work))
 
     @cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-
-        def run() -> None:
-            loop.run_forever()
-            loop.close()
-
-        threading.Thread(target=run, name="langchain-cache", daemon=True).start()
-        return loop
+    def _thread(self) -> LoopThread:
+        return LoopThread("langchain-cache")
 
 
 def _key(prompt: str, llm_string: str) -> str:

@@ -3,7 +3,8 @@
 One call carries many keys and becomes one MGET; what is missing is claimed in
 the same call, so that of all replicas one generates it (claims.py). Redis may vanish, freeze or
 answer nonsense: look-ups are then misses that say why, at once after a few
-failures in a row, and Redis is tried again with growing pauses.
+failures in a row, and Redis is tried again with growing pauses. A LangChain cache that
+is plugged in (similar/) is asked here too, by a call of its own.
 
 `app.py` makes a Serve deployment of the class; here it is an ordinary one.
 """
@@ -12,13 +13,17 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.claims import Claim, Claims, MemoryClaims, RedisClaims
 from deployments.cache.purging import Purge, PurgeableAnswers
-from deployments.cache.remote import Found, LookupFigures, write_timeout_s
+from deployments.cache.remote import Consulted, Found, LookupFigures, Question, write_timeout_s
 from deployments.cache.store import CacheStore, RedisStore, StoreError
 from deployments.config import Addresses, CacheSettings
+
+if TYPE_CHECKING:
+    from deployments.cache.similar.answers import SimilarAnswers
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +32,17 @@ class CacheLookup:
     """Looks up and stores for all ingress replicas; holds nothing but connections."""
 
     def __init__(self, settings: CacheSettings, store: CacheStore | None = None, claims: Claims | None = None) -> None:
-        """Use `store`, by default the Redis of the environment (`REDIS_URL`); opens no connection yet."""
+        """Use `store`, by default the Redis of the environment (`REDIS_URL`); opens no connection yet.
+
+        Makes the LangChain cache of the settings; raises ValueError if there is no such thing.
+        """
         self.failures: Counter[str] = Counter()
         self._claims = claims or (MemoryClaims() if store else _redis_claims(settings))
         self._store = store or _redis(settings)
         self._answers = PurgeableAnswers(self._store)
         # A full or read-only Redis refuses writes and still answers look-ups.
         self._reading, self._writing = Breaker(), Breaker()
+        self._similar = _similar(settings, self._answers)
 
     async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
         """Return what is stored under the keys; a failure of Redis is a miss for all of them, never an exception.
@@ -84,6 +93,28 @@ class CacheLookup:
         self.failures[f"store_{kind}"] += 1
         return kind
 
+    async def consult(self, question: Question) -> Consulted:
+        """Ask the LangChain cache for a similar question's answer; whatever fails is a miss that says why."""
+        if self._similar is None:
+            return Consulted(None)
+        try:
+            found = await self._similar.consult(question)
+        except StoreError as error:  # without its marks it is not known what was purged
+            found = Consulted(None, f"redis_{error.kind}")
+        if found.failure:
+            self.failures[f"langchain_{found.failure}"] += 1
+        return found
+
+    async def teach(self, lessons: Sequence[tuple[Question, bytes, float]]) -> str:
+        """Give the LangChain cache answers; return why one was not taken, or an empty string."""
+        try:
+            failure = await self._similar.teach(lessons) if self._similar else ""
+        except StoreError as error:
+            failure = f"redis_{error.kind}"
+        if failure:
+            self.failures[f"langchain_store_{failure}"] += 1
+        return failure
+
     async def purge(self, purge: Purge) -> str:
         """Take answers back; return why that failed, or an empty string. Tried even while others are not."""
         try:
@@ -98,7 +129,8 @@ class CacheLookup:
         store = None
         with suppress(StoreError):
             store = await self._store.figures()
-        return LookupFigures(dict(self.failures), self._reading.is_open, self._writing.is_open, store)
+        is_stopped = self._similar is not None and self._similar.is_stopped
+        return LookupFigures(dict(self.failures), self._reading.is_open, self._writing.is_open, is_stopped, store)
 
     async def check_health(self) -> None:
         """Be healthy as long as the replica runs: another one would not find Redis in a better state."""
@@ -106,6 +138,17 @@ class CacheLookup:
     def _tell(self, message: str, breaker: Breaker, error: StoreError) -> None:
         """Log a failure with its kind; with the breaker open, that is once per trial."""
         log.warning(message, extra={"kind": error.kind, "breaker_is_open": breaker.is_open})
+
+
+def _similar(settings: CacheSettings, answers: PurgeableAnswers) -> "SimilarAnswers | None":
+    if not settings.langchain:
+        return None
+    # LangChain is for those who use it: it costs half a second and 30 MB.
+    from deployments.cache.similar.answers import SimilarAnswers
+    from deployments.cache.similar.plugged import PluggedCache, loaded
+
+    # As with Redis, the answer "it is late" must arrive before the ingress gives up.
+    return SimilarAnswers(PluggedCache(loaded(settings.langchain), 0.8 * settings.langchain_timeout_s), answers)
 
 
 def _redis(settings: CacheSettings) -> RedisStore:

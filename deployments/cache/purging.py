@@ -10,6 +10,11 @@ until its time is over. The marks are kept or lost all together, and without the
 of the first scope nothing fits: a store that loses them has lost the answers as well,
 never only the purge. Each purge also changes the `VERSION`, which travels with every
 look-up: replicas drop what they hold in memory when they see another one.
+
+A LangChain cache that is plugged in (similar/) can not be searched for what is to go.
+There the marks are part of what is asked, so that a purge leaves what was kept before
+out of reach; the purge of one key does so for all answers of its tenant and model,
+since what was given under it may have been the answer to another question.
 """
 
 import hashlib
@@ -66,13 +71,19 @@ class PurgeableAnswers:
         stamped = [(key, STAMPED + (_stamp(scopes[key], marks) or b"") + value, ttl_s) for key, value, ttl_s in entries]
         await self._store.set_many(stamped)
 
+    async def mark_of_similar(self, key: str) -> str:
+        """Return what is another text after each purge that concerns the answers to questions similar to a key's."""
+        scopes = (*_scopes(key), _scope_of_similar(key))
+        _, marks = await self._store.read([], scopes)
+        if marks[ALL] is None:
+            marks[ALL] = await self._store.add_mark(ALL, _new_mark())
+        return (_stamp(scopes, marks) or b"").hex()
+
     async def purge(self, purge: Purge) -> None:
         """Take answers back; from its return on no look-up finds them."""
         if purge.key:
             await self._store.delete(purge.key)
-            await self._store.set_marks({VERSION: _new_mark()})
-            return
-        scope = f":{purge.tenant}:{purge.model}"
+        scope = _scope_of_similar(purge.key) if purge.key else f":{purge.tenant}:{purge.model}"
         if scope == ALL or await self._store.set_marks({scope: _new_mark(), VERSION: _new_mark()}) > MAX_MARKS:
             await self._store.set_marks({ALL: _new_mark(), VERSION: _new_mark()}, alone=True)
 
@@ -81,6 +92,10 @@ def _scopes(key: str) -> tuple[str, ...]:
     """Return the names of the marks that a key's stamp is made of."""
     _, tenant, model, _ = (*key.split(":", 3), "", "", "")[:4]
     return ALL, f":{tenant}:", f"::{model}", f":{tenant}:{model}"
+
+
+def _scope_of_similar(key: str) -> str:
+    return f"similar{_scopes(key)[-1]}"
 
 
 def _stamp(scopes: Sequence[str], marks: Mapping[str, bytes | None]) -> bytes | None:

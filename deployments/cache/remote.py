@@ -25,12 +25,31 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A request as a LangChain cache is asked for it: its key, its endpoint, and the JSON that a model is asked."""
+
+    key: str
+    endpoint: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Consulted:
+    """What a LangChain cache found: an encoded entry, of another question if `is_similar`; else why it failed."""
+
+    value: bytes | None
+    failure: str = ""
+    is_similar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LookupFigures:
     """What one replica of the cache deployment has seen; `store` is None where the store did not answer."""
 
     failures: Mapping[str, int] = field(default_factory=dict[str, int])
     reading_is_stopped: bool = False
     writing_is_stopped: bool = False
+    langchain_is_stopped: bool = False
     store: StoreFigures | None = None
 
 
@@ -47,6 +66,14 @@ class RemoteCache(Protocol):
 
     async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> str:
         """Store each (key, value, seconds to live); return why that failed, or an empty string."""
+        ...
+
+    async def consult(self, question: Question) -> Consulted:
+        """Ask the LangChain cache that is plugged in, if there is one."""
+        ...
+
+    async def teach(self, lessons: Sequence[tuple[Question, bytes, float]]) -> str:
+        """Give it answers, each with its seconds to live; return why one was not taken, or an empty string."""
         ...
 
     async def purge(self, purge: Purge) -> str:
@@ -73,6 +100,12 @@ class HandleCache:
 
     async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> str:
         return await self._handle.store.remote(entries)
+
+    async def consult(self, question: Question) -> Consulted:
+        return await self._handle.consult.remote(question)
+
+    async def teach(self, lessons: Sequence[tuple[Question, bytes, float]]) -> str:
+        return await self._handle.teach.remote(lessons)
 
     async def purge(self, purge: Purge) -> str:
         return await self._handle.purge.remote(purge)

@@ -33,13 +33,24 @@ WORDS: Mapping[str, str] = {
     "redis_timeout": "the cache did not answer in time",
     "overflow": "too many look-ups wait",
     "garbage": "what is stored cannot be read",
+    "similar": "approximate: the LangChain cache found the answer to a similar request",
+    "langchain_timeout": "nothing is stored, and the LangChain cache did not answer in time",
+    "langchain_overflow": "nothing is stored, and too many wait for the LangChain cache",
+    "langchain_too_large": "nothing is stored, and the request is too long for the LangChain cache",
+    "langchain_prompt": "nothing is stored, and the LangChain cache has no form for the request",
+    "langchain_garbage": "nothing is stored, and what the LangChain cache found is no answer",
+    "langchain_scope": "nothing is stored, and what the LangChain cache found was given to another key or model,"
+    " or has been purged",
 }
 OUT_OF_REACH = "the cache cannot be reached"
+LANGCHAIN_FAILED = "nothing is stored, and the LangChain cache failed"
 
 
 def in_words(reason: str) -> str:
     """Return a reason as a header tells it."""
-    return WORDS.get(reason, OUT_OF_REACH) if reason else ""
+    if not reason:
+        return ""
+    return WORDS.get(reason) or (LANGCHAIN_FAILED if reason.startswith("langchain_") else OUT_OF_REACH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 from deployments.cache.entry import CacheEntry, encode
-from deployments.cache.remote import RemoteCache
 from deployments.cache.tally import Tally
 from deployments.detached import detached
 
@@ -14,26 +15,45 @@ log = logging.getLogger(__name__)
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 MAX_BYTES_PER_CALL = 4 * 1024 * 1024
 
+Name = TypeVar("Name")
 
-class BackgroundWriter:
+
+class BackgroundWriter(Generic[Name]):
     """A bounded queue of entries and the one task that empties it; past the bound, entries are dropped and counted."""
 
-    def __init__(self, remote: RemoteCache, timeout_s: float) -> None:
+    def __init__(
+        self,
+        write: Callable[[list[tuple[Name, bytes, float]]], Awaitable[str]],
+        timeout_s: float,
+        drops: Tally,
+        kind: str = "redis",
+        max_bytes_per_call: int = MAX_BYTES_PER_CALL,
+    ) -> None:
+        """`write` returns why it failed, which is counted in `drops` behind `kind`, or an empty string.
+
+        A call carries entries of `max_bytes_per_call`, or the one that is larger.
+        """
         self.stored = 0
-        self.drops = Tally()
-        self._remote = remote
+        self.drops = drops
+        self._write_entries = write
         self._timeout_s = timeout_s
-        self._queue: deque[tuple[str, CacheEntry, float]] = deque()
+        self._kind = kind
+        self._max_bytes_per_call = max_bytes_per_call
+        self._queue: deque[tuple[Name, CacheEntry, float, int]] = deque()
         self._queued_bytes = 0
         self._task: asyncio.Task[None] | None = None
 
-    def put(self, key: str, entry: CacheEntry, ttl_s: float) -> None:
-        """Queue the entry, to be kept for `ttl_s` seconds, or drop it if too much waits already."""
-        if self._queued_bytes + entry.size_bytes > MAX_QUEUED_BYTES:
+    def put(self, name: Name, entry: CacheEntry, ttl_s: float, name_bytes: int = 0) -> None:
+        """Queue the entry, to be kept for `ttl_s` seconds, or drop it if too much waits already.
+
+        `name_bytes` is what the name weighs, where that matters.
+        """
+        size_bytes = entry.size_bytes + name_bytes
+        if self._queued_bytes + size_bytes > MAX_QUEUED_BYTES:
             self.drops.count("queue_full")
             return
-        self._queue.append((key, entry, ttl_s))
-        self._queued_bytes += entry.size_bytes
+        self._queue.append((name, entry, ttl_s, size_bytes))
+        self._queued_bytes += size_bytes
         if self._task is None or self._task.done():
             self._task = detached(self._empty_queue(), "cache-writing")
 
@@ -53,25 +73,25 @@ class BackgroundWriter:
             else:
                 self.stored += len(entries)
 
-    def _take(self) -> list[tuple[str, bytes, float]]:
+    def _take(self) -> list[tuple[Name, bytes, float]]:
         """Take from the queue what fits into one call, encoded."""
-        entries: list[tuple[str, bytes, float]] = []
-        size_bytes = 0
-        while self._queue and size_bytes < MAX_BYTES_PER_CALL:
-            key, entry, ttl_s = self._queue.popleft()
-            self._queued_bytes -= entry.size_bytes
-            size_bytes += entry.size_bytes
-            entries.append((key, encode(entry), ttl_s))
+        entries: list[tuple[Name, bytes, float]] = []
+        taken_bytes = 0
+        while self._queue and taken_bytes < self._max_bytes_per_call:
+            name, entry, ttl_s, size_bytes = self._queue.popleft()
+            self._queued_bytes -= size_bytes
+            taken_bytes += size_bytes
+            entries.append((name, encode(entry), ttl_s))
         return entries
 
-    async def _write(self, entries: list[tuple[str, bytes, float]]) -> str:
+    async def _write(self, entries: list[tuple[Name, bytes, float]]) -> str:
         """Return why the entries were not written, or an empty string."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                failure = await self._remote.store(entries)
+                failure = await self._write_entries(entries)
         except TimeoutError:
             return "timeout"
         except Exception as error:  # noqa: BLE001 - the border to the other replica: what can not be stored is dropped
             log.warning("cache deployment did not store", extra={"error": type(error).__name__})
             return "deployment"
-        return f"redis_{failure}" if failure else ""
+        return f"{self._kind}_{failure}" if failure else ""

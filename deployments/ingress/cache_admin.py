@@ -24,8 +24,10 @@ class ReplicaFigures(msgspec.Struct):
 
     hits: int
     memory_hits: int
+    similar_hits: int
     misses: dict[str, int]
     stored: int
+    taught: int
     drops: dict[str, int]
     memory_entries: int
     memory_bytes: int
@@ -46,6 +48,7 @@ class LookupShown(msgspec.Struct):
     failures: dict[str, int]
     reading_is_stopped: bool
     writing_is_stopped: bool
+    langchain_is_stopped: bool
     store: StoreShown | None
 
 
@@ -117,8 +120,10 @@ def _replica(cache: CacheClient) -> dict[str, Any]:
     return {
         "hits": cache.hits,
         "memory_hits": cache.hot_hits,
+        "similar_hits": cache.consultant.similar_hits if cache.consultant else 0,
         "misses": dict(cache.misses),
         "stored": cache.stored,
+        "taught": cache.consultant.taught if cache.consultant else 0,
         "drops": dict(cache.drops),
         "memory_entries": len(cache.memory),
         "memory_bytes": cache.memory.held_bytes,

@@ -1,0 +1,61 @@
+"""Answers to similar questions, from the LangChain cache that is plugged in."""
+
+import asyncio
+from collections.abc import Sequence
+
+from deployments.cache.purging import PurgeableAnswers
+from deployments.cache.remote import Consulted, Question
+from deployments.cache.similar.generations import NoAnswer, generations_of, read
+from deployments.cache.similar.plugged import PluggedCache, PluggedError
+from deployments.cache.similar.question import Prompt, prompt_of
+
+Lesson = tuple[Question, bytes, float]
+"""A question, the encoded answer to it, and for how many seconds it may be given."""
+
+
+class SimilarAnswers:
+    """What a plugged cache is asked and taught. Both raise StoreError where it is not known what was purged."""
+
+    def __init__(self, cache: PluggedCache, answers: PurgeableAnswers) -> None:
+        self._cache = cache
+        self._answers = answers
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the cache is left alone right now."""
+        return self._cache.is_stopped
+
+    async def consult(self, question: Question) -> Consulted:
+        """Return what the cache finds for the question; whatever else it does is a miss with its reason."""
+        prompt = await self._prompt(question)
+        if prompt is None:
+            return Consulted(None, "prompt")
+        try:
+            found = await self._cache.lookup(prompt.prompt, prompt.llm_string)
+            answer = read(found, question.key, prompt) if found is not None else None
+        except (PluggedError, NoAnswer) as error:
+            return Consulted(None, error.kind)
+        return Consulted(answer.value, "", answer.is_similar) if answer else Consulted(None)
+
+    async def teach(self, lessons: Sequence[Lesson]) -> str:
+        """Give the cache answers; return why one was not taken, or an empty string."""
+        failure = ""
+        for question, value, ttl_s in lessons:
+            prompt = await self._prompt(question)
+            if prompt is None:
+                failure = "prompt"
+                continue
+            try:
+                generations = generations_of(question.key, prompt, value, ttl_s)
+                await self._cache.update(prompt.prompt, prompt.llm_string, generations)
+            except (PluggedError, NoAnswer) as error:
+                failure = error.kind
+        return failure
+
+    async def _prompt(self, question: Question) -> Prompt | None:
+        mark = await self._answers.mark_of_similar(question.key)
+        return await asyncio.to_thread(prompt_of, question, mark)  # a long conversation takes milliseconds
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._cache.close()

@@ -1,0 +1,93 @@
+"""The operator's LangChain cache, at arm's length.
+
+Its code runs in a thread of its own: whatever blocks there, blocks no look-up of the
+exact store and no event loop of Serve's. A cache without asynchronous methods is called
+in threads by LangChain itself, a few at a time. What stays late or fails several times
+in a row is left alone for a while.
+"""
+
+import asyncio
+import functools
+import importlib
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+from langchain_core.caches import BaseCache
+from langchain_core.outputs import Generation
+
+from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
+from deployments.cache.loop_thread import LoopThread
+
+log = logging.getLogger(__name__)
+
+TIMEOUT: Final = "timeout"
+FAILED: Final = "failed"
+
+
+class PluggedError(Exception):
+    """The cache did not do what it was asked; `kind` is a word for the counters."""
+
+    def __init__(self, kind: str = FAILED) -> None:
+        self.kind = kind
+        super().__init__(kind)
+
+
+def loaded(path: str) -> BaseCache:
+    """Return the cache at `package.module:attribute`: an instance, or what an argumentless call of it makes.
+
+    Raises ValueError that says what is wrong with the path.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        found: Any = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"cache.langchain: {path!r} cannot be imported: {error}") from error
+    made: Any = found if isinstance(found, BaseCache) else found() if callable(found) else None
+    if not isinstance(made, BaseCache):
+        raise ValueError(f"cache.langchain: {path!r} is neither a LangChain cache (BaseCache) nor makes one")
+    return made
+
+
+class PluggedCache:
+    """Every method raises `PluggedError` and nothing else, `timeout_s` after its call at the latest."""
+
+    def __init__(self, cache: BaseCache, timeout_s: float) -> None:
+        self._cache = cache
+        self._timeout_s = timeout_s
+        self._thread = LoopThread("langchain")
+        # A cache that refuses writes may still answer look-ups.
+        self._reading, self._writing = Breaker(), Breaker()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether look-ups are refused right now."""
+        return self._reading.is_open
+
+    async def lookup(self, prompt: str, llm_string: str) -> Any:
+        """Return what the cache returns, which may be anything; None for nothing."""
+        return await self._call(self._reading, lambda: self._cache.alookup(prompt, llm_string))
+
+    async def update(self, prompt: str, llm_string: str, generations: Sequence[Generation]) -> None:
+        """Give the cache an answer to keep."""
+        await self._call(self._writing, lambda: self._cache.aupdate(prompt, llm_string, list(generations)))
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._thread.close()
+
+    async def _call(self, breaker: Breaker, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        async def called() -> Any:  # the foreign code's first line runs in the thread, as its last
+            return await call()
+
+        try:
+            with breaker.attempt():
+                async with asyncio.timeout(self._timeout_s):
+                    return await asyncio.wrap_future(self._thread.submit(called()))
+        except BreakerOpen:
+            raise PluggedError(BREAKER_OPEN) from None
+        except TimeoutError:
+            raise PluggedError(TIMEOUT) from None
+        except Exception as error:
+            log.warning("the LangChain cache failed", extra={"error": type(error).__name__})
+            raise PluggedError from error
