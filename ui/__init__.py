@@ -16,6 +16,8 @@
     notice, composer, attachments, tuning, dialogs, shortcuts, toast, status, parts,
     welcome, theme: what is seen; keeping, actions: what can be done with it
 
-A reload or a second tab re-attaches to an answer because `generation` owns it; a page
-only watches. Everything that a page registers elsewhere ends with its client.
+The service writes an answer whoever follows it. A reload or a second tab finds it in
+`generation`, a new process asks the service what is being written in a conversation
+(`asking.take_up`); a page only watches. Everything that a page registers elsewhere ends
+with its client.
 """

@@ -19,9 +19,24 @@ from tests.ui.stand_in import KEY
 @contextmanager
 def page_process(api_url: str, folder: Path) -> Iterator[str]:
     """Run `python -m ui` as a user does."""
+    port = free_port()
+    process = start_page(api_url, folder, port)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    (folder / "key").write_text(KEY)
+        return int(listener.getsockname()[1])
+
+
+def start_page(api_url: str, folder: Path, port: int, key: str = KEY) -> "subprocess.Popen[bytes]":
+    """Start the process, wait until it answers, and leave its end to the caller."""
+    (folder / "key").write_text(key)
     environ = os.environ | {
         "CHATLLM_API_URL": api_url,
         "CHATLLM_API_KEY_FILE": str(folder / "key"),
@@ -30,13 +45,8 @@ def page_process(api_url: str, folder: Path) -> Iterator[str]:
     }
     environ.pop("PYTEST_CURRENT_TEST", None)
     process = subprocess.Popen([sys.executable, "-m", "ui"], cwd=Path(__file__).parents[2], env=environ)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(address, process)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(15)
+    _wait_for(f"http://127.0.0.1:{port}", process)
+    return process
 
 
 def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
