@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop status doctor tools test test-unit test-integration test-serve test-ui test-e2e bench bench-cache lint format typecheck lock clean
+.PHONY: help install serve stop status doctor tools test test-unit test-integration test-serve test-ui test-e2e bench bench-relay bench-cache lint format typecheck lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ test-e2e: tools  ## run the tests of the whole: launcher, vLLM, browser
 
 bench: install  ## measure the service beside bare vLLM (ARGS="--quick")
 	$(BIN)/python -m loadtests.bench $(ARGS)
+
+bench-relay: install  ## measure all but the model, with a programmed one (ARGS="--quick")
+	$(BIN)/python -m loadtests.relay $(ARGS)
 
 bench-cache: install  ## measure answers from the cache beside a bare yardstick (needs wrk)
 	$(BIN)/python -m loadtests.bench_cache $(ARGS)

@@ -78,6 +78,9 @@ class ScriptedModel(ModelBase):
     tokens: int = Field(default=32, ge=1, description="Tokens in an answer, unless the request asks for fewer.")
     prefill_ms: float = Field(default=0.0, ge=0, description="Milliseconds before the first token.")
     token_ms: float = Field(default=0.0, ge=0, description="Milliseconds between tokens.")
+    in_step: bool = Field(
+        default=False, description="Let all answers have their next token at the same moment, as an engine's steps do."
+    )
     load_s: float = Field(default=0.0, ge=0, description="Seconds that a replica takes to start.")
     fails_to_load: bool = Field(default=False, description="Fail to start.")
     fail_after: int | None = Field(default=None, ge=0, description="Fail once this many tokens are out.")

@@ -3,9 +3,13 @@
 locustfile.py   users that stream, converse and repeat themselves; shapes.py gives their number over time
 bench.py        the service beside bare vLLM with the same engine arguments, in alternating rounds (make bench)
 streams.py      its load client
+relay.py        all but the model, with a programmed one: tokens per second, CPU per token, memory (make bench-relay)
+paced.py        its load client
+relay_report.py its table, JSON and exit status
 sides.py        the service on free ports, and what its processes take
 bare_vllm.py    vLLM's own server on a free port
-report.py       table, JSON and exit status; plot.py draws the picture
+report.py       the bench's table, JSON and exit status; plot.py draws the picture
+machine.py      where a measurement was taken
 memory.py       what a turn costs in a long conversation, and how often the prefix cache hits
 results/        what was measured
 """

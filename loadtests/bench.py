@@ -26,7 +26,7 @@ from pathlib import Path
 
 from loadtests import report
 from loadtests.bare_vllm import EngineOf, NotStarted, bare_server
-from loadtests.sides import MARK, Processes, new_mark, whole_service
+from loadtests.sides import MARK, Processes, ends_with_its_service, new_mark, whole_service
 from loadtests.streams import Figures, Target, measure, stream
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -36,6 +36,11 @@ LEAST_REQUESTS = 8
 SHORT_STREAMS = 64
 SHORT_REQUESTS = 512
 """Answers of one token in a round."""
+IDLE_S = 10.0
+"""For how long both sides are left alone, to see what they burn without any request."""
+CACHED_REQUESTS, QUICK_CACHED_REQUESTS = 20_000, 2_000
+"""Answers from the cache, after which the ingress's memory is weighed again."""
+QUICK_LIMIT_S = 600.0
 
 
 @dataclass(slots=True)
@@ -49,17 +54,26 @@ class Side:
     rounds: dict[int, list[Figures]] = field(default_factory=dict[int, list[Figures]])
     short: list[Figures] = field(default_factory=list[Figures])
     """Rounds of answers of one token."""
+    idle_cores: float = 0.0
+    """What all but the model burns of a core while nobody asks for anything."""
     front_end_us: list[float] = field(default_factory=list[float])
     """Microseconds of CPU of all but the model for each token, in the rounds with the most streams."""
+    front_end_net_us: list[float] = field(default_factory=list[float])
+    """The same, without what the idle side burns in that time."""
     ingress_mb: list[float] = field(default_factory=list[float])
-    """Memory of an ingress replica before and after all rounds."""
+    """Memory of an ingress replica: before all rounds, after them, and after the answers from the cache."""
+    cached: list[Figures] = field(default_factory=list[Figures])
+    """The answers from the cache."""
 
 
 def main() -> None:
     """Compare, and leave with 1 if a request failed, a threshold was missed or the comparison could not be made."""
     options = _options()
+    ends_with_its_service()
     try:
-        sys.exit(asyncio.run(bench(options)))
+        sys.exit(asyncio.run(asyncio.wait_for(bench(options), QUICK_LIMIT_S if options.quick else None)))
+    except TimeoutError:
+        sys.exit(f"error: not done within {QUICK_LIMIT_S:.0f} s")
     except NotStarted as error:
         sys.exit(f"error: {error}")
 
@@ -72,7 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="", help="model to ask for; by default the file's first")
     parser.add_argument("--streams", default="1,16,64", help="how many answers at a time")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one round")
+    parser.add_argument("--quick", action="store_true", help="one round, within ten minutes or not at all")
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--threshold", type=float, default=0.0, help="least share of bare vLLM's tokens/s to pass")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON and the picture")
@@ -87,7 +101,9 @@ async def bench(options: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         service = await stack.enter_async_context(_service(options))
         bare = await stack.enter_async_context(_bare(options))
+        await _rest([bare, service])
         await _measure([bare, service], widths, 1 if options.quick else options.rounds, options.max_tokens)
+        await _fill(service, QUICK_CACHED_REQUESTS if options.quick else CACHED_REQUESTS)
     result = report.Report(bare, service, widths, options, load_before)
     print(result.table())
     print(result.write())
@@ -103,7 +119,10 @@ async def _service(options: argparse.Namespace) -> AsyncGenerator[Side]:
     print("starting the service", flush=True)
     async with whole_service(options.config.resolve()) as started:
         target = Target("service", started.url, model, started.key)
-        yield await _answering(Side(target, started.processes, started.ready_s))
+        began = time.perf_counter()
+        side = await _answering(Side(target, started.processes))
+        side.ready_s = started.ready_s + time.perf_counter() - began
+        yield side
 
 
 @asynccontextmanager
@@ -129,6 +148,25 @@ async def _answering(side: Side) -> Side:
     return side
 
 
+async def _rest(sides: list[Side]) -> None:
+    """See what the sides burn while nobody asks; both stand, so that neither has the machine for itself."""
+    await asyncio.sleep(1)
+    before = [side.processes.front_end_cpu_s() if side.processes else 0.0 for side in sides]
+    began = time.perf_counter()
+    await asyncio.sleep(IDLE_S if any(side.processes for side in sides) else 0.0)
+    for side, before_s in zip(sides, before, strict=True):
+        if side.processes:
+            side.idle_cores = (side.processes.front_end_cpu_s() - before_s) / (time.perf_counter() - began)
+
+
+async def _fill(service: Side, requests: int) -> None:
+    """Have a short answer many times, all but the first from the cache, and weigh the ingress after that."""
+    if service.processes:
+        service.cached.append(await measure(service.target, SHORT_STREAMS, requests, 1, is_new=False))
+        print(f"cached answers of one token: {service.cached[-1]}", flush=True)
+        _weigh(service)
+
+
 async def _measure(sides: list[Side], widths: list[int], count: int, max_tokens: int) -> None:
     """Measure each width on both sides in turn, the order reversed in every second round."""
     for side in sides:
@@ -148,10 +186,14 @@ async def _measure(sides: list[Side], widths: list[int], count: int, max_tokens:
 
 async def _round(side: Side, width: int, max_tokens: int, is_widest: bool) -> Figures:
     requests = max(LEAST_REQUESTS, REQUESTS_PER_STREAM * width)
-    before_s = side.processes.front_end_cpu_s() if side.processes and is_widest else 0.0
+    processes = side.processes if is_widest else None
+    before_s, began = processes.front_end_cpu_s() if processes else 0.0, time.perf_counter()
     figures = await measure(side.target, width, requests, max_tokens)
-    if side.processes and is_widest:
-        side.front_end_us.append((side.processes.front_end_cpu_s() - before_s) / (requests * max_tokens) * 1e6)
+    if processes:
+        taken_s, took_s = processes.front_end_cpu_s() - before_s, time.perf_counter() - began
+        tokens = requests * max_tokens
+        side.front_end_us.append(taken_s / tokens * 1e6)
+        side.front_end_net_us.append((taken_s - side.idle_cores * took_s) / tokens * 1e6)
     side.rounds.setdefault(width, []).append(figures)
     return figures
 

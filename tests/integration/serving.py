@@ -5,7 +5,7 @@ import secrets
 import socket
 import threading
 import uuid
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 import uvicorn
 from pydantic import SecretStr
+from starlette.types import ASGIApp
 
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
@@ -43,8 +44,12 @@ async def served(
     *models: ScriptedModel,
     history: HistorySettings | None = None,
     cache: CacheClient | None = None,
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
 ) -> AsyncGenerator[Served]:
-    """Serve `models` on a free port of this machine; the cache is in memory unless one is given."""
+    """Serve `models` on a free port of this machine; the cache is in memory unless one is given.
+
+    `around` puts something around the application.
+    """
     settings = Settings(models=models, history=history or HistorySettings())
     addresses = Addresses(database_url=SecretStr(database_url), redis_url=SecretStr(redis_url))
     cache = cache or CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
@@ -52,7 +57,7 @@ async def served(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(around(app), port=port, log_level="warning"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         assert not serving.done()

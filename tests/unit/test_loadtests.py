@@ -5,91 +5,17 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import asynccontextmanager, suppress
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
 
-from loadtests import bench, streams
+from loadtests import bench, report, streams
 from loadtests.bare_vllm import EngineOf, NotStarted
 from loadtests.streams import Figures, Target, measure, median, quantile_ms, stream
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-TOKEN_S = 0.01
-
-
-class Model:
-    """Streams `tokens` pieces of content, TOKEN_S apart, in chunks that do not respect the events."""
-
-    def __init__(self, fault: str = "", delay_s: float = 0.0) -> None:
-        self.fault = fault
-        self.delay_s = delay_s
-        self.requests: list[dict] = []
-        self.keys: list[str] = []
-        self.at_once = self.most_at_once = 0
-
-    async def serve(self, reader, writer):
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        headers = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if line)
-        body = json.loads(await reader.readexactly(int(headers["content-length"])))
-        self.keys += [headers["authorization"].split()[-1]] if "authorization" in headers else []
-        self.requests.append(body)
-        self.at_once += 1
-        self.most_at_once = max(self.at_once, self.most_at_once)
-        try:
-            await self.answer(writer, body)
-        finally:
-            self.at_once -= 1
-            writer.close()
-
-    async def answer(self, writer, body):
-        if self.fault == "busy":
-            writer.write(b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
-            return
-        chunked = self.fault != "until closed"
-        writer.write(HEAD + (b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Connection: close\r\n\r\n"))
-        for event in self.events(body):
-            data = f"data: {event}\n\n".encode()
-            for piece in (data[:7], data[7:]):
-                writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                await writer.drain()
-            await asyncio.sleep(TOKEN_S + self.delay_s)
-        if chunked and self.fault != "cut off":
-            writer.write(b"0\r\n\r\n")
-
-    def events(self, body):
-        def say(**delta):
-            return json.dumps({"choices": [{"index": 0, "delta": delta}]})
-
-        yield say(role="assistant", content="")
-        for number in range(body["max_tokens"]):
-            yield say(content=f' "content":"{number}"\n\n')
-            if self.fault == "error event" and number == 1:
-                yield json.dumps({"error": {"code": "internal_error"}})
-                return
-            if self.fault == "cut off" and number == 1:
-                return
-        if self.fault != "no usage":
-            yield json.dumps({"choices": [], "usage": {"completion_tokens": body["max_tokens"]}})
-        yield "[DONE]"
-
-
-@asynccontextmanager
-async def serving(model: Model):
-    handlers = []
-
-    async def handle(reader, writer):
-        handlers.append(asyncio.current_task())
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await model.serve(reader, writer)
-
-    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    for handler in handlers:
-        handler.cancel()
-    await asyncio.gather(*handlers)
+from tests.model_server import TOKEN_S, Model, serving
 
 
 @pytest.mark.parametrize("framing", ["", "until closed"])
@@ -132,6 +58,66 @@ async def test_a_round_keeps_its_width_and_repeats_no_prompt():
     assert set(model.keys) == {"secret"}
     # 4 streams of one token per 10 ms, less what begins and ends around them
     assert 100 < figures.tokens_per_s < 400
+
+
+async def test_the_same_prompt_can_be_sent_again_and_again():
+    model = Model()
+    async with serving(model) as url:
+        await measure(Target("it", url, "guide"), 2, 4, 1, is_new=False)
+    assert len({request["messages"][0]["content"] for request in model.requests}) == 1
+
+
+class Standing:
+    """Processes that burn half a core while idle, and 0.1 s more for each question about them; their memory grows."""
+
+    def __init__(self):
+        self.asked, self.began, self.mb = 0, time.perf_counter(), 100.0
+
+    def front_end_cpu_s(self):
+        self.asked += 1
+        return 0.5 * (time.perf_counter() - self.began) + 0.1 * max(0, self.asked - 2)
+
+    def ingress_uss_mb(self):
+        self.mb += 3
+        return self.mb
+
+
+async def test_what_idle_processes_burn_is_told_apart_and_memory_is_weighed_after_cached_answers(tmp_path, monkeypatch):
+    for name, value in {"SHORT_REQUESTS": 8, "IDLE_S": 0.3, "QUICK_CACHED_REQUESTS": 40, "LEAST_REQUESTS": 2}.items():
+        monkeypatch.setattr(bench, name, value)
+    chosen = options(monkeypatch, "--quick", "--streams", "2", "--max-tokens", 4, "--results", tmp_path)
+    model = Model()
+    async with serving(Model()) as bare_url, serving(model) as url:
+        bare = bench.Side(Target("bare vLLM", bare_url, "guide"))
+        service = bench.Side(Target("service", url, "guide"), Standing())
+        await bench._rest([bare, service])
+        await bench._measure([bare, service], [2], 1, 4)
+        await bench._fill(service, bench.QUICK_CACHED_REQUESTS)
+    assert service.idle_cores == pytest.approx(0.5, rel=0.1)
+    # 6 answers of 4 tokens, and 0.1 s that is not idleness
+    assert service.front_end_net_us[0] == pytest.approx(0.1 / 24 * 1e6, rel=0.1)
+    assert service.front_end_us[0] > service.front_end_net_us[0]
+    rows = {row.name: row for row in report.Report(bare, service, [2], chosen, 0.0).rows()}
+    assert (rows["growth"].service, rows["growth"].is_met) == (6.0, False)
+    assert rows["after 40 cached answers more"].service == 109.0
+    assert len([r for r in model.requests if "-0)" in r["messages"][0]["content"]]) >= 40
+
+
+async def test_a_quick_comparison_ends_in_time(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "QUICK_LIMIT_S", 0.2)
+    monkeypatch.setenv("CHATLLM_API_KEY", "secret")
+    async with serving(Model(delay_s=1.0)) as url:
+        given = ("--url", url, "--bare-url", url, "--model", "guide", "--results", str(tmp_path), "--quick")
+        ended = await asyncio.to_thread(run_main, monkeypatch, given)
+    assert ended == "error: not done within 0 s"
+
+
+def run_main(monkeypatch, given):
+    monkeypatch.setattr(sys, "argv", ["bench", *given])
+    monkeypatch.setattr(bench, "ends_with_its_service", lambda: None)  # a thread may not set signals
+    with pytest.raises(SystemExit) as exit_:
+        bench.main()
+    return exit_.value.code
 
 
 def test_the_key_of_a_target_is_not_shown():
