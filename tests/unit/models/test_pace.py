@@ -1,6 +1,7 @@
 """When a scripted model's tokens come."""
 
 import asyncio
+from statistics import median
 
 from deployments.config import ScriptedModel
 from deployments.models.protocol import Frames, Generation
@@ -22,15 +23,20 @@ async def test_in_step_all_answers_have_their_tokens_at_the_same_moments():
     replica = ScriptedReplica(ScriptedModel(id="m", kind="scripted", tokens=6, token_ms=STEP_S * 1e3, in_step=True))
     first, second = await asyncio.gather(moments(replica), moments(replica, 0.4 * STEP_S))
     assert len(first) == len(second) == 6
-    distances = [min(abs(moment - other) for other in first) for moment in second[:5]]
-    assert max(distances) < 0.2 * STEP_S
+    assert median(_distances(second, first)) < 0.2 * STEP_S
     assert first[-1] - first[0] > 4.5 * STEP_S
 
 
 async def test_each_answer_has_a_pace_of_its_own_where_nothing_else_is_said():
     replica = ScriptedReplica(ScriptedModel(id="m", kind="scripted", tokens=6, token_ms=STEP_S * 1e3))
+    await moments(replica)  # so that nothing is done for the first time below
     first, second = await asyncio.gather(moments(replica), moments(replica, 0.5 * STEP_S))
-    assert second[0] - first[0] > 0.3 * STEP_S
+    assert median(_distances(second, first)) > 0.2 * STEP_S
+
+
+def _distances(moments, others):
+    """Return how far each of the first five is from the nearest of the others."""
+    return [min(abs(moment - other) for other in others) for moment in moments[:5]]
 
 
 async def test_a_late_step_makes_the_following_ones_not_hurry():
