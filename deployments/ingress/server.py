@@ -26,6 +26,7 @@ from deployments.ingress import (
     docs,
     embeddings,
     health,
+    me,
     models,
     responses,
     search,
@@ -57,7 +58,7 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
     for routes in (search, chat, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
-    for routes in (completions, embeddings, tokens, cache_admin, admin_metrics):
+    for routes in (completions, embeddings, tokens, cache_admin, admin_metrics, me):
         app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(LimitHeaders)

@@ -87,7 +87,7 @@ async def read_usage(
             "start": str(first),
             "end": str(last),
             "data": [_row(row) for row in shown],
-            "total": _sums(sum((row.used for row in shown), Used())),
+            "total": sums_of(sum((row.used for row in shown), Used())),
             "has_more": len(rows) > MAX_ROWS,
         }
     )
@@ -102,10 +102,11 @@ def _groups(text: str) -> list[Grouping]:
 
 def _row(row: Row) -> dict[str, Any]:
     group = {"day": row.day and str(row.day), "model": row.model, "key_id": row.key_id}
-    return {**{name: value for name, value in group.items() if value is not None}, **_sums(row.used)}
+    return {**{name: value for name, value in group.items() if value is not None}, **sums_of(row.used)}
 
 
-def _sums(used: Used) -> dict[str, int]:
+def sums_of(used: Used) -> dict[str, int]:
+    """Return sums as the API tells them."""
     return {
         "requests": used.requests,
         "errors": used.errors,
