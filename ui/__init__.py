@@ -2,6 +2,9 @@
 
     __main__    the process          settings    what it reads from its environment
     app         routes, shared state page        one open browser page, put together
+    account     all that acts with one key: nothing of it is shared with another's
+    sessions    who has signed in    gate        which requests and sockets are whose
+    sign_in     the form             attempts    how often an address may try
     client      the HTTP API         completion  a streamed answer, through the openai SDK
     stream      what it is made of   asking      from a text to a running answer
     tree        branches             thread      one path through them, and a running answer
@@ -12,9 +15,9 @@
     generation  answers being written: they belong to a conversation, not to a browser
     markdown, math  untrusted text to inert HTML     blocks  the same for a text that still grows
     texts       the reader's language, from catalogues/
-    sidebar, menu, search, topbar, transcript, question, answer, pager, prose, figures,
+    sidebar, menu, account_menu, search, topbar, transcript, question, answer, pager, prose, figures,
     notice, composer, attachments, tuning, dialogs, shortcuts, toast, status, parts,
-    welcome, theme: what is seen; keeping, actions: what can be done with it
+    welcome, theme, plain: what is seen; keeping, actions: what can be done with it
 
 The service writes an answer whoever follows it. A reload or a second tab finds it in
 `generation`, a new process asks the service what is being written in a conversation

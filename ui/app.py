@@ -3,23 +3,27 @@
 import asyncio
 import importlib
 import re
+from collections.abc import Callable
+from typing import Any
 
 from nicegui import app, background_tasks, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from ui.account import Account, ClosableAsks
 from ui.asking import Shared
 from ui.client import Api
-from ui.deletions import Deletions
-from ui.generation import Generations
+from ui.gate import Gate, cut, guard_sockets, session_of
 from ui.page import ChatPage
 from ui.readiness import Readiness
-from ui.settings import Settings
-from ui.stream import Asks
+from ui.sessions import Session, Sessions
+from ui.settings import ApiKey, Settings
+from ui.sign_in import SignIn
 from ui.theme import FAVICON, SafetyHeaders, apply_theme, serve_assets
 from ui.trouble import Trouble
 
 FIRST_PAINT_S = 0.4  # what the service answers within this time is in the first HTML; the rest follows by itself
 LOAD_TIMEOUT_S = 60.0
+LEAVE_S = 2.0  # what the pages of a session that has ended get to lead their readers to the sign-in
 _CONVERSATION = re.compile(r"conv_[A-Za-z0-9_-]{1,80}")
 
 
@@ -29,18 +33,27 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._api = Api(settings)
-        self._generations = Generations()
         self._readiness = Readiness(self._api)
-        self._loading: asyncio.Task[Asks] | None = None
-        self._polling: asyncio.Task[None] | None = None
-        self._deletions = Deletions(self._api)
-        self.shared = Shared(self._api, self._generations, self._readiness, self._asks, self._deletions)
+        self._sessions = Sessions(_leave)
+        self._own = None if settings.must_sign_in else self._account(settings.api_key)
+        self._loading: asyncio.Task[Callable[[Settings], ClosableAsks]] | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    @property
+    def shared(self) -> Shared:
+        """What the pages have in common where nobody signs in."""
+        assert self._own is not None
+        return self._own.shared
 
     def mount(self) -> None:
         """Register the routes and the life of the connections."""
         serve_assets()
         app.on_startup(self._open)
         app.on_shutdown(self._close)
+        if self._settings.must_sign_in:
+            app.add_middleware(Gate, sessions=self._sessions)
+            guard_sockets(self._settings.names)
+            SignIn(self._settings, self._sessions, self._account).mount()
 
         @ui.page("/")
         async def home() -> None:
@@ -54,11 +67,17 @@ class Service:
 
     async def _show(self, conversation_id: str | None) -> None:
         apply_theme()
-        page = ChatPage(self.shared)
+        session = session_of(ui.context.client.request.scope)
+        account = session.account if session else self._own
+        assert account is not None  # the gate lets nobody in without a session where there has to be one
+        page = ChatPage(account.shared, session)
         opening = background_tasks.create(page.open(conversation_id, visit=False), name="open a conversation")
         await asyncio.wait([opening], timeout=FIRST_PAINT_S)
 
-    async def _asks(self) -> Asks:
+    def _account(self, key: ApiKey) -> Account:
+        return Account(self._settings, key, self._readiness, self._loaded)
+
+    async def _loaded(self) -> Callable[[Settings], ClosableAsks]:
         assert self._loading is not None
         try:
             return await asyncio.wait_for(asyncio.shield(self._loading), LOAD_TIMEOUT_S)
@@ -66,23 +85,30 @@ class Service:
             raise Trouble("unavailable") from error
 
     async def _open(self) -> None:
-        self._loading = asyncio.create_task(self._load())
-        self._polling = asyncio.create_task(self._readiness.poll_forever())
-
-    async def _load(self) -> Asks:
-        completion = await asyncio.to_thread(importlib.import_module, "ui.completion")
-        self._completions = completion.Completions(self._settings)
-        return self._completions
+        self._loading = asyncio.create_task(_load())
+        polling = asyncio.create_task(self._readiness.poll_forever())
+        self._tasks = [self._loading, polling, asyncio.create_task(self._sessions.sweep_forever())]
 
     async def _close(self) -> None:
-        for task in (self._loading, self._polling):
-            if task is not None:
-                task.cancel()
-        await self._generations.aclose()
-        await self._deletions.aclose()
-        if self._loading is not None and self._loading.done() and not self._loading.cancelled():
-            await self._completions.aclose()
+        for task in self._tasks:
+            task.cancel()
+        await self._sessions.aclose()
+        if self._own is not None:
+            await self._own.aclose()
         await self._api.aclose()
+
+
+def _leave(session: Session) -> None:
+    async def cut_later() -> None:
+        await asyncio.sleep(LEAVE_S)
+        await cut(session)
+
+    background_tasks.create(cut_later(), name="close the sockets of a session")
+
+
+async def _load() -> Callable[[Settings], ClosableAsks]:
+    completion = await asyncio.to_thread(importlib.import_module, "ui.completion")
+    return completion.Completions
 
 
 def serve(settings: Settings) -> None:

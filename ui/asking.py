@@ -16,7 +16,7 @@ from ui.trouble import Trouble
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all pages of the process have in common; `asks` waits until the SDK is loaded."""
+    """What all pages of one API key have in common; `asks` waits until the SDK is loaded."""
 
     api: Api
     generations: Generations

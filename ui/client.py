@@ -116,6 +116,35 @@ class _AllRunning(BaseModel):
     data: list[Running]
 
 
+class Left(BaseModel):
+    """What is left of a limit, and the seconds until all of it is there again."""
+
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+class Usage(BaseModel):
+    """What a key used; `cached_tokens` count against no limit."""
+
+    requests: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Me(BaseModel):
+    """The key itself, as the service tells of it; a limit that it does not have is None."""
+
+    id: str
+    name: str
+    last4: str = ""
+    admin: bool = False
+    expires_at: int | None = None
+    limits: dict[str, int | None] = {}
+    remaining: dict[str, Left | None] = {}
+    usage: Usage = Usage()
+
+
 class _Matches(BaseModel):
     data: list[Found]
 
@@ -151,6 +180,10 @@ class Api:
         if response.status_code not in (200, 503):
             raise from_body(response.status_code, response.headers, None)
         return _parse(Readiness, response)
+
+    async def me(self) -> Me:
+        """Return what the key may know of itself."""
+        return _parse(Me, await self._call("GET", "/v1/me"))
 
     async def models(self) -> list[str]:
         """Return the ids of the models, the default one first."""

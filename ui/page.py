@@ -5,6 +5,7 @@ from typing import Any
 
 from nicegui import background_tasks, ui
 
+from ui.account_menu import AccountMenu
 from ui.actions import Actions
 from ui.answer import AnswerView
 from ui.asking import Asked, Shared, begin, take_up
@@ -12,11 +13,13 @@ from ui.attachments import Attachments
 from ui.client import Conversation
 from ui.composer import Composer
 from ui.conversation import OpenConversation
+from ui.gate import sign_in_address
 from ui.generation import Answer
 from ui.keeping import Keeping
 from ui.menu import ListActions
 from ui.parts import attribute, icon_button, tag, words
 from ui.readiness import Phase
+from ui.sessions import Reason, Session
 from ui.sidebar import Sidebar
 from ui.status import StatusLine
 from ui.texts import t
@@ -31,8 +34,9 @@ from ui.welcome import show_welcome
 class ChatPage:
     """The state of one browser page: which conversation is open, and which model is chosen."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, shared: Shared, session: Session | None = None) -> None:
+        """`session` is whose page it is where visitors sign in."""
+        self._shared, self._session = shared, session
         self._client = ui.context.client
         self._open = OpenConversation(shared.api, None)
         self._model: str | None = None
@@ -43,6 +47,8 @@ class ChatPage:
         self._lay_out()
         self._client.on_delete(shared.generations.watch(self._on_answer))
         self._client.on_delete(shared.readiness.watch(self._on_readiness))
+        if session is not None:
+            self._client.on_delete(session.watch(self._on_signed_out))
         ui.on("chatllm_back", lambda event: self.open(_conversation_of(str(event.args)), visit=False))
         self._on_readiness()
 
@@ -259,6 +265,15 @@ class ChatPage:
         with self._root:
             self._sidebar.on_answer(answer)
 
+    def _on_signed_out(self, reason: Reason) -> None:
+        """The session has ended: leave the page, with what has been asked and not answered yet as a draft."""
+        path = f"/c/{self._open.id}" if self._open.id else "/"
+        answer = self._shared.generations.of(self._open.id)
+        is_unanswered = self._is_starting or (answer is not None and answer.is_running and not answer.text)
+        unsent = self._question if is_unanswered and reason != "out" else ""
+        leaving = [json.dumps(sign_in_address(path, reason)), json.dumps(reason != "out"), json.dumps(unsent)]
+        self._client.run_javascript(f"chatllm.leave({', '.join(leaving)})")
+
     async def _on_phase(self, phase: Phase) -> None:
         held = self._composer.set_ready(phase == "ready")
         if phase != "starting":
@@ -276,6 +291,8 @@ class ChatPage:
             self._keeping = keeping = Keeping(shared, self._root, self.open)
             listed = ListActions(self.open, keeping.delete, keeping.rename, keeping.pin, keeping.export)
             self._sidebar = keeping.sidebar = Sidebar(shared.api, shared.generations, listed, keeping.pick_file)
+            with self._sidebar.foot:
+                AccountMenu(shared.api, self._session)
             attribute(tag("div", "scrim"), data_act="drawer-close")
             with tag("main", "chat"):
                 words("h1", "ChatLLM", "unseen")

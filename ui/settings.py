@@ -2,9 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class SettingsError(Exception):
@@ -21,6 +23,7 @@ class ApiKey:
 
     value: str = field(default="", repr=False)
     file: Path | None = None
+    on_refused: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     async def read(self) -> str:
         """Return the key; the file is read once it is needed, and then kept. Raises `KeyMissing`."""
@@ -34,9 +37,11 @@ class ApiKey:
         return self.value
 
     def forget(self) -> None:
-        """Read the file again the next time: the service refused this key, it may have been replaced."""
+        """The service refused this key: tell who gave it, and read its file again, which may have been replaced."""
         if self.file is not None:
             self.value = ""
+        if self.on_refused is not None:
+            self.on_refused()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +53,30 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     names: tuple[str, ...] = ()
+    must_sign_in: bool = False
 
     @property
     def is_local(self) -> bool:
         """Whether only this machine reaches the page."""
-        return self.host in ("127.0.0.1", "localhost", "::1")
+        return self.host in LOCAL
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read CHATLLM_API_URL, CHATLLM_API_KEY_FILE or CHATLLM_API_KEY, CHATLLM_PAGE_HOST, CHATLLM_PAGE_PORT.
 
         CHATLLM_PAGE_NAMES lists, with commas, further host names under which a local page may be
-        asked for, as behind a proxy.
+        asked for, as behind a proxy. CHATLLM_PAGE_SIGN_IN says whether every visitor signs in with
+        a key of their own: unless it is set, only where the page listens to other machines.
         """
         api_url = environ.get("CHATLLM_API_URL", "http://127.0.0.1:8000").rstrip("/").removesuffix("/v1")
         if not api_url.startswith(("http://", "https://")):
             raise SettingsError(f"CHATLLM_API_URL must begin with http:// or https://, not {api_url!r}.")
+        host = environ.get("CHATLLM_PAGE_HOST", "127.0.0.1")
+        must_sign_in = _switch(environ, "CHATLLM_PAGE_SIGN_IN", default=host not in LOCAL)
         key, key_file = environ.get("CHATLLM_API_KEY", "").strip(), environ.get("CHATLLM_API_KEY_FILE", "")
-        if not key and not key_file:
+        if must_sign_in:
+            key = key_file = ""
+        elif not key and not key_file:
             raise SettingsError("Set CHATLLM_API_KEY_FILE to the path of a file with the service's API key.")
         try:
             port = int(environ.get("CHATLLM_PAGE_PORT", "8080"))
@@ -76,7 +87,15 @@ class Settings:
         return cls(
             api_url=api_url,
             api_key=ApiKey(key, Path(key_file) if key_file else None),
-            host=environ.get("CHATLLM_PAGE_HOST", "127.0.0.1"),
+            host=host,
             port=port,
             names=tuple(name.strip() for name in environ.get("CHATLLM_PAGE_NAMES", "").split(",") if name.strip()),
+            must_sign_in=must_sign_in,
         )
+
+
+def _switch(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environ.get(name, "").strip()
+    if text not in ("", "0", "1"):
+        raise SettingsError(f"{name} must be 0 or 1.")
+    return text == "1" if text else default

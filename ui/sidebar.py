@@ -50,7 +50,7 @@ class Sidebar:
             new.on("click", lambda: actions.open(None), args=[], js_handler=_ON_LINK)
             Search(api, actions.open, self._give_way)
             self._list = tag("nav", "conversations", aria_label=t("Your conversations"))
-            with tag("div", "sidebar-foot"):
+            with tag("div", "sidebar-foot") as self.foot:
                 button(t("Import a conversation"), on_import, "quiet").mark("import")
 
     async def refresh(self, without: Sequence[str] = ()) -> None:

@@ -5,6 +5,9 @@ A third language is one more file there.
 """
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from nicegui import context
 
 CATALOGUES = Path(__file__).parent / "catalogues"
 ENGLISH = "en"
+_spoken: ContextVar[str] = ContextVar("spoken", default="")
 
 
 def t(text: str, **values: object) -> str:
@@ -25,11 +29,23 @@ def t(text: str, **values: object) -> str:
 
 def language() -> str:
     """Return the language of the current page: the browser's first choice of those there are."""
+    if chosen := _spoken.get():
+        return chosen
     try:
         request = context.client.request
     except (RuntimeError, AttributeError):
         return ENGLISH
     return preferred(request.headers.get("accept-language", "")[:200])
+
+
+@contextmanager
+def speaking(accepted: str) -> Generator[None]:
+    """Speak the best language for an Accept-Language header: for an answer that is no NiceGUI page."""
+    token = _spoken.set(preferred(accepted[:200]))
+    try:
+        yield
+    finally:
+        _spoken.reset(token)
 
 
 @cache

@@ -1,10 +1,12 @@
 """The looks: files under static/, an icon, and the headers that keep foreign content out."""
 
+import base64
 import hashlib
 from collections.abc import MutableMapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from nicegui import app, ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +17,7 @@ from ui.texts import language
 
 STATIC = Path(__file__).parent / "static"
 KATEX = "/assets/katex.js"
-STYLES = ("tokens.css", "icons.css", "layout.css", "parts.css", "reading.css")
+STYLES = ("tokens.css", "icons.css", "layout.css", "parts.css", "reading.css", "account.css")
 
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#17695b" d="M9 3h14a7 7 0 0 1 7 7v8a7 7 0 '
@@ -23,15 +25,18 @@ FAVICON = (
     'stroke-linecap="round" d="M9.5 10.5h13M9.5 15h9M9.5 19.5h5"/></svg>'
 )
 
+FAVICON_LINK = f'<link rel="icon" href="data:image/svg+xml,{quote(FAVICON)}">'
+
 # Before the first paint, so that a dark page never flashes white.
-_THEME_SCRIPT = """<script>
+_THEME = """
   (() => {
     const root = document.documentElement, theme = localStorage.getItem("chatllm-theme") || "auto";
     root.dataset.theme = theme;
     root.toggleAttribute("data-dark",
       theme === "dark" || (theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches));
   })();
-</script>"""
+"""
+THEME_HASH = base64.b64encode(hashlib.sha256(_THEME.encode()).digest()).decode()
 
 # NiceGUI needs inline scripts and eval; everything else comes from this origin or not at all.
 _POLICY = (
@@ -55,17 +60,21 @@ def serve_assets() -> None:
 
 def apply_theme() -> None:
     """Put the styles and the script into the head of the page that is being built."""
-    root = f"/assets/{_version()}"
-    styles = "".join(f'<link rel="stylesheet" href="{root}/{name}">' for name in STYLES)
-    lang = f'<script>document.documentElement.lang = "{language()}";</script>'
-    ui.add_head_html(f'{_THEME_SCRIPT}{lang}{styles}<script defer src="{root}/page.js"></script>')
+    ui.add_head_html(f'{head()}<script>document.documentElement.lang = "{language()}";</script>')
     for above in ui.context.client.content.ancestors():  # Quasar's page is a <main>, and the chat is ours
         if above.tag == "q-page":
             attribute(above, role="presentation")
 
 
+def head() -> str:
+    """Return what the head of every page has: the styles, and the scripts, of which `THEME_HASH` is inline."""
+    root = f"/assets/{_version()}"
+    styles = "".join(f'<link rel="stylesheet" href="{root}/{name}">' for name in STYLES)
+    return f'<script>{_THEME}</script>{styles}<script defer src="{root}/page.js"></script>'
+
+
 class SafetyHeaders:
-    """Adds the headers above to every HTTP answer."""
+    """Adds the headers above to every HTTP answer that does not have its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -82,7 +91,9 @@ class SafetyHeaders:
 
 
 def _add_headers(message: MutableMapping[str, Any]) -> None:
-    message["headers"] = [*message.get("headers", []), *_HEADERS]
+    given = message.get("headers", [])
+    names = {name.lower() for name, _ in given}
+    message["headers"] = [*given, *(header for header in _HEADERS if header[0] not in names)]
 
 
 @cache

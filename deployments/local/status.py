@@ -60,7 +60,8 @@ def _parts(found: Instance, state: Path) -> dict[str, str]:
 def _page(found: Instance) -> str:
     if not found.page_url:
         return "not started"
-    return "answers" if status_of(found.page_url) == 200 else "does not answer"
+    # 303: to the sign-in
+    return "answers" if status_of(found.page_url) in (200, 303) else "does not answer"
 
 
 def _models(report: RayReport | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from tests.ui.runs import Run, follow, tokens_of, write
 
 KEY = "sk-stand-in"
+_caller: ContextVar[str] = ContextVar("caller", default=KEY)
 REQUEST_ID = "req_stand_in"
 
 
@@ -83,14 +85,19 @@ class StandIn:
     def __init__(self) -> None:
         self.behaviour = Behaviour()
         self.seen = Seen()
+        self.keys = {KEY: "Reader"}
+        """Secrets and their names; each sees its own conversations."""
+        self.refusal = "Incorrect API key provided."
+        self.me: dict[str, Any] = {}
         self.conversations: dict[str, dict[str, Any]] = {}
+        self.owners: dict[str, str] = {}
         self.items: dict[str, list[dict[str, Any]]] = {}
         self.runs: dict[str, Run] = {}
         self.go_on = threading.Event()
         self.started_at = time.time()
         self.app = _routes(self)
 
-    def add_conversation(self, title: str | None = None, age_s: float = 0.0) -> str:
+    def add_conversation(self, title: str | None = None, age_s: float = 0.0, owner: str | None = None) -> str:
         now = time.time() - age_s
         conversation_id = f"conv_{uuid.uuid4().hex[:16]}"
         self.conversations[conversation_id] = {
@@ -102,6 +109,7 @@ class StandIn:
             "title": title,
         }
         self.items[conversation_id] = []
+        self.owners[conversation_id] = owner or _caller.get()
         return conversation_id
 
     def add_message(self, conversation_id: str, role: str, text: str, status: str = "completed", **extra: Any) -> str:
@@ -125,7 +133,7 @@ class StandIn:
     def conversation(self, conversation_id: str) -> dict[str, Any]:
         if self.behaviour.history_fails:
             raise Refusal(503, "history_unavailable", retry_after="5")
-        if conversation_id not in self.conversations:
+        if self.owners.get(conversation_id) != _caller.get() or conversation_id not in self.conversations:
             raise Refusal(404, "not_found")
         return self.conversations[conversation_id]
 
@@ -159,14 +167,15 @@ def _reachable(api: StandIn) -> Callable[[], None]:
     return check
 
 
-def _allowed(request: Request) -> None:
-    if request.headers.get("authorization") != f"Bearer {KEY}":
-        raise Refusal(401, "invalid_api_key")
-
-
 def _routes(api: StandIn) -> FastAPI:
+    async def allowed(request: Request) -> None:
+        key = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if key not in api.keys:
+            raise Refusal(401, "invalid_api_key", api.refusal)
+        _caller.set(key)
+
     app = FastAPI()
-    private = APIRouter(dependencies=[Depends(_reachable(api)), Depends(_allowed)])
+    private = APIRouter(dependencies=[Depends(_reachable(api)), Depends(allowed)])
     _add_conversations(private, api)
     _add_items(private, api)
     _add_models(private, api)
@@ -199,7 +208,8 @@ def _add_conversations(app: APIRouter, api: StandIn) -> None:
     async def list_conversations(limit: int = 20, after: str | None = None) -> dict[str, Any]:
         if api.behaviour.history_fails:
             raise Refusal(503, "history_unavailable")
-        return _page(sorted(api.conversations.values(), key=lambda c: -c["updated_at"]), limit, after)
+        mine = [known for id_, known in api.conversations.items() if api.owners[id_] == _caller.get()]
+        return _page(sorted(mine, key=lambda c: -c["updated_at"]), limit, after)
 
     @app.post("/v1/conversations")
     async def create(request: Request) -> dict[str, Any]:
@@ -218,7 +228,7 @@ def _add_conversations(app: APIRouter, api: StandIn) -> None:
             _found(api, id_, item["content"][0]["text"], q)
             for id_, items in api.items.items()
             for item in items
-            if q.lower() in item["content"][0]["text"].lower()
+            if api.owners[id_] == _caller.get() and q.lower() in item["content"][0]["text"].lower()
         ]
         return {"object": "list", "data": found[:limit], "has_more": False}
 
@@ -260,6 +270,13 @@ def _add_items(app: APIRouter, api: StandIn) -> None:
 
 
 def _add_models(app: APIRouter, api: StandIn) -> None:
+    @app.get("/v1/me")
+    async def me() -> dict[str, Any]:
+        if api.behaviour.history_fails:
+            raise Refusal(503, "history_unavailable")
+        key = _caller.get()
+        return {"id": f"key_{key[-4:]}", "object": "api_key", "name": api.keys[key], "last4": key[-4:], **api.me}
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [{"id": id_, "object": "model"} for id_ in api.behaviour.models]}

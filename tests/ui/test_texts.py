@@ -12,6 +12,7 @@ from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
 from ui import status, trouble
 from ui.sidebar import GROUPS
+from ui.sign_in import WHY
 from ui.texts import CATALOGUES, languages, preferred
 from ui.welcome import PROMPTS
 
@@ -19,7 +20,13 @@ from ui.welcome import PROMPTS
 def said() -> set[str]:
     """Return all English texts: those given to `t` as they are, and those that it is given by name."""
     named = {text for advice in (*trouble.ADVICE.values(),) for text in (advice.title, advice.advice)}
-    named |= {text for pair in status.WORDS.values() for text in pair} | {about for _, about in PROMPTS} | set(GROUPS)
+    named |= (
+        {text for pair in status.WORDS.values() for text in pair}
+        | set(WHY.values())
+        | {about for _, about in PROMPTS}
+        | set(GROUPS)
+    )
+    named |= set(WHY.values())
     for path in Path(ui.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "t" and node.args:

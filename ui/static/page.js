@@ -119,6 +119,13 @@
     text.dispatchEvent(new Event("input", { bubbles: true }));
   };
 
+  // The session has ended. What was being written waits in this tab, unless its reader has signed out.
+  const leave = (address, keepsDraft, unsent) => {
+    if (!keepsDraft) forgetDraft();
+    else if (unsent) sessionStorage.setItem(DRAFT, [unsent, sessionStorage.getItem(DRAFT)].filter(Boolean).join("\n\n"));
+    location.replace(address);
+  };
+
   // Files can be dropped anywhere; the uploader of the composer takes them.
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   document.addEventListener("dragover", (event) => {
@@ -193,7 +200,8 @@
     document.title = title;
   };
   window.addEventListener("popstate", () => emitEvent("chatllm_back", location.pathname));
-  window.chatllm = { toEnd, copy, closeDrawer, focusComposer, focusEditor, forgetDraft, visit };
+  window.chatllm = { toEnd, copy, closeDrawer, focusComposer, focusEditor, forgetDraft, visit, leave };
+  if ("plain" in root.dataset) return;
   followGrowth();
   restoreDraft();
 })();

@@ -1,0 +1,52 @@
+"""Everything that acts with one API key: its calls, running answers and deletions, whoever's pages watch them."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Protocol
+
+from ui.asking import Shared
+from ui.client import Api
+from ui.deletions import Deletions
+from ui.generation import Generations
+from ui.readiness import Readiness
+from ui.settings import ApiKey, Settings
+from ui.stream import Asks
+
+
+class ClosableAsks(Asks, Protocol):
+    """Whoever answers questions, with connections of its own."""
+
+    async def aclose(self) -> None:
+        """Let go of the connections."""
+        ...
+
+
+LoadAsks = Callable[[], Awaitable[Callable[[Settings], ClosableAsks]]]
+"""Waits until the SDK is loaded; returns what makes an `Asks`."""
+
+
+class Account:
+    """Nothing of it is shared with another key's: what a page sees of running answers, it sees here."""
+
+    def __init__(self, settings: Settings, key: ApiKey, readiness: Readiness, load: LoadAsks) -> None:
+        self._settings = replace(settings, api_key=key)
+        self._load = load
+        self._completions: ClosableAsks | None = None
+        self.api = Api(self._settings)
+        self.generations = Generations()
+        self.deletions = Deletions(self.api)
+        self.shared = Shared(self.api, self.generations, readiness, self._asks, self.deletions)
+
+    async def aclose(self) -> None:
+        """Stop what runs (the service keeps what has come), delete what was to be deleted, forget the key."""
+        await self.generations.aclose()
+        await self.deletions.aclose()
+        if self._completions is not None:
+            await self._completions.aclose()
+        await self.api.aclose()
+
+    async def _asks(self) -> Asks:
+        make = await self._load()
+        if self._completions is None:
+            self._completions = make(self._settings)
+        return self._completions

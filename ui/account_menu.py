@@ -1,0 +1,89 @@
+"""The reader's own key: its name, its limits with what is left of them, this month's usage, and the way out."""
+
+from datetime import datetime
+
+from nicegui import ui
+
+from ui.client import Api, Left, Me
+from ui.parts import attribute, button, tag, words
+from ui.sessions import Session
+from ui.texts import t
+from ui.trouble import Trouble, duration, explain
+
+
+class AccountMenu:
+    """A button with the key's name. What it opens is asked for anew each time: limits fill up by the second."""
+
+    def __init__(self, api: Api, session: Session | None) -> None:
+        self._api, self._session = api, session
+        self._button = attribute(tag("button", "account"), type="button", aria_haspopup="dialog").mark("account")
+        with self._button:
+            self._name = words("span", session.name if session else t("Your API key"), "account-name")
+            with ui.menu().props("no-focus anchor='top left' self='bottom left'").classes("menu account-menu"):
+                self._content = tag("div", "account-content", role="dialog", aria_label=t("Your API key"))
+        self._button.on("click", self._load, args=[])
+
+    async def _load(self) -> None:
+        try:
+            me = await self._api.me()
+        except Trouble as trouble:
+            with self._refilled():
+                words("p", explain(trouble).title, "account-note")
+                self._offer_sign_out()
+            return
+        self._name.text = me.name
+        with self._refilled():
+            self._show(me)
+            self._offer_sign_out()
+
+    def _refilled(self) -> ui.element:
+        self._content.clear()
+        return self._content
+
+    def _show(self, me: Me) -> None:
+        with tag("div", "account-head"):
+            words("strong", me.name, "account-title").mark("account-title")
+            words("span", f"…{me.last4}", "account-last4")
+            if me.admin:
+                words("span", t("Administrator"), "badge")
+        for name, label in limit_names():
+            if left := me.remaining.get(name):
+                _show_left(label, left)
+        if at_once := me.limits.get("concurrent_requests"):
+            _show_fact(t("Answers at once"), f"{at_once:,}")
+        if not any(me.limits.values()):
+            words("p", t("This key has no limits."), "account-note")
+        used = me.usage
+        tokens, requests = f"{used.total_tokens:,}", f"{used.requests:,}"
+        _show_fact(t("This month"), t("{tokens} tokens, {requests} requests", tokens=tokens, requests=requests))
+        if used.cached_tokens:
+            _show_fact(t("From the cache besides"), t("{count} tokens", count=f"{used.cached_tokens:,}"))
+        if me.expires_at:
+            _show_fact(t("Valid until"), f"{datetime.fromtimestamp(me.expires_at):%Y-%m-%d}")
+
+    def _offer_sign_out(self) -> None:
+        if (session := self._session) is not None:
+            button(t("Sign out"), session.sign_out, "quiet small").mark("sign-out")
+
+
+def limit_names() -> list[tuple[str, str]]:
+    """Return the limits that can be counted down, by their names in the API, with what they are called."""
+    return [
+        ("requests_per_minute", t("Requests per minute")),
+        ("tokens_per_minute", t("Tokens per minute")),
+        ("tokens_per_month", t("Tokens this month")),
+    ]
+
+
+def _show_left(label: str, left: Left) -> None:
+    with tag("div", "quota low" if left.remaining * 10 < left.limit else "quota"):
+        _show_fact(label, t("{left} of {limit} left", left=f"{left.remaining:,}", limit=f"{left.limit:,}"))
+        attribute(tag("progress", "quota-bar"), value=str(left.remaining), max=str(left.limit), aria_label=label)
+        if left.reset_s >= 1:
+            words("div", t("All of it again in {time}", time=duration(left.reset_s)), "quota-reset")
+
+
+def _show_fact(label: str, value: str) -> None:
+    with tag("div", "fact"):
+        words("span", label, "fact-name")
+        words("span", value, "fact-value")
