@@ -3,7 +3,9 @@
 Typed results, and `Trouble` for every failure.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 import httpx
@@ -13,6 +15,7 @@ from ui.settings import KeyMissing, Settings
 from ui.trouble import Trouble, from_body
 
 TIMEOUT = httpx.Timeout(10.0, connect=3.0, pool=5.0)  # seconds; every call of this module is short
+CLOSE_TIMEOUT_S = 1.0
 LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=10)
 
 
@@ -169,9 +172,19 @@ class Api:
     def __init__(self, settings: Settings) -> None:
         self._key = settings.api_key
         self._http = httpx.AsyncClient(base_url=settings.api_url, timeout=TIMEOUT, limits=LIMITS)
+        self._is_closed = False
+        self._calls = 0
+        self._is_quiet = asyncio.Event()
+        self._is_quiet.set()
 
     async def aclose(self) -> None:
-        """Close the pool; calls still out fail as `unreachable`."""
+        """Close the pool: new calls fail as `unreachable`, and so do those still out after a second.
+
+        To close at once would leak the connections that are just being opened.
+        """
+        self._is_closed = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_quiet.wait(), CLOSE_TIMEOUT_S)
         await self._http.aclose()
 
     async def ready(self) -> Readiness:
@@ -264,12 +277,20 @@ class Api:
         raise from_body(response.status_code, response.headers, _json(response))
 
     async def _send(self, method: str, path: str, headers: dict[str, str], **content: Any) -> httpx.Response:
+        if self._is_closed:
+            raise Trouble("unreachable")
+        self._calls += 1
+        self._is_quiet.clear()
         try:
             return await self._http.request(method, path, headers=headers, **content)
         except httpx.TimeoutException as error:
             raise Trouble("too_slow" if isinstance(error, httpx.ReadTimeout) else "unreachable") from error
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:  # RuntimeError: the pool is closed
             raise Trouble("unreachable", type(error).__name__) from error
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._is_quiet.set()
 
 
 def _items(conversation_id: str) -> str:

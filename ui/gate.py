@@ -136,10 +136,10 @@ def guard_sockets(names: Collection[str]) -> None:
 
 
 async def cut(session: Session) -> None:
-    """Close the sockets of a session's pages."""
+    """Close the sockets of a session's pages; a browser that still shows one then asks again, and gets the sign-in."""
     for client in [client for client in Client.instances.values() if session_of(client.request.scope) is session]:
-        for sid, _ in list(core.sio.manager.get_participants("/", client.id)):
-            await core.sio.disconnect(sid)
+        for _, connection in list(core.sio.manager.get_participants("/", client.id)):
+            await core.sio.eio.disconnect(connection)
 
 
 def _guarded(handler: Handler, *, is_reader: bool) -> Handler:

@@ -64,7 +64,7 @@ class PagePart:
         while not self._stopping.wait(0.1):
             if process.poll() is not None:
                 raise LauncherError(f"the chat page ended at its start, see {self._log}: {tail(self._log)}")
-            if status_of(f"http://127.0.0.1:{self._port}/") == 200:
+            if status_of(f"http://127.0.0.1:{self._port}/") in (200, 303):  # the page, or the way to its sign-in
                 return process
             if time.monotonic() > deadline:
                 process.kill()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from nicegui import core, ui
+from nicegui import Client, core, ui
 from nicegui.functions.download import download
 from nicegui.functions.navigate import Navigate
 from nicegui.functions.notify import notify
@@ -63,6 +63,11 @@ class Reader(User):
             for element in self._client.elements.values()
             if css_class in element.classes and _is_visible(element)
         ]
+
+    @property
+    def page(self) -> Client:
+        """The page that is open."""
+        return self._client
 
     def answer(self) -> str:
         """Return the HTML of all answers."""

@@ -17,10 +17,10 @@ from tests.ui.stand_in import KEY
 
 
 @contextmanager
-def page_process(api_url: str, folder: Path) -> Iterator[str]:
-    """Run `python -m ui` as a user does."""
+def page_process(api_url: str, folder: Path, **more: str) -> Iterator[str]:
+    """Run `python -m ui` as a user does; `more` is further environment."""
     port = free_port()
-    process = start_page(api_url, folder, port)
+    process = start_page(api_url, folder, port, **more)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -34,7 +34,9 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start_page(api_url: str, folder: Path, port: int, key: str = KEY) -> "subprocess.Popen[bytes]":
+def start_page(
+    api_url: str, folder: Path, port: int, key: str = KEY, **more: str
+) -> "subprocess.Popen[bytes]":
     """Start the process, wait until it answers, and leave its end to the caller."""
     (folder / "key").write_text(key)
     environ = os.environ | {
@@ -42,6 +44,7 @@ def start_page(api_url: str, folder: Path, port: int, key: str = KEY) -> "subpro
         "CHATLLM_API_KEY_FILE": str(folder / "key"),
         "CHATLLM_PAGE_PORT": str(port),
         "NICEGUI_STORAGE_PATH": str(folder / "nicegui"),
+        **more,
     }
     environ.pop("PYTEST_CURRENT_TEST", None)
     process = subprocess.Popen([sys.executable, "-m", "ui"], cwd=Path(__file__).parents[2], env=environ)

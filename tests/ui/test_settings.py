@@ -24,12 +24,32 @@ def test_the_environment_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environ", "must"),
+    [
+        ({}, False),
+        ({"CHATLLM_PAGE_HOST": "0.0.0.0"}, True),
+        ({"CHATLLM_PAGE_HOST": "10.0.0.1", "CHATLLM_PAGE_SIGN_IN": "0"}, False),
+        ({"CHATLLM_PAGE_SIGN_IN": "1"}, True),
+    ],
+)
+async def test_visitors_sign_in_where_others_can_reach_the_page_unless_it_is_said(
+    environ: dict[str, str], must: bool
+) -> None:
+    settings = Settings.from_environment({"CHATLLM_API_KEY": "sk-1", **environ})
+    assert settings.must_sign_in is must
+    if must:  # then the page has no key that could be used in a visitor's place
+        with pytest.raises(KeyMissing):
+            await settings.api_key.read()
+
+
+@pytest.mark.parametrize(
     ("environ", "named"),
     [
         ({}, "CHATLLM_API_KEY_FILE"),
         ({"CHATLLM_API_KEY": "k", "CHATLLM_PAGE_PORT": "many"}, "CHATLLM_PAGE_PORT"),
         ({"CHATLLM_API_KEY": "k", "CHATLLM_PAGE_PORT": "70000"}, "CHATLLM_PAGE_PORT"),
         ({"CHATLLM_API_KEY": "k", "CHATLLM_API_URL": "127.0.0.1:8000"}, "CHATLLM_API_URL"),
+        ({"CHATLLM_API_KEY": "k", "CHATLLM_PAGE_SIGN_IN": "yes"}, "CHATLLM_PAGE_SIGN_IN"),
     ],
 )
 def test_a_setting_without_meaning_is_named(environ: dict[str, str], named: str) -> None:

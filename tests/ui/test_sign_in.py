@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from nicegui import Client
 
 from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.stand_in import KEY, StandIn
@@ -39,9 +38,10 @@ async def signed_in(page: Page, key: str = KEY, path: str = "/") -> Reader:
     return reader
 
 
-def leavings(client: Client) -> list[str]:
-    """Collect what the page tells its browser on leaving, from now on."""
+def leavings(reader: Reader) -> list[str]:
+    """Collect what the reader's page tells its browser on leaving, from now on."""
     said: list[str] = []
+    client = reader.page
     run = client.run_javascript
 
     def noting(code: str, **options: float) -> object:
@@ -200,7 +200,8 @@ async def test_signing_out_ends_the_session_in_all_its_tabs_and_stops_what_runs(
     second = page.new_reader()
     second.http_client.cookies.update(first.http_client.cookies)
     other_browser = await signed_in(page, OTHER)
-    left = leavings(await second.open("/")), leavings(other_browser._client)
+    await second.open("/")
+    left = leavings(second), leavings(other_browser)
     await ask(first, "Soon over")
     await until(lambda: api.seen.running == 1)
     await signs_out(first)
@@ -230,7 +231,7 @@ async def test_a_key_revoked_in_mid_session_leads_to_the_sign_in_and_keeps_the_q
     conversation_id = api.add_conversation("Mine")
     reader = await signed_in(page, path=f"/c/{conversation_id}")
     await until(lambda: not reader.texts("status-title"))
-    left = leavings(reader._client)
+    left = leavings(reader)
     del api.keys[KEY]
     reader.writes("Do not lose me")
     await until(lambda: left)
@@ -244,7 +245,7 @@ async def test_a_session_ends_when_nothing_was_done_for_long_or_its_time_is_over
 ) -> None:
     for limit in ("IDLE_S", "LIFETIME_S"):
         reader = await signed_in(page)
-        left = leavings(reader._client)
+        left = leavings(reader)
         with monkeypatch.context() as patch:
             patch.setattr(sessions, limit, 0.0)
             assert (await reader.http_client.get("/")).status_code == 303
