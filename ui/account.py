@@ -38,7 +38,7 @@ class Account:
         self.shared = Shared(self.api, self.generations, readiness, self._asks, self.deletions)
 
     async def aclose(self) -> None:
-        """Stop what runs (the service keeps what has come), delete what was to be deleted, forget the key."""
+        """Follow no answer any more (the service goes on writing), delete what was to be deleted, forget the key."""
         await self.generations.aclose()
         await self.deletions.aclose()
         if self._completions is not None:

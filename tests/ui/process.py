@@ -34,9 +34,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start_page(
-    api_url: str, folder: Path, port: int, key: str = KEY, **more: str
-) -> "subprocess.Popen[bytes]":
+def start_page(api_url: str, folder: Path, port: int, key: str = KEY, **more: str) -> "subprocess.Popen[bytes]":
     """Start the process, wait until it answers, and leave its end to the caller."""
     (folder / "key").write_text(key)
     environ = os.environ | {

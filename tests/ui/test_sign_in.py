@@ -178,7 +178,7 @@ async def test_two_keys_see_nothing_of_each_other(page: Page, api: StandIn) -> N
     await until(lambda: "Hello there" in again.answer())
     api.go_on.set()
     await until(lambda: "I am a stand-in." in again.answer() and "I am a stand-in." in ann.answer())
-    assert [request["messages"][0]["content"] for request in api.seen.requests] == ["A secret of Ann's"]
+    assert len(api.seen.requests) == 1
 
 
 async def test_what_one_deletes_is_not_missing_in_the_other_s_list(page: Page, api: StandIn) -> None:
@@ -193,7 +193,7 @@ async def test_what_one_deletes_is_not_missing_in_the_other_s_list(page: Page, a
     assert bob.texts("entry-link") == ["Bob's"] and not bob.texts("toast-text")
 
 
-async def test_signing_out_ends_the_session_in_all_its_tabs_and_stops_what_runs(page: Page, api: StandIn) -> None:
+async def test_signing_out_ends_the_session_in_all_its_tabs_and_follows_nothing_any_more(page: Page, api: StandIn) -> None:
     api.behaviour.hold_after = 1
     first = await signed_in(page)
     cookie = first.http_client.cookies["chatllm"]
