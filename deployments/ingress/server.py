@@ -30,6 +30,7 @@ from deployments.ingress import (
     models,
     responses,
     search,
+    shares,
     stored_completions,
     tokens,
     usage,
@@ -58,7 +59,7 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
     for routes in (search, chat, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
-    for routes in (completions, embeddings, tokens, cache_admin, admin_metrics, me):
+    for routes in (completions, embeddings, tokens, cache_admin, admin_metrics, me, shares):
         app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(LimitHeaders)

@@ -15,6 +15,8 @@ from deployments.flights.flights import Flights
 from deployments.flights.neighbours import Neighbours
 from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
+from deployments.history.shares.postgres import PostgresShares
+from deployments.history.shares.store import ShareStore
 from deployments.history.store import HistoryStore
 from deployments.history.stored.postgres import PostgresCompletions
 from deployments.history.stored.store import CompletionStore
@@ -95,6 +97,7 @@ class Services:
     telemetry: Telemetry
     metrics: Metrics
     completions: CompletionStore
+    shares: ShareStore
     keys: KeyStore
     limiter: Limiter
     usage: UsageStore
@@ -164,6 +167,7 @@ async def opened(
             telemetry,
             metrics,
             completions=completions,
+            shares=PostgresShares(database),
             keys=keys,
             limiter=limiter,
             usage=usage,

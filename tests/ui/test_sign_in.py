@@ -193,7 +193,7 @@ async def test_what_one_deletes_is_not_missing_in_the_other_s_list(page: Page, a
     assert bob.texts("entry-link") == ["Bob's"] and not bob.texts("toast-text")
 
 
-async def test_signing_out_ends_the_session_in_all_its_tabs_and_follows_nothing_any_more(page: Page, api: StandIn) -> None:
+async def test_signing_out_ends_the_session_in_all_its_tabs_and_what_they_follow(page: Page, api: StandIn) -> None:
     api.behaviour.hold_after = 1
     first = await signed_in(page)
     cookie = first.http_client.cookies["chatllm"]

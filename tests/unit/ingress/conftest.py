@@ -24,6 +24,7 @@ from deployments.config import (
     UsageSettings,
 )
 from deployments.history.memory import MemoryHistory
+from deployments.history.shares.memory import MemoryShares
 from deployments.history.stored.memory import MemoryCompletions
 from deployments.history.stored.turn import KeptConversations
 from deployments.history.turns import StoredConversations
@@ -101,6 +102,7 @@ async def running(
         telemetry,
         metrics,
         completions=completions,
+        shares=MemoryShares(history),
         keys=keys,
         limiter=limiter,
         usage=usage,
