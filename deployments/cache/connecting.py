@@ -9,6 +9,7 @@ of Sentinel, user and password are the master's; those of the sentinels stand in
 `sentinel_username` and `sentinel_password`.
 """
 
+import asyncio
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -27,6 +28,12 @@ SENTINEL_OPTIONS = {"sentinel_username": "username", "sentinel_password": "passw
 
 class BlockingSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """Connections to Sentinel's master; past their number, callers wait for one as with a single server."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close the connections, and with those in use, which is the end, those to the sentinels as well."""
+        await super().disconnect(inuse_connections)
+        if inuse_connections:
+            await asyncio.gather(*(sentinel.aclose() for sentinel in self.sentinel_manager.sentinels))
 
 
 def connect(url: str, timeout_s: float) -> "Redis | RedisCluster":
@@ -67,7 +74,8 @@ def _sentinel(url: str, deadlines: dict[str, float], pooled: dict[str, Any]) -> 
     own = {name: options.pop(option) for option, name in SENTINEL_OPTIONS.items() if option in options}
     if options.get("ssl"):
         own |= {name: value for name, value in options.items() if name.startswith("ssl")}
-    manager = Sentinel(hosts_of(url), sentinel_kwargs={**deadlines, **own})
+    # Sentinels are tried in turn: redis-py's own repetitions, with their pauses, would outlast the deadline.
+    manager = Sentinel(hosts_of(url), sentinel_kwargs={**deadlines, "retry": pooled["retry"], **own})
     options["db"] = int(database or 0)
     return Redis.from_pool(BlockingSentinelPool(unquote(service), manager, **pooled, **options))
 
