@@ -88,6 +88,9 @@ class ScriptedModel(ModelBase):
     embedding_dimensions: int | None = Field(
         default=None, ge=1, le=4096, description="Numbers in an embedding; without it the model makes none."
     )
+    input_modalities: tuple[Literal["text", "image"], ...] = Field(
+        default=("text",), description="What a message may hold."
+    )
 
 
 AnyModel = Annotated[VLLMModel | ScriptedModel, Field(discriminator="kind")]

@@ -10,7 +10,9 @@
     tree        branches             thread      one path through them, and a running answer
     conversation  what is open       parameters  how it is answered, kept in its metadata
     listing     the list's order     deletions   what can be undone for some seconds
-    transfer    export and import    files       files within a message
+    transfer    export and import    message     words, and the files and images that come along
+    files       text files in it     images      images in it
+    pdf         a PDF file's text    pdf_process a process of its own that reads it
     trouble     errors, in words     readiness   is the service up, is the model loaded
     generation  answers being written: they belong to a conversation, not to a browser
     markdown, math  untrusted text to inert HTML     blocks  the same for a text that still grows

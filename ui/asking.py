@@ -1,12 +1,13 @@
 """From a text to a running answer: the conversation is created if need be, then the service is asked."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ui.client import Api, Conversation, Running
 from ui.conversation import OpenConversation
 from ui.deletions import Deletions
 from ui.generation import Answer, Generations
+from ui.pdf import PdfReader
 from ui.readiness import Readiness
 from ui.sidebar import shorten
 from ui.stream import Asks, Question
@@ -23,6 +24,7 @@ class Shared:
     readiness: Readiness
     asks: Callable[[], Awaitable[Asks]]
     deletions: Deletions
+    pdfs: PdfReader = field(default_factory=PdfReader)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,52 @@
-"""The files that go along with the next message, each with its size in tokens."""
+"""What goes along with the next message: files, each with its size in tokens, and images."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from nicegui import events, ui
 
-from ui.client import Api
-from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile, decoded, with_files
+from ui.asking import Shared
+from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile, decoded
+from ui.images import MAX_IMAGE_BYTES, MAX_IMAGES, data_url, kind_of
+from ui.message import Composed
 from ui.parts import attribute, icon_button, tag, words
+from ui.pdf import MAX_PDF_BYTES, Fault, PdfFault, is_pdf
 from ui.texts import t
 from ui.trouble import Trouble
 
+PDF_WORDS: dict[Fault, str] = {
+    "encrypted": "{name} is locked with a password.",
+    "scanned": "{name} holds no text; its pages may be pictures.",
+    "broken": "{name} cannot be read as a PDF.",
+    "too much": "{name} takes too long to read.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image, in the address that shows it."""
+
+    name: str
+    address: str
+
+
+class _Refused(Exception):
+    """Why a file does not go along, in the reader's language."""
+
 
 class Attachments:
-    """Chips above the composer. Files come by its button, or are dropped anywhere on the page."""
+    """Chips above the composer. Files come by its button, are pasted, or are dropped anywhere on the page."""
 
-    def __init__(self, api: Api, model: Callable[[], str | None]) -> None:
-        self._api, self._model = api, model
-        self._files: list[TextFile] = []
+    def __init__(self, shared: Shared, model: Callable[[], str | None]) -> None:
+        self._shared, self._model = shared, model
+        self._files: list[TextFile | Picture] = []
+        self._coming: list[str] = []  # names of what is being read
         self._refused = ""
         self._root = attribute(tag("div", "attachments"), aria_label=t("Files"), role="group", aria_live="polite")
-        self._upload = ui.upload(on_upload=self._take, multiple=True, auto_upload=True, max_file_size=MAX_FILE_BYTES)
-        self._upload.on_rejected(lambda: self._refuse(t("A file may have 256 KB at most.")))
-        self._upload.classes("hidden").mark("files")
+        self._upload = ui.upload(on_upload=self._take, multiple=True, auto_upload=True, max_file_size=MAX_PDF_BYTES)
+        self._upload.on_rejected(lambda: self._refuse(t("A file may have 10 MB at most.")))
+        self._upload.props("no-thumbnails").classes("hidden").mark("files")
         attribute(self._root, data_uploader=str(self._upload.id))
 
     @property
@@ -31,9 +54,15 @@ class Attachments:
         """Whether anything goes along."""
         return bool(self._files)
 
+    @property
+    def are_coming(self) -> bool:
+        """Whether anything is still being read."""
+        return bool(self._coming)
+
     def within(self, text: str) -> str:
         """Return the message with its files."""
-        return with_files(text, self._files)
+        files = [file for file in self._files if isinstance(file, TextFile)]
+        return Composed(text, files, [file.address for file in self._files if isinstance(file, Picture)]).message
 
     def pick(self) -> None:
         """Let the reader choose files."""
@@ -47,40 +76,78 @@ class Attachments:
 
     async def _take(self, event: events.UploadEventArguments) -> None:
         name = event.file.name.replace("`", "'").replace("\n", " ")[-100:]
-        text = decoded(await event.file.read())
-        self._upload.reset()
-        if text is None:
-            self._refuse(t("{name} is no text: text, code and CSV can be read.", name=name))
-        elif len(self._files) >= MAX_FILES:
-            self._refuse(t("{count} files fit into a message at most.", count=MAX_FILES))
-        else:
-            file = TextFile(name, text)
+        if len(self._files) + len(self._coming) >= MAX_FILES:
+            return self._refuse(t("{count} files fit into a message at most.", count=MAX_FILES))
+        self._coming.append(name)
+        self._draw()
+        try:
+            file = await self._read(name, await event.file.read())
             self._files.append(file)
+        except _Refused as refused:
+            self._refused = str(refused)
+            return None
+        finally:
+            self._coming.remove(name)
+            self._upload.reset()
             self._draw()
+        if isinstance(file, TextFile):
             await self._count(file)
+        return None
+
+    async def _read(self, name: str, content: bytes) -> TextFile | Picture:
+        if kind := kind_of(content):
+            return self._picture(name, content, kind)
+        if is_pdf(content):
+            try:
+                return TextFile(name, await self._shared.pdfs.text_of(content))
+            except PdfFault as fault:
+                raise _Refused(t(PDF_WORDS[fault.fault], name=name)) from None
+        if len(content) > MAX_FILE_BYTES:
+            raise _Refused(t("{name} is too large: text may have 256 KB.", name=name))
+        if (text := decoded(content)) is None:
+            raise _Refused(t("{name} cannot be read: text, code, CSV, PDF and images can.", name=name))
+        return TextFile(name, text)
+
+    def _picture(self, name: str, content: bytes, kind: str) -> Picture:
+        if self._model() not in self._shared.readiness.seeing:
+            raise _Refused(t("{model} cannot see images.", model=self._model() or t("The model")))
+        if len(content) > MAX_IMAGE_BYTES:
+            raise _Refused(t("{name} is too large: an image may have 700 KB.", name=name))
+        if sum(isinstance(file, Picture) for file in self._files) >= MAX_IMAGES:
+            raise _Refused(t("{count} images fit into a message at most.", count=MAX_IMAGES))
+        return Picture(name, data_url(content, kind))
 
     async def _count(self, file: TextFile) -> None:
         try:
-            tokens = await self._api.count_tokens(file.text, self._model() or "")
+            tokens = await self._shared.api.count_tokens(file.text, self._model() or "")
         except Trouble:
             return  # its size is a courtesy
-        self._files = [replace(other, tokens=tokens) if other is file else other for other in self._files]
+        self._files = [replace(file, tokens=tokens) if other is file else other for other in self._files]
         self._draw()
 
     def _draw(self) -> None:
         self._root.clear()
         with self._root:
             for at, file in enumerate(self._files):
-                with tag("div", "file"):
-                    words("span", file.name, "file-name")
-                    if file.tokens is not None:
-                        words("span", t("{count} tokens", count=f"{file.tokens:,}"), "file-size")
-                    drop = icon_button("close", t("Leave {name} out", name=file.name), partial(self._drop, file))
-                    drop.mark(f"drop-file-{at}")
+                self._show(at, file)
+            for name in self._coming:
+                with tag("div", "file coming"):
+                    words("span", name, "file-name")
+                    words("span", t("is being read …"), "file-size")
             if self._refused:
                 attribute(words("div", self._refused, "file-refused"), role="alert")
 
-    def _drop(self, file: TextFile) -> None:
+    def _show(self, at: int, file: TextFile | Picture) -> None:
+        with tag("div", "file"):
+            if isinstance(file, Picture):
+                tag("img", "file-image", src=file.address, alt="")
+            words("span", file.name, "file-name")
+            if isinstance(file, TextFile) and file.tokens is not None:
+                words("span", t("{count} tokens", count=f"{file.tokens:,}"), "file-size")
+            drop = icon_button("close", t("Leave {name} out", name=file.name), partial(self._drop, file))
+            drop.mark(f"drop-file-{at}")
+
+    def _drop(self, file: TextFile | Picture) -> None:
         self._files = [other for other in self._files if other is not file]
         self._refused = ""
         self._draw()

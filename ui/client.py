@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from ui.images import is_data_url, with_images
 from ui.settings import KeyMissing, Settings
 from ui.trouble import Trouble, from_body
 
@@ -58,6 +59,7 @@ class Part(BaseModel):
 
     type: str
     text: str = ""
+    image_url: str | None = None
 
 
 class Message(BaseModel):
@@ -75,8 +77,11 @@ class Message(BaseModel):
 
     @property
     def text(self) -> str:
-        """The text parts, joined."""
-        return "".join(part.text for part in self.content or ())
+        """The text parts, joined, and the images behind them."""
+        parts = self.content or []
+        images = [part.image_url for part in parts if part.image_url and is_data_url(part.image_url)]
+        text = "".join(part.text for part in parts)
+        return with_images(text, images) if images else text
 
 
 class Conversations(BaseModel):
@@ -157,13 +162,21 @@ class _Tokens(BaseModel):
     max_model_len: int = 0
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """A model, or another name for one."""
+
     id: str
     alias_of: str | None = None
+    input_modalities: list[str] = ["text"]
+
+    @property
+    def sees(self) -> bool:
+        """Whether a message to it may hold images."""
+        return "image" in self.input_modalities
 
 
 class _Models(BaseModel):
-    data: list[_Model]
+    data: list[Model]
 
 
 class Api:
@@ -198,10 +211,10 @@ class Api:
         """Return what the key may know of itself."""
         return _parse(Me, await self._call("GET", "/v1/me"))
 
-    async def models(self) -> list[str]:
-        """Return the ids of the models, the default one first."""
+    async def models(self) -> list[Model]:
+        """Return the models, the default one first, without their other names."""
         models = _parse(_Models, await self._call("GET", "/v1/models")).data
-        return [model.id for model in models if model.alias_of is None]
+        return [model for model in models if model.alias_of is None]
 
     async def conversations(self, after: str | None = None, limit: int = 20) -> Conversations:
         """Return the page of conversations that follows `after`."""

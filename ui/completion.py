@@ -16,6 +16,7 @@ import orjson
 from openai import AsyncAPIResponse
 from openai.types.responses import ResponseInputParam
 
+from ui.images import parts
 from ui.settings import KeyMissing, Settings
 from ui.stream import Answering, Delta, Event, Finished, Question, Started
 from ui.trouble import Trouble, from_body
@@ -145,7 +146,7 @@ def _may_pass(trouble: Trouble) -> bool:
 def _input(question: Question) -> ResponseInputParam:
     if question.continues:
         return [{"role": "assistant", "content": question.continues}]
-    said: ResponseInputParam = [{"role": "user", "content": question.text}]
+    said: ResponseInputParam = [{"role": "user", "content": parts(question.text)}]
     return [{"role": "system", "content": question.system}, *said] if question.system else said
 
 

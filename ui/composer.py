@@ -69,7 +69,7 @@ class Composer:
     def submit(self, text: str) -> Any:
         """Send `text`, or hold it until the model is ready."""
         text = text.strip()[:MAX_CHARS]
-        if not (text or self._files.are_there) or self._is_running:
+        if not (text or self._files.are_there) or self._is_running or self._files.are_coming:
             return None
         if self._can_send:
             return self._on_send(self._files.within(text))

@@ -304,7 +304,7 @@ class ChatPage:
                 with tag("div", "dock"):
                     icon_button("down", t("Go to the end"), act="to-end").classes("to-end")
                     self._status = StatusLine(self._on_phase)
-                    files = Attachments(shared.api, self._chosen_model)
+                    files = Attachments(shared, self._chosen_model)
                     self._composer = Composer(self.send, self.stop, files)
 
 

@@ -1,15 +1,17 @@
 """What the reader wrote, exactly as it was written; it can be written anew."""
 
+from dataclasses import replace
+
 from nicegui import ui
 
 from ui.actions import Actions
-from ui.files import without_files
+from ui.message import pieces
 from ui.pager import Pager
 from ui.parts import attribute, button, icon_button, literal, tag, words
 from ui.texts import t
 from ui.thread import Turn
 
-MAX_CHARS = 2_200_000  # with its files
+MAX_CHARS = 32_000
 
 
 class QuestionView:
@@ -24,7 +26,7 @@ class QuestionView:
                 _show_said(turn.text)
                 with tag("div", "tools"):
                     self._pager = Pager(number, actions.walk)
-                    copy = f"chatllm.copy({literal(turn.text)})"
+                    copy = f"chatllm.copy({literal(pieces(turn.text).readable)})"
                     icon_button("copy", t("Copy the question"), lambda: ui.run_javascript(copy))
                     icon_button("new", t("Edit the question"), self._edit).mark(f"edit-{number}")
             self._editor = tag("div", "editor")
@@ -46,7 +48,8 @@ class QuestionView:
         self._editor.set_visibility(True)
         self._editor.clear()
         with self._editor:
-            text = ui.textarea(value=self._turn.text).props("borderless autogrow").mark(f"editor-{self._number}")
+            text = ui.textarea(value=pieces(self._turn.text).text).props("borderless autogrow")
+            text.mark(f"editor-{self._number}")
             attribute(text, aria_label=t("Your message"), maxlength=str(MAX_CHARS), rows="1")
             text.on("keydown.escape", self._close, args=[])
             with tag("div", "editor-actions"):
@@ -60,16 +63,20 @@ class QuestionView:
         self._said.set_visibility(True)
 
     def _send(self, text: str) -> object:
-        text = text.strip()[:MAX_CHARS]
+        message = replace(pieces(self._turn.text), text=text.strip()[:MAX_CHARS]).message
         self._close()
-        return self._actions.edit(self._turn, text) if text else None
+        return self._actions.edit(self._turn, message) if message else None
 
 
 def _show_said(message: str) -> None:
-    text, files = without_files(message)
-    if text or not files:
-        words("div", text, "bubble")
-    for file in files:
+    said = pieces(message)
+    if said.images:
+        with tag("div", "said-images"):
+            for address in said.images:
+                tag("img", "said-image", src=address, alt=t("Image"))
+    if said.text or not (said.files or said.images):
+        words("div", said.text, "bubble")
+    for file in said.files:
         with tag("details", "said-file"):
             words("summary", file.name)
             words("pre", file.text)

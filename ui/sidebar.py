@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ui.client import Api, Conversation, Conversations
-from ui.files import without_files
 from ui.generation import Answer, Generations
 from ui.listing import Listing
 from ui.menu import ListActions, show_menu
+from ui.message import pieces
 from ui.parts import attribute, button, icon_button, tag, words
 from ui.search import Search
 from ui.texts import t
@@ -159,8 +159,9 @@ def title(conversation: Conversation) -> str:
 
 def shorten(text: str, length: int = 60) -> str:
     """Return `text` on one line, cut at a word where it is too long for a title; of files only their names."""
-    said, files = without_files(text)
-    line = " ".join((said or ", ".join(file.name for file in files)).split())
+    said = pieces(text)
+    names = ", ".join(file.name for file in said.files) or (t("Image") if said.images else "")
+    line = " ".join((said.text or names).split())
     if len(line) <= length:
         return line
     return line[:length].rsplit(" ", 1)[0].rstrip(",;:.") + "…"

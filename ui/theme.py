@@ -18,6 +18,7 @@ from ui.texts import language
 STATIC = Path(__file__).parent / "static"
 KATEX = "/assets/katex.js"
 STYLES = ("tokens.css", "icons.css", "layout.css", "parts.css", "reading.css", "account.css")
+SCRIPTS = ("page.js", "files.js")
 
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#17695b" d="M9 3h14a7 7 0 0 1 7 7v8a7 7 0 '
@@ -70,7 +71,8 @@ def head() -> str:
     """Return what the head of every page has: the styles, and the scripts, of which `THEME_HASH` is inline."""
     root = f"/assets/{_version()}"
     styles = "".join(f'<link rel="stylesheet" href="{root}/{name}">' for name in STYLES)
-    return f'<script>{_THEME}</script>{styles}<script defer src="{root}/page.js"></script>'
+    scripts = "".join(f'<script defer src="{root}/{name}"></script>' for name in SCRIPTS)
+    return f"<script>{_THEME}</script>{styles}{scripts}"
 
 
 class SafetyHeaders:

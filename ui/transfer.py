@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from ui.client import Api, Conversation, Message
+from ui.images import parts
 from ui.texts import t
 from ui.tree import Tree, folded
 from ui.trouble import Trouble
@@ -89,7 +90,8 @@ async def bring_in(api: Api, exported: Exported) -> Conversation:
         while end < min(len(exported.messages), at + ITEMS_AT_ONCE) and exported.messages[end].parent == end - 1:
             end += 1
         items: list[dict[str, Any]] = [
-            {"type": "message", "role": said.role, "content": said.text} for said in exported.messages[at:end]
+            {"type": "message", "role": said.role, "content": parts(said.text) if said.role == "user" else said.text}
+            for said in exported.messages[at:end]
         ]
         after = ids[parent] if parent is not None and 0 <= parent < len(ids) else ""
         ids += await api.add_messages(created.id, items, after)

@@ -1,5 +1,7 @@
 """`GET /v1/models` and `GET /v1/models/{id}`."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -20,9 +22,10 @@ async def list_models(request: Request) -> Response:
     """List the models, the default one first, then their aliases; `status` says whether each can answer now."""
     models = services_of(request).models
     states = await models.states()
-    by_id = {state.id: state for state in states}
-    aliases = [_model(by_id[name], alias) for alias, name in models.names.aliases.items()]
-    return JSON({"object": "list", "data": [*map(_model, states), *aliases]})
+    held = await asyncio.gather(*(models.input_modalities(state.id) for state in states))
+    shown = {state.id: _model(state, modalities) for state, modalities in zip(states, held, strict=True)}
+    aliases = [shown[name] | {"id": alias, "alias_of": name} for alias, name in models.names.aliases.items()]
+    return JSON({"object": "list", "data": [*shown.values(), *aliases]})
 
 
 @router.get(
@@ -37,9 +40,11 @@ async def retrieve_model(request: Request, model: str) -> Response:
         raise ModelNotFound(f"The model {model!r} does not exist.", "model")
     name = models.resolve(model)
     state = next(state for state in await models.states() if state.id == name)
-    return JSON({**_model(state, model), "replicas": state.replicas, "running": await models.running(name)})
+    shown = _model(state, await models.input_modalities(name))
+    alias = {} if model == name else {"id": model, "alias_of": name}
+    return JSON({**shown, **alias, "replicas": state.replicas, "running": await models.running(name)})
 
 
-def _model(state: ModelState, name: str = "") -> dict[str, Any]:
-    shape = {"id": name or state.id, "object": "model", "created": 0, "owned_by": "chatllm", "status": state.status}
-    return shape if shape["id"] == state.id else shape | {"alias_of": state.id}
+def _model(state: ModelState, modalities: Sequence[str]) -> dict[str, Any]:
+    shape = {"id": state.id, "object": "model", "created": 0, "owned_by": "chatllm", "status": state.status}
+    return shape | {"input_modalities": list(modalities)}

@@ -1,6 +1,6 @@
 """What the routes stand on, opened when a replica starts and closed in reverse when it ends."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -74,6 +74,10 @@ class ServedModels(Models, Protocol):
 
     async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first."""
+        ...
+
+    async def input_modalities(self, model: str) -> Sequence[str]:
+        """Return what a message to the model may hold, text first."""
         ...
 
     async def running(self, model: str) -> int:

@@ -31,7 +31,7 @@ class Readiness(msgspec.Struct):
 
 
 class Model(msgspec.Struct):
-    """A model, or another name for one (`alias_of`).
+    """A model, or another name for one (`alias_of`); `input_modalities` are what a message to it may hold.
 
     `replicas` and `running` (requests that its engines hold) stand only where one model was asked for.
     """
@@ -41,6 +41,7 @@ class Model(msgspec.Struct):
     created: int
     owned_by: str
     status: Literal["ready", "loading", "failed"]
+    input_modalities: list[str]
     alias_of: str | msgspec.UnsetType = msgspec.UNSET
     replicas: int | msgspec.UnsetType = msgspec.UNSET
     running: int | msgspec.UnsetType = msgspec.UNSET

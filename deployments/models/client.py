@@ -34,6 +34,7 @@ APPLICATION = "chatllm"
 RETRY_AFTER_S = 5.0
 RUNNING_TIMEOUT_S = 2.0
 ARRIVAL_TIMEOUT_S = 5.0
+TEXT_ALONE = ("text",)
 FAILED_TO_LOAD = "The model failed to load; its operator finds the reason in the replica's log and in Ray's dashboard."
 
 
@@ -67,6 +68,7 @@ class ModelClient:
         self._handles = {name: model.handle.options(stream=False) for name, model in models.items()}
         self._listener = Listener()
         self._watchers: set[asyncio.Task[None]] = set()
+        self._modalities: dict[str, tuple[str, ...]] = {}
         self._timeouts = timeouts
 
     async def open(self) -> None:
@@ -114,6 +116,14 @@ class ModelClient:
         if not replicas:
             status = "failed" if settings.deployment in await self._failed.names() else "loading"
         return ModelState(settings.id, status, time.monotonic() - seen.since, replicas)
+
+    async def input_modalities(self, model: str) -> tuple[str, ...]:
+        """Return what a message may hold, as a replica told once; text alone as long as none can tell."""
+        if model not in self._modalities and (await self._state(self._models[model])).status == "ready":
+            with suppress(TimeoutError, RayError, RayServeException):
+                async with asyncio.timeout(RUNNING_TIMEOUT_S):
+                    self._modalities[model] = await self._handles[model].input_modalities.remote()
+        return self._modalities.get(model, TEXT_ALONE)
 
     async def running(self, model: str) -> int:
         """Return how many requests the engines of all replicas hold, as they themselves count; asks every replica."""

@@ -44,6 +44,9 @@ class InProcessModels:
         status, elapsed_s = "ready" if self.is_ready else "loading", time.monotonic() - self._since
         return [ModelState(name, status, elapsed_s, int(self.is_ready)) for name in self._settings]
 
+    async def input_modalities(self, model: str) -> tuple[str, ...]:
+        return await self.replicas[model].input_modalities()
+
     async def running(self, model: str) -> int:
         return await self.replicas[model].running()
 

@@ -84,6 +84,10 @@ class ScriptedReplica:
     async def check_health(self) -> None:
         """Never fail: there is nothing that could."""
 
+    async def input_modalities(self) -> tuple[str, ...]:
+        """Return what a message may hold."""
+        return self._model.input_modalities
+
     async def running(self) -> int:
         """Return how many requests are being generated now."""
         return self._running

@@ -63,6 +63,10 @@ class VLLMReplica:
         """Raise when the engine has died, so that Serve replaces this replica."""
         await self._engine.client.check_health()
 
+    async def input_modalities(self) -> tuple[str, ...]:
+        """Return what a message may hold: text, and what vLLM's processor of the model takes."""
+        return self._engine.input_modalities
+
     async def running(self) -> int:
         """Return how many requests the engine's scheduler holds, running or waiting."""
         return self._engine.load.unfinished

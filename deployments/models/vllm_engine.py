@@ -49,6 +49,13 @@ class Engine:
     load: Load
     error_response: Callable[[Exception], Any]
 
+    @property
+    def input_modalities(self) -> tuple[str, ...]:
+        """What a message may hold, first of all text; `limit_mm_per_prompt` can forbid the rest."""
+        processor = self.client.renderer.mm_processor
+        limits = processor.info.allowed_mm_limits if processor is not None else {}
+        return ("text", *(modality for modality, limit in limits.items() if limit > 0))
+
     def trim(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the request's messages without the oldest that do not fit the window beside the answer."""
         window = self.client.model_config.max_model_len

@@ -7,7 +7,7 @@ import pytest
 from tests.launched import Launched, launched, service_file
 
 MODELS = [
-    {"id": "quick", "kind": "scripted", "tokens": 16, "context_tokens": 500},
+    {"id": "quick", "kind": "scripted", "tokens": 16, "context_tokens": 500, "input_modalities": ["text", "image"]},
     {"id": "slow", "kind": "scripted", "tokens": 2000, "token_ms": 20},
     {"id": "broken", "kind": "scripted", "fails_to_load": True},
     {"id": "loading", "kind": "scripted", "load_s": 3600},

@@ -52,6 +52,8 @@ async def test_models_and_their_states(service: Launched) -> None:
             while "failed" not in (models := await _model_states(http)).values():
                 await asyncio.sleep(1)
         assert models == {"quick": "ready", "slow": "ready", "loading": "loading", "broken": "failed"}
+        assert (await http.get("/v1/models/quick")).json()["input_modalities"] == ["text", "image"]
+        assert (await http.get("/v1/models/loading")).json()["input_modalities"] == ["text"]
         async with asyncio.timeout(10):  # the other ingress replica learns it on its own
             while (broken := await http.post(PATH, json=body("broken"))).json()["error"]["code"] == "model_loading":
                 await asyncio.sleep(0.2)

@@ -48,6 +48,8 @@ class Behaviour:
     """The same, with a broken connection."""
     from_cache: bool = False
     reasoning: str = ""
+    sees: bool = False
+    """Take images."""
     models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
     history_fails: bool = False
     is_away: bool = False
@@ -112,7 +114,9 @@ class StandIn:
         self.owners[conversation_id] = owner or _caller.get()
         return conversation_id
 
-    def add_message(self, conversation_id: str, role: str, text: str, status: str = "completed", **extra: Any) -> str:
+    def add_message(
+        self, conversation_id: str, role: str, text: str | list[dict[str, Any]], status: str = "completed", **extra: Any
+    ) -> str:
         items = self.items[conversation_id]
         message_id = f"msg_{uuid.uuid4().hex[:16]}"
         kind = "output_text" if role == "assistant" else "input_text"
@@ -124,7 +128,7 @@ class StandIn:
                 "parent_id": parent,
                 "status": status,
                 "role": role,
-                "content": [{"type": kind, "text": text}],
+                "content": text if isinstance(text, list) else [{"type": kind, "text": text}],
                 "created_at": time.time(),
             }
         )
@@ -225,10 +229,10 @@ def _add_conversations(app: APIRouter, api: StandIn) -> None:
     @app.get("/v1/conversations/search")
     async def search(q: str, limit: int = 20) -> dict[str, Any]:
         found = [
-            _found(api, id_, item["content"][0]["text"], q)
+            _found(api, id_, item["content"][0].get("text", ""), q)
             for id_, items in api.items.items()
             for item in items
-            if api.owners[id_] == _caller.get() and q.lower() in item["content"][0]["text"].lower()
+            if api.owners[id_] == _caller.get() and q.lower() in item["content"][0].get("text", "").lower()
         ]
         return {"object": "list", "data": found[:limit], "has_more": False}
 
@@ -279,7 +283,9 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [{"id": id_, "object": "model"} for id_ in api.behaviour.models]}
+        modalities = ["text", "image"] if api.behaviour.sees else ["text"]
+        shown = [{"id": id_, "object": "model", "input_modalities": modalities} for id_ in api.behaviour.models]
+        return {"object": "list", "data": shown}
 
     @app.post("/v1/tokenize")
     async def tokenize(request: Request) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from nicegui.elements.upload_files import SmallFileUpload
 
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
-from ui.files import MAX_FILES, TextFile, decoded, with_files, without_files
+from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile, decoded, with_files, without_files
 
 
 async def drops(reader: Reader, name: str, content: bytes) -> None:
@@ -35,8 +35,10 @@ async def test_a_file_shows_its_tokens_and_becomes_part_of_the_message(reader: R
 
 async def test_what_is_no_text_is_refused_with_a_word(reader: Reader) -> None:
     await reader.open("/")
-    await drops(reader, "photo.png", b"\x89PNG\x00\xff")
-    await reader.sees("photo.png is no text")
+    await drops(reader, "program", b"\x7fELF\x00\xff")
+    await reader.sees("program cannot be read: text, code, CSV, PDF and images can.")
+    await drops(reader, "long.txt", b"x" * (MAX_FILE_BYTES + 1))
+    await reader.sees("long.txt is too large: text may have 256 KB.")
     for number in range(MAX_FILES + 1):
         await drops(reader, f"{number}.txt", b"x")
     await reader.sees(f"{MAX_FILES} files fit into a message at most.")

@@ -11,6 +11,7 @@ import ui
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
 from ui import status, trouble
+from ui.attachments import PDF_WORDS
 from ui.sidebar import GROUPS
 from ui.sign_in import WHY
 from ui.texts import CATALOGUES, languages, preferred
@@ -26,7 +27,7 @@ def said() -> set[str]:
         | {about for _, about in PROMPTS}
         | set(GROUPS)
     )
-    named |= set(WHY.values())
+    named |= set(PDF_WORDS.values())
     for path in Path(ui.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "t" and node.args:

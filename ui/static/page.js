@@ -126,22 +126,6 @@
     location.replace(address);
   };
 
-  // Files can be dropped anywhere; the uploader of the composer takes them.
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  document.addEventListener("dragover", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    root.classList.add("dropping");
-  });
-  document.addEventListener("dragleave", (event) => event.relatedTarget || root.classList.remove("dropping"));
-  document.addEventListener("drop", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    root.classList.remove("dropping");
-    const uploader = document.querySelector("[data-uploader]")?.dataset.uploader;
-    if (uploader) getElement(Number(uploader))?.$refs.qRef.addFiles([...event.dataTransfer.files]);
-  });
-
   const closeDrawer = () => root.classList.remove("drawer-open");
   const actions = {
     theme: toggleTheme,

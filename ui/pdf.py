@@ -1,0 +1,61 @@
+"""The text of a PDF file, which is hostile until proven otherwise: read in a process of its own, within bounds."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Literal, cast
+
+MAX_PDF_BYTES = 10 * 1024 * 1024
+TIMEOUT_S = 20.0
+MAX_AT_ONCE = 2
+_PROGRAM = Path(__file__).with_name("pdf_process.py")
+
+Fault = Literal["encrypted", "scanned", "broken", "too much"]
+
+
+class PdfFault(Exception):
+    """There is no text to be had; `fault` says why."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault: Fault = fault
+
+
+class PdfReader:
+    """Reads at most `MAX_AT_ONCE` files at once, each for `timeout_s`; the others wait."""
+
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
+
+    async def text_of(self, content: bytes) -> str:
+        """Return the text of all pages. Raises `PdfFault`; when cancelled, the process is gone too."""
+        async with self._turns:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                str(_PROGRAM),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={},
+            )
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    said, _ = await process.communicate(content)
+            except TimeoutError:
+                raise PdfFault("too much") from None
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+        word, _, text = said.decode(errors="replace").partition("\n")
+        if word == "text":
+            return text
+        # Without a word it was ended by one of its bounds.
+        raise PdfFault(cast(Fault, word) if word in ("encrypted", "scanned", "broken") else "too much")
+
+
+def is_pdf(content: bytes) -> bool:
+    """Whether a file says that it is a PDF; readers allow some bytes before that."""
+    return b"%PDF-" in content[:1024]
