@@ -5,10 +5,11 @@ from nicegui import ui
 from ui.actions import Actions
 from ui.figures import figures
 from ui.generation import Answer
+from ui.growing import GrowingAnswer
 from ui.notice import show_trouble
 from ui.pager import Pager
 from ui.parts import icon_button, literal, tag, words
-from ui.prose import GrowingProse, show_prose
+from ui.prose import show_prose
 from ui.texts import t
 from ui.thread import Turn
 from ui.trouble import Trouble
@@ -49,11 +50,7 @@ class AnswerView:
         if self._turn.answer is not answer:
             self._turn = Turn("assistant", answer.text, answer=answer)
         with self.root:  # so that its words are in the reader's language
-            if answer.reasoning:
-                self._think(answer)
-            if answer.text:
-                self._waiting.set_visibility(False)
-                self._text.show(answer.text)
+            self._growing.show(answer)
         if not answer.is_running:
             self._close(answer)
 
@@ -84,32 +81,12 @@ class AnswerView:
 
     def _begin(self) -> None:
         self._is_closed = False
-        self._thoughts: GrowingProse | None = None
         self.root.classes("live")
         with self.root:
-            self._waiting = tag("div", "thinking", role="status")
-            with self._waiting:
-                for _ in range(3):
-                    tag("i")
-                words("span", t("The answer is on its way"), "unseen")
-            self._reasoning = tag("details", "reasoning").mark("reasoning")
-            self._reasoning.set_visibility(False)
-            self._text = GrowingProse(is_announced=True)
-
-    def _think(self, answer: Answer) -> None:
-        with self._reasoning:
-            if self._thoughts is None:
-                self._reasoning.set_visibility(True)
-                self._summary = words("summary", t("Thinking …"))
-                self._thoughts = GrowingProse()
-        if answer.text or not answer.is_running:
-            with self._reasoning:
-                self._summary.text = t("Thoughts")
-        self._thoughts.show(answer.reasoning)
+            self._growing = GrowingAnswer()
 
     def _close(self, answer: Answer) -> None:
         self._end()
-        self._text.end()
         with self.root:
             if answer.state == "stopped":
                 words("div", t("You stopped this answer."), "note")
@@ -123,7 +100,7 @@ class AnswerView:
 
     def _end(self) -> None:
         self._is_closed = True
-        self._waiting.delete()
+        self._growing.end()
         self.root.classes(remove="live")
 
     def _show_tools(self, answer: Answer | None, *, can_proceed: bool) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from nicegui import app, background_tasks, ui
@@ -12,6 +12,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from ui.account import Account, ClosableAsks
 from ui.asking import Shared
 from ui.client import Api
+from ui.compare import ComparePage
 from ui.gate import Gate, cut, guard_sockets, session_of
 from ui.page import ChatPage
 from ui.readiness import Readiness
@@ -63,16 +64,31 @@ class Service:
         async def conversation(conversation_id: str) -> None:
             await self._show(conversation_id if _CONVERSATION.fullmatch(conversation_id) else None)
 
-        del home, conversation  # the decorator has registered them
+        @ui.page("/compare")
+        async def compare() -> None:
+            await self._compare(None)
+
+        @ui.page("/compare/{conversation_id}")
+        async def compared(conversation_id: str) -> None:
+            await self._compare(conversation_id if _CONVERSATION.fullmatch(conversation_id) else None)
+
+        del home, conversation, compare, compared  # the decorator has registered them
 
     async def _show(self, conversation_id: str | None) -> None:
         apply_theme()
+        page = ChatPage(*self._visitor())
+        await _opened(page.open(conversation_id, visit=False))
+
+    async def _compare(self, conversation_id: str | None) -> None:
+        apply_theme()
+        await _opened(ComparePage(*self._visitor()).open(conversation_id))
+
+    def _visitor(self) -> tuple[Shared, Session | None]:
+        """Return what the page of this request works with, and its session where visitors sign in."""
         session = session_of(ui.context.client.request.scope)
         account = session.account if session else self._own
         assert account is not None  # the gate lets nobody in without a session where there has to be one
-        page = ChatPage(account.shared, session)
-        opening = background_tasks.create(page.open(conversation_id, visit=False), name="open a conversation")
-        await asyncio.wait([opening], timeout=FIRST_PAINT_S)
+        return account.shared, session
 
     def _account(self, key: ApiKey) -> Account:
         return Account(self._settings, key, self._readiness, self._loaded)
@@ -96,6 +112,11 @@ class Service:
         if self._own is not None:
             await self._own.aclose()
         await self._api.aclose()
+
+
+async def _opened(opening: Coroutine[Any, Any, None]) -> None:
+    """Wait for a page's content, but no longer than a reader would for the first paint."""
+    await asyncio.wait([background_tasks.create(opening, name="open a page")], timeout=FIRST_PAINT_S)
 
 
 def _leave(session: Session) -> None:

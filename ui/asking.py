@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from ui.client import Api, Conversation, Running
+from ui.client import Api, Conversation, Response
 from ui.conversation import OpenConversation
 from ui.deletions import Deletions
 from ui.generation import Answer, Generations
@@ -85,7 +85,7 @@ async def take_up(shared: Shared, conversation: OpenConversation) -> None:
         return
 
 
-async def _question(api: Api, conversation: OpenConversation, response: Running) -> Question:
+async def _question(api: Api, conversation: OpenConversation, response: Response) -> Question:
     """Return what an answer was asked for with."""
     said = (await api.asked(response.id))[-1:]
     last, id_ = said[0] if said else None, conversation.id or ""

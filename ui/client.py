@@ -112,16 +112,41 @@ class Found(BaseModel):
     snippet: list[Piece] = []
 
 
-class Running(BaseModel):
-    """A response that is being written; times are unix seconds."""
+class Failure(BaseModel):
+    """Why a response failed; `reason` is the code that a request would have failed with."""
+
+    code: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+class Used(BaseModel):
+    """The tokens of a response."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Response(BaseModel):
+    """One answer as the service tells of it, whoever asked for it; times are unix seconds."""
 
     id: str
     model: str = ""
+    status: str = "in_progress"
     created_at: float = 0
+    temperature: float | None = None
+    output: list[Message] = []
+    usage: Used | None = None
+    error: Failure | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is still being written."""
+        return self.status in ("queued", "in_progress")
 
 
-class _AllRunning(BaseModel):
-    data: list[Running]
+class _Running(BaseModel):
+    data: list[Response]
 
 
 class Left(BaseModel):
@@ -249,10 +274,14 @@ class Api:
         params = {"limit": str(limit), "order": order} | ({"after": after} if after else {})
         return _parse(Messages, await self._call("GET", _items(conversation_id), params=params))
 
-    async def running(self, conversation_id: str) -> list[Running]:
+    async def running(self, conversation_id: str) -> list[Response]:
         """Return what is being written in the conversation, the newest first, whoever asked for it."""
         path = f"/v1/conversations/{conversation_id}/responses"
-        return _parse(_AllRunning, await self._call("GET", path, params={"status": "in_progress"})).data
+        return _parse(_Running, await self._call("GET", path, params={"status": "in_progress"})).data
+
+    async def response(self, response_id: str) -> Response:
+        """Return one answer."""
+        return _parse(Response, await self._call("GET", f"/v1/responses/{response_id}"))
 
     async def asked(self, response_id: str) -> list[Message]:
         """Return the messages that an answer was asked for with, oldest first."""

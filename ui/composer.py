@@ -61,7 +61,7 @@ class Composer:
 
     def focus(self) -> None:
         """Put the cursor into the text, but on a phone, where the keyboard would cover the page."""
-        ui.run_javascript("chatllm.focusComposer()")
+        self.text.client.run_javascript("chatllm.focusComposer()")
 
     def _enter(self, event: events.GenericEventArguments) -> Any:
         return self.submit(event.args if isinstance(event.args, str) else self.text.value or "")

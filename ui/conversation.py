@@ -9,6 +9,9 @@ from ui.thread import Turn, turns
 from ui.tree import Tree
 from ui.trouble import Trouble
 
+CHOSEN = "chosen"
+"""Where the metadata names the answer that was kept of several."""
+
 
 class OpenConversation:
     """A conversation, or (with `id` None) one that begins with the next question. Calls raise `Trouble`."""
@@ -30,6 +33,7 @@ class OpenConversation:
         self.stored, self.has_earlier = page.data[::-1], page.has_more
         self.metadata = (await self._api.conversation(self.id)).metadata
         self.parameters = Parameters.of(self.metadata)
+        self.leaf = Tree(self.stored).chosen(self.metadata.get(CHOSEN))
 
     async def load_earlier(self) -> None:
         """Read the messages before the first known one."""

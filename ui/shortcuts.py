@@ -12,6 +12,7 @@ def shortcuts() -> list[tuple[str, str]]:
         ("Esc", t("Stop the answer, or close what is open")),
         ("Alt + N", t("New chat")),
         ("Alt + K", t("Search your conversations")),
+        ("Alt + V", t("Compare two models")),
         ("Alt + C", t("Copy the last answer")),
         ("Alt + R", t("Answer the last question again")),
         ("/", t("Go to the message field")),

@@ -1,7 +1,6 @@
 """The conversation as it is read: turns from top to bottom, the last of which may still be growing."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,15 +9,13 @@ from nicegui import background_tasks, ui
 from ui.actions import Actions
 from ui.answer import AnswerView
 from ui.generation import Answer
+from ui.growing import follow
 from ui.notice import show_trouble
 from ui.parts import button, tag
 from ui.question import QuestionView
 from ui.texts import t
 from ui.thread import Turn
 from ui.trouble import Trouble
-
-SHOW_EVERY_S = 0.1
-SHOW_SHARE = 5  # rendering takes at most one part in six of a core, however long the text is
 
 
 class Transcript:
@@ -93,9 +90,9 @@ class Transcript:
             self._cut(len(self._views) - 1)
 
     def follow(self, answer: Answer, view: AnswerView) -> None:
-        """Show `answer` in `view` as it grows, at once and then at most every `SHOW_EVERY_S`."""
+        """Show `answer` in `view` as it grows."""
         self.release()
-        self._following = background_tasks.create(_follow(answer, view), name="follow an answer")
+        self._following = background_tasks.create(follow(answer, view.show), name="follow an answer")
 
     def _cut(self, length: int) -> None:
         if length < len(self._views):
@@ -114,14 +111,3 @@ class Transcript:
             view.show(turn.answer)
             if turn.answer.is_running:
                 self.follow(turn.answer, view)
-
-
-async def _follow(answer: Answer, view: AnswerView) -> None:
-    version = -1
-    while True:
-        await answer.changed_since(version)
-        version, began = answer.version, time.perf_counter()
-        view.show(answer)
-        if not answer.is_running:
-            return
-        await asyncio.sleep(max(SHOW_EVERY_S, SHOW_SHARE * (time.perf_counter() - began)))

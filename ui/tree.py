@@ -35,6 +35,16 @@ class Tree:
             seen.add(at)
         return at
 
+    def chosen(self, message_id: str | None) -> str | None:
+        """Return the answer of that id, if what is newest was said beside it and not after it, or elsewhere; else None.
+
+        A choice between two answers holds until the conversation has gone on, with either.
+        """
+        chosen = self._by_id.get(message_id or "")
+        if chosen is None or self._place(chosen) != self._place(self._stored[-1]):
+            return None
+        return chosen.id
+
     def versions(self, message: Message) -> list[Message]:
         """Return a message and its alternatives, in the order of their writing.
 
@@ -51,6 +61,11 @@ class Tree:
         by_text = {other.text: other for other in self._beside(message) if other.role == message.role}
         by_text[message.text] = message
         return list(by_text.values())
+
+    def _place(self, message: Message) -> tuple[str | None, str] | None:
+        """Return where a question stands and its words; of an answer, those of its question."""
+        asked = message if message.role == "user" else self._by_id.get(message.parent_id or "")
+        return (asked.parent_id, asked.text) if asked is not None and asked.role == "user" else None
 
     def _beside(self, message: Message) -> Iterable[Message]:
         return self._after.get(message.parent_id or "", ())

@@ -23,59 +23,64 @@ class Run:
     events: list[dict[str, Any]] = field(default_factory=list)
     status: str = "in_progress"
     text: str = ""
+    output: list[dict[str, Any]] = field(default_factory=list)
+    usage: dict[str, int] | None = None
+    error: dict[str, Any] | None = None
     task: "asyncio.Task[None] | None" = None
 
     @property
     def is_over(self) -> bool:
         return self.status != "in_progress"
 
-    def shown(self, **more: Any) -> dict[str, Any]:
+    def shown(self) -> dict[str, Any]:
         head = {"id": self.id, "object": "response", "model": self.body["model"], "created_at": int(self.created_at)}
-        return head | {"status": self.status, "background": True, "output": []} | more
+        told = {"status": self.status, "background": True, "temperature": self.body.get("temperature")}
+        return head | told | {"output": self.output, "usage": self.usage, "error": self.error}
 
     def tell(self, kind: str, **fields: Any) -> None:
         self.events.append({"type": f"response.{kind}", "sequence_number": len(self.events), **fields})
 
-    def end(self, status: str, **more: Any) -> None:
+    def end(self, status: str) -> None:
         self.status = status
-        kind = "incomplete" if status == "cancelled" else status
-        self.tell(kind, response=self.shown(**more))
+        self.tell("incomplete" if status == "cancelled" else status, response=self.shown())
 
 
 async def write(api: "StandIn", run: Run) -> None:
     """Answer a response to its end, as `api.behaviour` says."""
     behaviour = api.behaviour
     tokens = tokens_of(behaviour.answer)
+    is_held = behaviour.held_model in ("", run.body["model"])
+    is_failing = behaviour.failing_request in (0, len(api.runs))
     api.seen.running += 1
-    run.tell("created", response=run.shown(status="queued"))
+    run.tell("created", response=run.shown())
     try:
         await asyncio.sleep(behaviour.first_token_delay_s)
         run.tell("in_progress", response=run.shown(), x_cache="HIT" if behaviour.from_cache else "BYPASS")
         if behaviour.reasoning:
             run.tell("reasoning_text.delta", delta=behaviour.reasoning)
         for index, token in enumerate(tokens):
-            if behaviour.fail_after == index:
+            if is_failing and behaviour.fail_after == index:
                 wait = {} if behaviour.retry_after is None else {"retry_after_s": float(behaviour.retry_after)}
                 failure = {"code": "server_error", "reason": behaviour.fail_reason, "message": "The model failed."}
-                return run.end("failed", error=failure | wait)
-            while behaviour.hold_after == index and not api.go_on.is_set():  # set by another thread
+                run.error = failure | wait
+                store(api, run, "incomplete")
+                return run.end("failed")
+            while is_held and behaviour.hold_after == index and not api.go_on.is_set():  # set by another thread
                 await asyncio.sleep(0.01)
             run.text += token
             run.tell("output_text.delta", delta=token)
             api.seen.tokens_sent += 1
             await asyncio.sleep(behaviour.token_delay_s)
-        usage = {"input_tokens": 7, "output_tokens": len(tokens)} if behaviour.usage else None
+        run.usage = {"input_tokens": 7, "output_tokens": len(tokens)} if behaviour.usage else None
         store(api, run, "completed")
         api.seen.finished += 1
-        run.end("completed", usage=usage)
+        run.end("completed")
     except asyncio.CancelledError:
         api.seen.cancelled += 1
         store(api, run, "incomplete")
         run.end("cancelled")
     finally:
         api.seen.running -= 1
-        if run.status == "failed":
-            store(api, run, "incomplete")
 
 
 def store(api: "StandIn", run: Run, status: str) -> None:
@@ -86,9 +91,12 @@ def store(api: "StandIn", run: Run, status: str) -> None:
     parent = run.asked[-1]
     if api.behaviour.reasoning:
         parent = api.add_message(conversation_id, "assistant", api.behaviour.reasoning, parent=parent)
-        api.items[conversation_id][-1] |= {"type": "reasoning", "role": None, "summary": []}
-        del api.items[conversation_id][-1]["role"]
+        thought = api.items[conversation_id][-1]
+        thought["type"] = "reasoning"
+        del thought["role"]
+        run.output.append(thought)
     api.add_message(conversation_id, "assistant", run.text, status, parent=parent)
+    run.output.append(api.items[conversation_id][-1])
 
 
 async def follow(api: "StandIn", run: Run, after: int) -> AsyncIterator[bytes]:

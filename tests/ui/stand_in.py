@@ -36,12 +36,16 @@ class Behaviour:
     first_token_delay_s: float = 0.0
     hold_after: int | None = None
     """Send so many tokens, then wait for `go_on`."""
+    held_model: str = ""
+    """The only model that waits; all do if it is empty."""
     fail_status: int = 0
     fail_code: str = ""
     retry_after: str | None = None
     fail_after: int | None = None
     """Send so many tokens, then fail the answer."""
     fail_reason: str = "internal_error"
+    failing_request: int = 0
+    """The only request that fails so, counted from 1; all do if it is 0."""
     cut_after: int | None = None
     """Send so many tokens, then end the stream, once, without an end of the answer, which goes on."""
     break_after: int | None = None
@@ -313,15 +317,16 @@ def _add_responses(app: APIRouter, api: StandIn) -> None:
         return _events(api, run, -1)
 
     @app.get("/v1/responses/{response_id}")
-    async def rejoin(response_id: str, starting_after: int = -1) -> Response:
-        return _events(api, api.run(response_id), starting_after)
+    async def retrieve(response_id: str, stream: bool = False, starting_after: int = -1) -> Response:
+        run = api.run(response_id)
+        return _events(api, run, starting_after) if stream else JSONResponse(run.shown())
 
     @app.post("/v1/responses/{response_id}/cancel")
     async def cancel(response_id: str) -> dict[str, Any]:
         run = api.run(response_id)
         if run.task is not None and not run.is_over:
             run.task.cancel()
-        return run.shown(status="cancelled")
+        return run.shown() | {"status": "cancelled"}
 
     @app.get("/v1/responses/{response_id}/input_items")
     async def asked(response_id: str) -> dict[str, Any]:

@@ -151,6 +151,7 @@
     n: () => document.querySelector(".new-chat")?.click(),
     k: () => (root.classList.add("drawer-open"), document.querySelector(".search input")?.focus()),
     c: () => [...document.querySelectorAll(".answer .icon-copy")].pop()?.click(),
+    v: () => document.querySelector(".icon-compare")?.click(),
     r: () => [...document.querySelectorAll(".answer .icon-again")].pop()?.click(),
   };
   document.addEventListener("keydown", (event) => {

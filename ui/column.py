@@ -1,0 +1,118 @@
+"""One side of a comparison: who answers and how, the answer as it grows, its figures, and the choice."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import background_tasks, ui
+
+from ui.comparing import Side
+from ui.figures import figures
+from ui.generation import Answer
+from ui.growing import GrowingAnswer, follow
+from ui.notice import show_trouble
+from ui.parameters import number
+from ui.parts import attribute, button, icon_button, literal, tag, words
+from ui.picker import Picker
+from ui.texts import t
+from ui.trouble import Trouble
+
+
+class Column:
+    """The side that stands at `place`, counted from 0."""
+
+    def __init__(
+        self,
+        place: int,
+        on_pick: Callable[[int, str], Any],
+        on_keep: Callable[[Answer], Any],
+        on_again: Callable[[int], Any],
+    ) -> None:
+        self._place, self._on_keep, self._on_again = place, on_keep, on_again
+        self._following: asyncio.Task[None] | None = None
+        self.model: str | None = None
+        label = t("First answer") if place == 0 else t("Second answer")
+        with tag("section", "side", aria_label=label):
+            with tag("div", "side-head"):
+                self._picker = Picker(lambda model: on_pick(place, model), label, f"side-{place}-")
+                tag("div", "gap")
+                with tag("label", "side-field"):
+                    words("span", t("Temperature"))
+                    self._temperature = ui.input(placeholder=t("auto")).props("borderless").mark(f"temperature-{place}")
+                attribute(self._temperature, inputmode="decimal", maxlength="4")
+            self._body = tag("div", "side-body answer")
+        ui.context.client.on_delete(self.release)
+        self.clear()
+
+    @property
+    def side(self) -> Side:
+        """How this side answers."""
+        return Side(self.model or "", number(self._temperature.value, 0, 2))
+
+    def offer(self, models: list[str], model: str | None) -> None:
+        """Show who answers, and who else could."""
+        self.model = model
+        self._picker.show(models, model)
+
+    def set_temperature(self, temperature: float | None) -> None:
+        """Show the temperature of this side."""
+        self._temperature.value = "" if temperature is None else f"{temperature:g}"
+
+    def release(self) -> None:
+        """Follow nothing any more."""
+        if self._following is not None:
+            self._following.cancel()
+            self._following = None
+
+    def clear(self) -> None:
+        """Show that nothing has been asked yet."""
+        self.release()
+        self._body.clear()
+        self._body.classes(remove="live")
+        with self._body:
+            words("p", t("The answer will stand here."), "side-empty")
+
+    def follow(self, answer: Answer) -> None:
+        """Show the answer as it grows."""
+        self.wait()
+        self._following = background_tasks.create(follow(answer, self._show), name="follow a side")
+
+    def wait(self) -> None:
+        """Show that an answer is about to come."""
+        self.release()
+        self._body.clear()
+        self._body.classes("live")
+        with self._body:
+            self._growing = GrowingAnswer()
+
+    def fail(self, trouble: Trouble) -> None:
+        """Show a failure that came before there was an answer at all."""
+        self.release()
+        self._body.clear()
+        self._body.classes(remove="live")
+        with self._body:
+            show_trouble(trouble, lambda: self._on_again(self._place))
+
+    def _show(self, answer: Answer) -> None:
+        with self._body:
+            self._growing.show(answer)
+            if not answer.is_running:
+                self._close(answer)
+
+    def _close(self, answer: Answer) -> None:
+        self._growing.end()
+        self._body.classes(remove="live")
+        if answer.state == "stopped":
+            words("div", t("You stopped this answer."), "note")
+        elif answer.end.reason == "length":
+            words("div", t("The answer reached its length limit and ends here."), "note")
+        if answer.trouble is not None:
+            show_trouble(answer.trouble, lambda: self._on_again(self._place))
+        if not answer.text:
+            return
+        words("div", " · ".join(figures(answer)), "figures side-figures").mark(f"figures-{self._place}")
+        with tag("div", "side-actions"):
+            kept = button(t("Keep this one"), lambda: self._on_keep(answer)).mark(f"keep-{self._place}")
+            attribute(kept, title=t("Go on with this answer; the other one stays beside it"))
+            copy = icon_button("copy", t("Copy the answer"))
+            copy.on("click", lambda: ui.run_javascript(f"chatllm.copy({literal(answer.text)})"), args=[])

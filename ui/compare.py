@@ -1,0 +1,217 @@
+"""The page on which two models answer one prompt side by side."""
+
+import json
+
+from nicegui import ui
+
+from ui import comparing
+from ui.asking import Shared
+from ui.attachments import Attachments
+from ui.column import Column
+from ui.composer import Composer
+from ui.gate import sign_in_address
+from ui.generation import Answer
+from ui.parts import attribute, icon_button, tag, words
+from ui.readiness import Phase
+from ui.sessions import Reason, Session
+from ui.shortcuts import show_shortcuts
+from ui.status import StatusLine
+from ui.texts import t
+from ui.toast import Toast
+from ui.trouble import Trouble, explain
+
+TOLD_S = 6.0
+APART = (0.0, 1.0)  # the temperatures at which a model is compared with itself
+
+
+class ComparePage:
+    """The state of one browser page: the two sides, and their answers to the last prompt."""
+
+    def __init__(self, shared: Shared, session: Session | None = None) -> None:
+        """`session` is whose page it is where visitors sign in."""
+        self._shared = shared
+        self._client = ui.context.client
+        self._answers: list[Answer] = []
+        self._question = ""
+        self._is_starting = False
+        self._lay_out()
+        self._client.on_delete(shared.generations.watch(self._on_answer))
+        self._client.on_delete(shared.readiness.watch(self._on_readiness))
+        if session is not None:
+            self._client.on_delete(session.watch(self._on_signed_out))
+        self._on_readiness()
+
+    async def open(self, conversation_id: str | None) -> None:
+        """Show a comparison again, with what is still being written; a conversation without one as a chat."""
+        self._composer.focus()
+        if conversation_id is None:
+            return
+        try:
+            answers = await comparing.recall(self._shared, conversation_id)
+        except Trouble as trouble:
+            self._tell(trouble)
+            return
+        if not answers:
+            self._go_to_chat(conversation_id)
+            return
+        for column, answer in zip(self._columns, answers, strict=False):
+            column.offer(self._shared.readiness.models, answer.question.model)
+            column.set_temperature(answer.question.parameters.temperature)
+        self._show(answers)
+
+    async def send(self, text: str) -> None:
+        """Ask both sides, in a new conversation."""
+        if self._is_busy:
+            return
+        self._composer.clear()
+        self._is_starting = True
+        self._composer.set_running(True)
+        self._ask(text)
+        for column in self._columns:
+            column.wait()
+        try:
+            answers = await comparing.begin(self._shared, text, [column.side for column in self._columns])
+        except Trouble as trouble:
+            self._answers = []
+            for column in self._columns:
+                column.fail(trouble)
+            self._shared.readiness.doubt()
+        else:
+            self._show(answers)
+        finally:
+            self._is_starting = False
+            self._composer.set_running(self._is_busy)
+        await self._remember()
+
+    async def stop(self) -> None:
+        """Stop both answers."""
+        try:
+            await self._shared.generations.stop(self._id)
+        except Trouble as trouble:
+            self._tell(trouble)
+
+    async def again(self, place: int) -> None:
+        """Ask one side again, or both where neither was asked."""
+        if not self._answers:
+            await self.send(self._question)
+            return
+        try:
+            answer = await comparing.again(self._shared, self._answers[place], self._columns[place].side)
+        except Trouble as trouble:
+            self._columns[place].fail(trouble)
+        else:
+            self._answers[place] = answer
+            self._columns[place].follow(answer)
+            await self._remember()
+
+    async def keep(self, answer: Answer) -> None:
+        """Go on with that answer, as a chat."""
+        try:
+            await comparing.keep(self._shared, answer)
+        except Trouble as trouble:
+            self._tell(trouble)
+        else:
+            self._go_to_chat(answer.question.conversation_id)
+
+    @property
+    def _id(self) -> str | None:
+        return self._answers[0].question.conversation_id if self._answers else None
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._is_starting or self._shared.generations.is_running(self._id)
+
+    def _show(self, answers: list[Answer]) -> None:
+        self._answers = answers
+        self._ask(answers[0].question.text)
+        for column, answer in zip(self._columns, answers, strict=False):
+            column.follow(answer)
+        self._composer.set_running(self._is_busy)
+
+    def _ask(self, text: str) -> None:
+        self._question = text
+        self._lead.set_visibility(False)
+        self._asked.clear()
+        with self._asked:
+            words("div", text, "bubble")
+
+    async def _remember(self) -> None:
+        """Give the comparison an address, under which it is found again."""
+        if self._answers:
+            await comparing.remember(self._shared, self._answers)
+            path = json.dumps(f"/compare/{self._id}")
+            with self._root:
+                title = json.dumps(t("Compare"))
+            self._client.run_javascript(f"chatllm.visit({path}, {title}, true)")
+
+    def _go_to_chat(self, conversation_id: str) -> None:
+        with self._root:
+            ui.navigate.to(f"/c/{conversation_id}")
+
+    def _tell(self, trouble: Trouble) -> None:
+        with self._root:
+            self._toast.show(explain(trouble).title, TOLD_S)
+
+    def _on_answer(self, answer: Answer) -> None:
+        """An answer has begun or ended."""
+        if answer.question.conversation_id == self._id:
+            self._composer.set_running(self._is_busy)
+        if answer.trouble is not None:
+            self._shared.readiness.doubt()
+
+    def _on_signed_out(self, reason: Reason) -> None:
+        """The session has ended: leave the page; a prompt that nobody took yet stays as a draft."""
+        path = f"/compare/{self._id}" if self._id else "/compare"
+        unsent = self._question if self._is_starting and reason != "out" else ""
+        leaving = [json.dumps(sign_in_address(path, reason)), json.dumps(reason != "out"), json.dumps(unsent)]
+        self._client.run_javascript(f"chatllm.leave({', '.join(leaving)})")
+
+    def _on_readiness(self) -> None:
+        models = self._shared.readiness.models
+        with self._root:
+            for place, column in enumerate(self._columns):
+                column.offer(models, column.model if column.model in models else _default(models, place))
+            if len(models) == 1 and not self._alone.visible:
+                for column, temperature in zip(self._columns, APART, strict=True):
+                    column.set_temperature(temperature)
+            self._alone.set_visibility(len(models) == 1)
+            self._status.show(self._shared.readiness.of(self._columns[0].model))
+
+    def _pick(self, place: int, model: str) -> None:
+        self._columns[place].model = model
+        self._on_readiness()
+
+    async def _on_phase(self, phase: Phase) -> None:
+        if held := self._composer.set_ready(phase == "ready"):
+            await self.send(held)
+
+    def _lay_out(self) -> None:
+        with tag("div", "app compare") as self._root:
+            self._toast = Toast()
+            with tag("main", "chat"):
+                with tag("header", "topbar"):
+                    back = tag("a", "icon-button icon-back", aria_label=t("Back to the chat")).mark("back")
+                    attribute(back, href="/", title=t("Back to the chat"))
+                    words("h1", t("Compare"), "model")
+                    tag("div", "gap")
+                    icon_button("keys", t("Keyboard shortcuts"), show_shortcuts).classes("desk-only")
+                    icon_button("theme", t("Light or dark"), act="theme")
+                with tag("div", "scroll", id="scroll"), tag("div", "reading"):
+                    self._lead = words(
+                        "p", t("One prompt, two answers: go on with the one that you like better."), "lead"
+                    )
+                    self._alone = words(
+                        "p", t("There is one model only: it is compared with itself, at two temperatures."), "alone"
+                    )
+                    self._alone.set_visibility(False)
+                    self._asked = tag("div", "turn question said")
+                    with tag("div", "sides"):
+                        self._columns = [Column(place, self._pick, self.keep, self.again) for place in range(2)]
+                with tag("div", "dock"):
+                    self._status = StatusLine(self._on_phase)
+                    files = Attachments(self._shared, lambda: self._columns[0].model)
+                    self._composer = Composer(self.send, self.stop, files)
+
+
+def _default(models: list[str], place: int) -> str | None:
+    return models[min(place, len(models) - 1)] if models else None

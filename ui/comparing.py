@@ -1,0 +1,103 @@
+"""One question and two answers, which the conversation keeps as branches side by side.
+
+The ids of both are kept in the conversation's metadata, so that a comparison is
+found again after a reload, or by another process.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ui.asking import Shared
+from ui.client import Response
+from ui.conversation import CHOSEN
+from ui.generation import Answer
+from ui.parameters import Parameters
+from ui.sidebar import shorten
+from ui.stream import Delta, Finished, Question
+from ui.trouble import Trouble
+
+COMPARED = "compared"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How one of the two is answered; the service chooses the temperature where it is None."""
+
+    model: str
+    temperature: float | None = None
+
+    def asks(self, conversation_id: str, text: str) -> Question:
+        """Return the question as the first of its conversation."""
+        return Question(conversation_id, text, self.model, "", parameters=Parameters(temperature=self.temperature))
+
+
+async def begin(shared: Shared, text: str, sides: Sequence[Side]) -> list[Answer]:
+    """Ask all sides in a new conversation. Raises `Trouble`."""
+    asks = await shared.asks()
+    created = await shared.api.create_conversation(shorten(text), {"model": sides[0].model})
+    return [shared.generations.start(asks, side.asks(created.id, text), is_beside=True) for side in sides]
+
+
+async def again(shared: Shared, failed: Answer, side: Side) -> Answer:
+    """Ask one side anew, in place of an answer that failed. Raises `Trouble`."""
+    question = side.asks(failed.question.conversation_id, failed.question.text)
+    return shared.generations.start(await shared.asks(), question, is_beside=True)
+
+
+async def remember(shared: Shared, answers: Sequence[Answer]) -> None:
+    """Keep with the conversation which answers are compared, once the service has a name for each.
+
+    A failure costs the comparison after a reload, not the answers.
+    """
+    ids = await asyncio.gather(*(answer.named() for answer in answers))
+    id_ = answers[0].question.conversation_id
+    if not all(ids):
+        return
+    try:
+        metadata = (await shared.api.conversation(id_)).metadata
+        await shared.api.keep(id_, metadata | {COMPARED: " ".join(ids)})
+    except Trouble:
+        return
+
+
+async def recall(shared: Shared, conversation_id: str) -> list[Answer]:
+    """Return the answers that are compared in a conversation; none if there are none. Raises `Trouble`."""
+    ids = (await shared.api.conversation(conversation_id)).metadata.get(COMPARED, "").split()
+    known = {answer.response_id: answer for answer in shared.generations.all_of(conversation_id)}
+    return [known.get(id_) or await _found(shared, conversation_id, id_) for id_ in ids]
+
+
+async def keep(shared: Shared, answer: Answer) -> None:
+    """Let the conversation go on with that answer; the other is stopped, and stays as a branch. Raises `Trouble`."""
+    id_ = answer.question.conversation_id
+    await shared.generations.stop(id_)
+    said = [item for item in (await shared.api.response(answer.response_id)).output if item.role == "assistant"]
+    metadata = (await shared.api.conversation(id_)).metadata
+    asked = answer.question
+    parameters = replace(Parameters.of(metadata), model=asked.model, temperature=asked.parameters.temperature)
+    await shared.api.keep(id_, parameters.within(metadata) | ({CHOSEN: said[-1].id} if said else {}))
+
+
+async def _found(shared: Shared, conversation_id: str, response_id: str) -> Answer:
+    response = await shared.api.response(response_id)
+    asked = await shared.api.asked(response_id)
+    text = asked[-1].text if asked else ""
+    question = Side(response.model, response.temperature).asks(conversation_id, text)
+    if response.is_running:
+        asks = await shared.asks()
+        return shared.generations.take_up(asks, question, response_id, response.created_at)
+    return _ended(question, response)
+
+
+def _ended(question: Question, response: Response) -> Answer:
+    answer = Answer(question, response.id, response.created_at)
+    for item in response.output:
+        answer.take(Delta(reasoning=item.text) if item.type == "reasoning" else Delta(item.text))
+    if response.usage is not None:
+        answer.take(Finished("stop", response.usage.input_tokens, response.usage.output_tokens))
+    if response.error is not None:
+        answer.close("failed", Trouble(response.error.reason or response.error.code, response.error.message))
+    else:
+        answer.close("stopped" if response.status == "cancelled" else "done")
+    return answer
