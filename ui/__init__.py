@@ -17,9 +17,10 @@
     generation  answers being written: they belong to a conversation, not to a browser
     markdown, math  untrusted text to inert HTML     blocks  the same for a text that still grows
     texts       the reader's language, from catalogues/
-    sidebar, menu, account_menu, search, topbar, transcript, question, answer, pager, prose, figures,
-    notice, composer, attachments, tuning, dialogs, shortcuts, toast, status, parts,
-    welcome, theme, plain: what is seen; keeping, actions: what can be done with it
+    compare     two answers to one prompt, its columns (column) and what is kept of them (comparing)
+    sidebar, menu, account_menu, search, topbar, picker, transcript, question, answer, growing,
+    pager, prose, figures, notice, composer, attachments, tuning, dialogs, shortcuts, toast,
+    status, parts, welcome, theme, plain: what is seen; keeping, actions: what can be done with it
 
 The service writes an answer whoever follows it. A reload or a second tab finds it in
 `generation`, a new process asks the service what is being written in a conversation

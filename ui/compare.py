@@ -12,6 +12,7 @@ from ui.composer import Composer
 from ui.gate import sign_in_address
 from ui.generation import Answer
 from ui.parts import attribute, icon_button, tag, words
+from ui.question import show_said
 from ui.readiness import Phase
 from ui.sessions import Reason, Session
 from ui.shortcuts import show_shortcuts
@@ -133,16 +134,13 @@ class ComparePage:
         self._lead.set_visibility(False)
         self._asked.clear()
         with self._asked:
-            words("div", text, "bubble")
+            show_said(text)
 
     async def _remember(self) -> None:
         """Give the comparison an address, under which it is found again."""
         if self._answers:
             await comparing.remember(self._shared, self._answers)
-            path = json.dumps(f"/compare/{self._id}")
-            with self._root:
-                title = json.dumps(t("Compare"))
-            self._client.run_javascript(f"chatllm.visit({path}, {title}, true)")
+            self._client.run_javascript(f'history.replaceState(null, "", "/compare/{self._id}")')
 
     def _go_to_chat(self, conversation_id: str) -> None:
         with self._root:
@@ -186,6 +184,7 @@ class ComparePage:
             await self.send(held)
 
     def _lay_out(self) -> None:
+        ui.page_title(t("Compare"))
         with tag("div", "app compare") as self._root:
             self._toast = Toast()
             with tag("main", "chat"):

@@ -23,7 +23,7 @@ class QuestionView:
         with self.root:
             self._said = tag("div", "said")
             with self._said:
-                _show_said(turn.text)
+                show_said(turn.text)
                 with tag("div", "tools"):
                     self._pager = Pager(number, actions.walk)
                     copy = f"chatllm.copy({literal(pieces(turn.text).readable)})"
@@ -68,7 +68,8 @@ class QuestionView:
         return self._actions.edit(self._turn, message) if message else None
 
 
-def _show_said(message: str) -> None:
+def show_said(message: str) -> None:
+    """Show a message in its pieces."""
     said = pieces(message)
     if said.images:
         with tag("div", "said-images"):

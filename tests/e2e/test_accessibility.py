@@ -188,3 +188,14 @@ SAYS = """() => {
     window.said.push(...whole.map((node) => node.textContent.trim()));
   }).observe(document.querySelector(".turns"), { childList: true, subtree: true });
 }"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_comparison(browser: Browser, address: str, theme: Theme) -> None:
+    with reading(browser, address, theme, DESKTOP, "/compare") as page:
+        expect(page.locator(".side .model")).to_have_count(2)
+        assert faults(page) == []
+        page.locator(".composer textarea").fill("Which is better?")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Keep this one")).to_have_count(2)
+        assert faults(page) == []

@@ -44,6 +44,7 @@ def test_two_models_are_compared_and_one_is_kept_with_the_keyboard(
         expect(page.locator(".side .prose")).to_contain_text(["in front of", "in front of"])
         assert api.seen.running == 2
         keep(page, "compare-growing-light")
+        expect(page).to_have_url(f"{address}/compare/{next(iter(api.conversations))}")
         page.reload()  # both are found again
         api.go_on.set()
         expect(page.locator(".side .prose")).to_contain_text(["That is all.", "That is all."])

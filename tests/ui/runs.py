@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Run:
-    """One response: what was asked, its items, its events so far, and what it says."""
+    """One response, counted from 1: what was asked, its items, its events so far, and what it says."""
 
     body: dict[str, Any]
+    number: int
     asked: list[str] = field(default_factory=list)
     id: str = field(default_factory=lambda: f"resp_{uuid.uuid4().hex[:16]}")
     created_at: float = field(default_factory=time.time)
@@ -50,7 +51,7 @@ async def write(api: "StandIn", run: Run) -> None:
     behaviour = api.behaviour
     tokens = tokens_of(behaviour.answer)
     is_held = behaviour.held_model in ("", run.body["model"])
-    is_failing = behaviour.failing_request in (0, len(api.runs))
+    is_failing = behaviour.failing_request in (0, run.number)
     api.seen.running += 1
     run.tell("created", response=run.shown())
     try:

@@ -306,7 +306,7 @@ def _add_responses(app: APIRouter, api: StandIn) -> None:
             raise Refusal(behaviour.fail_status, behaviour.fail_code, retry_after=behaviour.retry_after)
         if body["model"] not in behaviour.models:
             raise Refusal(404, "model_not_found")
-        run = api.runs.setdefault((made := Run(body)).id, made)
+        run = api.runs.setdefault((made := Run(body, len(api.runs) + 1)).id, made)
         conversation_id = body["conversation"]
         api.conversation(conversation_id)["updated_at"] = time.time()
         extra = {"parent": body["parent"]} if "parent" in body else {}
