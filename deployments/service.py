@@ -228,7 +228,7 @@ class ChatService:
         model = summary.model = self._models.resolve(call.request.get("model"))
         request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
         request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
-        wish = self._wish(call, request, model)
+        wish = self._wish(call, request, model, turn.is_stored)
         if call.wants_usage_throughout:
             request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored, call.endpoint)
@@ -242,7 +242,7 @@ class ChatService:
             return Answer(await _whole(answer))
         return Answer(frames=_started(await anext(answer), answer, call.wants_usage))
 
-    def _wish(self, call: ChatCall, request: Mapping[str, Any], model: str) -> Wish:
+    def _wish(self, call: ChatCall, request: Mapping[str, Any], model: str, is_trimmed: bool) -> Wish:
         """Return where the answer is kept, or why it is not: made by chance, no text, full of figures, unwanted."""
         if not self._cache.is_on:
             reason = "off"
@@ -253,7 +253,8 @@ class ChatService:
         else:
             reason = reason_against(request, self._models.cached_requests(model), call.cache_control)
         tenant = "" if self._cache_is_shared else call.tenant
-        key = None if reason else cache_key(tenant, self._models.identity(model), request, call.endpoint)
+        endpoint = f"{call.endpoint}, trimmed" if is_trimmed else call.endpoint
+        key = None if reason else cache_key(tenant, self._models.identity(model), request, endpoint)
         return Wish(key, reason, call.cache_control, call.reply_id)
 
     async def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:

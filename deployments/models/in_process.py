@@ -7,6 +7,7 @@ from deployments.cache.steering import Mode
 from deployments.config import ScriptedModel
 from deployments.errors import ModelLoading
 from deployments.models.client import RETRY_AFTER_S, ModelState
+from deployments.models.identity import identity
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Generation, Message
@@ -22,6 +23,7 @@ class InProcessModels:
         self.is_ready = True
         self.listener: Listener | None = None
         self._settings = {model.id: model for model in models}
+        self._identities = {model.id: identity(model) for model in models}
         self._since = time.monotonic()
 
     async def open(self) -> None: ...
@@ -32,7 +34,7 @@ class InProcessModels:
         return self.names.resolve(name)
 
     def identity(self, model: str) -> str:
-        return f"scripted:{model}"
+        return self._identities[model]
 
     def cached_requests(self, model: str) -> Mode:
         return self._settings[model].cache.requests

@@ -71,14 +71,18 @@ class Service:
 
 @asynccontextmanager
 async def running(
-    *models: ScriptedModel, limits: Limits | None = None, timeouts: Timeouts | None = None, **more: Any
+    *models: ScriptedModel,
+    limits: Limits | None = None,
+    timeouts: Timeouts | None = None,
+    store: MemoryStore | None = None,
+    **more: Any,
 ) -> AsyncGenerator[Service]:
-    """Serve `models` on a free port of this machine; `more` are further settings."""
+    """Serve `models` on a free port of this machine; `store` keeps their answers, `more` are further settings."""
     settings = Settings(models=models, limits=limits or Limits(), timeouts=timeouts or Timeouts(), **more)
     in_process = InProcessModels(*models, names=ModelNames.of(settings))
     history, keys = MemoryHistory(), MemoryKeys()
     writer = HistoryWriter(history, 1000)
-    lookup = CacheLookup(settings.cache, MemoryStore())
+    lookup = CacheLookup(settings.cache, store or MemoryStore())
     policies = {in_process.identity(model.id): model.cache for model in models}
     cache = CacheClient(lookup, settings.cache, policies)
     completions = MemoryCompletions()
