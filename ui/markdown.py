@@ -5,6 +5,7 @@ are named but never loaded. The browser's DOMPurify runs over the result all the
 """
 
 import importlib
+import re
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from ui.texts import t
 
 MAX_MARKDOWN_CHARS = 100_000  # markdown-it takes up to 25 µs for a hostile character, 1 µs for an ordinary one
 MAX_HIGHLIGHT_CHARS = 20_000
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 LINKS = ("https://", "http://", "mailto:")
 
 
@@ -48,8 +50,13 @@ def _code_block(source: str, language: str) -> str:
         f'<div class="code"><div class="code-head"><span>{label}</span>'
         f'<button type="button" class="code-copy" data-act="copy-code" data-said="{t("Copied")}">'
         f"{t('Copy')}</button></div>"
-        f"<pre><code>{_highlighted(source, language)}</code></pre></div>\n"
+        f"<pre><code>{_revealed(_highlighted(source, language))}</code></pre></div>\n"
     )
+
+
+def _revealed(html: str) -> str:
+    """Show each character that turns the order of code around as its number; what is copied is without it."""
+    return _TURNING.sub(lambda found: f'<span class="turning" data-code="U+{ord(found[0]):04X}"></span>', html)
 
 
 def _highlighted(source: str, language: str) -> str:
