@@ -12,7 +12,7 @@ from deployments.detached import detached
 from deployments.errors import ChatLLMError, HistoryUnavailable, Overloaded, Unavailable
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.responses.events import Translator
-from deployments.responses.following import follow
+from deployments.responses.following import follow, written
 from deployments.responses.request import Asked, chat_fields
 from deployments.responses.run import BackgroundTurn, Run
 from deployments.responses.service import Responses, chat_call
@@ -216,11 +216,15 @@ class BackgroundResponses:
                 log.error("a sweep failed", extra={"error": type(error).__name__}, exc_info=error)
 
     async def _take_over(self, claim: Claim) -> None:
-        """Run a response again if no client has seen anything of it, else end it as failed."""
+        """Run a response again if no client has seen anything of it, else end it as failed, with what was said."""
         response = claim.response
         log.warning("a response is taken over", extra={"response": response.id, "attempts": claim.attempts})
         if response.status == "cancelled" or claim.was_shown or claim.attempts > MAX_ATTEMPTS:
-            run = Run(response, Translator(response.id, claim.last_number + 1 + UNWRITTEN_EVENTS))
+            translator = Translator(response.id)
+            async for batch in written(self._store, response):
+                translator.recover(batch.frames)
+            translator.number = claim.last_number + 1 + UNWRITTEN_EVENTS
+            run = Run(response, translator)
             run.is_cancelled = response.status == "cancelled"
             run.error = None if run.is_cancelled else Unavailable(LOST["message"])
             _, ending = run.close()

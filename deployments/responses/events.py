@@ -92,6 +92,18 @@ class Translator:
                 events.extend(self._choice(choice, choice.get("delta") or {}))
         return events
 
+    def recover(self, frames: bytes) -> None:
+        """Take the events of a lost run: what it has reasoned and said; half a function call is worth nothing."""
+        for line in frames.splitlines():
+            event = orjson.loads(line.removeprefix(b"data: ")) if line.startswith(b"data: ") else {}
+            match event.get("type"):
+                case "response.output_text.delta":
+                    self.add({"choices": [{"delta": {"content": event["delta"]}}]})
+                case "response.reasoning_text.delta":
+                    self.add({"choices": [{"delta": {"reasoning": event["delta"]}}]})
+                case _:
+                    pass
+
     def add_whole(self, completion: Mapping[str, Any]) -> None:
         """Take a whole `chat.completion`."""
         self.usage = completion.get("usage")

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from deployments.errors import HistoryUnavailable
 from deployments.responses.live import LiveEvents
 from deployments.responses.store import ResponseStore
+from deployments.responses.types import Batch, StoredResponse
 
 POLL_S = 0.1
 BATCHES_AT_ONCE = 100
@@ -48,6 +49,15 @@ async def follow(
             return
         if not found.batches:
             await asyncio.sleep(POLL_S)
+
+
+async def written(store: ResponseStore, response: StoredResponse) -> AsyncGenerator[Batch]:
+    """Yield the batches that are in the store now."""
+    after = -1
+    while batches := (await store.events(response.tenant, response.id, after, BATCHES_AT_ONCE)).batches:
+        for batch in batches:
+            yield batch
+        after = batches[-1].last_number
 
 
 def events_past(frames: bytes, last_number: int, after: int) -> bytes:

@@ -159,3 +159,19 @@ def test_a_frame_names_its_event() -> None:
         frame({"type": "error", "sequence_number": 0})
         == b'event: error\ndata: {"type":"error","sequence_number":0}\n\n'
     )
+
+
+def test_what_a_lost_run_has_said_is_recovered() -> None:
+    lost = Translator("resp_1")
+    chunks = [
+        chunk({"reasoning": "hm"}),
+        chunk({"content": "a\u2028b"}),
+        call_chunk(0, "{", True),
+        chunk({"content": "c"}),
+    ]
+    written = b"".join(frame(event) for each in chunks for event in lost.add(each))
+    recovered = Translator("resp_1")
+    recovered.recover(written)
+    recovered.close(is_whole=False)
+    said = [(item["type"], item["content"][0]["text"]) for item in recovered.output()]
+    assert said == [("reasoning", "hm"), ("message", "a\u2028bc")]
