@@ -21,6 +21,7 @@
     sidebar, menu, account_menu, search, topbar, picker, transcript, question, answer, growing,
     pager, prose, figures, notice, composer, attachments, tuning, dialogs, shortcuts, toast,
     status, parts, welcome, theme, plain: what is seen; keeping, actions: what can be done with it
+    ops/        the page for whoever runs the service
 
 The service writes an answer whoever follows it. A reload or a second tab finds it in
 `generation`, a new process asks the service what is being written in a conversation

@@ -14,6 +14,7 @@ from ui.asking import Shared
 from ui.client import Api
 from ui.compare import ComparePage
 from ui.gate import Gate, cut, guard_sockets, session_of
+from ui.ops.page import mount_ops
 from ui.page import ChatPage
 from ui.readiness import Readiness
 from ui.sessions import Session, Sessions
@@ -55,6 +56,8 @@ class Service:
             app.add_middleware(Gate, sessions=self._sessions)
             guard_sockets(self._settings.names)
             SignIn(self._settings, self._sessions, self._account).mount()
+
+        mount_ops(self._settings)
 
         @ui.page("/")
         async def home() -> None:

@@ -236,6 +236,10 @@ class Api:
         """Return what the key may know of itself."""
         return _parse(Me, await self._call("GET", "/v1/me"))
 
+    async def read(self, shape: type[Shape], path: str, **params: str | int) -> Shape:
+        """Return what lies at a path, in the shape that it is to have."""
+        return _parse(shape, await self._call("GET", path, params=params))
+
     async def models(self) -> list[Model]:
         """Return the models, the default one first, without their other names."""
         models = _parse(_Models, await self._call("GET", "/v1/models")).data

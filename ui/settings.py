@@ -54,6 +54,7 @@ class Settings:
     port: int = 8080
     names: tuple[str, ...] = ()
     must_sign_in: bool = False
+    dashboard_url: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -67,6 +68,7 @@ class Settings:
         CHATLLM_PAGE_NAMES lists, with commas, further host names under which a local page may be
         asked for, as behind a proxy. CHATLLM_PAGE_SIGN_IN says whether every visitor signs in with
         a key of their own: unless it is set, only where the page listens to other machines.
+        CHATLLM_DASHBOARD_URL is where Ray's dashboard is, if it is to be linked.
         """
         api_url = environ.get("CHATLLM_API_URL", "http://127.0.0.1:8000").rstrip("/").removesuffix("/v1")
         if not api_url.startswith(("http://", "https://")):
@@ -91,6 +93,7 @@ class Settings:
             port=port,
             names=tuple(name.strip() for name in environ.get("CHATLLM_PAGE_NAMES", "").split(",") if name.strip()),
             must_sign_in=must_sign_in,
+            dashboard_url=_web_address(environ.get("CHATLLM_DASHBOARD_URL", "")),
         )
 
 
@@ -99,3 +102,9 @@ def _switch(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
     if text not in ("", "0", "1"):
         raise SettingsError(f"{name} must be 0 or 1.")
     return text == "1" if text else default
+
+
+def _web_address(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise SettingsError(f"CHATLLM_DASHBOARD_URL must begin with http:// or https://, not {text!r}.")
+    return text

@@ -75,6 +75,11 @@ def head() -> str:
     return f"<script>{_THEME}</script>{styles}{scripts}"
 
 
+def asset(name: str) -> str:
+    """Return the address of a file of static/."""
+    return f"/assets/{_version()}/{name}"
+
+
 class SafetyHeaders:
     """Adds the headers above to every HTTP answer that does not have its own."""
 

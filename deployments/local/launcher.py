@@ -123,7 +123,7 @@ class Launcher:
         self._ray = RayPart(state, stores, record.dashboard_port)
         parts["Ray"] = self._ray
         if record.page_port:
-            parts["Page"] = PagePart(state, record.api_url, record.page_port)
+            parts["Page"] = PagePart(state, record.api_url, record.page_port, record.dashboard_url)
         return parts
 
     def _start(self, state: StateFolder, record: Instance, parts: dict[str, Part]) -> None:

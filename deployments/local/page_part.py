@@ -25,10 +25,11 @@ WITHHELD = ("DATABASE_URL", "REDIS_URL", "PYTHONDONTWRITEBYTECODE")
 class PagePart:
     """One process that serves the chat page. The constructor does no I/O."""
 
-    def __init__(self, state: StateFolder, api_url: str, port: int) -> None:
+    def __init__(self, state: StateFolder, api_url: str, port: int, dashboard_url: str) -> None:
         self._state = state
         self._api_url = api_url
         self._port = port
+        self._dashboard_url = dashboard_url
         self._log = state.logs / "page.log"
         self._stopping = threading.Event()
         self._supervisor = Supervisor("page", self._launch, stop_signals=(signal.SIGTERM,), grace_s=GRACE_S)
@@ -80,4 +81,5 @@ class PagePart:
             "CHATLLM_API_KEY_FILE": str(self._state.path / KEY_FILE),
             "CHATLLM_PAGE_HOST": "127.0.0.1",
             "CHATLLM_PAGE_PORT": str(self._port),
+            "CHATLLM_DASHBOARD_URL": self._dashboard_url,
         }

@@ -27,7 +27,12 @@ def launch(playwright: Playwright) -> Browser:
 
 @contextmanager
 def visit(
-    browser: Browser, address: str, path: str = "/", faults_are_expected: bool = False, **options: Any
+    browser: Browser,
+    address: str,
+    path: str = "/",
+    faults_are_expected: bool = False,
+    shows: str = ".composer textarea",
+    **options: Any,
 ) -> Iterator[Page]:
     """Open the page; fails if anything is fetched from elsewhere or, unless it is expected, wrong in the browser."""
     context = browser.new_context(**options)
@@ -38,7 +43,7 @@ def visit(
     page.on("request", lambda request: None if is_ours(request.url, address) else faults.append(request.url))
     try:
         page.goto(address + path)
-        expect(page.locator(".composer textarea")).to_be_visible(timeout=15_000)
+        expect(page.locator(shows)).to_be_visible(timeout=15_000)
         yield page
         assert faults_are_expected or not faults, faults
     finally:

@@ -17,9 +17,11 @@ def test_the_environment_is_read() -> None:
             "CHATLLM_PAGE_HOST": "0.0.0.0",
             "CHATLLM_PAGE_PORT": "9001",
             "CHATLLM_PAGE_NAMES": "chat.example.org, other",
+            "CHATLLM_DASHBOARD_URL": "http://127.0.0.1:8265",
         }
     )
     assert (settings.api_url, settings.host, settings.port) == ("http://127.0.0.1:9000", "0.0.0.0", 9001)
+    assert settings.dashboard_url == "http://127.0.0.1:8265"
     assert settings.names == ("chat.example.org", "other") and not settings.is_local
 
 
@@ -50,6 +52,7 @@ async def test_visitors_sign_in_where_others_can_reach_the_page_unless_it_is_sai
         ({"CHATLLM_API_KEY": "k", "CHATLLM_PAGE_PORT": "70000"}, "CHATLLM_PAGE_PORT"),
         ({"CHATLLM_API_KEY": "k", "CHATLLM_API_URL": "127.0.0.1:8000"}, "CHATLLM_API_URL"),
         ({"CHATLLM_API_KEY": "k", "CHATLLM_PAGE_SIGN_IN": "yes"}, "CHATLLM_PAGE_SIGN_IN"),
+        ({"CHATLLM_API_KEY": "k", "CHATLLM_DASHBOARD_URL": "javascript:alert(1)"}, "CHATLLM_DASHBOARD_URL"),
     ],
 )
 def test_a_setting_without_meaning_is_named(environ: dict[str, str], named: str) -> None:

@@ -28,7 +28,7 @@ def said() -> set[str]:
         | set(GROUPS)
     )
     named |= set(PDF_WORDS.values())
-    for path in Path(ui.__file__).parent.glob("*.py"):
+    for path in Path(ui.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "t" and node.args:
                 named |= {str(arg.value) for arg in node.args[:1] if isinstance(arg, ast.Constant)}

@@ -1,6 +1,7 @@
 // What the browser does by itself, without a way to the server: theme, drawer, scrolling, copying, keys.
 (() => {
   const root = document.documentElement;
+  const isElsewhere = () => document.querySelector(".ops"); // a page without a chat
   const byId = (id) => document.getElementById(id);
 
   // Theme: the system's choice until the reader makes one; kept in this browser only.
@@ -55,7 +56,7 @@
   );
   const followGrowth = () => {
     const box = byId("scroll");
-    if (!box) return void setTimeout(followGrowth, 50);
+    if (!box) return isElsewhere() || setTimeout(followGrowth, 50);
     new ResizeObserver(() => {
       if (sticks) box.scrollTop = box.scrollHeight;
       showWhere(box);
@@ -113,7 +114,7 @@
   const restoreDraft = () => {
     const draft = sessionStorage.getItem(DRAFT);
     const text = document.querySelector(".composer textarea");
-    if (draft && !text) return void setTimeout(restoreDraft, 50);
+    if (draft && !text) return isElsewhere() || setTimeout(restoreDraft, 50);
     if (!draft || text.value) return;
     text.value = draft;
     text.dispatchEvent(new Event("input", { bubbles: true }));

@@ -1,0 +1,95 @@
+"""/ops in a real browser, in front of a service that tells made-up figures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.chromium import DESKTOP, PHONE, keep, visit
+from tests.e2e.test_accessibility import faults
+from tests.ui.operated import ADMIN_KEY, Operated, error, operated
+from tests.ui.stand_in import StandIn
+
+pytestmark = pytest.mark.browser
+FORM = ".ops-access input"
+
+
+@pytest.fixture
+def admin(api: StandIn) -> Operated:
+    return operated(api)
+
+
+@contextmanager
+def let_in(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
+    with visit(browser, address, "/ops", shows=FORM, **options) as page:
+        page.locator(FORM).fill(ADMIN_KEY)
+        page.keyboard.press("Enter")
+        expect(page.locator(".chart")).to_have_count(6)
+        expect(page.locator(".column").first).to_be_attached()
+        yield page
+
+
+def test_figures_are_live_and_can_be_pointed_at(browser: Browser, address: str, admin: Operated) -> None:
+    with let_in(browser, address, **DESKTOP, timezone_id="Asia/Tokyo") as page:
+        assert ADMIN_KEY not in page.content()
+        admin.errors.insert(0, error(0, 500, "internal_error"))
+        first = page.locator("[aria-label='Recent errors'] tbody tr").first
+        expect(first).to_contain_text("internal_error")
+        at = datetime.fromtimestamp(admin.errors[0]["at"], ZoneInfo("Asia/Tokyo"))
+        expect(first).to_contain_text(f"{at:%H:%M:%S}")
+        plot = page.locator(".plot").first
+        plot.scroll_into_view_if_needed()
+        plot.hover()
+        expect(page.locator(".chart-tip")).to_contain_text("Answered:")
+        keep(page, "ops-light")
+        page.mouse.move(5, 5)
+        expect(page.locator(".chart-tip")).to_be_hidden()
+        page.locator(".chart-table summary").first.click()
+        expect(page.locator(".chart").first.locator("tbody tr")).to_have_count(60, timeout=10_000)
+
+
+def test_nothing_is_asked_for_behind_another_tab(browser: Browser, address: str, admin: Operated) -> None:
+    with let_in(browser, address, **DESKTOP) as page:
+        _hide(page, True)
+        expect(page.locator(".live-note")).to_have_text("Paused")
+        asked = admin.asked
+        page.wait_for_timeout(4_000)
+        assert admin.asked == asked
+        _hide(page, False)
+        expect(page.locator(".live-note")).to_contain_text("Live")
+        assert admin.asked > asked
+
+
+def _hide(page: Page, is_hidden: bool) -> None:
+    page.evaluate(
+        """(hidden) => {
+          Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_everybody_can_read_it(browser: Browser, address: str, admin: Operated, theme: Any) -> None:
+    with visit(browser, address, "/ops", shows=FORM, **DESKTOP, color_scheme=theme, bypass_csp=True) as page:
+        assert faults(page) == []
+    with let_in(browser, address, **DESKTOP, color_scheme=theme, bypass_csp=True) as page:
+        expect(page.locator("[aria-label='Keys'] tbody tr")).to_have_count(3)
+        page.locator(".chart-table summary").first.click()
+        expect(page.locator(".chart-table tbody tr").first).to_be_attached()
+        assert faults(page) == []
+        keep(page, f"ops-whole-{theme}")
+
+
+def test_a_phone_shows_one_column(browser: Browser, address: str, admin: Operated) -> None:
+    with let_in(browser, address, **PHONE, locale="de-DE") as page:
+        expect(page.locator(".chart-title").first).to_have_text("Anfragen pro Sekunde")
+        assert page.evaluate("document.querySelector('.ops').scrollWidth") == 390
+        charts = [chart.bounding_box() for chart in page.locator(".chart").all()]
+        assert len({box["x"] for box in charts if box}) == 1
+        keep(page, "ops-phone")

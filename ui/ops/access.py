@@ -1,0 +1,64 @@
+"""With which key /ops acts: that of whoever has signed in, or one that is asked for and kept by this page alone."""
+
+from collections.abc import Awaitable, Callable
+
+from nicegui import ui
+
+from ui.parts import attribute, button, tag, words
+from ui.texts import t
+
+MAX_KEY_CHARS = 200
+
+
+class AskForKey:
+    """A form for an administrator's key. It is sent to this process and nowhere else, and forgotten with the page."""
+
+    def __init__(self, on_key: Callable[[str], Awaitable[str]]) -> None:
+        """`on_key` tries a key and returns why it is not let in, or nothing."""
+        self._on_key = on_key
+        self._is_trying = False
+        with tag("form", "card ops-access") as self.root:
+            words("h1", t("Operations"), "card-title")
+            words("p", t("This page is for administrators. It needs an administrator's API key."), "card-text")
+            with tag("label", "field"):
+                words("span", t("API key"), "field-name")
+                self._key = ui.input(password=True).props("borderless autofocus").mark("admin-key")
+            attribute(self._key, maxlength=str(MAX_KEY_CHARS), autocomplete="off", aria_label=t("API key"))
+            self._said = words("p", "", "access-said").mark("access-said")
+            attribute(self._said, role="alert")
+            with tag("div", "card-actions"):
+                attribute(words("a", t("Back to the chat"), "button quiet"), href="/")
+                self._open = button(t("Open")).mark("open-ops")
+            with tag("p", "access-hint"):
+                words("span", t("On the machine that runs the service, this makes one:"))
+                words("code", "chatllm keys create NAME --admin")
+        self._open.on("click", self._try, args=[])
+        self._key.on("keydown.enter", self._try, args=[], js_handler="(event) => { event.preventDefault(); emit(); }")
+
+    async def _try(self) -> None:
+        key = str(self._key.value or "").strip()[:MAX_KEY_CHARS]
+        if not key or self._is_trying:
+            return
+        self._is_trying = True
+        self._said.text = ""
+        attribute(self._open, disabled="true")
+        try:
+            said = await self._on_key(key)
+        finally:
+            self._is_trying = False
+        if not self.root.is_deleted:
+            self._open.props.pop("disabled", None)
+            self._key.value = ""
+            self._said.text = said
+
+
+def show_refusal(on_other_key: Callable[[], object] | None) -> None:
+    """Say that the page is not for this reader, and what can be done about it."""
+    with tag("div", "card ops-access").mark("refused"):
+        words("h1", t("For administrators only"), "card-title")
+        words("p", t("Your API key works, but it is not an administrator's."), "card-text")
+        words("p", t("Whoever runs the service can give you one, or change yours."), "card-text")
+        with tag("div", "card-actions"):
+            attribute(words("a", t("Back to the chat"), "button quiet"), href="/")
+            if on_other_key is not None:
+                button(t("Use another key"), on_other_key).mark("other-key")

@@ -1,0 +1,222 @@
+"""What /ops shows once it is let in: figures of this moment, charts, tables."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import tzinfo
+from functools import partial
+from typing import Any
+
+from nicegui.elements.mixins.text_element import TextElement
+
+from ui.ops import series
+from ui.ops.chart import Chart, Plan
+from ui.ops.figures import KeyUsage, Metrics
+from ui.ops.tables import ErrorTable, KeyTable, ModelTable, ReplicaTable, has_traffic, names_of
+from ui.ops.wording import clock, number, percent, seconds, whole
+from ui.parts import attribute, button, icon_button, tag, words
+from ui.texts import t
+from ui.trouble import Trouble, explain
+
+
+class Board:
+    """The laid out page."""
+
+    def __init__(self, on_range: Callable[[bool], Any], way_out: str, on_leave: Callable[[], Any]) -> None:
+        """`on_range` is told whether an hour is wanted; `way_out` is what the button says that leaves the page."""
+        self._metrics: Metrics | None = None
+        self._lay_out_head(on_range, way_out, on_leave)
+        with tag("main", "ops-main") as self._main:
+            words("h1", t("Operations"), "unseen")
+            self._notice = tag("div", "ops-notice", role="status").mark("notice")
+            self._quiet = tag("div", "ops-quiet").mark("quiet")
+            with self._quiet:
+                words("h2", t("No requests in this time"), "quiet-title")
+                words("p", t("The charts fill by themselves as soon as somebody asks something."), "quiet-text")
+            self._tiles = Tiles()
+            with tag("div", "charts"):
+                self._charts = [Chart(plan) for plan in plans()]
+            self._models, self._errors = ModelTable(), ErrorTable()
+            self._keys, self._replicas = KeyTable(), ReplicaTable()
+        self._notice.set_visibility(False)
+
+    def _lay_out_head(self, on_range: Callable[[bool], Any], way_out: str, on_leave: Callable[[], Any]) -> None:
+        with tag("header", "ops-head"):
+            with attribute(tag("a", "brand"), href="/", aria_label=t("Back to the chat")):
+                tag("span", "mark", aria_hidden="true")
+                words("span", t("Operations"), "brand-name")
+            self._live = words("span", "", "live-note").mark("live")
+            tag("div", "gap")
+            self._link = words("a", t("Ray's dashboard"), "button quiet small").mark("dashboard")
+            attribute(self._link, target="_blank", rel="noopener noreferrer")
+            self._link.set_visibility(False)
+            with tag("div", "range", role="group", aria_label=t("Time shown")):
+                self._quarter = button(t("15 min"), partial(on_range, False), "choice").mark("range-15")
+                self._hour = button(t("1 h"), partial(on_range, True), "choice").mark("range-60")
+            icon_button("theme", t("Light or dark"), act="theme")
+            button(way_out, on_leave, "quiet small").mark("leave")
+
+    def choose(self, is_hour: bool) -> None:
+        """Mark the time that is shown."""
+        attribute(self._quarter, aria_pressed=str(not is_hour).lower())
+        attribute(self._hour, aria_pressed=str(is_hour).lower())
+
+    def show(self, metrics: Metrics, zone: tzinfo, keys: Sequence[KeyUsage]) -> None:
+        """Show the figures."""
+        self._metrics = metrics
+        self._main.classes(remove="stale")
+        self._live.text = t("Live · {time}", time=clock(metrics.end, zone))
+        self._live.classes("on")
+        self._show_partial(metrics)
+        self._quiet.set_visibility(not has_traffic(metrics))
+        self._tiles.show(metrics)
+        points = series.finished(metrics)
+        since = t("{minutes} min ago", minutes=len(metrics.points) * metrics.step_s // 60)
+        for chart in self._charts:
+            chart.show(points, zone, since)
+        self._models.show(metrics.models)
+        self._errors.show(metrics.errors, names_of(keys), zone)
+        self._replicas.show(metrics.replicas, metrics.end)
+
+    def show_keys(self, keys: Sequence[KeyUsage]) -> None:
+        """Show the keys with what they used."""
+        self._keys.show(keys)
+
+    def show_dashboard(self, link: str) -> None:
+        """Offer Ray's dashboard where there is one."""
+        attribute(self._link, href=link)
+        self._link.set_visibility(bool(link))
+
+    def pause(self) -> None:
+        """Say that nothing is asked for while nobody looks."""
+        self._live.text = t("Paused")
+        self._live.classes(remove="on")
+
+    def fail(self, trouble: Trouble) -> None:
+        """Say that there is nothing new; what was shown stays, dimmed."""
+        self._main.classes(add="stale")
+        self._live.text = t("Not live")
+        self._live.classes(remove="on")
+        advice = explain(trouble)
+        shown = t("What you see is the last that came.") if self._metrics else ""
+        self._say("bad", advice.title, f"{t('Trying again by itself.')} {shown}".strip())
+
+    def _show_partial(self, metrics: Metrics) -> None:
+        because = metrics.partial_because or ""
+        if not metrics.is_partial:
+            self._notice.set_visibility(False)
+        elif because.startswith("redis"):
+            text = t("The store that replicas share does not answer ({reason}).", reason=because)
+            self._say("wait", t("These are the figures of one replica alone"), text)
+        else:
+            text = t("Some replicas speak another version, or there are too many.")
+            self._say("wait", t("Some figures are missing"), text)
+
+    def _say(self, tone: str, title: str, text: str) -> None:
+        self._notice.clear()
+        attribute(self._notice, data_tone=tone)
+        self._notice.set_visibility(True)
+        with self._notice:
+            words("strong", title)
+            words("span", text)
+
+
+class Tiles:
+    """The few figures that are read first."""
+
+    def __init__(self) -> None:
+        with tag("dl", "tiles"):
+            self._rate = _tile(t("Requests per second"), "tile-rate")
+            self._tokens = _tile(t("Tokens per second"), "tile-tokens")
+            self._first = _tile(t("First token, p50 / p95"), "tile-first")
+            self._hits = _tile(t("From the cache or shared"), "tile-hits")
+            self._now = _tile(t("Running / waiting now"), "tile-now")
+            self._failed = _tile(t("Failed"), "tile-failed")
+
+    def show(self, metrics: Metrics) -> None:
+        """Show the last minute, or the whole time where a minute says too little."""
+        recent = [point for point in metrics.points if point.start + point.seconds > metrics.end - 60]
+        over_s = max(1.0, sum(point.seconds for point in recent))
+        total = metrics.total
+        hits, joins = series.share(total.cache, "HIT"), series.share(total.cache, "JOIN")
+        running = _sum(model.running for model in metrics.models)
+        waiting = _sum(model.waiting for model in metrics.models)
+        self._rate.text = number(sum(point.count for point in recent) / over_s)
+        self._tokens.text = number(sum(point.output_tokens for point in recent) / over_s)
+        self._first.text = f"{seconds(total.ttft.p50_s)} / {seconds(total.ttft.p95_s)}"
+        self._hits.text = percent(None if hits is None or joins is None else hits + joins)
+        self._now.text = f"{whole(running)} / {whole(waiting)}"
+        self._failed.text = t("{count} of {all}", count=whole(total.ended_as("5")), all=whole(total.count))
+
+
+def _tile(name: str, marker: str) -> TextElement:
+    with tag("div", "tile"):
+        words("dt", name, "tile-name")
+        return words("dd", "–", "tile-value").mark(marker)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Return the sum; None where one of them is not known."""
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def plans() -> list[Plan]:
+    """Return the charts, in their order."""
+    return [
+        Plan(
+            "chart-requests",
+            t("Requests per second"),
+            t("Those that ended, by how they did"),
+            "columns",
+            series.requests,
+            number,
+        ),
+        Plan(
+            "chart-tokens",
+            t("Output tokens per second"),
+            t("Counted when their answer has ended"),
+            "columns",
+            series.tokens,
+            number,
+        ),
+        Plan(
+            "chart-first",
+            t("Time to the first token"),
+            t("Of streams that a model answered"),
+            "lines",
+            series.first_tokens,
+            seconds,
+        ),
+        Plan(
+            "chart-whole",
+            t("Time of a whole request"),
+            t("From its arrival to its end"),
+            "lines",
+            series.whole_requests,
+            seconds,
+        ),
+        Plan(
+            "chart-cache",
+            t("Cache"),
+            t("Of the requests that may be answered from it"),
+            "columns",
+            series.reuse,
+            _of_hundred,
+            100.0,
+        ),
+        Plan(
+            "chart-flight",
+            t("Requests at once"),
+            t("The most at any time of a step, waiting ones too"),
+            "area",
+            series.in_flight,
+            number,
+        ),
+    ]
+
+
+def _of_hundred(value: float) -> str:
+    return percent(value / 100)

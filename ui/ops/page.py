@@ -1,0 +1,224 @@
+"""One open page of /ops: it asks again every few seconds while somebody looks, and says when it cannot."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+
+from nicegui import app, background_tasks, ui
+
+from ui.client import Api
+from ui.gate import session_of, sign_in_address
+from ui.ops.access import AskForKey, show_refusal
+from ui.ops.board import Board
+from ui.ops.dashboard import Dashboard
+from ui.ops.figures import KeyUsage, Metrics, read_keys, read_metrics
+from ui.ops.lent import LentKeys
+from ui.ops.wording import zone_named
+from ui.parts import tag
+from ui.sessions import Reason, Session
+from ui.settings import Settings
+from ui.texts import t
+from ui.theme import apply_theme, asset
+from ui.trouble import Trouble, explain
+
+REFRESH_S = 3.0
+KEYS_REFRESH_S = 30.0
+FIRST_PAINT_S = 0.4
+
+
+def mount_ops(settings: Settings) -> None:
+    """Register the page."""
+    dashboard, keys = Dashboard(settings.dashboard_url), LentKeys(settings)
+    app.on_shutdown(keys.aclose)
+
+    @ui.page("/ops")
+    async def ops() -> None:
+        apply_theme()
+        ui.page_title(t("Operations"))
+        ui.add_head_html(
+            f'<link rel="stylesheet" href="{asset("ops.css")}"><script defer src="{asset("ops.js")}"></script>'
+        )
+        page = OpsPage(dashboard, keys, session_of(ui.context.client.request.scope))
+        opening = background_tasks.create(page.open(), name="open the operations page")
+        await asyncio.wait([opening], timeout=FIRST_PAINT_S)
+
+    del ops  # the decorator has registered it
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """How far back the charts go, and in which steps."""
+
+    window_s: int
+    step_s: int
+
+
+QUARTER, HOUR = Range(900, 15), Range(3600, 60)
+
+
+class OpsPage:
+    """The state of one browser page."""
+
+    def __init__(self, dashboard: Dashboard, keys: LentKeys, session: Session | None) -> None:
+        """`session` is whose page it is where visitors sign in; elsewhere a key is asked for, and lent to the page."""
+        self._client = ui.context.client
+        self._dashboard, self._lent, self._session = dashboard, keys, session
+        self._own: Api | None = None
+        self._range = QUARTER
+        self._zone: tzinfo = UTC
+        self._board: Board | None = None
+        self._keys: list[KeyUsage] = []
+        self._keys_read_at = 0.0
+        self._asked = 0  # grows with every question, so that a late answer is not shown
+        self._is_reading = self._is_hidden = False
+        self._root = tag("div", "ops")
+        self._timer = ui.timer(REFRESH_S, self._refresh_unless_busy, active=False, immediate=False)
+        ui.on("chatllm_looks", lambda event: self._on_looks(event.args))
+        self._client.on_delete(lambda: self._lent.forget(self._own))
+        if session is not None:
+            self._client.on_delete(session.watch(self._on_signed_out))
+
+    async def open(self) -> None:
+        """Show the figures, or ask for a key."""
+        if self._session is None:
+            self._ask()
+        else:
+            self._show_board(self._session.account.api)
+            await self._refresh()
+
+    def _ask(self) -> None:
+        self._leave_board()
+        with self._root:
+            AskForKey(self._try)
+
+    async def _try(self, key: str) -> str:
+        """Try a key, and return why it does not open the page, or nothing."""
+        api = self._own = self._lent.use(key)
+        try:
+            metrics = await self._read(api)
+        except Trouble as trouble:
+            self._lent.forget(api)
+            if trouble.code == "permission_denied":
+                self._refuse()
+                return ""
+            with self._root:
+                return t("This key is not known, or no longer valid.") if trouble.status == 401 else _sentence(trouble)
+        self._show_board(api)
+        self._draw(metrics)
+        background_tasks.create(self._read_keys(api), name="read keys and their usage")
+        return ""
+
+    def _refuse(self) -> None:
+        self._leave_board()
+        with self._root:
+            show_refusal(self._ask if self._session is None else None)
+
+    def _leave_board(self) -> None:
+        self._timer.deactivate()
+        self._board = None
+        self._asked += 1
+        self._root.clear()
+
+    def _show_board(self, api: Api) -> None:
+        self._root.clear()
+        self._reading_api, self._keys_read_at = api, 0.0
+        with self._root:
+            out = (t("Sign out"), self._session.sign_out) if self._session else (t("Forget the key"), self._forget)
+            self._board = Board(self._pick, *out)
+            self._board.choose(self._range == HOUR)
+        if not self._is_hidden:
+            self._timer.activate()
+
+    async def _read(self, api: Api) -> Metrics:
+        return await read_metrics(api, self._range.window_s, self._range.step_s)
+
+    async def _refresh_unless_busy(self) -> None:
+        if not self._is_reading:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        """Ask again, and show the answer unless something else has been asked for meanwhile."""
+        if self._board is None:
+            return
+        self._asked += 1
+        expected, api = self._asked, self._reading_api
+        self._is_reading = True
+        try:
+            metrics = await self._read(api)
+            if expected == self._asked and not self._is_hidden:
+                self._draw(metrics)
+            if time.monotonic() - self._keys_read_at > KEYS_REFRESH_S:
+                await self._read_keys(api)
+        except Trouble as trouble:
+            if expected == self._asked:
+                self._fail(trouble)
+        finally:
+            if expected == self._asked:
+                self._is_reading = False
+
+    async def _read_keys(self, api: Api) -> None:
+        """Read the slow part: who used what. Without it the page shows what it had."""
+        self._keys_read_at = time.monotonic()
+        try:
+            keys = await read_keys(api)
+        except Trouble:
+            return
+        link = await self._dashboard.link(self._client.request.url.hostname or "")
+        if self._board is not None and api is self._reading_api:
+            self._keys = keys
+            with self._root:
+                self._board.show_keys(keys)
+                self._board.show_dashboard(link)
+
+    def _draw(self, metrics: Metrics) -> None:
+        if self._board is not None:
+            with self._root:
+                self._board.show(metrics, self._zone, self._keys)
+
+    def _fail(self, trouble: Trouble) -> None:
+        if trouble.code == "permission_denied":
+            self._refuse()
+        elif trouble.status == 401 and self._session is None:
+            self._forget()
+        elif self._board is not None:
+            with self._root:
+                self._board.fail(trouble)
+
+    def _forget(self) -> None:
+        """Forget the key, and ask for another."""
+        self._lent.forget(self._own)
+        self._own, self._keys = None, []
+        self._ask()
+
+    async def _pick(self, is_hour: bool) -> None:
+        self._range = HOUR if is_hour else QUARTER
+        if self._board is not None:
+            self._board.choose(is_hour)
+        await self._refresh()
+
+    async def _on_looks(self, told: object) -> None:
+        """The browser tells its time zone, and whether the page is being looked at."""
+        zone, is_hidden = told if isinstance(told, list) and len(told) == 2 else ("UTC", False)
+        self._zone, self._is_hidden = zone_named(zone), bool(is_hidden)
+        if self._board is None:
+            return
+        if self._is_hidden:
+            self._timer.deactivate()
+            with self._root:
+                self._board.pause()
+        else:
+            self._timer.activate()
+            await self._refresh()
+
+    def _on_signed_out(self, reason: Reason) -> None:
+        """The session has ended: lead to the sign-in, and from there back."""
+        self._leave_board()
+        leaving = [json.dumps(sign_in_address("/ops", reason)), json.dumps(reason != "out"), '""']
+        self._client.run_javascript(f"chatllm.leave({', '.join(leaving)})")
+
+
+def _sentence(trouble: Trouble) -> str:
+    advice = explain(trouble)
+    return f"{advice.title}. {advice.advice}"

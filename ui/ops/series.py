@@ -1,0 +1,87 @@
+"""From the service's figures to what charts show: one value for each step, None where there is none."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ui.ops.figures import Metrics, Point
+from ui.texts import t
+
+Values = list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What one colour of a chart stands for; `tone` names the colour in ops.css."""
+
+    name: str
+    tone: str
+    values: Values
+
+    @property
+    def latest(self) -> float | None:
+        """The last value there is."""
+        return next((value for value in reversed(self.values) if value is not None), None)
+
+
+def finished(metrics: Metrics) -> list[Point]:
+    """Return the steps without the last one, as long as too little of it is over to say how fast it goes."""
+    points = metrics.points
+    return points[:-1] if points and points[-1].seconds < metrics.step_s / 3 else points
+
+
+def requests(points: Sequence[Point]) -> list[Series]:
+    """Requests per second, by how they ended."""
+    return [
+        Series(t("Answered"), "good", _per_second(points, lambda point: point.ended_as("2", "3"))),
+        Series(t("Client left"), "quiet", _per_second(points, lambda point: point.ended_as("499"))),
+        Series(t("Refused"), "wait", _per_second(points, lambda point: point.ended_as("4") - point.ended_as("499"))),
+        Series(t("Failed"), "bad", _per_second(points, lambda point: point.ended_as("5"))),
+    ]
+
+
+def tokens(points: Sequence[Point]) -> list[Series]:
+    """Tokens per second of answers."""
+    return [
+        Series(t("Generated"), "good", _per_second(points, lambda point: point.output_tokens)),
+        Series(t("From the cache or shared"), "cool", _per_second(points, lambda point: point.reused_tokens)),
+    ]
+
+
+def first_tokens(points: Sequence[Point]) -> list[Series]:
+    """Seconds to the first token."""
+    return [
+        Series(t("Half of them (p50)"), "good", [point.ttft.p50_s for point in points]),
+        Series(t("19 of 20 (p95)"), "wait", [point.ttft.p95_s for point in points]),
+    ]
+
+
+def whole_requests(points: Sequence[Point]) -> list[Series]:
+    """Seconds that whole requests took."""
+    return [
+        Series(t("Half of them (p50)"), "good", [point.duration.p50_s for point in points]),
+        Series(t("19 of 20 (p95)"), "wait", [point.duration.p95_s for point in points]),
+    ]
+
+
+def reuse(points: Sequence[Point]) -> list[Series]:
+    """Shares of the requests that may be answered from the cache, in percent."""
+    named = (("HIT", t("Hits"), "good"), ("JOIN", t("Joined"), "cool"), ("MISS", t("Misses"), "quiet"))
+    return [
+        Series(name, tone, [None if (of := share(point.cache, result)) is None else of * 100 for point in points])
+        for result, name, tone in named
+    ]
+
+
+def in_flight(points: Sequence[Point]) -> list[Series]:
+    """Requests at once."""
+    return [Series(t("At once"), "cool", [float(point.in_flight) for point in points])]
+
+
+def share(results: dict[str, int], result: str) -> float | None:
+    """Return the share of a result among requests that the cache is asked for; None if there are none."""
+    asked = sum(results.get(each, 0) for each in ("HIT", "JOIN", "MISS"))
+    return results.get(result, 0) / asked if asked else None
+
+
+def _per_second(points: Sequence[Point], count: Callable[[Point], int]) -> Values:
+    return [count(point) / max(1.0, point.seconds) for point in points]

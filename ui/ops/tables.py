@@ -1,0 +1,210 @@
+"""The parts of /ops that are tables: models, ingress replicas, recent errors, keys."""
+
+from collections.abc import Sequence
+from datetime import tzinfo
+
+from nicegui import ui
+
+from ui.ops.figures import KeyUsage, Metrics, Model, RecentError, Replica
+from ui.ops.wording import clock, seconds, whole
+from ui.parts import attribute, tag, words
+from ui.texts import t
+from ui.trouble import duration
+
+MAX_KEYS = 50
+
+
+class Section:
+    """A heading, and what stands below it, which `show` replaces if it has become something else."""
+
+    def __init__(self, title: str, marker: str) -> None:
+        self._shown: object = None
+        with tag("section", "ops-section", aria_label=title):
+            words("h2", title, "section-title")
+            self._body = tag("div", "table-box", tabindex="0", role="region", aria_label=title).mark(marker)
+
+    def fill(self, shown: object) -> ui.element | None:
+        """Return the place to fill anew; None if it shows the same already."""
+        if shown == self._shown:
+            return None
+        self._shown = shown
+        self._body.clear()
+        return self._body
+
+
+class ModelTable(Section):
+    """Each model with its state, and what it does."""
+
+    def __init__(self) -> None:
+        super().__init__(t("Models"), "models")
+
+    def show(self, models: Sequence[Model]) -> None:
+        # The seconds of a state change all the time, and are shown while something is to be waited for.
+        steady = [model.model_copy(update={"elapsed_s": 0.0}) if model.status == "ready" else model for model in models]
+        if (place := self.fill(steady)) is None:
+            return
+        heads = (
+            t("Model"),
+            t("State"),
+            t("Replicas"),
+            t("Running"),
+            t("Waiting"),
+            t("Requests"),
+            t("Tokens out"),
+            t("First token, p50"),
+            t("p95"),
+        )
+        with place, table(heads, texts=2) as rows, rows:
+            for model in steady:
+                with tag("tr"):
+                    attribute(words("th", model.id), scope="row")
+                    with tag("td"):
+                        words("span", _state(model), f"state {model.status}")
+                    numbers(
+                        whole(model.replicas),
+                        whole(model.running),
+                        whole(model.waiting),
+                        whole(model.total.count),
+                        whole(model.total.output_tokens),
+                        seconds(model.total.ttft.p50_s),
+                        seconds(model.total.ttft.p95_s),
+                    )
+
+
+class ReplicaTable(Section):
+    """The ingress replicas; one that has ended is listed as long as its figures are part of the charts."""
+
+    def __init__(self) -> None:
+        super().__init__(t("Ingress replicas"), "replicas")
+
+    def show(self, replicas: Sequence[Replica], now: float) -> None:
+        rows = [
+            (each.id[:8], each.is_there, duration(max(1.0, now - each.started_at)), each.in_flight, each.seen_s_ago)
+            for each in replicas
+        ]
+        if (place := self.fill([row[:4] for row in rows])) is None:
+            return
+        with place, table((t("Replica"), t("State"), t("Started"), t("At once")), texts=3) as body, body:
+            for name, is_there, age, in_flight, seen_s_ago in rows:
+                gone = t("Gone for {time}", time=duration(seen_s_ago))
+                with tag("tr"):
+                    attribute(words("th", name, "mono"), scope="row")
+                    with tag("td"):
+                        words("span", t("Up") if is_there else gone, "state ready" if is_there else "state gone")
+                    words("td", t("{time} ago", time=age))
+                    numbers(whole(in_flight) if is_there else "–")
+
+
+class ErrorTable(Section):
+    """The last errors: whose they are, and the ids by which they are found in the log."""
+
+    def __init__(self) -> None:
+        super().__init__(t("Recent errors"), "errors")
+
+    def show(self, errors: Sequence[RecentError], names: dict[str, str], zone: tzinfo) -> None:
+        if (place := self.fill((list(errors), names, zone))) is None:
+            return
+        with place:
+            if not errors:
+                words("p", t("No errors in this time."), "section-note")
+                return
+            heads = (t("Time"), t("Status"), t("Code"), t("Model"), t("Key"), t("Request"))
+            with table(heads, texts=6) as rows, rows:
+                for error in errors:
+                    with tag("tr"):
+                        words("td", clock(error.at, zone), "mono")
+                        with tag("td"):
+                            words("span", str(error.status), f"state {'failed' if error.status >= 500 else 'loading'}")
+                        words("td", error.code or "–", "mono")
+                        words("td", error.model or "–")
+                        words("td", names.get(error.key_id, error.key_id))
+                        with tag("td"):
+                            copied = words("button", error.request_id, "request-id mono")
+                            attribute(copied, type="button", data_act="copy-text", data_text=error.request_id)
+                            attribute(copied, title=t("Copy the request's id"), data_said=t("Copied"))
+
+
+class KeyTable(Section):
+    """The keys that used most this month."""
+
+    def __init__(self) -> None:
+        super().__init__(t("Keys"), "keys")
+
+    def show(self, keys: Sequence[KeyUsage]) -> None:
+        if (place := self.fill(list(keys))) is None:
+            return
+        heads = (
+            t("Key"),
+            t("State"),
+            t("Requests today"),
+            t("Tokens today"),
+            t("Requests this month"),
+            t("Tokens this month"),
+            t("From the cache"),
+            t("Failed"),
+        )
+        with place:
+            with table(heads, texts=2) as rows, rows:
+                for each in keys[:MAX_KEYS]:
+                    _show_key(each)
+            if len(keys) > MAX_KEYS:
+                words("p", t("{count} keys more used less.", count=len(keys) - MAX_KEYS), "section-note")
+
+
+def _show_key(each: KeyUsage) -> None:
+    with tag("tr"):
+        with attribute(tag("th"), scope="row"):
+            words("span", each.key.name)
+            words("span", f"…{each.key.last4}", "quiet mono")
+            if each.key.admin:
+                words("span", t("Administrator"), "admin")
+        with tag("td"):
+            words("span", _key_state(each.key.status), f"state {'ready' if each.key.status == 'valid' else 'gone'}")
+        numbers(
+            whole(each.today.requests),
+            whole(each.today.total_tokens),
+            whole(each.month.requests),
+            whole(each.month.total_tokens),
+            whole(each.month.cached_tokens),
+            whole(each.month.errors),
+        )
+
+
+def table(heads: Sequence[str], texts: int) -> ui.element:
+    """Return the body of a new table, whose first columns are texts and the others numbers."""
+    with tag("table", "figures-table"):
+        with tag("thead"), tag("tr"):
+            for at, head in enumerate(heads):
+                attribute(words("th", head, "" if at < texts else "number"), scope="col")
+        return tag("tbody")
+
+
+def numbers(*values: str) -> None:
+    """Add cells to the row that is being built."""
+    for value in values:
+        words("td", value, "number")
+
+
+def names_of(keys: Sequence[KeyUsage]) -> dict[str, str]:
+    """Return the names of keys by their ids."""
+    return {each.key.id: each.key.name for each in keys}
+
+
+def _state(model: Model) -> str:
+    said = {"ready": t("Ready"), "loading": t("Loading"), "failed": t("Failed to load")}.get(model.status, model.status)
+    return said if model.status == "ready" else f"{said} · {duration(model.elapsed_s)}"
+
+
+def _key_state(status: str) -> str:
+    said = {
+        "valid": t("Valid"),
+        "disabled": t("Disabled"),
+        "expired": t("Expired"),
+        "revoked": t("Revoked"),
+    }
+    return said.get(status, status)
+
+
+def has_traffic(metrics: Metrics) -> bool:
+    """Whether anything has ended, or runs."""
+    return bool(metrics.total.count or any(point.in_flight for point in metrics.points))
