@@ -22,7 +22,11 @@ ROUTER = f"{ObservedRouter.__module__}.{ObservedRouter.__qualname__}"
 
 
 def build_app(args: Settings) -> Application:
-    """Bind ingress, cache and models as the settings say."""
+    """Bind ingress, cache and models as the settings say; raises ValueError where they name what is not there."""
+    if args.cache.enabled and args.cache.langchain:
+        from deployments.cache.similar.plugged import named  # LangChain is for those who use it
+
+        named(args.cache.langchain)  # what cannot be imported fails here, and not in replicas alone
     models = {model.id: _model(model) for model in args.models}
     cache = _cache().bind(args.cache) if args.cache.enabled else None
     identities = {model.id: identity(model) for model in args.models}

@@ -51,6 +51,16 @@ class Server:
         self.process.wait()
 
 
+class ClusterNode(Server):
+    """A node of a cluster; unasked, its bus would listen 10,000 above its port, which may be no port any more."""
+
+    def _arguments(self) -> list[str]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.bus_port = free.getsockname()[1]
+        own = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)]
+        return [*super()._arguments(), *own, "--cluster-config-file", f"nodes-{self.port}.conf"]
+
+
 class Sentinel(Server):
     """A sentinel that watches the server at `port`, alone, under the name `main`; `options` are lines of its file."""
 

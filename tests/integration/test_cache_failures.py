@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from redis.asyncio import Redis
 
+from deployments.cache.claims import Claim, RedisClaims
 from deployments.cache.client import CacheClient
 from deployments.cache.entry import CacheEntry
 from deployments.cache.lookup import CacheLookup
-from deployments.cache.store import RedisStore
+from deployments.cache.store import RedisStore, StoreError
 from deployments.config import CacheSettings
-from tests.valkey import Server
+from tests.valkey import ClusterNode, Server
 
 ENTRY = CacheEntry(b'{"id":"chatcmpl-1","created":5,"choices":[]}', b"", 5.0)
 # Half of it is what the test machine may be late itself.
@@ -207,26 +208,70 @@ async def test_a_wrong_password_is_named(tmp_path):
         server.kill()
 
 
-async def test_a_cluster(tmp_path):
-    server = Server(tmp_path, "--cluster-enabled", "yes")
-    raw = Redis.from_url(server.url)
+async def test_a_server_that_may_only_be_read_refuses_writes_and_answers_lookups(tmp_path):
+    server = Server(tmp_path, "--replicaof", "127.0.0.1 1")
     try:
-        await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-        for _ in range(200):
-            if b"cluster_state:ok" in await raw.execute_command("CLUSTER", "INFO"):
-                break
-            await asyncio.sleep(0.05)
-        store = RedisStore(f"redis+cluster://127.0.0.1:{server.port}", "test", 5, 5)
-        await store.set_many([(f"{number}", b"%d" % number, 60.0) for number in range(10)])
+        async with opened(server.url) as client:
+            client.store("refused", ENTRY)
+            await eventually(lambda: bool(client.drops))
+            assert client.drops == {"redis_read_only": 1}
+            await misses_in_time(client)
+            assert client.misses == {"absent": 20}
+    finally:
+        server.kill()
+
+
+async def test_a_cluster_of_two(tmp_path):
+    """Keys, marks and claims lie on different nodes, and one of them dies."""
+    nodes = [ClusterNode(tmp_path, "--cluster-node-timeout", "500") for _ in range(2)]
+    try:
+        await joined(nodes)
+        url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
+        store, claims = RedisStore(url, "test", 5, 5), RedisClaims(url, "test", 5)
+        names = [f"{number}" for number in range(50)]
+        await store.set_many([(name, name.encode(), 60.0) for name in names])
         assert await store.get_many(["3", "missing", "7"]) == [b"3", None, b"7"]
         assert await store.set_marks({"one": b"x"}, alone=True) == 1
-        assert await store.read(["3", "missing", "7"], ["one", "two"]) == (
-            [b"3", None, b"7"],
+        assert await store.read(names, ["one", "two"]) == (
+            [name.encode() for name in names],
             {"one": b"x", "two": None},
         )
+        for node in nodes:
+            async with Redis(port=node.port) as raw:
+                assert 10 < await raw.dbsize() < 41
+        assert await claims.hold([Claim(name, b"me") for name in names]) == [b"me"] * 50
+        assert await claims.hold([Claim(name, b"other") for name in names]) == [b"me"] * 50
+        nodes[1].kill()
+        began = time.perf_counter()
+        with pytest.raises(StoreError):
+            await store.read(names, ["one"])
+        assert time.perf_counter() - began < 5.5
+        nodes[1].start()
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(StoreError):
+                    await store.set_many([(name, b"again", 60.0) for name in names])
+                    break
+                await asyncio.sleep(0.1)
         await store.clear("")
-        assert await store.get_many(["3"]) == [None]
+        assert await store.get_many(names) == [None] * 50
+        await claims.aclose()
         await store.aclose()
     finally:
-        await raw.aclose()
-        server.kill()
+        for node in nodes:
+            node.kill()
+
+
+async def joined(nodes: list[ClusterNode]) -> None:
+    """Make a cluster of the nodes, each with its share of the slots."""
+    share = 16384 // len(nodes)
+    for at, node in enumerate(nodes):
+        async with Redis(port=node.port) as raw:
+            await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", at * share, (at + 1) * share - 1)
+            await raw.execute_command("CLUSTER", "SET-CONFIG-EPOCH", at + 1)
+            for other in nodes[:at]:
+                await raw.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus_port)
+    for node in nodes:
+        async with asyncio.timeout(30), Redis(port=node.port) as raw:
+            while b"cluster_state:ok" not in await raw.execute_command("CLUSTER", "INFO"):
+                await asyncio.sleep(0.05)

@@ -12,7 +12,7 @@ from deployments.cache.claims import Claim, RedisClaims
 from deployments.cache.store import RedisStore, StoreError
 from tests.integration.test_cache_failures import misses_in_time, opened
 from tests.tls import certified, terminated
-from tests.valkey import Sentinel, Server
+from tests.valkey import ClusterNode, Sentinel, Server
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ async def test_a_cluster(tmp_path: Path, certificate: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         public = free.getsockname()[1]
     announced = ("--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", str(public))
-    server = Server(tmp_path, "--cluster-enabled", "yes", *announced)
+    server = ClusterNode(tmp_path, *announced)
     async with Redis(port=server.port) as raw:
         await raw.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         async with asyncio.timeout(20):

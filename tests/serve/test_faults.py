@@ -254,4 +254,8 @@ async def test_the_ingress_replica_that_generates_is_killed_and_the_other_goes_o
     assert len(said.split()) == TOKENS
     assert all(said.startswith(stream.said) for stream in cut)
     assert await running(service) == 0
+    async with service.client() as http:  # whole, as the one that took over had it
+        again = Stream(http, streams[0].text)
+        await again.read()
+    assert (again.cache, again.said) == ("HIT", said)
     await ingress_urls(service)

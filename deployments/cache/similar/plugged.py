@@ -33,19 +33,24 @@ class PluggedError(Exception):
         super().__init__(kind)
 
 
-def loaded(path: str) -> BaseCache:
-    """Return the cache at `package.module:attribute`: an instance, or what an argumentless call of it makes.
-
-    Raises ValueError that says what is wrong with the path.
-    """
+def named(path: str) -> Any:
+    """Return what stands at `package.module:attribute`: a cache, or what makes one; raises ValueError that says why."""
     module, _, attribute = path.partition(":")
     try:
         found: Any = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
     except (ImportError, AttributeError) as error:
         raise ValueError(f"cache.langchain: {path!r} cannot be imported: {error}") from error
-    made: Any = found if isinstance(found, BaseCache) else found() if callable(found) else None
-    if not isinstance(made, BaseCache):
+    if not isinstance(found, BaseCache) and not callable(found):
         raise ValueError(f"cache.langchain: {path!r} is neither a LangChain cache (BaseCache) nor makes one")
+    return found
+
+
+def loaded(path: str) -> BaseCache:
+    """Return the cache at a path, made by a call without arguments if it is none yet; raises ValueError as `named`."""
+    found = named(path)
+    made = found if isinstance(found, BaseCache) else found()
+    if not isinstance(made, BaseCache):
+        raise ValueError(f"cache.langchain: {path!r} makes no LangChain cache (BaseCache) but {type(made).__name__}")
     return made
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.cache.client import CacheClient
+from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings, ScriptedModel
@@ -26,6 +26,7 @@ requests = st.fixed_dictionaries(
         "max_tokens": st.integers(1, 12),
         "tools": st.just(TOOLS),
         "logprobs": st.just(True),
+        "reasoning_effort": st.just("low"),
         "stream_options": st.just({"include_usage": True}),
     },
 )
@@ -74,6 +75,15 @@ def test_a_hit_has_the_originals_events_under_an_id_of_its_own(request: dict[str
         await cache.aclose()
 
     asyncio.run(main())
+
+
+async def test_a_cache_that_is_switched_off_is_told_as_such() -> None:
+    chat = ChatService(None, NoCache(), InProcessModels(ScriptedModel(id="m", kind="scripted")))  # type: ignore[arg-type]
+    for number in range(2):
+        summary = Summary()
+        request = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0}
+        await chat.answer(ChatCall(f"{number}", "t", request), Asked(request), summary)
+        assert (summary.cache, summary.cache_reason) == ("BYPASS", "off")
 
 
 @settings(max_examples=40, deadline=None)

@@ -77,6 +77,14 @@ async def test_other_endpoints_are_steered_as_well(service: Service) -> None:
     assert told(await complete("only-if-cached"))[0] == "HIT"
 
 
+async def test_what_is_never_cached_says_why(service: Service) -> None:
+    counted = await service.http.post("/v1/tokenize", json={"model": "quick", "prompt": "hello"})
+    assert told(counted) == ("BYPASS", "only chats and completions are cached")
+    throughout = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+    result, reason = told(await ask(service, **GREEDY, **throughout))
+    assert (result, reason) == ("BYPASS", "an answer that tells the usage in every event is not cached")
+
+
 @pytest.mark.parametrize(("requests", "expected"), [("all", "HIT"), ("off", "BYPASS")])
 async def test_a_model_caches_all_or_nothing(requests: Any, expected: str) -> None:
     cache = ModelCacheSettings(requests=requests)

@@ -13,7 +13,10 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation
 
-from deployments.config import CacheSettings, ModelCacheSettings, ScriptedModel
+from deployments.app import build_app
+from deployments.cache.similar.plugged import loaded
+from deployments.cache.store import StoreError
+from deployments.config import CacheSettings, ModelCacheSettings, ScriptedModel, Settings
 from tests import langchain_caches
 from tests.langchain_caches import PATH, Blocking, SameWords
 from tests.unit.ingress.conftest import Service, running
@@ -358,7 +361,6 @@ async def test_without_its_marks_nothing_is_asked(
     service: Service, cache: SameWords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis keeps what tells of purges: while it is away, the other cache could answer with what was taken back."""
-    from deployments.cache.store import StoreError
 
     async def read(*_: object) -> None:
         raise StoreError("connection")
@@ -420,18 +422,17 @@ async def test_administrators_see_what_it_does(service: Service, cache: SameWord
     assert figures["lookup"]["langchain_is_stopped"] is True
 
 
-def test_the_path_names_a_cache_or_the_service_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deployments.cache.similar.plugged import loaded
-
+def test_the_path_names_a_cache_or_nothing_is_deployed() -> None:
     assert isinstance(loaded("langchain_core.caches:InMemoryCache"), InMemoryCache)
     for wrong, why in (
         ("no.such.module:cache", "cannot be imported"),
         ("langchain_core.caches:Nothing", "cannot be imported"),
         ("json:dumps.__name__", "neither a LangChain cache"),
-        ("builtins:dict", "neither a LangChain cache"),
     ):
         with pytest.raises(ValueError, match=why):
-            loaded(wrong)
+            build_app(Settings(models=MODELS, cache=CacheSettings(langchain=wrong)))
+    with pytest.raises(ValueError, match="makes no LangChain cache"):
+        loaded("builtins:dict")
     for unreadable in ("json", "json:", ":cache", "json:a b"):
         with pytest.raises(ValueError):
             CacheSettings(langchain=unreadable)
