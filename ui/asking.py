@@ -99,6 +99,6 @@ async def _question(api: Api, conversation: OpenConversation, response: Response
 
 async def _branch_point(api: Api, conversation_id: str, text: str) -> str | None:
     try:
-        return branch_point((await api.messages(conversation_id, limit=2)).data, text)
+        return branch_point((await api.messages(conversation_id, limit=4)).data, text)
     except Trouble:
         return None

@@ -56,7 +56,7 @@ def turns(stored: Sequence[Message], answer: Answer | None, leaf: str | None = N
 
 def branch_point(newest_first: Sequence[Message], question: str) -> str | None:
     """Return what a repeated `question` should follow ("" for nothing), if its first try was stored; else None."""
-    for message in newest_first[:2]:
+    for message in [message for message in newest_first if message.role][:2]:  # a thought stands between the two
         if message.role == "user":
             return (message.parent_id or "") if message.text == question else None
     return None

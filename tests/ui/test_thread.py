@@ -82,5 +82,7 @@ def test_a_retry_branches_off_before_its_own_first_try() -> None:
     first = message("7", "user", "Q", "6")
     assert branch_point([first, message("6", "assistant", "before")], "Q") == "6"
     assert branch_point([message("8", "assistant", "half", "7"), first], "Q") == "6"
+    thought = message("9", "", "hm", "7", type="reasoning")
+    assert branch_point([message("8", "assistant", "half", "9"), thought, first], "Q") == "6"
     assert branch_point([message("5", "user", "another")], "Q") is None
     assert branch_point([], "Q") is None
