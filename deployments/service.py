@@ -86,6 +86,8 @@ class Summary:
     first_token_s: float | None = None
     failure: ChatLLMError | None = None
     """What the request ended with, be it that its stream tells the client so in its own way."""
+    is_follower: bool = False
+    """Whether the request only follows what is generated, and counted, without it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,7 @@ class Response(BaseModel):
     output: list[Message] = []
     usage: Used | None = None
     error: Failure | None = None
+    incomplete_details: dict[str, str] | None = None
 
     @property
     def is_running(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ui.asking import Shared
-from ui.client import Response
+from ui.client import Response, Used
 from ui.conversation import CHOSEN
 from ui.generation import Answer
 from ui.parameters import Parameters
@@ -94,8 +94,9 @@ def _ended(question: Question, response: Response) -> Answer:
     answer = Answer(question, response.id, response.created_at)
     for item in response.output:
         answer.take(Delta(reasoning=item.text) if item.type == "reasoning" else Delta(item.text))
-    if response.usage is not None:
-        answer.take(Finished("stop", response.usage.input_tokens, response.usage.output_tokens))
+    is_cut = (response.incomplete_details or {}).get("reason") == "max_output_tokens"
+    used = response.usage or Used()
+    answer.take(Finished("length" if is_cut else "stop", used.input_tokens, used.output_tokens))
     if response.error is not None:
         answer.close("failed", Trouble(response.error.reason or response.error.code, response.error.message))
     else:

@@ -254,7 +254,7 @@ class ChatPage:
     def _on_answer(self, answer: Answer) -> None:
         """An answer has begun or ended, in this page, in another one, or in one that is closed."""
         if answer.question.conversation_id == self._open.id:
-            self._composer.set_running(answer.is_running)
+            self._composer.set_running(self._shared.generations.is_running(self._open.id))
             if answer.is_running and not self._is_starting:
                 self._open.leaf = None
                 self._transcript.show(self._open.turns(answer), self._open.has_earlier)

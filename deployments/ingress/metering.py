@@ -81,7 +81,7 @@ class Meter:
         prompt, completion = summary.prompt_tokens, summary.completion_tokens
         if summary.cache == "HIT":
             return Used(1, 0, 0, 0, prompt + completion)
-        if not prompt and (completion or status == CLIENT_GONE_STATUS):
+        if not prompt and not summary.is_follower and (completion or status == CLIENT_GONE_STATUS):
             prompt = self._prompt_tokens  # cut short before the model said how long the prompt was
         return Used(1, int(status >= 500), prompt, completion)
 

@@ -74,7 +74,7 @@ async def create_response(request: Request) -> Response:
 
 async def _started(services: Services, caller: Caller, wanted: Asked, summary: Summary) -> Answer:
     """Return a response that runs from now on, or its events; when the client leaves it goes on."""
-    summary.cache_reason = "background"
+    summary.cache_reason, summary.is_follower = "background", True
     response = await services.background.start(caller.tenant, caller.key_id, wanted)
     summary.model = str(response.request["model"])
     if wanted.streams:
@@ -101,7 +101,7 @@ async def retrieve_response(
         return JSON(response_object(await services.response_store.response(caller.tenant, response)))
 
     async def work(summary: Summary) -> Answer:
-        summary.cache_reason = "background"
+        summary.cache_reason, summary.is_follower = "background", True
         found = await services.response_store.show(caller.tenant, response)
         summary.model = str(found.request["model"])
         if not found.is_background:

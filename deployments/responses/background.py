@@ -7,10 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Protocol
 
+import orjson
+
 from deployments.config import ResponseSettings
 from deployments.detached import detached
 from deployments.errors import ChatLLMError, HistoryUnavailable, Overloaded, Unavailable
 from deployments.history.writer import HistoryWriter, size_bytes
+from deployments.limits.estimate import prompt_tokens
 from deployments.responses.events import Translator
 from deployments.responses.following import follow, written
 from deployments.responses.request import Asked, chat_fields
@@ -179,8 +182,8 @@ class BackgroundResponses:
     async def _generate(self, run: Run, asked: Asked, place: Place) -> None:
         summary, status = Summary(), 200
         self._observer.began()
+        turn = BackgroundTurn(messages_for(asked, place), asked.trims)
         try:
-            turn = BackgroundTurn(messages_for(asked, place), asked.trims)
             answer: Answer = await self._chat.answer(chat_call(run.response, asked, True), turn, summary)
             assert answer.frames is not None
             await run.consume(answer.frames, summary.cache)
@@ -194,6 +197,9 @@ class BackgroundResponses:
             run.error, status = ChatLLMError(), 500
         finally:
             summary.failure = run.error
+            if not summary.prompt_tokens and (summary.completion_tokens or run.is_cancelled):
+                # Cut short before the model said how long the prompt was.
+                summary.prompt_tokens = prompt_tokens(len(orjson.dumps(turn.messages)))
             self._observer.ended(run.response.id, run.response.key_id, summary, status, True)
 
     async def _sweep(self) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from deployments.config import ScriptedModel
@@ -172,6 +173,25 @@ async def test_what_was_used_is_counted_however_a_request_ends(service: Service)
     await loading(service, refused)
     await failing(service, refused)
     assert await used(service, refused) == sums(2, 1, 0, 0, 0)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_response_in_the_background_is_counted_once_whoever_leaves(service: Service, leaves: bool) -> None:
+    headers = await key(service)
+    asked = {"model": "slow", "input": "hello big world", "background": True, "stream": True}
+    async with service.http.stream("POST", "/v1/responses", json=asked, headers=headers) as response:
+        async for line in response.aiter_lines():
+            if "response.created" in line and line.startswith("data:"):
+                stop = f"/v1/responses/{orjson.loads(line[5:])['response']['id']}/cancel"
+            if "output_text.delta" in line:
+                if leaves:
+                    break
+                await service.http.post(stop, headers=headers)
+    await service.http.post(stop, headers=headers)
+    total = await used(service, headers)
+    read = len(b'[{"role":"user","content":"hello big world"}]')
+    assert (total["requests"], total["errors"], total["prompt_tokens"]) == (1, 0, -(-read // 4))
+    assert total["completion_tokens"] > 0
 
 
 async def test_a_failure_in_mid_stream_counts_what_was_sent() -> None:
