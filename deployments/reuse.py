@@ -173,7 +173,7 @@ def _name(key: str, generation: Generation, streams: bool) -> str:
 
 
 def _question(key: str, generation: Generation) -> Question:
-    return Question(key, generation.endpoint, generation.body)
+    return Question(key, generation.endpoint, generation.body, generation.trim)
 
 
 def _is_fresh(entry: CacheEntry, control: CacheControl) -> bool:

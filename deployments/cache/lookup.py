@@ -143,7 +143,7 @@ class CacheLookup:
 def _similar(settings: CacheSettings, answers: PurgeableAnswers) -> "SimilarAnswers | None":
     if not settings.langchain:
         return None
-    # LangChain is for those who use it: it costs half a second and 30 MB.
+    # LangChain is for those who use it.
     from deployments.cache.similar.answers import SimilarAnswers
     from deployments.cache.similar.plugged import PluggedCache, loaded
 

@@ -26,11 +26,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request as a LangChain cache is asked for it: its key, its endpoint, and the JSON that a model is asked."""
+    """A request as a LangChain cache is asked for it: its key, its endpoint, and the JSON that a model is asked.
+
+    `is_trimmed` says that the oldest messages may be left out.
+    """
 
     key: str
     endpoint: str
     body: bytes
+    is_trimmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

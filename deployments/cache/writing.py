@@ -26,18 +26,19 @@ class BackgroundWriter(Generic[Name]):
         write: Callable[[list[tuple[Name, bytes, float]]], Awaitable[str]],
         timeout_s: float,
         drops: Tally,
-        kind: str = "redis",
+        prefix: str = "",
         max_bytes_per_call: int = MAX_BYTES_PER_CALL,
     ) -> None:
-        """`write` returns why it failed, which is counted in `drops` behind `kind`, or an empty string.
+        """`write` returns why it failed, or an empty string.
 
+        All words in `drops` begin with `prefix`; without one, a failure that `write` tells is Redis's.
         A call carries entries of `max_bytes_per_call`, or the one that is larger.
         """
         self.stored = 0
         self.drops = drops
         self._write_entries = write
         self._timeout_s = timeout_s
-        self._kind = kind
+        self._prefix = prefix
         self._max_bytes_per_call = max_bytes_per_call
         self._queue: deque[tuple[Name, CacheEntry, float, int]] = deque()
         self._queued_bytes = 0
@@ -50,7 +51,7 @@ class BackgroundWriter(Generic[Name]):
         """
         size_bytes = entry.size_bytes + name_bytes
         if self._queued_bytes + size_bytes > MAX_QUEUED_BYTES:
-            self.drops.count("queue_full")
+            self.drops.count(f"{self._prefix}queue_full")
             return
         self._queue.append((name, entry, ttl_s, size_bytes))
         self._queued_bytes += size_bytes
@@ -90,8 +91,8 @@ class BackgroundWriter(Generic[Name]):
             async with asyncio.timeout(self._timeout_s):
                 failure = await self._write_entries(entries)
         except TimeoutError:
-            return "timeout"
+            return f"{self._prefix}timeout"
         except Exception as error:  # noqa: BLE001 - the border to the other replica: what can not be stored is dropped
             log.warning("cache deployment did not store", extra={"error": type(error).__name__})
-            return "deployment"
-        return f"{self._kind}_{failure}" if failure else ""
+            return f"{self._prefix}deployment"
+        return f"{self._prefix or 'redis_'}{failure}" if failure else ""

@@ -1,6 +1,7 @@
 """One contract for whatever LangChain cache is plugged in: what it was taught comes back whole, and to nobody else."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -37,7 +38,6 @@ async def answers(request: pytest.FixtureRequest) -> AsyncGenerator[SimilarAnswe
     cache.clear()
     answers = SimilarAnswers(PluggedCache(cache, 5), PurgeableAnswers(MemoryStore()))
     yield answers
-    answers.close()
     if isinstance(cache, RedisCache):
         cache.clear()
         cache.close()
@@ -70,9 +70,10 @@ async def test_what_was_taught_comes_back_whole(answers: SimilarAnswers) -> None
         question(seed=1),
         question(tools=[{"type": "function", "function": {"name": "weather"}}]),
         question(a_field_of_next_year=1),
+        replace(question(), is_trimmed=True),
         question(messages=[{"role": "user", "content": "another"}]),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 async def test_it_is_given_to_nothing_else(answers: SimilarAnswers, other: Question) -> None:
     await answers.teach([(question(), VALUE, 60.0)])

@@ -55,7 +55,3 @@ class SimilarAnswers:
     async def _prompt(self, question: Question) -> Prompt | None:
         mark = await self._answers.mark_of_similar(question.key)
         return await asyncio.to_thread(prompt_of, question, mark)  # a long conversation takes milliseconds
-
-    def close(self) -> None:
-        """Ask nothing more."""
-        self._cache.close()

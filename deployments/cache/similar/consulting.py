@@ -29,7 +29,7 @@ class Consultant:
         self._timeout_s = timeout_s
         self._calls: dict[str, asyncio.Task[Outcome]] = {}
         # One at a time: LangChain's caches take no more, and some make an embedding of each.
-        self._teacher = BackgroundWriter[Question](remote.teach, timeout_s, drops, "langchain", max_bytes_per_call=1)
+        self._teacher = BackgroundWriter[Question](remote.teach, timeout_s, drops, "langchain_", max_bytes_per_call=1)
 
     @property
     def taught(self) -> int:

@@ -7,7 +7,6 @@ with what it says, and its frames are made when they are asked for.
 """
 
 import base64
-import binascii
 import json
 import time
 from collections.abc import Sequence
@@ -91,12 +90,12 @@ def read(found: Any, key: str, prompt: Prompt) -> Read | None:
         raise NoAnswer
     generations = cast("Sequence[Generation]", found)
     own = (generations[0].generation_info or {}).get(OWN)
-    if own is None:
-        return Read(_synthesised(generations, prompt), True)
     try:
+        if own is None:
+            return Read(_synthesised(generations, prompt), True)
         whole = msgspec.convert(own, Whole)
         value = base64.b64decode(whole.entry, validate=True)
-    except (msgspec.ValidationError, binascii.Error, ValueError):
+    except (ValueError, TypeError, KeyError):  # msgspec's and base64's errors are ValueErrors
         raise NoAnswer from None
     if whole.scope != prompt.scope:
         raise NoAnswer("scope")

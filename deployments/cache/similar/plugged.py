@@ -77,10 +77,6 @@ class PluggedCache:
         """Give the cache an answer to keep."""
         await self._call(self._writing, lambda: self._cache.aupdate(prompt, llm_string, list(generations)))
 
-    def close(self) -> None:
-        """Ask nothing more."""
-        self._thread.close()
-
     async def _call(self, breaker: Breaker, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         async def called() -> Any:  # the foreign code's first line runs in the thread, as its last
             return await call()

@@ -46,6 +46,7 @@ def prompt_of(question: Question, mark: str) -> Prompt | None:
     if not isinstance(prompt, str):
         return None
     version, tenant, model, _ = question.key.split(":", 3)
-    settings = ["chatllm", version, question.endpoint, tenant, model, mark, fields_of(request)]
+    endpoint = [question.endpoint, *(["trimmed"] if question.is_trimmed else [])]
+    settings = ["chatllm", version, endpoint, tenant, model, mark, fields_of(request)]
     llm_string = json.dumps(settings, separators=(",", ":"))
     return Prompt(prompt, llm_string, str(request.get("model")), request.get("n") or 1, is_chat)

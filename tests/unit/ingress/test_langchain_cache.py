@@ -298,6 +298,8 @@ async def test_completions_are_asked_with_their_text(service: Service, cache: Sa
         {"a": 1},
         [Generation(text="")],
         [Generation(text="one"), Generation(text="too many")],
+        [Generation(text="x", generation_info={"finish_reason": ["stop"]})],
+        [ChatGeneration(message=AIMessage("x", tool_calls=[{"name": "a", "args": {"b": {1}}, "id": "1"}]))],
         [Generation(text="x", generation_info={"chatllm": "x"})],
         [Generation(text="x", generation_info={"chatllm": {"key": "x"}})],
         [
