@@ -97,7 +97,7 @@ class Flights:
                 logger.info("a generation of another replica was lost after %d messages", len(sent))
                 holder = await self._held(Claim(name, self._neighbours.address, holder))
         self._lead(name)
-        async with aclosing(_continued(generate(), sent)) as messages:
+        async with aclosing(_continued(generate(), sent) if sent else generate()) as messages:
             async for message in messages:
                 yield message
 

@@ -1,28 +1,24 @@
 """What goes back over HTTP: errors in OpenAI's shape, and streams that notice when the client leaves."""
 
-import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
 
 import orjson
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deployments.errors import ChatLLMError, Unavailable
+from deployments.ingress.connection import ClientGone, Connection
 from deployments.models.assembly import sse
 
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
-
-
-class ClientGone(Exception):
-    """The client closed its connection before the answer was complete."""
+INNERMOST_SEND = "chatllm.send"
+"""In the ASGI scope: the `send` beneath all of this service's layers, which only change how an answer starts."""
 
 
 class JSON(Response):
@@ -54,28 +50,6 @@ def translated(error: Exception, request_id: str = "-") -> ChatLLMError:
     return ChatLLMError()
 
 
-async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
-    """Return what `work` returns; cancels it and raises ClientGone when the client disconnects first."""
-    task = asyncio.ensure_future(work)
-    watcher = asyncio.create_task(_disconnected(request.receive))
-    try:
-        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
-    finally:
-        for other in (task, watcher):
-            if not other.done():
-                other.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await other
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 class EventStream(Response):
     """A stream of server-sent events that have been begun.
 
@@ -89,28 +63,26 @@ class EventStream(Response):
         frames: AsyncGenerator[bytes],
         headers: Mapping[str, str],
         request_id: str,
+        connection: Connection,
         ended: Callable[[ChatLLMError | ClientGone | None], None],
     ) -> None:
         super().__init__(None, 200, {**headers, **STREAM_HEADERS}, "text/event-stream")
         del self.headers["content-length"]
         self._frames = frames
         self._request_id = request_id
+        self._connection = connection
         self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        writer = asyncio.create_task(self._write(send))
-        watcher = asyncio.create_task(_disconnected(receive))
         outcome: ChatLLMError | ClientGone | None = ClientGone()
         try:
-            await asyncio.wait((writer, watcher), return_when=asyncio.FIRST_COMPLETED)
-            if writer.done():
-                outcome = writer.result()
+            with self._connection:
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                outcome = await self._write(scope.get(INNERMOST_SEND, send))
+        except ClientGone:
+            pass
         finally:
-            for task in (writer, watcher):
-                task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await writer
+            self._connection.close()
             await self._frames.aclose()
             self._ended(outcome)
 

@@ -24,11 +24,13 @@ from deployments.ingress.shapes import ChatCompletion, ChatCompletionChunk
 from deployments.limits.estimate import answer_tokens
 from deployments.service import ChatCall
 
+PATH = "/v1/chat/completions"
+
 router = APIRouter(tags=["chat"])
 
 
 @router.post(
-    "/v1/chat/completions",
+    PATH,
     response_model=None,
     openapi_extra=documented(
         ChatRequest,

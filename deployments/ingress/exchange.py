@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from deployments.cache.steering import in_words
 from deployments.errors import ChatLLMError
-from deployments.ingress.answers import JSON, ClientGone, EventStream, while_connected
+from deployments.ingress.answers import JSON, EventStream
+from deployments.ingress.connection import ClientGone, Connection
 from deployments.ingress.metering import CLIENT_GONE_STATUS, Meter
 from deployments.ingress.services import Services
 from deployments.keys.authenticator import Caller
@@ -41,18 +42,19 @@ async def exchange(
         services.telemetry.ended(request_id, caller.key_id, summary, status, streams)
         meter.ended(summary, status)
 
+    connection = Connection(request.receive)
     try:
-        await meter.admit()
-        answer = await while_connected(request, work(summary))
-    except (ChatLLMError, ClientGone) as error:
-        ended(error)
-        raise
-    except BaseException:
-        ended(ChatLLMError())
+        with connection:
+            await meter.admit()
+            answer = await work(summary)
+    except BaseException as error:
+        connection.close()
+        ended(error if isinstance(error, ChatLLMError | ClientGone) else ChatLLMError())
         raise
     headers = _headers(summary)
     if answer.frames is not None:
-        return EventStream(answer.frames, headers, request_id, ended)
+        return EventStream(answer.frames, headers, request_id, connection, ended)
+    connection.close()
     ended(None)
     return JSON(answer.body, 200, headers)
 

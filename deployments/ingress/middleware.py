@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BadRequest, HeadersTooLarge, Overloaded
-from deployments.ingress.answers import error_response, translated
+from deployments.ingress.answers import INNERMOST_SEND, error_response, translated
 
 ACCEPTED_ID = re.compile(r"[!-~]{1,128}")
 MAX_HEADER_BYTES = 65_536
@@ -30,6 +30,7 @@ class Lingering:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[INNERMOST_SEND] = send
         if scope["type"] != "http" or _is_small(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return

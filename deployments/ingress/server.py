@@ -35,11 +35,13 @@ from deployments.ingress import (
     tokens,
     usage,
 )
-from deployments.ingress.answers import ClientGone, error_response, translated
-from deployments.ingress.metering import CLIENT_GONE_STATUS, LimitHeaders
+from deployments.ingress.answers import error_response, translated
+from deployments.ingress.connection import ClientGone
+from deployments.ingress.metering import LimitHeaders
 from deployments.ingress.middleware import ConcurrencyLimit, Lingering, RequestId
 from deployments.ingress.openapi import described
 from deployments.ingress.services import Services, opened
+from deployments.ingress.shortcut import Shortcut, answer_nobody
 from deployments.models.client import ModelClient, ServedModel
 from deployments.models.names import ModelNames
 from deployments.telemetry import configure_logging
@@ -57,11 +59,12 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
             yield
 
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
-    for routes in (search, chat, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
+    for routes in (chat, search, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
     for routes in (completions, embeddings, tokens, cache_admin, admin_metrics, me, shares):
         app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
+    app.add_middleware(Shortcut, method="POST", path=chat.PATH, endpoint=chat.create_chat_completion)
     app.add_middleware(LimitHeaders)
     app.add_middleware(ConcurrencyLimit, limit=limits.max_concurrent_requests)
     app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
@@ -105,7 +108,7 @@ def _methods_at(request: Request) -> list[str]:
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=CLIENT_GONE_STATUS)
+    return answer_nobody()
 
 
 class Ingress:
