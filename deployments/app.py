@@ -18,6 +18,8 @@ from deployments.models.deployment import deployment_class
 from deployments.models.identity import identity
 from deployments.models.router import ObservedRouter
 
+NO_ACCESS_LOG = {"enable_access_log": False}
+"""Each request has its line in the ingress's log; Serve would write three more, one of them at every hop."""
 ROUTER = f"{ObservedRouter.__module__}.{ObservedRouter.__qualname__}"
 
 
@@ -34,15 +36,21 @@ def build_app(args: Settings) -> Application:
 
 
 def _ingress() -> serve.Deployment:
-    return serve.deployment(name="Ingress", max_ongoing_requests=5000, ray_actor_options={"num_cpus": 0.1})(
-        serve.ingress()(Ingress)
-    )
+    return serve.deployment(
+        name="Ingress",
+        max_ongoing_requests=5000,
+        ray_actor_options={"num_cpus": 0.1},
+        logging_config=NO_ACCESS_LOG,
+    )(serve.ingress()(Ingress))
 
 
 def _cache() -> serve.Deployment:
-    return serve.deployment(name="CacheLookup", max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})(
-        CacheLookup
-    )
+    return serve.deployment(
+        name="CacheLookup",
+        max_ongoing_requests=1000,
+        ray_actor_options={"num_cpus": 0.1},
+        logging_config=NO_ACCESS_LOG,
+    )(CacheLookup)
 
 
 def _model(model: AnyModel) -> Application:
@@ -51,6 +59,7 @@ def _model(model: AnyModel) -> Application:
         max_ongoing_requests=256,
         max_queued_requests=1024,
         ray_actor_options={"num_cpus": 0.5},
+        logging_config=NO_ACCESS_LOG,
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),  # pyright: ignore[reportArgumentType] - Ray types it wrongly
         health_check_period_s=5,
         health_check_timeout_s=30,

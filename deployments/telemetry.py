@@ -10,6 +10,7 @@ from typing import Any
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
+from deployments.metrics.gathered import GatheredMetrics
 from deployments.metrics.recorder import Recorder
 from deployments.service import Summary
 
@@ -67,38 +68,44 @@ class Telemetry:
         self._inflight = Gauge("chatllm_inflight_requests", "Chat requests being answered now.")
         self._pending = Gauge("chatllm_history_pending", "Conversation writes that wait for Postgres.")
         self._running = 0
+        self._gathered = GatheredMetrics()
+
+    def flush(self) -> None:
+        """Tell Ray what has been counted within the last second."""
+        self._gathered.flush()
 
     def cache_dropped(self, reason: str, times: int) -> None:
         """Count answers that were not stored."""
-        self._cache_drops.inc(times, {"reason": reason})
+        self._gathered.count(self._cache_drops, times, reason=reason)
 
     def began(self) -> None:
         """Count a chat request in."""
         self._running += 1
-        self._inflight.set(self._running)
+        self._gathered.level(self._inflight, self._running)
         self._recorder.began()
 
     def pending_writes(self, count: int) -> None:
         """Record how many conversation writes wait."""
-        self._pending.set(count)
+        self._gathered.level(self._pending, count)
 
     def ended(self, request_id: str, key_id: str, summary: Summary, status: int, stream: bool) -> None:
         """Count a chat request out and write its line; 499 stands for a client that left."""
         self._running -= 1
-        self._inflight.set(self._running)
+        self._gathered.level(self._inflight, self._running)
         took_s = time.perf_counter() - summary.began
         self._recorder.ended(request_id, key_id, summary, status, took_s)
-        tags = {"model": summary.model, "cache": summary.cache}
-        self._requests.inc(1, {"model": summary.model, "status": str(status), "stream": str(stream).lower()})
-        self._cache.inc(1, {"model": summary.model, "result": summary.cache})
+        count, model = self._gathered.count, summary.model
+        count(self._requests, model=model, status=str(status), stream=str(stream).lower())
+        count(self._cache, model=model, result=summary.cache)
         if summary.cache_reason:
-            self._cache_reasons.inc(1, {"model": summary.model, "reason": summary.cache_reason})
+            count(self._cache_reasons, model=model, reason=summary.cache_reason)
+        tags = {"model": model, "cache": summary.cache}
         self._request_s.observe(took_s, tags)
         if summary.first_token_s is not None:
             self._first_token_s.observe(summary.first_token_s, tags)
-        for kind, count in (("prompt", summary.prompt_tokens), ("completion", summary.completion_tokens)):
-            if count:
-                self._tokens.inc(count, {"model": summary.model, "kind": kind})
+        for kind, tokens in (("prompt", summary.prompt_tokens), ("completion", summary.completion_tokens)):
+            if tokens:
+                count(self._tokens, tokens, model=model, kind=kind)
         logger.info(
             "request id=%s key=%s model=%s status=%d cache=%s prompt_tokens=%d completion_tokens=%d ttft_ms=%.1f "
             "total_ms=%.1f finish=%s",

@@ -9,6 +9,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
+from vllm.envs import enable_envs_cache
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
@@ -110,4 +111,5 @@ async def open_engine(model: VLLMModel) -> Engine:
     if "generate" in tasks:
         renderer.warmup()
     handlers = open_handlers(client, models, renderer, options, tasks)
+    enable_envs_cache()  # vLLM asks its environment for each token; its own server could do this and does not
     return Engine(client, handlers, Load(client), create_error_response)
