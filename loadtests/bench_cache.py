@@ -1,9 +1,10 @@
 """What an answer from the cache costs, beside a bare yardstick, on one machine, in one run (`make bench-cache`).
 
-The service is everything that `make serve` starts, with keys and limits on and one
-ingress replica; its model is scripted. The yardstick is uvicorn, FastAPI and one GET
-of the same bytes from the same Redis. `wrk` (Debian's package) asks both in turn;
-medians of the rounds go to a table and, with every round, to loadtests/results/.
+The service is everything that `make serve` starts, with keys and limits on, with one
+ingress replica and then with two; its model is scripted. The yardstick is one process
+of uvicorn, FastAPI and one GET of the same bytes from the same Redis. `wrk` (Debian's
+package) asks both in turn; medians of the rounds go to a table and, with every round,
+to loadtests/results/.
 """
 
 import argparse
@@ -39,6 +40,8 @@ applications:
   - name: chatllm
     import_path: deployments.app:build_app
     args: {models: [{id: scripted, kind: scripted, tokens: 128}]}
+    deployments:
+      - {name: Ingress, num_replicas: REPLICAS, max_ongoing_requests: 4000, ray_actor_options: {num_cpus: 0.1}}
 """
 SCRIPT = """
 wrk.method = "POST"
@@ -57,12 +60,17 @@ class Round:
     p99_ms: float
 
 
+Rounds = dict[str, dict[str, list[Round]]]
+"""What was measured, by kind of answer and by side."""
+
+
 def main() -> None:
     """Measure; leave with 1 if wrk is missing or anything but answers came."""
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=int, default=8)
     options.add_argument("--connections", type=int, default=32)
+    options.add_argument("--replicas", default="1,2", help="how many ingress replicas, one run for each")
     if shutil.which("wrk") is None:
         sys.exit("wrk is missing: apt-get install wrk")
     asyncio.run(_run(options.parse_args()))
@@ -70,23 +78,26 @@ def main() -> None:
 
 async def _run(options: argparse.Namespace) -> None:
     load_before = os.getloadavg()[0]
+    rounds = {count: await _with_replicas(options, count) for count in map(int, options.replicas.split(","))}
+    _report(rounds, load_before)
+
+
+async def _with_replicas(options: argparse.Namespace, count: int) -> Rounds:
+    print(f"ingress replicas: {count}", flush=True)
     with tempfile.TemporaryDirectory(prefix="chatllm-bench-cache-") as folder:
         config = Path(folder) / "serve_config.yaml"
-        config.write_text(CONFIG, encoding="utf-8")
+        config.write_text(CONFIG.replace("REPLICAS", str(count)), encoding="utf-8")
         async with _valkey(Path(folder)) as redis:
             os.environ["REDIS_URL"] = redis
             async with whole_service(config) as service:
                 key = _limited_key(service)
                 answers = {kind: _warm(service, key, kind) for kind in AIMS}
                 async with _yardstick(redis, answers) as yardstick:
-                    rounds = _measured(options, Path(folder), service, key, yardstick)
-    _report(rounds, load_before)
+                    return _measured(options, Path(folder), service, key, yardstick)
 
 
-def _measured(
-    options: argparse.Namespace, folder: Path, service: Service, key: str, yardstick: str
-) -> dict[str, dict[str, list[Round]]]:
-    rounds: dict[str, dict[str, list[Round]]] = {kind: {"yardstick": [], "service": []} for kind in AIMS}
+def _measured(options: argparse.Namespace, folder: Path, service: Service, key: str, yardstick: str) -> Rounds:
+    rounds: Rounds = {kind: {"yardstick": [], "service": []} for kind in AIMS}
     for _ in range(options.rounds):
         for kind, sides in rounds.items():
             script = folder / f"{kind}.lua"
@@ -179,33 +190,35 @@ async def _process(command: list[str], port: int, environment: dict[str, str]) -
         await process.wait()
 
 
-def _report(rounds: dict[str, dict[str, list[Round]]], load_before: float) -> None:
-    medians = {
-        kind: {side: statistics.median(each.requests_per_s for each in found) for side, found in sides.items()}
-        for kind, sides in rounds.items()
-    }
+def _report(rounds: dict[int, Rounds], load_before: float) -> None:
     print(f"\nload average before: {load_before:.1f}\n")
-    print("| cached answer | yardstick, requests/s | service, requests/s | share | aim | p50 | p99 |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for kind, sides in medians.items():
-        p50, p99 = (
-            statistics.median(getattr(each, name) for each in rounds[kind]["service"]) for name in ("p50_ms", "p99_ms")
-        )
-        share = sides["service"] / sides["yardstick"]
-        print(
-            f"| {kind} | {sides['yardstick']:,.0f} | {sides['service']:,.0f} | {share:.2f} | {AIMS[kind]} "
-            f"| {p50:.1f} ms | {p99:.1f} ms |"
-        )
+    print(
+        "| cached answer | ingress replicas | yardstick, req/s | service, req/s | share | aim | p50 | p99 |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for count, kinds in rounds.items():
+        for kind, sides in kinds.items():
+            print(_row(kind, count, sides))
     found = {
-        kind: {side: [[each.requests_per_s, each.p50_ms, each.p99_ms] for each in r] for side, r in sides.items()}
-        for kind, sides in rounds.items()
+        str(count): {
+            kind: {side: [[each.requests_per_s, each.p50_ms, each.p99_ms] for each in r] for side, r in sides.items()}
+            for kind, sides in kinds.items()
+        }
+        for count, kinds in rounds.items()
     }
     path = RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M}-cache.json"
-    path.write_text(
-        json.dumps({"load_before": load_before, "columns": ["requests/s", "p50 ms", "p99 ms"], **found}, indent=1)
-        + "\n"
-    )
+    told = {"load_before": load_before, "columns": ["requests/s", "p50 ms", "p99 ms"], "ingress_replicas": found}
+    path.write_text(json.dumps(told, indent=1) + "\n")
     print(f"\n{path}")
+
+
+def _row(kind: str, count: int, sides: dict[str, list[Round]]) -> str:
+    yardstick, service = (statistics.median(each.requests_per_s for each in sides[side]) for side in sides)
+    p50, p99 = (statistics.median(getattr(each, name) for each in sides["service"]) for name in ("p50_ms", "p99_ms"))
+    return (
+        f"| {kind} | {count} | {yardstick:,.0f} | {service:,.0f} | {service / yardstick:.2f} | {AIMS[kind]} "
+        f"| {p50:.1f} ms | {p99:.1f} ms |"
+    )
 
 
 if __name__ == "__main__":

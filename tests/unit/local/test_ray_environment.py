@@ -68,3 +68,15 @@ def test_the_inner_ports_of_haproxy_are_taken_off_the_network_and_headers_have_a
     assert (
         "defaults\n    timeout http-request 10s\n    timeout http-keep-alive 90s\n    mode http" in config.read_text()
     )
+
+
+@pytest.mark.parametrize(("target", "kept"), [("", False), ("10.0.0.7:514", True)])
+def test_requests_are_logged_to_a_port_only_where_one_is_named(tmp_path: Path, target: str, kept: bool) -> None:
+    config = tmp_path / "cfg"
+    config.write_text(f"global\n    log {target or '127.0.0.1:514'} local0 info\n    maxconn 4096\n")
+    wrapped = {"PATH": "/usr/bin:/bin", "CHATLLM_HAPROXY": "/bin/true", "RAY_SERVE_HAPROXY_LOG_TARGET": target}
+
+    subprocess.run([WRAPPER, "-db", "-f", config], env=wrapped, check=True)
+
+    assert ("log " in config.read_text()) == kept
+    assert "maxconn 4096" in config.read_text()
