@@ -29,6 +29,7 @@ from deployments.flights.flights import Flights
 from deployments.models.assembly import DONE, assemble, payloads
 from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Reply
 from deployments.reuse import Cache, Reuse, Wish
+from deployments.timing import Timing
 
 OWN_FIELDS = ("conversation", "parent", "stream_options", "store", "metadata")
 """Fields of a request that this service answers for itself; a model never sees them."""
@@ -82,12 +83,17 @@ class Summary:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     finish_reason: str = ""
-    began: float = field(default_factory=time.perf_counter)
+    timing: Timing = field(default_factory=Timing)
     first_token_s: float | None = None
     failure: ChatLLMError | None = None
     """What the request ended with, be it that its stream tells the client so in its own way."""
     is_follower: bool = False
     """Whether the request only follows what is generated, and counted, without it."""
+
+    @property
+    def began(self) -> float:
+        """When the request came, by `time.perf_counter`."""
+        return self.timing.began
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +225,7 @@ class ChatService:
         """
         model = summary.model = self._models.resolve(call.request.get("model"))
         turn = await self._conversations.open(call, self._models.max_prompt_messages(model))
+        summary.timing.lap("history")
         return await self.answer(call, turn, summary)
 
     async def ask(self, call: ChatCall, summary: Summary) -> Answer:
@@ -236,6 +243,7 @@ class ChatService:
         generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored, call.endpoint)
         summary.cache_key = wish.key or ""
         found = await self._reuse.find(wish, generation, lambda: self._models.generate(model, generation))
+        summary.timing.lap("cache")
         summary.cache, summary.cache_reason = found.result, found.reason
         if isinstance(found.answer, CacheEntry):
             return await self._replay(found.answer, call, turn, summary)
@@ -268,6 +276,7 @@ class ChatService:
         _note(summary, completion)
         turn.accept()
         await turn.complete(completion)
+        summary.timing.lap("history")
         if not call.streams:
             return Answer(body)
         frames = fresh_frames(entry, call.reply_id, int(now), call.wants_usage) + DONE
@@ -284,22 +293,27 @@ class ChatService:
                     match message:
                         case Frames(data):
                             if not sent:
+                                summary.timing.lap("first-frame")
                                 summary.first_token_s = time.perf_counter() - summary.began
                                 turn.accept()
                             sent.append(data)
                             yield message
                         case Reply(body):
+                            summary.timing.lap("decode" if sent else "first-frame")
+                            summary.timing.tell("first-frame", message.times)
                             completion = orjson.loads(body)
                             _note(summary, completion)
                             if not sent:
                                 turn.accept()
                             sent.clear()
                             await turn.complete(completion)
+                            summary.timing.lap("history")
                             yield message
                         case Failed(error):
                             raise error
         finally:
             if sent:
+                summary.timing.lap("decode")
                 chunks = payloads(b"".join(sent))
                 summary.completion_tokens = _tokens_sent(chunks)
                 turn.interrupt(assemble(chunks))

@@ -108,7 +108,7 @@ class Telemetry:
                 count(self._tokens, tokens, model=model, kind=kind)
         logger.info(
             "request id=%s key=%s model=%s status=%d cache=%s prompt_tokens=%d completion_tokens=%d ttft_ms=%.1f "
-            "total_ms=%.1f finish=%s",
+            "total_ms=%.1f finish=%s timing_ms=%s",
             request_id,
             key_id,
             summary.model,
@@ -119,4 +119,5 @@ class Telemetry:
             (summary.first_token_s or 0.0) * 1e3,
             took_s * 1e3,
             summary.finish_reason or "-",
+            summary.timing.line(),
         )

@@ -49,7 +49,8 @@ class Report:
     def table(self) -> str:
         """Return all rows, the medians side by side."""
         head = f"{'':34} {'bare vLLM':>10} {'service':>10} {'':9} {'ratio':>6}  target"
-        return "\n".join(["", head, *(row.line() for row in self.rows()), f"failed requests: {self._failed()}", ""])
+        failed = f"failed requests: {self._failed()}"
+        return "\n".join(["", head, *(row.line() for row in self.rows()), *self._hops(), failed, ""])
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows; those of a service that was not started here lack start, processor time and memory."""
@@ -79,6 +80,13 @@ class Report:
             yield Row("start to the first token", "s", bare, service, "<= 1.15", service <= 1.15 * bare)
         if self.service.ingress_mb:
             yield from self._memory()
+
+    def _hops(self) -> Iterator[str]:
+        """Yield where the service says that a request's time went, in the median, for each width."""
+        for width in self.widths:
+            if hops := median(self.service.rounds[width]).hops_ms:
+                told = ", ".join(f"{hop} {value:,.1f}" for hop, value in hops.items())
+                yield f"ms of a request by hop, {_streams(width)}: {told}"
 
     def _memory(self) -> Iterator[Row]:
         before, rounds, after = self.service.ingress_mb

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 REQUEST_TIMEOUT_S = 600.0
 UNFINISHED = "cut off"
+HOPS = b": server-timing "
 PROMPT = "Tell me what you can do, as fully as you can."
 
 
@@ -38,6 +39,8 @@ class Sample:
     gaps_s: list[float] = field(default_factory=list[float])
     tokens: int = 0
     failure: str = UNFINISHED
+    hops_ms: dict[str, float] = field(default_factory=dict[str, float])
+    """Where the server says that the time went, if it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class Figures:
     ttft_ms_p99: float
     gap_ms_p50: float
     gap_ms_p99: float
+    hops_ms: dict[str, float] = field(default_factory=dict[str, float])
+    """Milliseconds that a request spent in each hop, in the median, by the server's own `Server-Timing`."""
 
 
 async def measure(target: Target, streams: int, requests: int, max_tokens: int, *, is_new: bool = True) -> Figures:
@@ -120,6 +125,7 @@ def _head(target: Target, host: str, length: int) -> bytes:
         "Content-Type: application/json",
         f"Content-Length: {length}",
         "Connection: close",
+        "X-Server-Timing: trailer",
         *([f"Authorization: Bearer {target.key}"] if target.key else []),
     ]
     return "\r\n".join([*lines, "", ""]).encode()
@@ -146,6 +152,9 @@ async def _pieces(reader: asyncio.StreamReader, head: bytes) -> AsyncIterator[by
 
 
 def _note(event: bytes, sample: Sample, now_s: float) -> None:
+    if event.startswith(HOPS):
+        sample.hops_ms = hops_in(event.removeprefix(HOPS).decode())
+        return
     if event == b"[DONE]":
         sample.total_s = now_s
         if sample.failure == UNFINISHED:
@@ -164,6 +173,12 @@ def _note(event: bytes, sample: Sample, now_s: float) -> None:
         sample.total_s = now_s
 
 
+def hops_in(header: str) -> dict[str, float]:
+    """Return the milliseconds of each hop of a `Server-Timing` (W3C)."""
+    parts = (part.strip().partition(";dur=") for part in header.split(","))
+    return {name: float(duration) for name, _, duration in parts if duration}
+
+
 def _figures(samples: list[Sample], streams: int, elapsed_s: float) -> Figures:
     good = [sample for sample in samples if not sample.failure]
     failures = [sample.failure for sample in samples if sample.failure]
@@ -179,7 +194,14 @@ def _figures(samples: list[Sample], streams: int, elapsed_s: float) -> Figures:
         ttft_ms_p99=quantile_ms(ttft, 0.99),
         gap_ms_p50=quantile_ms(gaps, 0.5),
         gap_ms_p99=quantile_ms(gaps, 0.99),
+        hops_ms=_medians([sample.hops_ms for sample in good if sample.hops_ms]),
     )
+
+
+def _medians(hops_ms: list[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each hop, in the order of the first request; one that a request lacks took it no time."""
+    names = dict.fromkeys(name for hops in hops_ms for name in hops)
+    return {name: round(statistics.median(hops.get(name, 0.0) for hops in hops_ms), 2) for name in names}
 
 
 def quantile_ms(values_s: list[float], q: float) -> float:
@@ -197,4 +219,5 @@ def median(rounds: list[Figures]) -> Figures:
         requests=sum(one.requests for one in rounds),
         failures={kind: sum(one.failures.get(kind, 0) for one in rounds) for kind in kinds},
         **{name: round(statistics.median(getattr(one, name) for one in rounds), 2) for name in numbers},
+        hops_ms=_medians([one.hops_ms for one in rounds if one.hops_ms]),
     )

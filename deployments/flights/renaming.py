@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 import msgspec
 
@@ -26,8 +27,7 @@ async def renamed(messages: AsyncGenerator[Message], reply_id: str) -> AsyncGene
                     yield Frames(data.replace(old, new))
                 case Reply(body):
                     old = old or _id_of(body)
-                    renewed = body.replace(old, new, 1)
-                    yield Reply(renewed, message.prompt_tokens, message.completion_tokens, message.finish_reason)
+                    yield replace(message, body=body.replace(old, new, 1))
                 case _:
                     yield message
 

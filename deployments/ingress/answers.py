@@ -65,13 +65,16 @@ class EventStream(Response):
         request_id: str,
         connection: Connection,
         ended: Callable[[ChatLLMError | ClientGone | None], None],
+        trailer: Callable[[], bytes] | None = None,
     ) -> None:
+        """`trailer` returns what goes out behind all of it."""
         super().__init__(None, 200, {**headers, **STREAM_HEADERS}, "text/event-stream")
         del self.headers["content-length"]
         self._frames = frames
         self._request_id = request_id
         self._connection = connection
         self._ended = ended
+        self._trailer = trailer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome: ChatLLMError | ClientGone | None = ClientGone()
@@ -95,5 +98,6 @@ class EventStream(Response):
         except Exception as error:  # noqa: BLE001 - the border to the client: every failure becomes an error event
             failure = translated(error, self._request_id)
             await send({"type": "http.response.body", "body": sse(failure.body(self._request_id)), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        end = self._trailer() if self._trailer is not None else b""
+        await send({"type": "http.response.body", "body": end, "more_body": False})
         return failure

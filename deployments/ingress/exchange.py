@@ -13,6 +13,7 @@ from deployments.ingress.metering import CLIENT_GONE_STATUS, Meter
 from deployments.ingress.services import Services
 from deployments.keys.authenticator import Caller
 from deployments.service import Answer, Summary
+from deployments.timing import Timing
 
 
 async def exchange(
@@ -32,7 +33,8 @@ async def exchange(
     """
     request_id: str = request.state.request_id
     services.telemetry.began()
-    summary = Summary()
+    timing: Timing = request.state.timing
+    summary = Summary(timing=timing)
     meter = Meter(request, services.limiter, services.usage_writer, caller, answer_tokens)
 
     def ended(outcome: ChatLLMError | ClientGone | None) -> None:
@@ -46,6 +48,7 @@ async def exchange(
     try:
         with connection:
             await meter.admit()
+            timing.lap("admission")
             answer = await work(summary)
     except BaseException as error:
         connection.close()
@@ -53,7 +56,8 @@ async def exchange(
         raise
     headers = _headers(summary)
     if answer.frames is not None:
-        return EventStream(answer.frames, headers, request_id, connection, ended)
+        trailer = timing.trailer if request.headers.get("x-server-timing") == "trailer" else None
+        return EventStream(answer.frames, headers, request_id, connection, ended, trailer)
     connection.close()
     ended(None)
     return JSON(answer.body, 200, headers)

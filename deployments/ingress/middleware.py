@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BadRequest, HeadersTooLarge, Overloaded
 from deployments.ingress.answers import INNERMOST_SEND, error_response, translated
+from deployments.timing import Timing
 
 ACCEPTED_ID = re.compile(r"[!-~]{1,128}")
 MAX_HEADER_BYTES = 65_536
@@ -71,6 +72,7 @@ class RequestId:
     Around all that can fail, so that even what nobody foresaw is answered in
     OpenAI's shape, with the id. One that is too long or not printable is refused:
     Serve returns what came, so that another in its place would be in the error alone.
+    The request's `Timing` begins here too; `Server-Timing` has what is known of it when the answer begins.
     """
 
     def __init__(self, app: ASGIApp, is_echoed: bool) -> None:
@@ -84,13 +86,16 @@ class RequestId:
             return
         given = Headers(scope=scope).get("x-request-id")
         request_id = f"req_{secrets.token_hex(12)}" if given is None else given
-        scope.setdefault("state", {})["request_id"] = request_id
+        timing = Timing()
+        scope.setdefault("state", {}).update(request_id=request_id, timing=timing)
         has_started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
+                timing.lap("other")
+                message["headers"] = [*message["headers"], (b"server-timing", timing.header().encode())]
                 if not self._is_echoed:
                     MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)

@@ -35,6 +35,7 @@ async def body_as(request: Request, schema: type[Any]) -> dict[str, Any]:
     limits = services_of(request).settings.limits
     body = await json_object(request, limits.max_body_bytes)
     checked(body, schema, limits.max_messages)
+    request.state.timing.lap("body")
     return body
 
 

@@ -207,5 +207,6 @@ async def caller_of(request: Request) -> Caller:
         raise Unauthenticated
     services = services_of(request)
     caller = await services.authenticator.authenticate(secret.strip())
+    request.state.timing.lap("auth")
     await count(request, services.limiter, caller)
     return caller

@@ -14,11 +14,13 @@ from typing import Any
 import orjson
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import GenerationError
 from vllm.outputs import RequestOutput
 from vllm.parser.abstract_parser import DelegatingParser
 
 from deployments.models.protocol import Reply
+from deployments.timing import EngineTimes
 
 NOT_PLAIN = ("tools", "logprobs", "echo", "return_token_ids", "return_prompt_text", "return_tokens_as_token_ids")
 """Fields of a request that change what an event holds."""
@@ -47,6 +49,28 @@ class PlainTextChat(OpenAIServingChat):
             request, result_generator, request_id, model_name, *rest, **named
         )
 
+    async def chat_completion_full_generator(  # type: ignore[override]
+        self,
+        request: ChatCompletionRequest,
+        result_generator: AsyncIterator[RequestOutput],
+        *rest: Any,
+        **named: Any,
+    ) -> ErrorResponse | Reply:
+        """Return a whole chat completion, with the engine's times."""
+        last: list[RequestOutput] = []
+
+        async def noted() -> AsyncGenerator[RequestOutput]:
+            async for result in result_generator:
+                last[:] = [result]
+                yield result
+
+        whole = await super().chat_completion_full_generator(request, noted(), *rest, **named)
+        if isinstance(whole, ErrorResponse):
+            return whole
+        finish = whole.choices[0].finish_reason if whole.choices else None
+        usage, body = whole.usage, whole.model_dump_json().encode()
+        return Reply(body, usage.prompt_tokens, usage.completion_tokens or 0, finish or "", times_of(last[0]))
+
     def _is_plain(self, request: ChatCompletionRequest) -> bool:
         if self.enable_log_outputs or self.enable_prompt_tokens_details or self.enable_per_request_metrics:
             return False
@@ -61,6 +85,18 @@ def _reads_plain_text(parser: Any) -> bool:
     return parser is None or (parser.__bases__ == (DelegatingParser,) and parser.reasoning_parser_cls is None)
 
 
+def times_of(result: RequestOutput) -> EngineTimes | None:
+    """Return where the time of a request that has ended went, by the engine's own clock; None if it keeps no stats."""
+    stats = result.metrics
+    if stats is None or not stats.first_token_ts:
+        return None
+    return EngineTimes(
+        queue=stats.scheduled_ts - stats.queued_ts,
+        prefill=stats.first_token_ts - stats.scheduled_ts,
+        decode=stats.last_token_ts - stats.first_token_ts,
+    )
+
+
 async def plain_events(
     results: AsyncIterator[RequestOutput], request_id: str, model_name: str, role: str, fingerprint: str | None
 ) -> AsyncGenerator[bytes | Reply]:
@@ -73,6 +109,7 @@ async def plain_events(
     finish: str | None = None
     stop: int | str | None = None
     has_begun = False
+    times: EngineTimes | None = None
     async for result in results:
         if not has_begun:
             has_begun = True
@@ -89,7 +126,7 @@ async def plain_events(
         if output.finish_reason is None:
             yield before + orjson.dumps(output.text) + after
             continue
-        finish, stop = output.finish_reason, output.stop_reason
+        finish, stop, times = output.finish_reason, output.stop_reason, times_of(result)
         end = orjson.dumps({"finish_reason": finish, "stop_reason": stop, "token_ids": None})[1:]
         yield before + orjson.dumps(output.text) + b'},"logprobs":null,' + end + b"]}\n\n"
     message = {"role": role, "content": "".join(texts)}
@@ -99,4 +136,4 @@ async def plain_events(
     completion["choices"] = [choice if stop is None else {**choice, "stop_reason": stop}]
     if fingerprint is not None:
         completion["system_fingerprint"] = fingerprint
-    yield Reply(orjson.dumps(completion), prompt_tokens, tokens, finish or "")
+    yield Reply(orjson.dumps(completion), prompt_tokens, tokens, finish or "", times)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployments.errors import ChatLLMError
+from deployments.timing import EngineTimes
 
 Endpoint = Literal["chat", "completion", "embedding", "tokenize", "detokenize"]
 """What is asked of a model; of these, `chat` and `completion` generate and can be streamed."""
@@ -46,6 +47,8 @@ class Reply:
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str
+    times: EngineTimes | None = None
+    """Where the engine's time went, if it told."""
 
 
 @dataclass(frozen=True, slots=True)

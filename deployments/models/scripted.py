@@ -23,6 +23,7 @@ from deployments.models.script.completion import completion_chunks, continuation
 from deployments.models.script.embedding import embeddings
 from deployments.models.script.prompt import text_of
 from deployments.models.script.tokens import detokenized, tokenized
+from deployments.timing import EngineTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,9 @@ class ScriptedReplica:
         return embeddings(request, self._model.id, self._model.embedding_dimensions)
 
     async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message]:
-        sent = bytearray()
+        sent, began = bytearray(), time.perf_counter()
         await self._prefill()
+        prefilled = time.perf_counter()
         pace = Pace(self._model.token_ms / 1e3, self._model.in_step)
         for position, choice in enumerate(speech.chunks):
             if position and self._model.token_ms:
@@ -154,8 +156,9 @@ class ScriptedReplica:
             if is_streamed:
                 yield Frames(event)
         completion: dict[str, Any] = {**assemble(payloads(bytes(sent))), "usage": speech.usage}
-        finish = completion["choices"][0]["finish_reason"]
-        yield Reply(orjson.dumps(completion), speech.usage["prompt_tokens"], speech.usage["completion_tokens"], finish)
+        finish, tokens = completion["choices"][0]["finish_reason"], speech.usage["completion_tokens"]
+        times = EngineTimes(0.0, prefilled - began, time.perf_counter() - prefilled)
+        yield Reply(orjson.dumps(completion), speech.usage["prompt_tokens"], tokens, finish, times)
 
     async def _at_once(self, answer: dict[str, Any]) -> AsyncGenerator[Message]:
         await self._prefill()

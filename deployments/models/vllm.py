@@ -85,6 +85,8 @@ class VLLMReplica:
                 async with aclosing(self._streamed(result)) as messages:
                     async for message in messages:
                         yield message
+            elif isinstance(result, Reply):
+                yield result
             else:
                 yield _plain(bytes(result.body) if isinstance(result, Response) else result.model_dump_json().encode())
         except ChatLLMError as error:

@@ -19,6 +19,7 @@ import msgspec
 from deployments import errors
 from deployments.errors import ChatLLMError
 from deployments.models.protocol import Failed, Frames, Message, Reply
+from deployments.timing import EngineTimes
 
 SECRET_BYTES = 32
 STREAM_BYTES = 16
@@ -60,6 +61,7 @@ class _Reply(msgspec.Struct, array_like=True):
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str
+    times: EngineTimes | None
 
 
 class _Failure(msgspec.Struct, array_like=True):
@@ -76,9 +78,9 @@ def encode(stream: bytes, message: Message | Asked) -> bytes:
     match message:
         case Frames(data):
             kind, payload = FRAMES, data
-        case Reply(body, prompt_tokens, completion_tokens, finish_reason):
+        case Reply(body, prompt_tokens, completion_tokens, finish_reason, times):
             kind = REPLY
-            payload = msgspec.msgpack.encode(_Reply(body, prompt_tokens, completion_tokens, finish_reason))
+            payload = msgspec.msgpack.encode(_Reply(body, prompt_tokens, completion_tokens, finish_reason, times))
         case Failed(error):
             kind = FAILED
             failure = _Failure(type(error).__name__, error.message, error.param, error.retry_after_s)
@@ -112,7 +114,7 @@ def _message(kind: int, payload: bytes) -> Message | Asked:
         return Frames(payload)
     if kind == REPLY:
         reply = msgspec.msgpack.decode(payload, type=_Reply)
-        return Reply(reply.body, reply.prompt_tokens, reply.completion_tokens, reply.finish_reason)
+        return Reply(reply.body, reply.prompt_tokens, reply.completion_tokens, reply.finish_reason, reply.times)
     if kind == FAILED:
         failure = msgspec.msgpack.decode(payload, type=_Failure)
         found = getattr(errors, failure.name, None)

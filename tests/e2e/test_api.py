@@ -9,6 +9,7 @@ import httpx
 import openai
 import pytest
 
+from loadtests.streams import hops_in
 from tests.launched import Launched
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -120,6 +121,22 @@ def test_responses_of_the_real_model(product: Launched) -> None:
     assert "".join(pieces) == answer.output_text != ""
     assert answer.usage and answer.usage.input_tokens > first.usage.output_tokens, "it read what was said before"
     assert api.responses.retrieve(answer.id).output_text == answer.output_text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_tells_where_its_time_went_by_the_engines_own_clock(product: Launched, stream: bool) -> None:
+    asked = [{"role": "user", "content": f"{stream}: what is ChatLLM?"}]
+    body = {"messages": asked, "max_tokens": 40, "stream": stream}
+    async with product.client() as http:
+        for _ in range(2):  # the first may be the first of all
+            began = time.perf_counter()
+            answer = await http.post("/v1/chat/completions", json=body, headers={"x-server-timing": "trailer"})
+            took_ms = (time.perf_counter() - began) * 1e3
+    told = answer.text.rpartition(": server-timing ")[2] if stream else answer.headers["server-timing"]
+    hops = hops_in(told.strip())
+    assert hops["prefill"] > 0 and hops["decode"] > 0 and hops["queue"] >= 0
+    assert 0.8 * took_ms < hops.pop("total") <= took_ms
+    assert hops["prefill"] + hops["decode"] > 0.5 * sum(hops.values())
 
 
 async def test_tokens_and_the_lack_of_embeddings(product: Launched) -> None:

@@ -11,13 +11,16 @@ import pytest
 
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
 from deployments.models.protocol import Reply
+from deployments.timing import EngineTimes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # vLLM's own imports
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+    from vllm.entrypoints.serve.engine.protocol import ErrorResponse
     from vllm.outputs import CompletionOutput, RequestOutput
     from vllm.parser.abstract_parser import DelegatingParser
+    from vllm.v1.metrics.stats import RequestStateStats
 
     from deployments.models.plain_text import PlainTextChat
 
@@ -29,6 +32,7 @@ def chat(**changes: Any) -> PlainTextChat:
     handler = object.__new__(PlainTextChat)
     settings = {
         "parser_cls": None,
+        "enable_auto_tools": False,
         "enable_force_include_usage": False,
         "_include_reasoning_tokens_details": False,
         "response_role": "assistant",
@@ -48,7 +52,15 @@ def request(**changes: Any) -> ChatCompletionRequest:
     return ChatCompletionRequest.model_validate({**body, "stream_options": {"include_usage": True}, **changes})
 
 
-async def results(texts: list[str], finish: str | None = "stop", stop: int | str | None = None) -> AsyncGenerator[Any]:
+STATS = RequestStateStats(queued_ts=10.0, scheduled_ts=10.5, first_token_ts=12.0, last_token_ts=15.0)
+
+
+async def results(
+    texts: list[str],
+    finish: str | None = "stop",
+    stop: int | str | None = None,
+    stats: RequestStateStats | None = STATS,
+) -> AsyncGenerator[Any]:
     for position, text in enumerate(texts):
         is_last = position == len(texts) - 1
         output = CompletionOutput(
@@ -60,7 +72,7 @@ async def results(texts: list[str], finish: str | None = "stop", stop: int | str
             finish_reason=finish if is_last else None,
             stop_reason=stop if is_last else None,
         )
-        yield RequestOutput("id", "prompt", [1, 2, 3], None, [output], finished=is_last)
+        yield RequestOutput("id", "prompt", [1, 2, 3], None, [output], finished=is_last, metrics=stats)
 
 
 async def events(handler: OpenAIServingChat, own: bool, texts: list[str], **ending: Any) -> list[Any]:
@@ -95,6 +107,43 @@ def test_an_empty_answer_is_vllms_own() -> None:
     *ours, reply = asyncio.run(events(chat(), False, [""]))
     assert ours == theirs[:-2]
     assert orjson.loads(reply.body)["choices"][0]["message"]["content"] == ""
+
+
+@pytest.mark.parametrize(("stats", "times"), [(STATS, EngineTimes(0.5, 1.5, 3.0)), (None, None)], ids=["stats", "none"])
+def test_the_reply_tells_the_engines_times(stats: RequestStateStats | None, times: EngineTimes | None) -> None:
+    *_, streamed = asyncio.run(events(chat(), False, TEXTS, stats=stats))
+    assert streamed.times == times
+
+
+@pytest.mark.parametrize(("stats", "times"), [(STATS, EngineTimes(0.5, 1.5, 3.0)), (None, None)], ids=["stats", "none"])
+def test_a_whole_answer_is_vllms_own_with_the_engines_times(
+    stats: RequestStateStats | None, times: EngineTimes | None
+) -> None:
+    def whole(of: type[OpenAIServingChat]) -> Any:
+        asked = results(["Hello"], stats=stats)
+        answer = of.chat_completion_full_generator(
+            chat(), request(stream=False, stream_options=None), asked, "chatcmpl-1", "guide", [], None, metadata()
+        )
+        return asyncio.run(answer)
+
+    ours = whole(PlainTextChat)
+    assert ours.body == whole(OpenAIServingChat).model_dump_json().encode()
+    assert (ours.prompt_tokens, ours.completion_tokens, ours.finish_reason, ours.times) == (3, 1, "stop", times)
+
+
+def test_an_error_of_a_whole_answer_stays_vllms_own() -> None:
+    async def nothing() -> AsyncGenerator[Any]:
+        for never in ():
+            yield never
+
+    answer = PlainTextChat.chat_completion_full_generator(
+        chat(), request(stream=False, stream_options=None), nothing(), "chatcmpl-1", "guide", [], None, metadata()
+    )
+    assert isinstance(asyncio.run(answer), ErrorResponse)
+
+
+def metadata() -> Any:
+    return SimpleNamespace(final_usage_info=None)
 
 
 class OnlyTools(DelegatingParser):
