@@ -6,6 +6,7 @@
     service.py        the story of a request, with no framework in it
     detached.py       work that no request owns, though one started it
     reuse.py          where an answer comes from: stored, in flight, or generated
+    timing.py         where a request's time goes, hop by hop
     telemetry.py      metrics, and the one line per request
     metrics/          the service's own figures of the last hour, over all ingress replicas
     ingress/          HTTP: server.py, and a file per resource of the API

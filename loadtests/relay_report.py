@@ -118,10 +118,8 @@ class Outcome:
         lines = ["", f"the idle stack, of one core: {burn}", *(width.line() for width in self.widths)]
         lines += [f"full, {count} ingress replicas: {width.line()}" for count, width in self.full.items()]
         lines += [part.line() for part in (self.one_token, self.idle) if part]
-        verdicts = (
-            f"{name:52} {value:10,.1f}  <= {most:<5} {_verdict(value, most)}" for name, value, most in self.rows()
-        )
-        return "\n".join([*lines, "", *verdicts, f"failed: {self.failures() or 'none'}", ""])
+        lines += ["", *(f"{name:52} {value:10,.1f}  {_verdict(value, most)}" for name, value, most in self.rows())]
+        return "\n".join([*lines, f"failed: {self.failures() or 'none'}", ""])
 
     def rows(self) -> Iterator[tuple[str, float, float]]:
         """Yield what has a target: its name, its value, and what it may be at most."""
