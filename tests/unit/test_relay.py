@@ -108,9 +108,9 @@ def outcome(first_ms=5.0, per_s=400.0, held=100, **of_width):
     ("change", "said"),
     [
         ({}, ""),
-        ({"first_ms": 5.9, "per_s": 330.0, "ingress_us": 35.0, "tokens_per_s": 2600.0}, ""),
+        ({"first_ms": 5.9, "per_s": 270.0, "ingress_us": 35.0, "tokens_per_s": 2600.0}, ""),
         ({"first_ms": 7.0}, "first token"),
-        ({"per_s": 300.0}, "answers of one token"),
+        ({"per_s": 250.0}, "answers of one token"),
         ({"ingress_us": 45.0}, "CPU per token"),
         ({"tokens_per_s": 2500.0}, "tokens/s"),
         ({"held": 99}, "not held"),
