@@ -192,9 +192,7 @@ async def _process(command: list[str], port: int, environment: dict[str, str]) -
 
 def _report(rounds: dict[int, Rounds], load_before: float) -> None:
     print(f"\nload average before: {load_before:.1f}\n")
-    print(
-        "| cached answer | ingress replicas | yardstick, req/s | service, req/s | share | aim | p50 | p99 |"
-    )
+    print("| cached answer | ingress replicas | yardstick, req/s | service, req/s | share | aim | p50 | p99 |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for count, kinds in rounds.items():
         for kind, sides in kinds.items():
