@@ -5,6 +5,7 @@
     account     all that acts with one key: nothing of it is shared with another's
     sessions    who has signed in    gate        which requests and sockets are whose
     sign_in     the form             attempts    how often an address may try
+    sharing     a conversation's links     shared      what a link shows
     client      the HTTP API         completion  a streamed answer, through the openai SDK
     stream      what it is made of   asking      from a text to a running answer
     tree        branches             thread      one path through them, and a running answer

@@ -19,6 +19,7 @@ from ui.page import ChatPage
 from ui.readiness import Readiness
 from ui.sessions import Session, Sessions
 from ui.settings import ApiKey, Settings
+from ui.shared import SharedPages
 from ui.sign_in import SignIn
 from ui.theme import FAVICON, SafetyHeaders, apply_theme, serve_assets
 from ui.trouble import Trouble
@@ -58,6 +59,7 @@ class Service:
             SignIn(self._settings, self._sessions, self._account).mount()
 
         mount_ops(self._settings)
+        SharedPages(self._api).mount()
 
         @ui.page("/")
         async def home() -> None:

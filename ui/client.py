@@ -179,6 +179,36 @@ class Me(BaseModel):
     usage: Usage = Usage()
 
 
+class Share(BaseModel):
+    """A link to a conversation; the token is known only of one that has just been made. Times are unix seconds."""
+
+    id: str
+    created_at: float
+    expires_at: float | None = None
+    token: str = ""
+
+
+class SharedMessage(BaseModel):
+    """What was said in a shared conversation; `left_out` counts what came along and is not shown, such as pictures."""
+
+    role: str
+    text: str
+    left_out: int = 0
+
+
+class SharedConversation(BaseModel):
+    """What a link shows."""
+
+    title: str | None = None
+    created_at: float
+    messages: list[SharedMessage]
+    is_cut: bool = False
+
+
+class _Shares(BaseModel):
+    data: list[Share]
+
+
 class _Matches(BaseModel):
     data: list[Found]
 
@@ -301,6 +331,26 @@ class Api:
             for message in _parse(Messages, await self._call("POST", _items(conversation_id), json=body)).data
         ]
 
+    async def share(self, conversation_id: str, until: str | None, expires_at: int | None) -> Share:
+        """Share a conversation as it is now, up to the message `until` (or the newest), with who has the link."""
+        body = {name: value for name, value in (("until", until), ("expires_at", expires_at)) if value is not None}
+        return _parse(Share, await self._call("POST", _shares(conversation_id), json=body))
+
+    async def shares(self, conversation_id: str) -> list[Share]:
+        """Return the conversation's links that are valid, the newest first."""
+        return _parse(_Shares, await self._call("GET", _shares(conversation_id))).data
+
+    async def revoke(self, conversation_id: str, share_id: str) -> None:
+        """Let a link show nothing any more."""
+        await self._call("DELETE", f"{_shares(conversation_id)}/{share_id}")
+
+    async def shared(self, token: str) -> SharedConversation:
+        """Return what a link shows; needs no key."""
+        response = await self._send("GET", f"/v1/shares/{token}", {})
+        if not response.is_success:
+            raise from_body(response.status_code, response.headers, _json(response))
+        return _parse(SharedConversation, response)
+
     async def search(self, typed: str, limit: int = 20) -> list[Found]:
         """Find conversations by the words of their messages, the best match first."""
         params = {"q": typed, "limit": str(limit)}
@@ -342,6 +392,10 @@ class Api:
 
 def _items(conversation_id: str) -> str:
     return f"/v1/conversations/{conversation_id}/items"
+
+
+def _shares(conversation_id: str) -> str:
+    return f"/v1/conversations/{conversation_id}/shares"
 
 
 def _json(response: httpx.Response) -> Any:

@@ -20,6 +20,7 @@ class ListActions:
     delete: Callable[[Conversation], Any]
     rename: Callable[[Conversation], Any]
     pin: Callable[[Conversation], Any]
+    share: Callable[[Conversation], Any]
     export: Callable[[Conversation, str], Any]
 
 
@@ -29,6 +30,7 @@ def show_menu(conversation: Conversation, actions: ListActions) -> None:
     options: list[tuple[str, str, Callable[[], Any]]] = [
         ("pin", t("Unpin") if conversation.is_pinned else t("Pin"), partial(actions.pin, conversation)),
         ("rename", t("Rename"), partial(actions.rename, conversation)),
+        ("share", t("Share"), partial(actions.share, conversation)),
         ("markdown", t("Export as Markdown"), partial(actions.export, conversation, "md")),
         ("json", t("Export as JSON"), partial(actions.export, conversation, "json")),
         ("delete", t("Delete"), partial(actions.delete, conversation)),

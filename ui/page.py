@@ -20,6 +20,7 @@ from ui.menu import ListActions
 from ui.parts import attribute, icon_button, tag, words
 from ui.readiness import Phase
 from ui.sessions import Reason, Session
+from ui.sharing import Sharing
 from ui.sidebar import Sidebar
 from ui.status import StatusLine
 from ui.texts import t
@@ -137,6 +138,15 @@ class ChatPage:
                 await opened.answer_with(parameters)
             except Trouble as trouble:
                 self._keeping.tell(trouble)
+
+    async def share(self, conversation: Conversation) -> None:
+        """Let the reader share a conversation; of the open one the branch that is read."""
+        until = self._open.leaf if conversation.id == self._open.id else None
+        with self._root:
+            sharing = Sharing(
+                self._shared.api, conversation, until, self._session is not None and self._session.is_secure
+            )
+        await sharing.load()
 
     @property
     def _is_busy(self) -> bool:
@@ -289,7 +299,7 @@ class ChatPage:
         actions = Actions(self.retry, self.regenerate, self.edit, self.proceed, self.walk)
         with tag("div", "app") as self._root:
             self._keeping = keeping = Keeping(shared, self._root, self.open)
-            listed = ListActions(self.open, keeping.delete, keeping.rename, keeping.pin, keeping.export)
+            listed = ListActions(self.open, keeping.delete, keeping.rename, keeping.pin, self.share, keeping.export)
             self._sidebar = keeping.sidebar = Sidebar(shared.api, shared.generations, listed, keeping.pick_file)
             with self._sidebar.foot:
                 AccountMenu(shared.api, self._session)

@@ -99,6 +99,7 @@ class StandIn:
         self.owners: dict[str, str] = {}
         self.items: dict[str, list[dict[str, Any]]] = {}
         self.runs: dict[str, Run] = {}
+        self.shares: dict[str, dict[str, Any]] = {}
         self.go_on = threading.Event()
         self.started_at = time.time()
         self.app = _routes(self)
@@ -188,6 +189,7 @@ def _routes(api: StandIn) -> FastAPI:
     _add_items(private, api)
     _add_models(private, api)
     _add_responses(private, api)
+    _add_shares(app, private, api)
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, refusal: Refusal) -> Response:
@@ -343,6 +345,41 @@ def _add_responses(app: APIRouter, api: StandIn) -> None:
 def _events(api: StandIn, run: Run, after: int) -> Response:
     headers = {"x-request-id": REQUEST_ID}
     return StreamingResponse(follow(api, run, after), media_type="text/event-stream", headers=headers)
+
+
+def _add_shares(public: FastAPI, app: APIRouter, api: StandIn) -> None:
+    path = "/v1/conversations/{conversation_id}/shares"
+
+    @app.post(path)
+    async def share(conversation_id: str, request: Request) -> dict[str, Any]:
+        asked, title = await request.json(), api.conversation(conversation_id)["title"]
+        said = api.items[conversation_id]
+        if "until" in asked:
+            said = said[: [item["id"] for item in said].index(asked["until"]) + 1]
+        messages = [{"role": item["role"], "text": item["content"][0]["text"], "left_out": 0} for item in said]
+        made = {"id": f"share_{len(api.shares)}", "created_at": int(time.time()), "expires_at": asked.get("expires_at")}
+        shown = {"title": title, "created_at": made["created_at"], "messages": messages, "is_cut": False}
+        token = uuid.uuid4().hex + "abcdefghijk"
+        api.shares[token] = {"conversation": conversation_id, "share": made, "shown": shown}
+        return {**made, "token": token}
+
+    @app.get(path)
+    async def shares(conversation_id: str) -> dict[str, Any]:
+        api.conversation(conversation_id)
+        mine = [kept["share"] for kept in api.shares.values() if kept["conversation"] == conversation_id]
+        return {"object": "list", "data": mine[::-1]}
+
+    @app.delete(f"{path}/{{share_id}}")
+    async def revoke(conversation_id: str, share_id: str) -> dict[str, Any]:
+        api.conversation(conversation_id)
+        api.shares = {token: kept for token, kept in api.shares.items() if kept["share"]["id"] != share_id}
+        return {"id": share_id, "object": "conversation.share.deleted", "deleted": True}
+
+    @public.get("/v1/shares/{token}")
+    async def read(token: str) -> dict[str, Any]:
+        if token not in api.shares:
+            raise Refusal(404, "not_found")
+        return api.shares[token]["shown"]
 
 
 def _found(api: StandIn, conversation_id: str, text: str, typed: str) -> dict[str, Any]:

@@ -187,7 +187,7 @@
   };
   window.addEventListener("popstate", () => emitEvent("chatllm_back", location.pathname));
   window.chatllm = { toEnd, copy, closeDrawer, focusComposer, focusEditor, forgetDraft, visit, leave };
-  if ("plain" in root.dataset) return;
+  if ("plain" in root.dataset) return void setFormulas();
   followGrowth();
   restoreDraft();
 })();

@@ -1,0 +1,136 @@
+"""`/s/{token}`: a shared conversation, to be read by anyone who has the link. A page without a socket."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from html import escape
+
+from nicegui import app
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from ui.attempts import Attempts
+from ui.client import Api, SharedConversation, SharedMessage
+from ui.files import without_files
+from ui.markdown import plain, render
+from ui.plain import plain_page
+from ui.texts import language, speaking, t
+from ui.trouble import Trouble, duration, explain
+
+BURST, EVERY_S = 60, 1.0  # pages from one address
+MAX_RENDERED_CHARS = 200_000  # of a page; what follows is shown as plain text, which costs next to nothing
+MAX_CACHED_CHARS = 16_000_000  # of pages, so that one that many read is rendered once
+
+
+class SharedPages:
+    """The route, and the pages that have been rendered lately.
+
+    Each request asks the service, so that a revoked link is gone at once; only the rendering
+    is kept, by its content. It happens in a thread, one page at a time.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._attempts = Attempts(BURST, EVERY_S)
+        self._rendering = asyncio.Lock()
+        self._rendered: OrderedDict[bytes, str] = OrderedDict()
+
+    def mount(self) -> None:
+        """Register the route."""
+        app.add_api_route("/s/{token}", self._show, methods=["GET"], response_model=None, include_in_schema=False)
+
+    async def _show(self, request: Request, token: str) -> Response:
+        with speaking(request.headers.get("accept-language", "")):
+            if wait_s := self._attempts.take(request.client.host if request.client else ""):
+                wait = t("It should work again in {time}.", time=duration(wait_s))
+                return _notice(t("That was a lot at once"), wait, 429)
+            if not token.replace("-", "").replace("_", "").isalnum() or not token.isascii():
+                return _gone()
+            try:
+                shared = await self._api.shared(token)
+            except Trouble as trouble:
+                if trouble.status == 404:
+                    return _gone()
+                advice = explain(trouble)
+                return _notice(advice.title, t("Please try again in a moment."), 503)
+            return plain_page(shared.title or t("Conversation"), await self._body(shared))
+
+    async def _body(self, shared: SharedConversation) -> str:
+        place = hashlib.sha256(f"{language()} {shared.model_dump_json()}".encode(errors="replace")).digest()
+        if place in self._rendered:
+            self._rendered.move_to_end(place)
+            return self._rendered[place]
+        async with self._rendering:
+            body = self._rendered.get(place) or await asyncio.to_thread(_body, shared)
+        self._rendered[place] = body
+        while sum(map(len, self._rendered.values())) > MAX_CACHED_CHARS:
+            self._rendered.popitem(last=False)
+        return body
+
+
+def _body(shared: SharedConversation) -> str:
+    made = datetime.fromtimestamp(shared.created_at, UTC)
+    date = f'<time datetime="{made:%Y-%m-%dT%H:%M:%SZ}">{made:%Y-%m-%d}</time>'
+    about = escape(t("A conversation that was shared on {date}.")).replace("{date}", date)
+    cut = f'<p class="note">{escape(t("It began earlier: only its end is shown."))}</p>' if shared.is_cut else ""
+    turns = "".join(_turns(shared.messages)) or f'<p class="note">{escape(t("There is nothing in it any more."))}</p>'
+    label = escape(t("Light or dark"))
+    return f"""<div class="shared"><header class="topbar"><div class="brand">
+<span class="mark" aria-hidden="true"></span><span class="brand-name">ChatLLM</span></div><div class="gap"></div>
+<button type="button" class="icon-button icon-theme" data-act="theme" aria-label="{label}" title="{label}"></button>
+</header>
+<main class="reading"><h1 class="shared-title">{escape(shared.title or t("Conversation"))}</h1>
+<p class="shared-about">{about}</p>{cut}<div class="turns">{turns}</div>
+<p class="shared-end">{escape(t("Answers can be wrong."))}</p></main></div>"""
+
+
+def _turns(messages: Iterable[SharedMessage]) -> Iterator[str]:
+    left = MAX_RENDERED_CHARS
+    for role, said, left_out in _joined(messages):
+        note = (
+            f'<p class="note">{escape(t("{count} attachments are not shown.", count=left_out))}</p>' if left_out else ""
+        )
+        if role == "user":
+            yield f'<div class="turn question"><div class="said">{_said(said)}{note}</div></div>'
+            continue
+        left -= len(said)
+        prose = render(said) if left >= 0 else plain(said)
+        answer = escape(t("Answer"))
+        yield f'<article class="turn answer" aria-label="{answer}"><div class="prose">{prose}</div>{note}</article>'
+
+
+def _joined(messages: Iterable[SharedMessage]) -> Iterator[tuple[str, str, int]]:
+    """Yield what was said turn by turn: the pieces of an answer are one, and so is a question that was repeated."""
+    role, said, left_out = "", "", 0
+    for message in messages:
+        if message.role == role == "assistant":
+            said, left_out = said + message.text, left_out + message.left_out
+            continue
+        if role and not (message.role == role and message.text == said):
+            yield role, said, left_out
+        role, said, left_out = message.role, message.text, message.left_out
+    if role:
+        yield role, said, left_out
+
+
+def _said(message: str) -> str:
+    text, files = without_files(message)
+    bubble = f'<div class="bubble">{escape(text)}</div>' if text or not files else ""
+    shown = (f"<summary>{escape(file.name)}</summary><pre>{escape(file.text)}</pre>" for file in files)
+    return bubble + "".join(f'<details class="said-file">{file}</details>' for file in shown)
+
+
+def _gone() -> HTMLResponse:
+    about = t("The link may have been revoked, or its time is over. Ask whoever sent it to you for another one.")
+    return _notice(t("This conversation is not there any more"), about, 404)
+
+
+def _notice(title: str, about: str, status: int) -> HTMLResponse:
+    body = (
+        '<main class="sign-in"><div class="sign-in-card"><div class="sign-in-head">'
+        f'<span class="mark large" aria-hidden="true"></span><h1 class="gone">{escape(title)}</h1>'
+        f"<p>{escape(about)}</p></div></div></main>"
+    )
+    return plain_page(title, body, status)
