@@ -7,6 +7,7 @@ from starlette.responses import HTMLResponse
 from ui.texts import language
 from ui.theme import FAVICON_LINK, THEME_HASH, head
 
+SCRIPTS = ("page.js",)
 # Nothing runs but the page's own files and the one script whose hash this is.
 _POLICY = (
     f"default-src 'none'; script-src 'self' 'sha256-{THEME_HASH}'; style-src 'self' 'unsafe-inline'; "
@@ -24,7 +25,7 @@ def plain_page(title: str, body: str, status: int = 200, *, has_form: bool = Fal
     html = (
         f'<!doctype html><html lang="{language()}" data-plain><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">'
-        f"<title>{escape(title)}</title>{FAVICON_LINK}{head()}</head><body>{body}</body></html>"
+        f"<title>{escape(title)}</title>{FAVICON_LINK}{head(SCRIPTS)}</head><body>{body}</body></html>"
     )
     headers = {
         "cache-control": "no-store",

@@ -89,9 +89,8 @@ def _body(shared: SharedConversation) -> str:
 def _turns(messages: Iterable[SharedMessage]) -> Iterator[str]:
     left = MAX_RENDERED_CHARS
     for role, said, left_out in _joined(messages):
-        note = (
-            f'<p class="note">{escape(t("{count} attachments are not shown.", count=left_out))}</p>' if left_out else ""
-        )
+        missing = t("Attachments that are not shown: {count}", count=left_out) if left_out else ""
+        note = f'<p class="note">{escape(missing)}</p>' if missing else ""
         if role == "user":
             yield f'<div class="turn question"><div class="said">{_said(said)}{note}</div></div>'
             continue
@@ -117,7 +116,7 @@ def _joined(messages: Iterable[SharedMessage]) -> Iterator[tuple[str, str, int]]
 
 def _said(message: str) -> str:
     text, files = without_files(message)
-    bubble = f'<div class="bubble">{escape(text)}</div>' if text or not files else ""
+    bubble = f'<div class="bubble">{escape(text)}</div>' if text else ""
     shown = (f"<summary>{escape(file.name)}</summary><pre>{escape(file.text)}</pre>" for file in files)
     return bubble + "".join(f'<details class="said-file">{file}</details>' for file in shown)
 

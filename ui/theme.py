@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,18 +61,18 @@ def serve_assets() -> None:
 
 def apply_theme() -> None:
     """Put the styles and the script into the head of the page that is being built."""
-    ui.add_head_html(f'{head()}<script>document.documentElement.lang = "{language()}";</script>')
+    ui.add_head_html(f'{head(SCRIPTS)}<script>document.documentElement.lang = "{language()}";</script>')
     for above in ui.context.client.content.ancestors():  # Quasar's page is a <main>, and the chat is ours
         if above.tag == "q-page":
             attribute(above, role="presentation")
 
 
-def head() -> str:
-    """Return what the head of every page has: the styles, and the scripts, of which `THEME_HASH` is inline."""
+def head(scripts: Sequence[str]) -> str:
+    """Return what the head of every page has: the styles, and scripts, of which that of `THEME_HASH` is inline."""
     root = f"/assets/{_version()}"
     styles = "".join(f'<link rel="stylesheet" href="{root}/{name}">' for name in STYLES)
-    scripts = "".join(f'<script defer src="{root}/{name}"></script>' for name in SCRIPTS)
-    return f"<script>{_THEME}</script>{styles}{scripts}"
+    files = "".join(f'<script defer src="{root}/{name}"></script>' for name in scripts)
+    return f"<script>{_THEME}</script>{styles}{files}"
 
 
 def asset(name: str) -> str:

@@ -156,6 +156,19 @@ async def test_links_are_read_in_the_reader_s_language(
     assert "geteilt wurde" not in (await stranger.get(link)).text  # what is kept of a page is kept by language
 
 
+async def test_what_a_link_leaves_out_is_told(reader: Reader, api: StandIn, stranger: httpx.AsyncClient) -> None:
+    mine = conversation(api)
+    await reader.open("/")
+    link = await shared_link(reader, mine)
+    (made,) = api.shares.values()
+    made["shown"] |= {"is_cut": True, "title": None}
+    made["shown"]["messages"][0] |= {"text": "", "left_out": 2}
+    shown = (await stranger.get(link)).text
+    assert "Attachments that are not shown: 2" in shown and "It began earlier" in shown and "bubble" not in shown
+    made["shown"]["messages"] = []
+    assert "There is nothing in it any more." in (await stranger.get(link)).text
+
+
 async def test_one_address_cannot_ask_without_end(stranger: httpx.AsyncClient, api: StandIn) -> None:
     statuses = [(await stranger.get("/s/unknown")).status_code for _ in range(shared.BURST + 5)]
     assert statuses[: shared.BURST] == [404] * shared.BURST and statuses[-1] == 429
