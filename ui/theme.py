@@ -17,7 +17,16 @@ from ui.texts import language
 
 STATIC = Path(__file__).parent / "static"
 KATEX = "/assets/katex.js"
-STYLES = ("tokens.css", "icons.css", "layout.css", "parts.css", "reading.css", "account.css", "share.css", "compare.css")
+STYLES = (
+    "tokens.css",
+    "icons.css",
+    "layout.css",
+    "parts.css",
+    "reading.css",
+    "account.css",
+    "share.css",
+    "compare.css",
+)
 SCRIPTS = ("page.js", "files.js")
 
 FAVICON = (
