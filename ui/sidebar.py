@@ -1,9 +1,12 @@
 """The list of conversations: grouped by day, newest first, loaded page by page."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+
+from nicegui import background_tasks, ui
 
 from ui.client import Api, Conversation, Conversations
 from ui.generation import Answer, Generations
@@ -16,6 +19,8 @@ from ui.texts import t
 from ui.trouble import Trouble, explain
 
 PAGE = 20
+SOON_S = 2.0
+_Seen = tuple[str, str | None, tuple[tuple[str, str], ...], bool, bool]  # all that a row shows or hands on
 GROUPS = ("Today", "Yesterday", "Previous 7 days", "Older")
 # A plain click opens in place; with a modifier the browser opens the link itself, in a new tab.
 _ON_LINK = """(event) => {
@@ -40,6 +45,9 @@ class Sidebar:
         self._listing = Listing()
         self._trouble: Trouble | None = None
         self.current: str | None = None
+        self._drawn: dict[_Seen, ui.element] = {}
+        self._due: asyncio.Task[None] | None = None
+        ui.context.client.on_delete(self._forget_due)
         with tag("aside", "sidebar", aria_label=t("Conversations")):
             with tag("div", "sidebar-head"):
                 with tag("div", "brand"):
@@ -101,7 +109,8 @@ class Sidebar:
         known = self._listing.get(conversation_id)
         if known is None:
             known = Conversation(id=conversation_id, title=shorten(answer.question.text))
-        return self.put(known.model_copy(update={"updated_at": time.time()}))
+        self._listing.put(known.model_copy(update={"updated_at": time.time()}))
+        return self.render() if conversation_id == self.current else self._render_soon()
 
     def title(self, conversation_id: str | None) -> str:
         """Return the title of a conversation that is shown."""
@@ -120,18 +129,38 @@ class Sidebar:
         self._trouble = None
         return page
 
+    def _render_soon(self) -> None:
+        """Draw what other pages have done, at most once in `SOON_S`: each of many pages is told of all of them."""
+        if self._due is None:
+            self._due = background_tasks.create(self._render_later(), name="draw the list of conversations")
+
+    async def _render_later(self) -> None:
+        await asyncio.sleep(SOON_S)
+        with self._list:
+            self.render()
+
+    def _forget_due(self) -> None:
+        if self._due is not None and self._due is not asyncio.current_task():
+            self._due.cancel()
+        self._due = None
+
     def render(self) -> None:
         """Draw the list: first what is pinned, then by days."""
+        self._forget_due()
         listed = self._listing.conversations
         now = datetime.now().astimezone()
-        self._list.clear()
+        drawn, self._drawn = self._drawn, {}
+        for element in [one for one in self._list if one not in drawn.values()]:
+            element.delete()
         with self._list:
             group = ""
             for conversation in sorted(listed, key=lambda each: not each.is_pinned):
                 heading = t("Pinned") if conversation.is_pinned else t(day_group(conversation.updated_at, now))
                 if group != (group := heading):
                     words("h2", group, "group")
-                self._row(conversation)
+                self._place(conversation, drawn)
+            for gone in drawn.values():
+                gone.delete()
             if self._listing.has_more:
                 button(t("Show more"), self.more, "quiet more")
             if self._trouble is not None and self._trouble.code != "unreachable":
@@ -139,17 +168,26 @@ class Sidebar:
             elif not listed:
                 words("p", t("Your conversations will be listed here."), "sidebar-note")
 
-    def _row(self, conversation: Conversation) -> None:
-        is_current = conversation.id == self.current
-        with tag("div", "entry current" if is_current else "entry"):
+    def _place(self, conversation: Conversation, drawn: dict[_Seen, ui.element]) -> None:
+        """Put the conversation's row last; one that looks the same is moved there, for it costs little."""
+        is_current, is_running = conversation.id == self.current, self._generations.is_running(conversation.id)
+        metadata = tuple(sorted(conversation.metadata.items()))
+        seen = (conversation.id, conversation.title, metadata, is_current, is_running)
+        if row := drawn.pop(seen, None):
+            row.move(self._list)
+        self._drawn[seen] = row or self._row(conversation, is_current, is_running)
+
+    def _row(self, conversation: Conversation, is_current: bool, is_running: bool) -> ui.element:
+        with tag("div", "entry current" if is_current else "entry") as row:
             link = words("a", title(conversation), "entry-link").mark(f"open-{conversation.id}")
             attribute(link, href=f"/c/{conversation.id}", title=title(conversation))
             if is_current:
                 attribute(link, aria_current="page")
             link.on("click", lambda: self._actions.open(conversation.id), args=[], js_handler=_ON_LINK)
-            if self._generations.is_running(conversation.id):
+            if is_running:
                 tag("span", "pulse", role="img", aria_label=t("An answer is being written"))
             show_menu(conversation, self._actions)
+        return row
 
 
 def title(conversation: Conversation) -> str:

@@ -60,7 +60,7 @@ class Reader(User):
         """Return the texts and HTML of all visible elements of a class, in the order of the page."""
         return [
             str(element.props.get("innerHTML", getattr(element, "text", "")))
-            for element in self._client.elements.values()
+            for element in self._client.layout.descendants()
             if css_class in element.classes and _is_visible(element)
         ]
 
