@@ -118,7 +118,7 @@ async def follow(api: "StandIn", run: Run, after: int) -> AsyncIterator[bytes]:
                 at += 1
             if run.is_over or behaviour.is_away:
                 return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(max(0.005, behaviour.token_delay_s / 2))
     except asyncio.CancelledError:
         api.seen.disconnects += 1
         raise

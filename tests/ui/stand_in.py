@@ -1,7 +1,8 @@
 """A service that speaks the public API from memory, and misbehaves on request.
 
 Runs in a thread of its own with a real socket, because streaming and disconnects can not
-be seen through an in-process transport. `python -m tests.ui.stand_in PORT` runs it alone.
+be seen through an in-process transport. `python -m tests.ui.stand_in PORT [ANSWER SECONDS_PER_TOKEN]` runs
+it alone.
 """
 
 import asyncio
@@ -397,5 +398,8 @@ def _page(data: list[dict[str, Any]], limit: int, after: str | None) -> dict[str
 
 
 if __name__ == "__main__":
-    with StandIn().served(int(sys.argv[1])):
+    alone = StandIn()
+    if len(sys.argv) > 2:
+        alone.behaviour.answer, alone.behaviour.token_delay_s = sys.argv[2], float(sys.argv[3])
+    with alone.served(int(sys.argv[1])):
         threading.Event().wait()
