@@ -175,3 +175,10 @@ async def test_nothing_is_lost_between_two_steps(share_s: float) -> None:
     told = await cluster.told_by(0, 120, 10)
     assert sum(requests(told.report).values()) == 60
     assert max(requests(told.report).values()) <= 15
+
+
+async def test_a_bucket_that_reaches_into_the_step_to_come_counts_in_the_present_one() -> None:
+    cluster = Cluster(97.0)
+    cluster.pass_time(8)
+    cluster.replicas[0].asked()  # in the bucket from 8 to 13 s, of a step that ends after 10
+    assert requests((await cluster.told_by(0, 120, 10)).report) == {0.0: 1}
