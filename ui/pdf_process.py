@@ -28,13 +28,13 @@ def main() -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(bound, (value, value))
+    logging.disable()  # what pypdf has to say of a file
     content = sys.stdin.buffer.read()
     sys.stdout.buffer.write(answer(content).encode(errors="replace"))
 
 
 def answer(content: bytes) -> str:
     """Return what is to be written."""
-    logging.disable()
     try:
         reader = PdfReader(io.BytesIO(content))
         if reader.is_encrypted and not reader.decrypt(""):

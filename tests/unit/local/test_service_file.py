@@ -52,7 +52,8 @@ def test_a_hugging_face_id_replaces_the_default_model_and_what_was_chosen_for_it
     model = service.settings.default
     assert isinstance(model, VLLMModel)
     assert model.id == "Qwen/Qwen3-0.6B"
-    assert model.engine == {"model": "Qwen/Qwen3-0.6B"}
+    executor = "vllm.v1.executor.uniproc_executor.UniProcExecutor"  # how it runs here, whatever the model
+    assert model.engine == {"model": "Qwen/Qwen3-0.6B", "distributed_executor_backend": executor}
     assert model.environment == {"VLLM_CPU_KVCACHE_SPACE": "1"}
     assert deployment(service, "model-Qwen--Qwen3-0.6B")["num_replicas"] == 1
     with pytest.raises(StopIteration):

@@ -7,7 +7,7 @@ from deployments.config import ScriptedModel
 from deployments.models.protocol import Frames, Generation
 from deployments.models.scripted import ScriptedReplica
 
-STEP_S = 0.05
+STEP_S = 0.2
 
 
 async def moments(replica, delay_s=0.0):
