@@ -43,6 +43,15 @@ class Listing:
         self._listed = {conversation.id: conversation} | self._listed
         self._put[conversation.id] = conversation
 
+    def keep(self, count: int, current: str | None) -> None:
+        """List no more than so many, but all that are pinned and the current one; the others can be loaded again."""
+        for conversation in reversed(self.conversations):
+            if len(self._listed) <= count:
+                return
+            if not conversation.is_pinned and conversation.id != current:
+                del self._listed[conversation.id]
+                self._has_more = True
+
     def remove(self, conversation_id: str) -> None:
         """List a conversation no more."""
         self._listed.pop(conversation_id, None)

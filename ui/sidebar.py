@@ -1,6 +1,7 @@
 """The list of conversations: grouped by day, newest first, loaded page by page."""
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -106,11 +107,14 @@ class Sidebar:
         conversation_id = answer.question.conversation_id
         if answer not in self._generations.all_of(conversation_id):
             return self.remove(conversation_id)  # its conversation has been deleted
-        known = self._listing.get(conversation_id)
+        known, listed = self._listing.get(conversation_id), len(self._listing.conversations)
         if known is None:
             known = Conversation(id=conversation_id, title=shorten(answer.question.text))
         self._listing.put(known.model_copy(update={"updated_at": time.time()}))
-        return self.render() if conversation_id == self.current else self._render_soon()
+        if conversation_id == self.current:
+            return self.render()
+        self._listing.keep(max(PAGE, listed), self.current)  # or every page would come to list what all others ask
+        return self._render_soon()
 
     def title(self, conversation_id: str | None) -> str:
         """Return the title of a conversation that is shown."""
@@ -130,12 +134,15 @@ class Sidebar:
         return page
 
     def _render_soon(self) -> None:
-        """Draw what other pages have done, at most once in `SOON_S`: each of many pages is told of all of them."""
+        """Draw what other pages have done, at most once in `SOON_S`: each of many pages is told of all of them.
+
+        Not all of them at the same time, or a click would have to wait until the last has drawn.
+        """
         if self._due is None:
             self._due = background_tasks.create(self._render_later(), name="draw the list of conversations")
 
     async def _render_later(self) -> None:
-        await asyncio.sleep(SOON_S)
+        await asyncio.sleep(random.uniform(SOON_S, 2 * SOON_S))  # noqa: S311 - to spread the work
         with self._list:
             self.render()
 

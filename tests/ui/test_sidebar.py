@@ -244,3 +244,17 @@ def test_activity_moves_a_conversation_to_the_top() -> None:
     listing.take_newest(page_of("a", "b"))
     listing.put(Conversation(id="b", title="new"))
     assert listed(listing) == "ba" and listing.conversations[0].title == "new"
+
+
+def test_what_others_ask_makes_no_list_longer_and_hides_nothing_that_is_pinned_or_open() -> None:
+    listing = Listing()
+    pinned = Conversation(id="conv_pinned", updated_at=1, metadata={"pinned": "true"})
+    listing.take_newest(
+        Conversations(data=[Conversation(id=f"conv_{at}", updated_at=at) for at in (5, 4, 3, 2)] + [pinned])
+    )
+
+    listing.put(Conversation(id="conv_6", updated_at=6))
+    listing.keep(4, "conv_2")
+
+    assert [conversation.id for conversation in listing.conversations] == ["conv_6", "conv_5", "conv_2", "conv_pinned"]
+    assert listing.has_more
