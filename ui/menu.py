@@ -25,7 +25,7 @@ class ListActions:
 
 
 def show_menu(conversation: Conversation, actions: ListActions) -> None:
-    """Show the button of the menu; its content is built when it is first opened."""
+    """Show the button of the menu, which is built when it is first opened: few of all that are listed ever are."""
     title = conversation.title or t("New chat")
     options: list[tuple[str, str, Callable[[], Any]]] = [
         ("pin", t("Unpin") if conversation.is_pinned else t("Pin"), partial(actions.pin, conversation)),
@@ -37,19 +37,22 @@ def show_menu(conversation: Conversation, actions: ListActions) -> None:
     ]
     more = icon_button("dots", t("More about “{title}”", title=title)).mark(f"more-{conversation.id}")
     attribute(more, aria_haspopup="menu")
-    is_filled = False
+    is_built = False
 
-    def fill() -> None:
-        nonlocal is_filled
-        if is_filled:
-            return
-        is_filled = True
-        with menu, tag("div", "options", role="menu"):
+    def build() -> None:
+        nonlocal is_built
+        if is_built:
+            return  # the browser itself opens it from now on
+        is_built = True
+        with (
+            more,
+            ui.menu().props("auto-close no-focus").classes("menu") as menu,
+            tag("div", "options", role="menu"),
+        ):
             for name, label, act in options:
                 option = words("button", label, "option danger" if name == "delete" else "option")
                 attribute(option, type="button", role="menuitem").mark(f"{name}-{conversation.id}")
                 option.on("click", act, args=[])
+        menu.open()
 
-    with more:
-        menu = ui.menu().props("auto-close no-focus").classes("menu")
-    more.on("click", fill, args=[])
+    more.on("click", build, args=[])

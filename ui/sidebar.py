@@ -48,6 +48,7 @@ class Sidebar:
         self.current: str | None = None
         self._drawn: dict[_Seen, ui.element] = {}
         self._due: asyncio.Task[None] | None = None
+        self._answered: dict[str, tuple[Answer, float]] = {}
         ui.context.client.on_delete(self._forget_due)
         with tag("aside", "sidebar", aria_label=t("Conversations")):
             with tag("div", "sidebar-head"):
@@ -106,15 +107,21 @@ class Sidebar:
         """An answer has begun or ended: its conversation moves to the top, with or without a sign of life."""
         conversation_id = answer.question.conversation_id
         if answer not in self._generations.all_of(conversation_id):
+            self._answered.pop(conversation_id, None)
             return self.remove(conversation_id)  # its conversation has been deleted
-        known, listed = self._listing.get(conversation_id), len(self._listing.conversations)
-        if known is None:
-            known = Conversation(id=conversation_id, title=shorten(answer.question.text))
-        self._listing.put(known.model_copy(update={"updated_at": time.time()}))
-        if conversation_id == self.current:
-            return self.render()
-        self._listing.keep(max(PAGE, listed), self.current)  # or every page would come to list what all others ask
-        return self._render_soon()
+        self._answered[conversation_id] = (answer, time.time())
+        return self.render() if conversation_id == self.current else self._render_soon()
+
+    def _list_answered(self) -> None:
+        """Move what has been answered since the list was last drawn to the top, without making it longer."""
+        answered, self._answered = self._answered, {}
+        listed = len(self._listing.conversations)
+        for conversation_id, (answer, at) in answered.items():
+            known = self._listing.get(conversation_id)
+            known = known or Conversation(id=conversation_id, title=shorten(answer.question.text))
+            self._listing.put(known.model_copy(update={"updated_at": at}))
+        if answered:  # or every page would come to list what all others ask
+            self._listing.keep(max(PAGE, listed), self.current)
 
     def title(self, conversation_id: str | None) -> str:
         """Return the title of a conversation that is shown."""
@@ -154,6 +161,7 @@ class Sidebar:
     def render(self) -> None:
         """Draw the list: first what is pinned, then by days."""
         self._forget_due()
+        self._list_answered()
         listed = self._listing.conversations
         now = datetime.now().astimezone()
         drawn, self._drawn = self._drawn, {}

@@ -332,7 +332,10 @@ async def test_a_failing_cache_is_a_counted_miss_and_is_left_alone(service: Serv
     async with asyncio.timeout(5):
         while "failed" in told(await ask(service, secrets.token_hex(4)))[1]:
             await asyncio.sleep(0.05)
-    await taught(service, "hello big world")
+    assert told(await ask(service, "hello big world"))[0] == "MISS"
+    async with asyncio.timeout(5):  # what has been asked before is still being taught
+        while not any({"hello", "big", "world"} <= said for _, said in cache.kept):
+            await asyncio.sleep(0.005)
     assert told(await ask(service, "world hello big")) == ("HIT", APPROXIMATE)
 
 
