@@ -107,7 +107,7 @@ class CacheSettings(Section):
     max_entry_bytes: int = Field(default=1_048_576, ge=1024, description="Bytes above which an answer is not stored.")
     namespace: str = Field(default="chatllm", description="Prefix of every key in Redis.")
     hot_bytes: int = Field(
-        default=33_554_432, ge=0, description="Bytes of answers that an ingress replica keeps in memory."
+        default=8_388_608, ge=0, description="Bytes of answers that an ingress replica keeps in memory."
     )
     hot_ttl_s: PositiveSeconds = Field(
         default=10.0, description="Seconds for which an answer is given from that memory before Redis is asked again."

@@ -45,10 +45,18 @@ class ExpiringMap(Generic[V]):
         weight = size_bytes + len(key) + 200
         if weight > self.max_bytes // 8:
             return
-        self._held[key] = _Held(value, weight, self._clock() + ttl_s)
+        now = self._clock()
+        self._held[key] = _Held(value, weight, now + ttl_s)
         self.held_bytes += weight
-        while self.held_bytes > self.max_bytes:
-            _, oldest = self._held.popitem(last=False)
+        self._drop(now)
+
+    def _drop(self, now: float) -> None:
+        # Those whose time is over and that nobody has asked for since go as well, not only when there is no room.
+        while self._held:
+            oldest = next(iter(self._held.values()))
+            if self.held_bytes <= self.max_bytes and oldest.expires_at > now:
+                return
+            self._held.popitem(last=False)
             self.held_bytes -= oldest.weight
 
     def discard(self, key: str) -> None:

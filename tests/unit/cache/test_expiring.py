@@ -23,6 +23,17 @@ def test_a_value_is_there_until_its_time_is_over():
     assert (len(held), held.held_bytes) == (0, 0)
 
 
+def test_what_nobody_asks_for_goes_when_its_time_is_over():
+    clock = Clock()
+    held = ExpiringMap[int](10_000, clock)
+    for number in range(3):
+        held.put(f"{number}", number, 100, ttl_s=2 + number)
+    clock.now = 3.0
+    held.put("new", 3, 100, ttl_s=2)
+    assert len(held) == 2
+    assert [held.get(key) for key in ("2", "new")] == [2, 3]
+
+
 def test_the_least_recently_used_goes_first():
     held = ExpiringMap[int](10_000)
     for number in range(8):
