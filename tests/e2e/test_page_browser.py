@@ -25,7 +25,7 @@ print("hello")
 
 <script>window.hacked = true</script><img src=x onerror="window.hacked = true">
 
-The sum is $\\frac{n(n+1)}{2}$.
+The sum is $\\frac{n(n+1)}{2} \\log n$.
 
 ![a picture](https://example.org/x.png) and [a link](javascript:window.hacked=true)
 
@@ -53,6 +53,7 @@ def test_an_answer_is_read_while_it_is_written_and_is_inert(browser: Browser, ad
         expect(page.locator(".answer .prose")).to_contain_text("That is all.")
         expect(page.locator(".answer table td").first).to_have_text("X-Cache")
         expect(page.locator(".prose .math mfrac")).to_have_count(1)
+        expect(page.locator(".prose .math mspace")).to_have_count(2)
         assert page.evaluate("window.hacked") is None
         assert page.locator(".prose img, .prose script, .prose iframe").count() == 0
         expect(page.locator(".prose a[href^=javascript]")).to_have_count(0)

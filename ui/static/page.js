@@ -81,6 +81,16 @@
 
   // Formulas: the source stands in the page as text; KaTeX, loaded with the first one, sets it as MathML.
   let katex;
+  // KaTeX marks that a function is applied by U+2061, for which browsers leave no room: n log n would read nlogn.
+  const setApart = (operator) => {
+    if (operator.textContent !== "\u2061") return;
+    const space = document.createElementNS("http://www.w3.org/1998/Math/MathML", "mspace");
+    space.setAttribute("width", "0.17em");
+    const isBracketed = operator.nextElementSibling?.matches("mo, mrow:has(> mo:first-child)");
+    if (!isBracketed) operator.after(space.cloneNode());
+    const name = operator.previousElementSibling;
+    if (name?.previousElementSibling?.matches("mi, mn, msup, msub, mfrac")) name.before(space);
+  };
   const setFormulas = async () => {
     const waiting = document.querySelectorAll(".math:not([data-set])");
     if (!waiting.length) return;
@@ -93,6 +103,7 @@
       const options = { output: "mathml", displayMode, trust: false, maxSize: 20, maxExpand: 200 };
       try {
         typeset.render(formula.textContent, formula, options);
+        formula.querySelectorAll("mo").forEach(setApart);
       } catch {
         formula.classList.add("math-source");
       }
