@@ -12,24 +12,18 @@ from nicegui import background_tasks, ui
 from ui.client import Api, Conversation, Conversations
 from ui.generation import Answer, Generations
 from ui.listing import Listing
-from ui.menu import ListActions, show_menu
+from ui.menu import ListActions
 from ui.message import pieces
 from ui.parts import attribute, button, icon_button, tag, words
+from ui.row import ON_LINK, Row
 from ui.search import Search
 from ui.texts import t
 from ui.trouble import Trouble, explain
 
 PAGE = 20
 SOON_S = 2.0
-_Seen = tuple[str, str | None, tuple[tuple[str, str], ...], bool, bool]  # all that a row shows or hands on
+_Seen = tuple[str, str | None, tuple[tuple[str, str], ...], bool]  # all that a row shows for good, or hands on
 GROUPS = ("Today", "Yesterday", "Previous 7 days", "Older")
-# A plain click opens in place; with a modifier the browser opens the link itself, in a new tab.
-_ON_LINK = """(event) => {
-  if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
-  event.preventDefault();
-  chatllm.closeDrawer();
-  emit();
-}"""
 
 
 class Sidebar:
@@ -46,7 +40,7 @@ class Sidebar:
         self._listing = Listing()
         self._trouble: Trouble | None = None
         self.current: str | None = None
-        self._drawn: dict[_Seen, ui.element] = {}
+        self._drawn: dict[_Seen, Row] = {}
         self._due: asyncio.Task[None] | None = None
         self._answered: dict[str, tuple[Answer, float]] = {}
         ui.context.client.on_delete(self._forget_due)
@@ -57,7 +51,7 @@ class Sidebar:
                     words("span", "ChatLLM", "brand-name")
                 icon_button("close", t("Close the list"), act="drawer-close").classes("phone-only")
             new = attribute(words("a", t("New chat"), "new-chat").mark("new-chat"), href="/")
-            new.on("click", lambda: actions.open(None), args=[], js_handler=_ON_LINK)
+            new.on("click", lambda: actions.open(None), args=[], js_handler=ON_LINK)
             Search(api, actions.open, self._give_way)
             self._list = tag("nav", "conversations", aria_label=t("Your conversations"))
             with tag("div", "sidebar-foot") as self.foot:
@@ -110,11 +104,13 @@ class Sidebar:
             self._answered.pop(conversation_id, None)
             return self.remove(conversation_id)  # its conversation has been deleted
         self._answered[conversation_id] = (answer, time.time())
-        return self.render() if conversation_id == self.current else self._render_soon()
+        if conversation_id != self.current:
+            return self._render_soon()
+        self._list_answered({conversation_id: self._answered.pop(conversation_id)})
+        return self._draw()
 
-    def _list_answered(self) -> None:
-        """Move what has been answered since the list was last drawn to the top, without making it longer."""
-        answered, self._answered = self._answered, {}
+    def _list_answered(self, answered: dict[str, tuple[Answer, float]]) -> None:
+        """Move what has been answered to the top, without making the list longer."""
         listed = len(self._listing.conversations)
         for conversation_id, (answer, at) in answered.items():
             known = self._listing.get(conversation_id)
@@ -159,13 +155,18 @@ class Sidebar:
         self._due = None
 
     def render(self) -> None:
-        """Draw the list: first what is pinned, then by days."""
+        """Draw the list with all that is known: first what is pinned, then by days."""
         self._forget_due()
-        self._list_answered()
+        answered, self._answered = self._answered, {}
+        self._list_answered(answered)
+        self._draw()
+
+    def _draw(self) -> None:
         listed = self._listing.conversations
         now = datetime.now().astimezone()
         drawn, self._drawn = self._drawn, {}
-        for element in [one for one in self._list if one not in drawn.values()]:
+        rows = {row.element for row in drawn.values()}
+        for element in [one for one in self._list if one not in rows]:
             element.delete()
         with self._list:
             group = ""
@@ -175,7 +176,7 @@ class Sidebar:
                     words("h2", group, "group")
                 self._place(conversation, drawn)
             for gone in drawn.values():
-                gone.delete()
+                gone.element.delete()
             if self._listing.has_more:
                 button(t("Show more"), self.more, "quiet more")
             if self._trouble is not None and self._trouble.code != "unreachable":
@@ -183,26 +184,16 @@ class Sidebar:
             elif not listed:
                 words("p", t("Your conversations will be listed here."), "sidebar-note")
 
-    def _place(self, conversation: Conversation, drawn: dict[_Seen, ui.element]) -> None:
+    def _place(self, conversation: Conversation, drawn: dict[_Seen, Row]) -> None:
         """Put the conversation's row last; one that looks the same is moved there, for it costs little."""
-        is_current, is_running = conversation.id == self.current, self._generations.is_running(conversation.id)
-        metadata = tuple(sorted(conversation.metadata.items()))
-        seen = (conversation.id, conversation.title, metadata, is_current, is_running)
+        is_current = conversation.id == self.current
+        seen = (conversation.id, conversation.title, tuple(sorted(conversation.metadata.items())), is_current)
         if row := drawn.pop(seen, None):
-            row.move(self._list)
-        self._drawn[seen] = row or self._row(conversation, is_current, is_running)
-
-    def _row(self, conversation: Conversation, is_current: bool, is_running: bool) -> ui.element:
-        with tag("div", "entry current" if is_current else "entry") as row:
-            link = words("a", title(conversation), "entry-link").mark(f"open-{conversation.id}")
-            attribute(link, href=f"/c/{conversation.id}", title=title(conversation))
-            if is_current:
-                attribute(link, aria_current="page")
-            link.on("click", lambda: self._actions.open(conversation.id), args=[], js_handler=_ON_LINK)
-            if is_running:
-                tag("span", "pulse", role="img", aria_label=t("An answer is being written"))
-            show_menu(conversation, self._actions)
-        return row
+            row.element.move(self._list)
+        else:
+            row = Row(conversation, title(conversation), self._actions, is_current=is_current)
+        row.show_running(self._generations.is_running(conversation.id))
+        self._drawn[seen] = row
 
 
 def title(conversation: Conversation) -> str:
