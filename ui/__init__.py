@@ -6,8 +6,9 @@
     sessions    who has signed in    gate        which requests and sockets are whose
     sign_in     the form             attempts    how often an address may try
     sharing     a conversation's links     shared      what a link shows
-    client      the HTTP API         completion  a streamed answer, through the openai SDK
-    stream      what it is made of   asking      from a text to a running answer
+    client      the HTTP API         shapes      what it answers with
+    completion  a streamed answer, through the openai SDK     stream      what it is made of
+    asking      from a text to a running answer
     tree        branches             thread      one path through them, and a running answer
     conversation  what is open       parameters  how it is answered, kept in its metadata
     listing     the list's order     deletions   what can be undone for some seconds

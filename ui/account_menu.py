@@ -4,9 +4,10 @@ from datetime import datetime
 
 from nicegui import ui
 
-from ui.client import Api, Left, Me
+from ui.client import Api
 from ui.parts import attribute, button, tag, words
 from ui.sessions import Session
+from ui.shapes import Left, Me
 from ui.texts import t
 from ui.trouble import Trouble, duration, explain
 

@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from ui.client import Api, Conversation, Response
+from ui.client import Api
 from ui.conversation import OpenConversation
 from ui.deletions import Deletions
 from ui.generation import Answer, Generations
 from ui.pdf import PdfReader
 from ui.readiness import Readiness
+from ui.shapes import Conversation, Response
 from ui.sidebar import shorten
 from ui.stream import Asks, Question
 from ui.thread import branch_point

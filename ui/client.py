@@ -11,228 +11,32 @@ from typing import Any, Literal, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from ui.images import is_data_url, with_images
 from ui.settings import KeyMissing, Settings
+from ui.shapes import (
+    Conversation,
+    Conversations,
+    Found,
+    Matches,
+    Me,
+    Message,
+    Messages,
+    Model,
+    Models,
+    Readiness,
+    Response,
+    Responses,
+    Share,
+    SharedConversation,
+    Shares,
+    TokenCount,
+)
 from ui.trouble import Trouble, from_body
 
 TIMEOUT = httpx.Timeout(10.0, connect=3.0, pool=5.0)  # seconds; every call of this module is short
 CLOSE_TIMEOUT_S = 1.0
 LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=10)
 
-
 Shape = TypeVar("Shape", bound=BaseModel)
-
-
-class ModelState(BaseModel):
-    """One model as `/ready` tells of it."""
-
-    id: str
-    status: Literal["ready", "loading", "failed"]
-    elapsed_s: float = 0.0
-    message: str = ""
-
-
-class Readiness(BaseModel):
-    """The answer of `/ready`, whatever its HTTP status."""
-
-    status: str
-    models: list[ModelState] = []
-
-
-class Conversation(BaseModel):
-    """A stored conversation; times are unix seconds."""
-
-    id: str
-    title: str | None = None
-    created_at: float = 0
-    updated_at: float = 0
-    metadata: dict[str, str] = {}
-
-    @property
-    def is_pinned(self) -> bool:
-        """Whether it stays on top of the list."""
-        return self.metadata.get("pinned") == "true"
-
-
-class Part(BaseModel):
-    """A piece of a message's content."""
-
-    type: str
-    text: str = ""
-    image_url: str | None = None
-
-
-class Message(BaseModel):
-    """A stored message; `incomplete` ones were stopped or broken off. An item of another kind has no role."""
-
-    id: str
-    type: str = "message"
-    role: str = ""
-    parent_id: str | None = None
-    status: str = "completed"
-    content: list[Part] | None = None
-    created_at: float = 0
-    reasoning: str = ""
-    """What the model thought before it answered: an item of its own, which `tree.folded` puts here."""
-
-    @property
-    def text(self) -> str:
-        """The text parts, joined, and the images behind them."""
-        parts = self.content or []
-        images = [part.image_url for part in parts if part.image_url and is_data_url(part.image_url)]
-        text = "".join(part.text for part in parts)
-        return with_images(text, images) if images else text
-
-
-class Conversations(BaseModel):
-    """A page of the list, the most recently active first."""
-
-    data: list[Conversation]
-    has_more: bool = False
-
-
-class Messages(BaseModel):
-    """A page of a conversation's messages, in the order that was asked for."""
-
-    data: list[Message]
-    has_more: bool = False
-
-
-class Piece(BaseModel):
-    """A part of the text around a match; `match` tells what was searched for."""
-
-    text: str
-    match: bool = False
-
-
-class Found(BaseModel):
-    """A conversation in which something was found."""
-
-    conversation: Conversation
-    snippet: list[Piece] = []
-
-
-class Failure(BaseModel):
-    """Why a response failed; `reason` is the code that a request would have failed with."""
-
-    code: str = ""
-    reason: str = ""
-    message: str = ""
-
-
-class Used(BaseModel):
-    """The tokens of a response."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-
-class Response(BaseModel):
-    """One answer as the service tells of it, whoever asked for it; times are unix seconds."""
-
-    id: str
-    model: str = ""
-    status: str = "in_progress"
-    created_at: float = 0
-    temperature: float | None = None
-    output: list[Message] = []
-    usage: Used | None = None
-    error: Failure | None = None
-    incomplete_details: dict[str, str] | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether it is still being written."""
-        return self.status in ("queued", "in_progress")
-
-
-class _Running(BaseModel):
-    data: list[Response]
-
-
-class Left(BaseModel):
-    """What is left of a limit, and the seconds until all of it is there again."""
-
-    limit: int
-    remaining: int
-    reset_s: float
-
-
-class Usage(BaseModel):
-    """What a key used; `cached_tokens` count against no limit."""
-
-    requests: int = 0
-    total_tokens: int = 0
-    cached_tokens: int = 0
-
-
-class Me(BaseModel):
-    """The key itself, as the service tells of it; a limit that it does not have is None."""
-
-    id: str
-    name: str
-    last4: str = ""
-    admin: bool = False
-    expires_at: int | None = None
-    limits: dict[str, int | None] = {}
-    remaining: dict[str, Left | None] = {}
-    usage: Usage = Usage()
-
-
-class Share(BaseModel):
-    """A link to a conversation; the token is known only of one that has just been made. Times are unix seconds."""
-
-    id: str
-    created_at: float
-    expires_at: float | None = None
-    token: str = ""
-
-
-class SharedMessage(BaseModel):
-    """What was said in a shared conversation; `left_out` counts what came along and is not shown, such as pictures."""
-
-    role: str
-    text: str
-    left_out: int = 0
-
-
-class SharedConversation(BaseModel):
-    """What a link shows."""
-
-    title: str | None = None
-    created_at: float
-    messages: list[SharedMessage]
-    is_cut: bool = False
-
-
-class _Shares(BaseModel):
-    data: list[Share]
-
-
-class _Matches(BaseModel):
-    data: list[Found]
-
-
-class _Tokens(BaseModel):
-    count: int
-    max_model_len: int = 0
-
-
-class Model(BaseModel):
-    """A model, or another name for one."""
-
-    id: str
-    alias_of: str | None = None
-    input_modalities: list[str] = ["text"]
-
-    @property
-    def sees(self) -> bool:
-        """Whether a message to it may hold images."""
-        return "image" in self.input_modalities
-
-
-class _Models(BaseModel):
-    data: list[Model]
 
 
 class Api:
@@ -273,7 +77,7 @@ class Api:
 
     async def models(self) -> list[Model]:
         """Return the models, the default one first, without their other names."""
-        models = _parse(_Models, await self._call("GET", "/v1/models")).data
+        models = _parse(Models, await self._call("GET", "/v1/models")).data
         return [model for model in models if model.alias_of is None]
 
     async def conversations(self, after: str | None = None, limit: int = 20) -> Conversations:
@@ -312,7 +116,7 @@ class Api:
     async def running(self, conversation_id: str) -> list[Response]:
         """Return what is being written in the conversation, the newest first, whoever asked for it."""
         path = f"/v1/conversations/{conversation_id}/responses"
-        return _parse(_Running, await self._call("GET", path, params={"status": "in_progress"})).data
+        return _parse(Responses, await self._call("GET", path, params={"status": "in_progress"})).data
 
     async def response(self, response_id: str) -> Response:
         """Return one answer."""
@@ -338,7 +142,7 @@ class Api:
 
     async def shares(self, conversation_id: str) -> list[Share]:
         """Return the conversation's links that are valid, the newest first."""
-        return _parse(_Shares, await self._call("GET", _shares(conversation_id))).data
+        return _parse(Shares, await self._call("GET", _shares(conversation_id))).data
 
     async def revoke(self, conversation_id: str, share_id: str) -> None:
         """Let a link show nothing any more."""
@@ -354,12 +158,12 @@ class Api:
     async def search(self, typed: str, limit: int = 20) -> list[Found]:
         """Find conversations by the words of their messages, the best match first."""
         params = {"q": typed, "limit": str(limit)}
-        return _parse(_Matches, await self._call("GET", "/v1/conversations/search", params=params)).data
+        return _parse(Matches, await self._call("GET", "/v1/conversations/search", params=params)).data
 
     async def count_tokens(self, text: str, model: str) -> int:
         """Return how many tokens a text has."""
         body = {"prompt": text} | ({"model": model} if model else {})
-        return _parse(_Tokens, await self._call("POST", "/v1/tokenize", json=body)).count
+        return _parse(TokenCount, await self._call("POST", "/v1/tokenize", json=body)).count
 
     async def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:

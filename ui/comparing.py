@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ui.asking import Shared
-from ui.client import Response, Used
 from ui.conversation import CHOSEN
 from ui.generation import Answer
 from ui.parameters import Parameters
+from ui.shapes import Response, Used
 from ui.sidebar import shorten
 from ui.stream import Delta, Finished, Question
 from ui.trouble import Trouble

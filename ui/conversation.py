@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from ui.client import Api, Message
+from ui.client import Api
 from ui.generation import Answer
 from ui.parameters import NO_SYSTEM, Parameters
+from ui.shapes import Message
 from ui.thread import Turn, turns
 from ui.tree import Tree
 from ui.trouble import Trouble

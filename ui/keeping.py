@@ -6,9 +6,9 @@ from typing import Any
 from nicegui import events, ui
 
 from ui.asking import Shared
-from ui.client import Conversation
 from ui.deletions import UNDO_S
 from ui.dialogs import ask_title
+from ui.shapes import Conversation
 from ui.sidebar import Sidebar, title
 from ui.texts import t
 from ui.toast import Toast

@@ -1,6 +1,6 @@
 """Which conversations are listed and in which order, as pages arrive and things happen meanwhile."""
 
-from ui.client import Conversation, Conversations
+from ui.shapes import Conversation, Conversations
 
 MAX_LISTED = 500
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from nicegui import ui
 
-from ui.client import Conversation
 from ui.parts import attribute, icon_button, tag, words
+from ui.shapes import Conversation
 from ui.texts import t
 
 

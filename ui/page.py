@@ -10,7 +10,6 @@ from ui.actions import Actions
 from ui.answer import AnswerView
 from ui.asking import Asked, Shared, begin, take_up
 from ui.attachments import Attachments
-from ui.client import Conversation
 from ui.composer import Composer
 from ui.conversation import OpenConversation
 from ui.gate import sign_in_address
@@ -20,6 +19,7 @@ from ui.menu import ListActions
 from ui.parts import attribute, icon_button, tag, words
 from ui.readiness import Phase
 from ui.sessions import Reason, Session
+from ui.shapes import Conversation
 from ui.sharing import Sharing
 from ui.sidebar import Sidebar
 from ui.status import StatusLine

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ui.client import Api, ModelState
+from ui.client import Api
+from ui.shapes import ModelState
 from ui.trouble import Trouble
 
 POLL_S = 1.0

@@ -6,8 +6,9 @@ from typing import Any
 
 from nicegui import background_tasks, ui
 
-from ui.client import Api, Found
+from ui.client import Api
 from ui.parts import attribute, tag, words
+from ui.shapes import Found
 from ui.texts import t
 from ui.trouble import Trouble, explain
 

@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ui.attempts import Attempts
-from ui.client import Api, SharedConversation, SharedMessage
+from ui.client import Api
 from ui.files import without_files
 from ui.markdown import plain, render
 from ui.plain import plain_page
+from ui.shapes import SharedConversation, SharedMessage
 from ui.texts import language, speaking, t
 from ui.trouble import Trouble, duration, explain
 

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from nicegui import ui
 
-from ui.client import Api, Conversation, Share
+from ui.client import Api
 from ui.parts import attribute, button, dialog, tag, words
 from ui.settings import LOCAL
+from ui.shapes import Conversation, Share
 from ui.texts import t
 from ui.trouble import Trouble, explain
 

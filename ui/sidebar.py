@@ -9,7 +9,7 @@ from typing import Any
 
 from nicegui import background_tasks, ui
 
-from ui.client import Api, Conversation, Conversations
+from ui.client import Api
 from ui.generation import Answer, Generations
 from ui.listing import Listing
 from ui.menu import ListActions
@@ -17,6 +17,7 @@ from ui.message import pieces
 from ui.parts import attribute, button, icon_button, tag, words
 from ui.row import ON_LINK, Row
 from ui.search import Search
+from ui.shapes import Conversation, Conversations
 from ui.texts import t
 from ui.trouble import Trouble, explain
 

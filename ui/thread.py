@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ui.client import Message
 from ui.generation import Answer
+from ui.shapes import Message
 from ui.tree import Tree
 
 CLOCK_SKEW_S = 2.0

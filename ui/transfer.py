@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from ui.client import Api, Conversation, Message
+from ui.client import Api
 from ui.images import parts
+from ui.shapes import Conversation, Message
 from ui.texts import t
 from ui.tree import Tree, folded
 from ui.trouble import Trouble

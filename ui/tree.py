@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from ui.client import Message
+from ui.shapes import Message
 
 
 class Tree:

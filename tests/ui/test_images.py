@@ -9,10 +9,10 @@ from nicegui import ui
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
 from tests.ui.test_files import drops
-from ui.client import Message, Part
 from ui.files import TextFile
 from ui.images import MAX_IMAGE_BYTES, MAX_IMAGES, data_url, kind_of, parts
 from ui.message import Composed, pieces
+from ui.shapes import Message, Part
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -10,8 +10,8 @@ from tests.ui.conftest import Page, Reader, until
 from tests.ui.stand_in import StandIn
 from tests.ui.test_chat import ask
 from ui import deletions
-from ui.client import Conversation, Conversations
 from ui.listing import Listing
+from ui.shapes import Conversation, Conversations
 from ui.sidebar import day_group, shorten
 from ui.transfer import file_name
 

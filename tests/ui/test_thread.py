@@ -2,8 +2,8 @@
 
 import time
 
-from ui.client import Message, Part
 from ui.generation import Answer
+from ui.shapes import Message, Part
 from ui.stream import Delta, Finished, Question
 from ui.thread import Turn, branch_point, turns
 
