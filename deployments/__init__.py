@@ -4,6 +4,9 @@
     config.py         typed settings, the only reader of the environment
     errors.py         the tree of errors, each with its HTTP status and code
     service.py        the story of a request, with no framework in it
+    call.py           what is asked of it, and its answer
+    ports.py          what it needs of the stores and machines behind it
+    summary.py        what a request was: for metrics, the log line and the headers
     detached.py       work that no request owns, though one started it
     reuse.py          where an answer comes from: stored, in flight, or generated
     timing.py         where a request's time goes, hop by hop
@@ -20,9 +23,9 @@
     usage/            what each key used, by day and model
     local/            the launcher: embedded Postgres and Valkey, Ray, the page, the command line
 
-Imports point one way: config, errors → models/protocol, cache/key and entry →
-service → adapters (cache, models, history, keys, limits, usage, metrics) → ingress → app. `service.py`
-declares the interfaces that it needs; a Serve handle never leaves the client
+Imports point one way: config, errors → models/protocol, cache/key and entry → call, summary, ports →
+service → adapters (cache, models, history, keys, limits, usage, metrics) → ingress → app. `ports.py`
+declares the interfaces that the service needs; a Serve handle never leaves the client
 module of its deployment (models/client.py, cache/remote.py).
 
 The way of a request:

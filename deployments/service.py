@@ -7,188 +7,33 @@
    identical requests in flight share that.
 5. The answer is remembered: conversation, cache, usage.
 
-The stores and machines are Protocols, declared by the one who needs them
-(`Cache` in reuse.py); `deployments/app.py` decides what stands behind them.
+The stores and machines are Protocols (`ports.py`, and `Cache` in reuse.py);
+`deployments/app.py` decides what stands behind them.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from deployments.cache.entry import EVENT_END, CacheEntry
 from deployments.cache.key import cache_key
 from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
-from deployments.cache.steering import UNSTEERED, CacheControl, Mode, reason_against
+from deployments.cache.steering import reason_against
+from deployments.call import GENERATING, Answer, ChatCall
 from deployments.errors import ChatLLMError
 from deployments.flights.flights import Flights
 from deployments.models.assembly import DONE, assemble, payloads
-from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Reply
+from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+from deployments.ports import Conversations, Models, NoTurn, Turn
 from deployments.reuse import Cache, Reuse, Wish
-from deployments.timing import Timing
+from deployments.summary import Summary
 
 OWN_FIELDS = ("conversation", "parent", "stream_options", "store", "metadata")
 """Fields of a request that this service answers for itself; a model never sees them."""
-
-GENERATING: frozenset[Endpoint] = frozenset({"chat", "completion"})
-"""What may be streamed, and answered from the cache: a text, which is dear to make."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatCall:
-    """A well-formed request: `request` is its decoded JSON, `id` this service's own, unguessable.
-
-    `endpoint` is what is asked of the model: a chat, where nothing else is said;
-    `cache_control` is what is asked of the cache.
-    """
-
-    id: str
-    tenant: str
-    request: Mapping[str, Any]
-    endpoint: Endpoint = "chat"
-    cache_control: CacheControl = UNSTEERED
-
-    @property
-    def streams(self) -> bool:
-        return self.endpoint in GENERATING and bool(self.request.get("stream"))
-
-    @property
-    def wants_usage(self) -> bool:
-        return bool((self.request.get("stream_options") or {}).get("include_usage"))
-
-    @property
-    def wants_usage_throughout(self) -> bool:
-        """Whether each event is to tell the usage so far (vLLM's own option)."""
-        return self.streams and bool((self.request.get("stream_options") or {}).get("continuous_usage_stats"))
-
-    @property
-    def reply_id(self) -> str:
-        """The id of an answer that does not come from a model now."""
-        return f"{'cmpl' if self.endpoint == 'completion' else 'chatcmpl'}-{self.id}"
-
-
-@dataclass(slots=True)
-class Summary:
-    """What is known of a request once it has ended: for metrics, the log line and the response's headers."""
-
-    model: str = ""
-    cache: str = "BYPASS"
-    cache_reason: str = ""
-    cache_key: str = ""
-    age_s: int | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    finish_reason: str = ""
-    timing: Timing = field(default_factory=Timing)
-    first_token_s: float | None = None
-    failure: ChatLLMError | None = None
-    """What the request ended with, be it that its stream tells the client so in its own way."""
-    is_follower: bool = False
-    """Whether the request only follows what is generated, and counted, without it."""
-
-    @property
-    def began(self) -> float:
-        """When the request came, by `time.perf_counter`."""
-        return self.timing.began
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer that has begun: `body` if it is whole, else `frames` (server-sent events, `[DONE]` included)."""
-
-    body: bytes = b""
-    frames: AsyncGenerator[bytes] | None = None
-
-
-class Turn(Protocol):
-    """One exchange in a conversation, or outside of any."""
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """Everything that the model is to read, oldest first, in OpenAI's chat shape."""
-        ...
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether the messages come from a conversation, whose oldest may be left out to fit the window."""
-        ...
-
-    def accept(self) -> None:
-        """Note that an answer has begun: the request's own messages are kept from now on.
-
-        Returns at once. Raises HistoryUnavailable when too many writes wait already.
-        """
-        ...
-
-    async def complete(self, completion: Mapping[str, Any]) -> None:
-        """Keep the whole answer (a `chat.completion`), all of which has been sent but for the stream's end.
-
-        Returns once the next turn would read it; if that takes too long, it is written behind.
-        """
-        ...
-
-    def interrupt(self, completion: Mapping[str, Any]) -> None:
-        """Keep what there is of an answer that ended early, marked as incomplete. Returns at once."""
-        ...
-
-
-class NoTurn:
-    """The turn of a request that belongs to no conversation: nothing was said before, and nothing is kept."""
-
-    is_stored = False
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        return []
-
-    def accept(self) -> None: ...
-
-    async def complete(self, completion: Mapping[str, Any]) -> None: ...
-
-    def interrupt(self, completion: Mapping[str, Any]) -> None: ...
-
-
-class Conversations(Protocol):
-    """What was said before."""
-
-    async def open(self, call: ChatCall, max_messages: int) -> Turn:
-        """Return the turn that `call` begins, in one round trip at most (none outside a conversation).
-
-        Raises NotFound for a conversation that this tenant does not have and
-        HistoryUnavailable when the store does not answer in time.
-        """
-        ...
-
-
-class Models(Protocol):
-    """What can generate."""
-
-    def resolve(self, name: str | None) -> str:
-        """Return the id of the model that a request names (the default one for None). Raises ModelNotFound."""
-        ...
-
-    def identity(self, model: str) -> str:
-        """Return what tells this model's answers from any other's: weights, engine arguments, versions."""
-        ...
-
-    def cached_requests(self, model: str) -> Mode:
-        """Return which requests of a model are cached without being asked to."""
-        ...
-
-    def max_prompt_messages(self, model: str) -> int:
-        """Return how many messages of a conversation are considered as context."""
-        ...
-
-    def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
-        """Generate; closing the generator aborts the work at the engine.
-
-        Raises ModelLoading, Overloaded, Unavailable or Timeout.
-        """
-        ...
 
 
 class ChatService:
@@ -273,7 +118,7 @@ class ChatService:
         summary.first_token_s = time.perf_counter() - summary.began
         body = fresh_body(entry, call.reply_id, int(now))
         completion = orjson.loads(body)
-        _note(summary, completion)
+        summary.note(completion)
         turn.accept()
         await turn.complete(completion)
         summary.timing.lap("history")
@@ -302,7 +147,7 @@ class ChatService:
                             summary.timing.lap("decode" if sent else "first-frame")
                             summary.timing.tell("first-frame", message.times)
                             completion = orjson.loads(body)
-                            _note(summary, completion)
+                            summary.note(completion)
                             if not sent:
                                 turn.accept()
                             sent.clear()
@@ -317,13 +162,6 @@ class ChatService:
                 chunks = payloads(b"".join(sent))
                 summary.completion_tokens = _tokens_sent(chunks)
                 turn.interrupt(assemble(chunks))
-
-
-def _note(summary: Summary, completion: Mapping[str, Any]) -> None:
-    usage = completion.get("usage") or {}
-    summary.prompt_tokens = int(usage.get("prompt_tokens") or 0)
-    summary.completion_tokens = int(usage.get("completion_tokens") or 0)
-    summary.finish_reason = str((completion.get("choices") or [{}])[0].get("finish_reason") or "")
 
 
 def _tokens_sent(chunks: Iterable[Mapping[str, Any]]) -> int:

@@ -12,7 +12,7 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 
 from deployments.metrics.gathered import GatheredMetrics
 from deployments.metrics.recorder import Recorder
-from deployments.service import Summary
+from deployments.summary import Summary
 
 logger = logging.getLogger(__name__)
 

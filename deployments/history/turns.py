@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from deployments.call import ChatCall
 from deployments.errors import BadRequest
 from deployments.history.store import HistoryStore
 from deployments.history.types import ROOT, Context, NewItem
 from deployments.history.wire import answer_of, item_of_message, messages_of_items
 from deployments.history.writer import HistoryWriter
-from deployments.service import ChatCall, Turn
+from deployments.ports import Turn
 
 SETTLE_TIMEOUT_S = 1.0
 

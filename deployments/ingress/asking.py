@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import Response
 
+from deployments.call import ChatCall
 from deployments.errors import ContextTooLong, InvalidJSON, ModelLoading, ModelNotFound, Timeout
 from deployments.ingress.exchange import exchange
 from deployments.ingress.requests import body_as
 from deployments.ingress.services import cache_control_of, caller_of, services_of
 from deployments.limits.estimate import answer_tokens
 from deployments.models.protocol import Endpoint
-from deployments.service import ChatCall
 
 ERRORS = (InvalidJSON, ContextTooLong, ModelNotFound, ModelLoading, Timeout)
 """What any of them can raise besides what every route can."""

@@ -5,6 +5,7 @@ import secrets
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from deployments.call import ChatCall
 from deployments.errors import (
     Conflict,
     ContextTooLong,
@@ -22,7 +23,6 @@ from deployments.ingress.requests import body_as
 from deployments.ingress.services import cache_control_of, caller_of, services_of
 from deployments.ingress.shapes import ChatCompletion, ChatCompletionChunk
 from deployments.limits.estimate import answer_tokens
-from deployments.service import ChatCall
 
 PATH = "/v1/chat/completions"
 

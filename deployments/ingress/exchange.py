@@ -6,13 +6,14 @@ from fastapi import Request
 from starlette.responses import Response
 
 from deployments.cache.steering import in_words
+from deployments.call import Answer
 from deployments.errors import ChatLLMError
 from deployments.ingress.answers import JSON, EventStream
 from deployments.ingress.connection import ClientGone, Connection
 from deployments.ingress.metering import CLIENT_GONE_STATUS, Meter
 from deployments.ingress.services import Services
 from deployments.keys.authenticator import Caller
-from deployments.service import Answer, Summary
+from deployments.summary import Summary
 from deployments.timing import Timing
 
 

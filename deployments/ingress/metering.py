@@ -15,7 +15,7 @@ from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import prompt_tokens
 from deployments.limits.limiter import Admission, Limiter
 from deployments.limits.wording import headers, refusal
-from deployments.service import Summary
+from deployments.summary import Summary
 from deployments.usage.types import Used
 from deployments.usage.writer import UsageWriter
 

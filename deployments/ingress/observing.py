@@ -1,7 +1,7 @@
 """What operators and keys' owners see of responses that run in the background, without a request of their own."""
 
 from deployments.limits.limiter import Limiter
-from deployments.service import Summary
+from deployments.summary import Summary
 from deployments.telemetry import Telemetry
 from deployments.usage.types import Used
 from deployments.usage.writer import UsageWriter

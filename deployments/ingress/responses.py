@@ -7,6 +7,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from deployments.call import Answer
 from deployments.errors import (
     BadRequest,
     Conflict,
@@ -28,7 +29,7 @@ from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import answer_tokens
 from deployments.responses.objects import response_object
 from deployments.responses.request import INCLUDABLE, Asked, ResponseRequest, asked
-from deployments.service import Answer, Summary
+from deployments.summary import Summary
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
 CallerOf = Annotated[Caller, Depends(caller_of)]

@@ -36,11 +36,12 @@ from deployments.metrics.sharing import Metrics
 from deployments.models.client import ModelState
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
+from deployments.ports import Models
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.postgres import PostgresResponses
 from deployments.responses.service import Responses
 from deployments.responses.store import ResponseStore
-from deployments.service import ChatService, Models
+from deployments.service import ChatService
 from deployments.telemetry import Telemetry
 from deployments.usage.postgres import PostgresUsage
 from deployments.usage.store import UsageStore

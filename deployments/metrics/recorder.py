@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from deployments.metrics.buckets import BUCKET_S, BUCKETS, Bucket, Counts, pack
 from deployments.metrics.faults import Fault, Faults
-from deployments.service import Summary
+from deployments.summary import Summary
 
 CLIENT_GONE_STATUS = 499
 REUSED = ("HIT", "JOIN")

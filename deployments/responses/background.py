@@ -9,6 +9,7 @@ from typing import Protocol
 
 import orjson
 
+from deployments.call import Answer
 from deployments.config import ResponseSettings
 from deployments.detached import detached
 from deployments.errors import ChatLLMError, HistoryUnavailable, Overloaded, Unavailable
@@ -22,7 +23,8 @@ from deployments.responses.service import Responses, chat_call
 from deployments.responses.store import LOST, ResponseStore
 from deployments.responses.turn import Place, begun, messages_for
 from deployments.responses.types import Claim, StoredResponse
-from deployments.service import Answer, ChatService, Summary
+from deployments.service import ChatService
+from deployments.summary import Summary
 
 log = logging.getLogger(__name__)
 

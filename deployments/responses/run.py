@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from deployments.errors import ChatLLMError
 from deployments.models.assembly import payloads
+from deployments.ports import NoTurn
 from deployments.responses.events import Event, Translator, frame
 from deployments.responses.live import LiveEvents
 from deployments.responses.objects import response_object
 from deployments.responses.service import closed
 from deployments.responses.types import Ending, StoredResponse
-from deployments.service import NoTurn
 
 
 class BackgroundTurn(NoTurn):

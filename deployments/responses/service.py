@@ -7,18 +7,21 @@ from typing import Any
 
 import orjson
 
+from deployments.call import Answer, ChatCall
 from deployments.errors import ChatLLMError, Conflict, ContextTooLong, HistoryUnavailable, NotFound
 from deployments.history.store import HistoryStore
 from deployments.history.types import ROOT, Context, new_id
 from deployments.history.writer import HistoryWriter
 from deployments.models.assembly import payloads
+from deployments.ports import Models
 from deployments.responses.events import Translator, frame
 from deployments.responses.objects import response_object
 from deployments.responses.request import Asked
 from deployments.responses.store import ResponseStore
 from deployments.responses.turn import REASONS, Place, ResponseTurn, begun, ended, ending_of, messages_for
 from deployments.responses.types import UNFINISHED, Ending, NewResponse, Status, StoredResponse
-from deployments.service import Answer, ChatCall, ChatService, Models, Summary
+from deployments.service import ChatService
+from deployments.summary import Summary
 
 SETTLED_AT_ONCE_S = 1.0
 SETTLE_TIMEOUT_S = 5.0

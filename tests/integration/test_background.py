@@ -23,7 +23,8 @@ from deployments.responses.postgres import PostgresResponses
 from deployments.responses.request import asked
 from deployments.responses.service import Responses
 from deployments.responses.types import StoredResponse
-from deployments.service import ChatService, Summary
+from deployments.service import ChatService
+from deployments.summary import Summary
 
 STALE_S = 0.8
 SLOW = ScriptedModel(id="slow", kind="scripted", tokens=200, token_ms=10)

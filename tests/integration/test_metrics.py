@@ -20,7 +20,7 @@ from deployments.metrics.recorder import Recorder
 from deployments.metrics.remote import RedisFigures
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.store import TTL_S, FigureStore, State
-from deployments.service import Summary
+from deployments.summary import Summary
 from tests.integration.serving import Served, served
 from tests.unit.metrics.clocks import Clock
 from tests.valkey import Server

@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
+from deployments.call import Answer, ChatCall
 from deployments.config import CacheSettings, ScriptedModel
 from deployments.models.assembly import payloads
 from deployments.models.in_process import InProcessModels
-from deployments.service import Answer, ChatCall, ChatService, NoTurn, Summary
+from deployments.ports import NoTurn
+from deployments.service import ChatService
+from deployments.summary import Summary
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
 texts = st.text(min_size=1, max_size=30) | st.sampled_from(["call weather", "two words", 'a "id":"x", quote'])

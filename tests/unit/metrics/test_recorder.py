@@ -9,7 +9,7 @@ from deployments.metrics.buckets import BUCKET_S, BUCKETS, Bucket, unpack
 from deployments.metrics.faults import KEPT
 from deployments.metrics.faults import unpack as unpack_faults
 from deployments.metrics.recorder import Recorder
-from deployments.service import Summary
+from deployments.summary import Summary
 from tests.unit.metrics.clocks import Clock
 
 

@@ -11,7 +11,7 @@ from deployments.metrics.recorder import Recorder
 from deployments.metrics.report import Report, added_up, starts
 from deployments.metrics.sharing import Metrics, Reported
 from deployments.metrics.store import Readings, ReplicaFigures, State
-from deployments.service import Summary
+from deployments.summary import Summary
 from tests.unit.metrics.clocks import Clock
 
 NOW = 1_800_000_000.0

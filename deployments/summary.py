@@ -1,0 +1,40 @@
+"""What a request was, once it has ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployments.errors import ChatLLMError
+from deployments.timing import Timing
+
+
+@dataclass(slots=True)
+class Summary:
+    """What is known of a request once it has ended: for metrics, the log line and the response's headers."""
+
+    model: str = ""
+    cache: str = "BYPASS"
+    cache_reason: str = ""
+    cache_key: str = ""
+    age_s: int | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    finish_reason: str = ""
+    timing: Timing = field(default_factory=Timing)
+    first_token_s: float | None = None
+    failure: ChatLLMError | None = None
+    """What the request ended with, be it that its stream tells the client so in its own way."""
+    is_follower: bool = False
+    """Whether the request only follows what is generated, and counted, without it."""
+
+    @property
+    def began(self) -> float:
+        """When the request came, by `time.perf_counter`."""
+        return self.timing.began
+
+    def note(self, completion: Mapping[str, Any]) -> None:
+        """Take over what a whole answer tells of itself."""
+        usage = completion.get("usage") or {}
+        self.prompt_tokens = int(usage.get("prompt_tokens") or 0)
+        self.completion_tokens = int(usage.get("completion_tokens") or 0)
+        self.finish_reason = str((completion.get("choices") or [{}])[0].get("finish_reason") or "")
