@@ -1,11 +1,15 @@
 """Files within a message: their text in a fence that none of its lines can close, and back again."""
 
 import re
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_FILE_BYTES = 256 * 1024
 MAX_FILES = 8
-_FILE = re.compile(r"\n*^File `([^`\n]{1,120})`:\n(`{3,})\n(.*?)\n\2$", re.MULTILINE | re.DOTALL)
+_OPENING = re.compile(r"^File `([^`\n]{1,120})`:\n(`{3,})\n", re.MULTILINE)
+_FENCE = re.compile(r"^`{3,}$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +27,15 @@ def with_files(text: str, files: list[TextFile]) -> str:
 
 
 def without_files(message: str) -> tuple[str, list[TextFile]]:
-    """Return what the reader wrote, and the files that came along."""
-    files = [TextFile(match[1], match[3]) for match in _FILE.finditer(message)]
-    return _FILE.sub("", message).strip(), files
+    """Return what the reader wrote, and the files that came along; in one pass, whatever the message holds."""
+    written: list[str] = []
+    files: list[TextFile] = []
+    at = 0
+    for file, begin, end in _found(message):
+        written.append(message[at:begin].rstrip("\n"))
+        files.append(file)
+        at = end
+    return "".join([*written, message[at:]]).strip(), files
 
 
 def decoded(content: bytes) -> str | None:
@@ -35,6 +45,20 @@ def decoded(content: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if "\0" in text else text.replace("\r\n", "\n").rstrip()
+
+
+def _found(message: str) -> Iterator[tuple[TextFile, int, int]]:
+    """Yield each file, and where it begins and ends."""
+    fences: defaultdict[str, list[int]] = defaultdict(list)
+    for fence in _FENCE.finditer(message):
+        fences[fence[0]].append(fence.start())
+    at = 0
+    while opening := _OPENING.search(message, at):
+        at, closings = opening.end(), fences[opening[2]]
+        if (place := bisect_left(closings, at + 1)) < len(closings):
+            text = message[at : closings[place] - 1]
+            at = closings[place] + len(opening[2])
+            yield TextFile(opening[1], text), opening.start(), at
 
 
 def _fenced(file: TextFile) -> str:

@@ -13,7 +13,7 @@ MAX_IMAGE_BYTES = 700 * 1024  # files.js makes larger ones smaller; what a conve
 MAX_IMAGES = 4
 _BEGINNINGS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 _URL = r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]{8,1400000}={0,2}"
-_IMAGES = re.compile(rf"(?:(?:^|\n\n)!\[\]\({_URL}\))+\Z")  # at the end alone: a file may hold such lines, too
+_IMAGE = re.compile(rf"!\[\]\(({_URL})\)")
 
 
 def kind_of(content: bytes) -> str:
@@ -39,9 +39,15 @@ def with_images(text: str, addresses: Sequence[str]) -> str:
 
 
 def without_images(message: str) -> tuple[str, list[str]]:
-    """Return a message's text, and the addresses of its images."""
-    at = _IMAGES.search(message)
-    return (message[: at.start()], re.findall(_URL, at[0])) if at else (message, [])
+    """Return a message's text, and the addresses of its images at its end: a file may hold such lines, too."""
+    addresses: list[str] = []
+    end = len(message)
+    while (begin := message.rfind("![](", 0, end)) >= 0 and (image := _IMAGE.fullmatch(message, begin, end)):
+        if begin and message[max(0, begin - 2) : begin] != "\n\n":
+            break
+        addresses.append(image[1])
+        end = max(0, begin - 2)
+    return message[:end], addresses[::-1]
 
 
 def parts(message: str) -> Any:

@@ -1,5 +1,7 @@
 """Stories of files that go along with a message."""
 
+import time
+
 import pytest
 from nicegui import ui
 from nicegui.elements.upload_files import SmallFileUpload
@@ -7,6 +9,7 @@ from nicegui.elements.upload_files import SmallFileUpload
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
 from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile, decoded, with_files, without_files
+from ui.message import Composed, pieces
 
 
 async def drops(reader: Reader, name: str, content: bytes) -> None:
@@ -53,3 +56,24 @@ def test_no_file_can_close_its_own_fence(text: str) -> None:
 def test_text_is_told_from_bytes() -> None:
     assert decoded("\ufeffgrün\r\n".encode()) == "grün"
     assert decoded(b"a\0b") is None and decoded(b"\xff\xfe") is None
+
+
+def test_a_file_that_nothing_closes_stays_text_and_the_next_one_is_a_file() -> None:
+    message = "a\n\n\nFile `open`:\n````\nx\n\nFile `b`:\n```\ny\n```\n\nand on"
+    text, files = without_files(message)
+    assert text == "a\n\n\nFile `open`:\n````\nx\n\nand on" and files == [TextFile("b", "y")]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "a" + "\n" * 30_000 + "b",
+        "".join("File `a`:\n" + "`" * length + "\n" for length in range(3, 1_200)) + "x",
+        "a" + "\n\n![](data:image/png;base64,AAAAAAAA)" * 8_000 + "x",
+    ],
+    ids=["blank lines", "fences without an end", "images before the end"],
+)
+def test_a_message_made_to_be_slow_is_taken_apart_in_one_pass(message: str) -> None:
+    began = time.process_time()
+    assert pieces(message) == Composed(message)
+    assert time.process_time() - began < 0.5
