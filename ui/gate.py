@@ -6,7 +6,6 @@ guard_sockets  what a browser says over its socket is heard by the pages of its 
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -20,7 +19,6 @@ from ui.sessions import Reason, Session, Sessions
 
 SIGN_IN = "/sign-in"
 COOKIE, SECURE_COOKIE = "chatllm", "__Host-chatllm"  # a browser takes the second from this host over https alone
-MAX_COOKIE_CHARS = 4_096
 _SESSION = "chatllm.session"  # in the ASGI scope of a request
 _PUBLIC = re.compile(r"/sign-in|/s/[^/]+|/favicon\.ico|/assets/.+|/_nicegui_ws/.*|/_nicegui/[\d.]+\w*/.+")
 _UPLOAD = re.compile(r"/_nicegui/client/([^/]+)/upload/\d+")
@@ -97,10 +95,9 @@ def _owns(session: Session | None, client_id: object) -> bool:
 
 
 def _cookies(header: str) -> dict[str, str]:
-    try:
-        return {name: morsel.value for name, morsel in SimpleCookie(header[:MAX_COOKIE_CHARS]).items()}
-    except CookieError:
-        return {}
+    """Read a header in which other pages of the host may have left what the standard library gives up at."""
+    pairs = (pair.partition("=") for pair in header.split(";"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 # NiceGUI hears an event from any socket that names its page's id. The id cannot be guessed, but it is no

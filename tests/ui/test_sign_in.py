@@ -86,6 +86,14 @@ async def test_a_session_that_began_over_https_is_not_taken_from_the_plain_cooki
     assert (await stranger.get("/", headers={"cookie": f"__Host-chatllm={token}"})).status_code == 200
 
 
+@pytest.mark.parametrize("other", ['g_state={"i_l":0}', "theme=a b", "list[0]=1", f"long={'x' * 5_000}", "bare", "é=1"])
+async def test_the_cookies_of_other_pages_of_the_host_keep_nobody_out(page: Page, other: str) -> None:
+    reader = page.new_reader()
+    token = (await sign_in(reader)).cookies["chatllm"]
+    header = f"{other}; chatllm={token}; {other}".encode()
+    assert (await page.new_reader().http_client.get("/", headers=[(b"cookie", header)])).status_code == 200
+
+
 async def test_every_sign_in_has_a_new_cookie_and_ends_the_session_before_it(reader: Reader) -> None:
     reader.http_client.cookies.set("chatllm", "planted")
     first = (await sign_in(reader)).cookies["chatllm"]
