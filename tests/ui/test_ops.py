@@ -202,6 +202,19 @@ async def test_a_key_that_is_revoked_meanwhile_is_asked_for_again(
     await reader.sees_marked("admin-key")
 
 
+async def test_with_another_key_after_a_revoked_one_it_goes_on_by_itself(
+    reader: Reader, admin: Operated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await opened(reader)
+    with monkeypatch.context() as revoked:
+        revoked.setattr("tests.ui.operated.ADMIN_KEY", "sk-another")
+        await reader.sees_marked("admin-key")
+    give(reader, ADMIN_KEY)
+    await reader.sees_marked("chart-requests")
+    asked = admin.asked
+    await until(lambda: admin.asked > asked + 2)
+
+
 async def test_a_fresh_service_says_that_nothing_has_happened(reader: Reader, admin: Operated) -> None:
     admin.traffic, admin.errors, admin.keys = 0.0, [], [key("ops", admin=True)]
     await let_in(reader)

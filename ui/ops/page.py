@@ -119,6 +119,7 @@ class OpsPage:
         self._timer.deactivate()
         self._board = None
         self._asked += 1
+        self._is_reading = False  # what is still being read is for nobody
         self._root.clear()
 
     def _show_board(self, api: Api) -> None:
