@@ -45,7 +45,7 @@ class Attachments:
         self._refused = ""
         self._root = attribute(tag("div", "attachments"), aria_label=t("Files"), role="group", aria_live="polite")
         self._upload = ui.upload(on_upload=self._take, multiple=True, auto_upload=True, max_file_size=MAX_PDF_BYTES)
-        self._upload.on_rejected(lambda: self._refuse(t("A file may have 10 MB at most.")))
+        self._upload.on_rejected(self._refuse_size)
         self._upload.props("no-thumbnails").classes("hidden").mark("files")
         attribute(self._root, data_uploader=str(self._upload.id))
 
@@ -78,6 +78,8 @@ class Attachments:
         name = event.file.name.replace("`", "'").replace("\n", " ")[-100:]
         if len(self._files) + len(self._coming) >= MAX_FILES:
             return self._refuse(t("{count} files fit into a message at most.", count=MAX_FILES))
+        if event.file.size() > MAX_PDF_BYTES:  # a browser would have rejected it
+            return self._refuse_size()
         self._coming.append(name)
         self._draw()
         try:
@@ -151,6 +153,9 @@ class Attachments:
         self._files = [other for other in self._files if other is not file]
         self._refused = ""
         self._draw()
+
+    def _refuse_size(self) -> None:
+        self._refuse(t("A file may have 10 MB at most."))
 
     def _refuse(self, why: str) -> None:
         self._refused = why

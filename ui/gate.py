@@ -21,6 +21,7 @@ SIGN_IN = "/sign-in"
 COOKIE, SECURE_COOKIE = "chatllm", "__Host-chatllm"  # a browser takes the second from this host over https alone
 _SESSION = "chatllm.session"  # in the ASGI scope of a request
 _PUBLIC = re.compile(r"/sign-in|/s/[^/]+|/favicon\.ico|/assets/.+|/_nicegui_ws/.*|/_nicegui/[\d.]+\w*/.+")
+MAX_UPLOAD_BYTES = 17 * 1024 * 1024  # the largest file that any part takes, and the form around it
 _UPLOAD = re.compile(r"/_nicegui/client/([^/]+)/upload/\d+")
 HEARD = ("connect", "handshake", "event", "javascript_response", "ack", "log")  # what NiceGUI has a handler for
 _PAGE = re.compile(r"/(?:[\w-]+(?:/[\w-]+)*)?")
@@ -79,12 +80,20 @@ def is_own_origin(headers: Headers, names: Collection[str]) -> bool:
 def _refusal(scope: Scope, session: Session | None) -> ASGIApp | None:
     path: str = scope["path"]
     if upload := _UPLOAD.fullmatch(path):
-        return None if _owns(session, upload[1]) else PlainTextResponse("This is not your page.", 403)
+        if not _owns(session, upload[1]):
+            return PlainTextResponse("This is not your page.", 403)
+        return None if _is_bounded(Headers(scope=scope)) else PlainTextResponse("This file is too large.", 413)
     if session is not None or _PUBLIC.fullmatch(path):
         return None
     if scope["method"] in ("GET", "HEAD"):
         return RedirectResponse(sign_in_address(path), 303, {"cache-control": "no-store"})
     return PlainTextResponse("Sign in first.", 401)
+
+
+def _is_bounded(headers: Headers) -> bool:
+    """Whether a body says of itself that it is not too long: the bounds of the parts are kept by browsers alone."""
+    length = headers.get("content-length", "")
+    return length.isdecimal() and len(length) < 10 and int(length) <= MAX_UPLOAD_BYTES
 
 
 def _owns(session: Session | None, client_id: object) -> bool:

@@ -90,6 +90,8 @@ class Keeping:
 
     async def _import(self, event: events.UploadEventArguments) -> None:
         try:
+            if event.file.size() > MAX_IMPORT_BYTES:  # a browser would have rejected it
+                raise Trouble("not_an_export")
             created = await bring_in(self._shared.api, read_export(await event.file.read()))
         except Trouble as trouble:
             self.tell(trouble)

@@ -10,6 +10,7 @@ from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
 from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile, decoded, with_files, without_files
 from ui.message import Composed, pieces
+from ui.pdf import MAX_PDF_BYTES
 
 
 async def drops(reader: Reader, name: str, content: bytes) -> None:
@@ -42,6 +43,8 @@ async def test_what_is_no_text_is_refused_with_a_word(reader: Reader) -> None:
     await reader.sees("program cannot be read: text, code, CSV, PDF and images can.")
     await drops(reader, "long.txt", b"x" * (MAX_FILE_BYTES + 1))
     await reader.sees("long.txt is too large: text may have 256 KB.")
+    await drops(reader, "long.pdf", b"%PDF-1.4".ljust(MAX_PDF_BYTES + 1))
+    await reader.sees("A file may have 10 MB at most.")
     for number in range(MAX_FILES + 1):
         await drops(reader, f"{number}.txt", b"x")
     await reader.sees(f"{MAX_FILES} files fit into a message at most.")

@@ -13,7 +13,7 @@ from ui import deletions
 from ui.listing import Listing
 from ui.shapes import Conversation, Conversations
 from ui.sidebar import day_group, shorten
-from ui.transfer import file_name
+from ui.transfer import MAX_IMPORT_BYTES, file_name
 
 
 async def test_conversations_are_listed_newest_first_under_their_days(reader: Reader, api: StandIn) -> None:
@@ -139,7 +139,14 @@ async def test_a_conversation_is_exported_and_imported_with_all_its_branches(rea
 
 
 @pytest.mark.parametrize(
-    "content", [b"{}", b"no json", b'{"format": "chatllm-conversation", "messages": [{"role": 1}]}']
+    "content",
+    [
+        b"{}",
+        b"no json",
+        b'{"format": "chatllm-conversation", "messages": [{"role": 1}]}',
+        b'{"format": "chatllm-conversation", "messages": []}'.ljust(MAX_IMPORT_BYTES + 1),
+    ],
+    ids=["empty", "no JSON", "another shape", "too long"],
 )
 async def test_a_file_of_another_kind_is_refused(reader: Reader, api: StandIn, content: bytes) -> None:
     await reader.open("/")

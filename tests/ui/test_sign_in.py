@@ -10,6 +10,7 @@ from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.stand_in import KEY, StandIn
 from tests.ui.test_chat import ask
 from ui import sessions
+from ui.gate import MAX_UPLOAD_BYTES
 from ui.settings import ApiKey, Settings
 from ui.sign_in import BURST
 
@@ -283,6 +284,21 @@ async def test_a_page_s_uploads_are_its_session_s_alone(page: Page) -> None:
     url = upload.props["url"]
     assert (await bob.http_client.post(url)).status_code == 403
     assert (await ann.http_client.post(url)).status_code == 200
+
+
+async def test_an_upload_that_is_too_long_or_does_not_say_how_long_it_is_is_not_read(page: Page) -> None:
+    ann = await signed_in(page)
+    (upload,) = ann.find(marker="files").elements
+
+    async def endless() -> AsyncIterator[bytes]:
+        raise AssertionError("nobody asks for it")
+        yield b""
+
+    for length in (str(MAX_UPLOAD_BYTES + 1), "9" * 5_000, "-1", "²"):
+        headers = [(b"content-length", length.encode("latin-1"))]
+        answer = await ann.http_client.post(upload.props["url"], content=endless(), headers=headers)
+        assert answer.status_code == 413
+    assert (await ann.http_client.post(upload.props["url"], content=endless())).status_code == 413
 
 
 async def test_the_menu_tells_the_key_s_limits_and_what_is_left_of_them(page: Page, api: StandIn) -> None:
