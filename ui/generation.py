@@ -152,12 +152,15 @@ class Generations:
             await self._stop_all(answers)
 
     async def aclose(self) -> None:
-        """Follow nothing any more; the service goes on writing."""
-        tasks = list(self._tasks.values())
+        """Follow nothing any more, and let nobody wait for more; the service goes on writing."""
+        answers, tasks = list(self._tasks), list(self._tasks.values())
         self._watchers.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for answer in answers:
+            if answer.is_running:
+                answer.close("failed", Trouble("cut_off", request_id=answer.request_id))
 
     async def _stop_all(self, answers: Iterable[Answer]) -> None:
         stopping = (self._stop(answer) for answer in answers if answer.is_running)
