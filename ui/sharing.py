@@ -65,6 +65,8 @@ class Sharing:
         except Trouble as trouble:
             self._tell(trouble)
             return
+        if self._dialog.is_deleted:
+            return
         link = f"{self._origin}/s/{share.token}"
         self._made.clear()
         with self._made:
@@ -85,8 +87,9 @@ class Sharing:
             if trouble.status != 404:
                 self._tell(trouble)
                 return
-        self._made.clear()
-        await self.load()
+        if not self._dialog.is_deleted:
+            self._made.clear()
+            await self.load()
 
     def _row(self, share: Share) -> None:
         with tag("div", "share-row"):
@@ -110,7 +113,8 @@ class Sharing:
         if not self._dialog.is_deleted:
             self._made.clear()
             with self._made:
-                attribute(words("p", explain(trouble).title, "share-wrong"), role="alert")
+                advice = explain(trouble)
+                attribute(words("p", f"{advice.title}. {advice.advice}", "share-wrong"), role="alert")
 
 
 def _moment(unix_s: float) -> str:

@@ -1,17 +1,22 @@
 """Stories of shared conversations: who makes a link, and who follows one."""
 
+import asyncio
 import re
 import time
+from typing import Any
 
 import httpx
 import pytest
+from nicegui import ui
 
 from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.stand_in import KEY, StandIn
 from tests.ui.test_chat import ask
 from tests.ui.test_sidebar import choose
 from ui import shared
+from ui.client import Api, Share
 from ui.settings import ApiKey, Settings
+from ui.trouble import Trouble
 
 HOSTILE = "<script>window.hacked = 1</script> **bold** [x](javascript:1) ![p](https://evil.example/p.png)"
 
@@ -126,6 +131,50 @@ async def test_a_store_that_is_away_is_told_in_the_card(reader: Reader, api: Sta
     reader.clicks("share-make")
     await reader.sees("Your conversations cannot be reached")
     await reader.should_not_see(marker="link")
+
+
+async def test_a_link_too_many_is_told_with_what_to_do(
+    reader: Reader, api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = conversation(api)
+    await reader.open("/")
+    await shared_link(reader, mine)
+
+    async def too_many(*_: object) -> Share:
+        raise Trouble("conflict", "A conversation may have 50 shares at most: revoke one of them.", status=409)
+
+    monkeypatch.setattr(Api, "share", too_many)
+    reader.clicks("share-make")
+    await reader.sees("revoke one of them")
+
+
+@pytest.mark.parametrize("wanted", ["share-make", "revoke-share_0"])
+async def test_a_card_that_is_closed_meanwhile_is_changed_no_more(
+    reader: Reader, api: StandIn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wanted: str
+) -> None:
+    mine = conversation(api)
+    await reader.open("/")
+    await shared_link(reader, mine)
+    await reader.sees_marked("revoke-share_0")
+    go_on, is_done = asyncio.Event(), asyncio.Event()
+    call = Api._call
+
+    async def slow(self: Api, method: str, path: str, **content: Any) -> httpx.Response:
+        await go_on.wait()
+        try:
+            return await call(self, method, path, **content)
+        finally:
+            is_done.set()
+
+    monkeypatch.setattr(Api, "_call", slow)
+    reader.clicks(wanted)
+    with reader:
+        (card,) = reader.find(kind=ui.dialog).elements
+    card.delete()
+    go_on.set()
+    await is_done.wait()
+    await asyncio.sleep(0.1)
+    assert not caplog.records
 
 
 async def test_without_the_service_a_link_says_to_try_again() -> None:
