@@ -2,6 +2,7 @@
 
     __main__    the process          settings    what it reads from its environment
     app         routes, shared state page        one open browser page, put together
+    chat        the open conversation as it is read and asked
     account     all that acts with one key: nothing of it is shared with another's
     sessions    who has signed in    gate        which requests and sockets are whose
     sign_in     the form             attempts    how often an address may try
