@@ -21,11 +21,10 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtests import report
 from loadtests.bare_vllm import EngineOf, NotStarted, bare_server
+from loadtests.report import Report, Side
 from loadtests.sides import MARK, Processes, ends_with_its_service, new_mark, whole_service
 from loadtests.streams import Figures, Target, measure, stream
 
@@ -41,29 +40,6 @@ IDLE_S = 10.0
 CACHED_REQUESTS, QUICK_CACHED_REQUESTS = 20_000, 2_000
 """Answers from the cache, after which the ingress's memory is weighed again."""
 QUICK_LIMIT_S = 600.0
-
-
-@dataclass(slots=True)
-class Side:
-    """One of the two that are compared, and what was measured of it."""
-
-    target: Target
-    processes: Processes | None = None
-    ready_s: float | None = None
-    """Seconds from its start to the first token."""
-    rounds: dict[int, list[Figures]] = field(default_factory=dict[int, list[Figures]])
-    short: list[Figures] = field(default_factory=list[Figures])
-    """Rounds of answers of one token."""
-    idle_cores: float = 0.0
-    """What all but the model burns of a core while nobody asks for anything."""
-    front_end_us: list[float] = field(default_factory=list[float])
-    """Microseconds of CPU of all but the model for each token, in the rounds with the most streams."""
-    front_end_net_us: list[float] = field(default_factory=list[float])
-    """The same, without what the idle side burns in that time."""
-    ingress_mb: list[float] = field(default_factory=list[float])
-    """Memory of an ingress replica: before all rounds, after them, and after the answers from the cache."""
-    cached: list[Figures] = field(default_factory=list[Figures])
-    """The answers from the cache."""
 
 
 def main() -> None:
@@ -104,7 +80,7 @@ async def bench(options: argparse.Namespace) -> int:
         await _rest([bare, service])
         await _measure([bare, service], widths, 1 if options.quick else options.rounds, options.max_tokens)
         await _fill(service, QUICK_CACHED_REQUESTS if options.quick else CACHED_REQUESTS)
-    result = report.Report(bare, service, widths, options, load_before)
+    result = Report(bare, service, widths, options, load_before)
     print(result.table())
     print(result.write())
     return result.exit_status(options.threshold)

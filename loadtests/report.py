@@ -3,18 +3,39 @@
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median as middle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loadtests.machine import described
 from loadtests.plot import picture
-from loadtests.streams import Figures, median
+from loadtests.sides import Processes
+from loadtests.streams import Figures, Target, median
 
-if TYPE_CHECKING:
-    from loadtests.bench import Side
+
+@dataclass(slots=True)
+class Side:
+    """One of the two that are compared, and what was measured of it."""
+
+    target: Target
+    processes: Processes | None = None
+    ready_s: float | None = None
+    """Seconds from its start to the first token."""
+    rounds: dict[int, list[Figures]] = field(default_factory=dict[int, list[Figures]])
+    short: list[Figures] = field(default_factory=list[Figures])
+    """Rounds of answers of one token."""
+    idle_cores: float = 0.0
+    """What all but the model burns of a core while nobody asks for anything."""
+    front_end_us: list[float] = field(default_factory=list[float])
+    """Microseconds of CPU of all but the model for each token, in the rounds with the most streams."""
+    front_end_net_us: list[float] = field(default_factory=list[float])
+    """The same, without what the idle side burns in that time."""
+    ingress_mb: list[float] = field(default_factory=list[float])
+    """Memory of an ingress replica: before all rounds, after them, and after the answers from the cache."""
+    cached: list[Figures] = field(default_factory=list[Figures])
+    """The answers from the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +61,8 @@ class Row:
 class Report:
     """What was measured of both sides."""
 
-    bare: "Side"
-    service: "Side"
+    bare: Side
+    service: Side
     widths: list[int]
     options: argparse.Namespace
     load_before: float

@@ -14,6 +14,7 @@ import yaml
 
 from loadtests import bench, report, streams
 from loadtests.bare_vllm import EngineOf, NotStarted
+from loadtests.report import Side
 from loadtests.streams import Figures, Target, measure, median, quantile_ms, stream
 from tests.model_server import TOKEN_S, Model, serving
 
@@ -88,8 +89,8 @@ async def test_what_idle_processes_burn_is_told_apart_and_memory_is_weighed_afte
     chosen = options(monkeypatch, "--quick", "--streams", "2", "--max-tokens", 4, "--results", tmp_path)
     model = Model()
     async with serving(Model()) as bare_url, serving(model) as url:
-        bare = bench.Side(Target("bare vLLM", bare_url, "guide"))
-        service = bench.Side(Target("service", url, "guide"), Standing())
+        bare = Side(Target("bare vLLM", bare_url, "guide"))
+        service = Side(Target("service", url, "guide"), Standing())
         await bench._rest([bare, service])
         await bench._measure([bare, service], [2], 1, 4)
         await bench._fill(service, bench.QUICK_CACHED_REQUESTS)
