@@ -2,9 +2,9 @@
 
 from nicegui import ui
 
-from ui.client import Conversation
 from ui.menu import ListActions, show_menu
 from ui.parts import attribute, tag, words
+from ui.shapes import Conversation
 from ui.texts import t
 
 # A plain click opens in place; with a modifier the browser opens the link itself, in a new tab.
