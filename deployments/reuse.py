@@ -41,6 +41,15 @@ class Cache(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """The version of all purges as it was seen last, by each `seek` that the store answered."""
+        ...
+
+    async def refresh(self, key: str) -> None:
+        """See the version anew, where nothing is sought for `key`. Never raises, never waits longer than `seek`."""
+        ...
+
+    @property
     def consults(self) -> bool:
         """Whether `consult` ever finds anything."""
         ...
@@ -57,7 +66,10 @@ class Cache(Protocol):
         ...
 
     def store(self, key: str, entry: CacheEntry, question: Question | None = None) -> None:
-        """Keep an answer, in the background; drops it when too many wait. Never raises, never waits."""
+        """Keep an answer, in the background; drops it when too many wait. Never raises, never waits.
+
+        What the question's version says to be older than the last purge is dropped too.
+        """
         ...
 
 
@@ -101,8 +113,10 @@ class Reuse:
             reason = wish.reason or "no_cache"
             if control.only_if_cached:
                 raise _not_cached(reason)
-            question = _question(key, generation) if key else None
-            return Found("BYPASS", self._stored(generate(), question) if question else generate(), reason)
+            if key is None:
+                return Found("BYPASS", generate(), reason)
+            await self._cache.refresh(key)
+            return Found("BYPASS", self._stored(generate(), _question(key, generation, self._cache.version)), reason)
         if (entry := self._cache.hot(key)) and _is_fresh(entry, control):
             return Found("HIT", entry)
         if not control.only_if_cached and (name := self._flying(key, generation)):
@@ -146,7 +160,7 @@ class Reuse:
     def _board(
         self, name: str, holder: bytes, reason: str, wish: Wish, generation: Generation, generate: Generate
     ) -> Found:
-        question = _question(wish.key or "", generation)
+        question = _question(wish.key or "", generation, self._cache.version)
         messages, is_joined = self._flights.board(name, holder, lambda: self._stored(generate(), question))
         if is_joined:
             return Found("JOIN", renamed(messages, wish.reply_id))
@@ -172,8 +186,8 @@ def _name(key: str, generation: Generation, streams: bool) -> str:
     return f"{key}:{'stream' if streams else 'plain'}{':trim' if generation.trim else ''}"
 
 
-def _question(key: str, generation: Generation) -> Question:
-    return Question(key, generation.endpoint, generation.body, generation.trim)
+def _question(key: str, generation: Generation, version: str | None = None) -> Question:
+    return Question(key, generation.endpoint, generation.body, generation.trim, version)
 
 
 def _is_fresh(entry: CacheEntry, control: CacheControl) -> bool:

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 # Purges and figures are for administrators, who would rather wait than be told nothing.
 ADMIN_TIMEOUT_S = 5.0
 
+_Place = tuple[str, str | None]
+"""A key, and the version of all purges when its answer began to be generated."""
+
 
 class CacheClient:
     """Finds and stores answers for one event loop; `hits`, `misses` and `drops` count what happened."""
@@ -49,7 +52,7 @@ class CacheClient:
         self._remote = remote
         self._timeout_s = settings.lookup_timeout_s
         self.drops = Tally()
-        self._writer = BackgroundWriter[str](remote.store, 1.5 * write_timeout_s(settings), self.drops)
+        self._writer = BackgroundWriter[_Place](self._write, 1.5 * write_timeout_s(settings), self.drops)
         timeout_s = settings.langchain_timeout_s
         self.consultant = Consultant(remote, timeout_s, self.drops) if settings.langchain else None
 
@@ -85,6 +88,16 @@ class CacheClient:
         self.memory.put(key, outcome.entry, outcome.version)
         return outcome
 
+    @property
+    def version(self) -> str:
+        """The version of all purges, as this replica saw it last."""
+        return self.memory.version
+
+    async def refresh(self, key: str) -> None:
+        """See the version anew unless it was seen within the last second; for that, `key` is looked up in vain."""
+        if not self.memory.is_current:
+            await self._gatherer.ask(key)
+
     async def consult(self, question: Question) -> Outcome:
         """Return what the LangChain cache finds, `similar` as its reason if it was given to another question.
 
@@ -109,17 +122,23 @@ class CacheClient:
     def store(self, key: str, entry: CacheEntry, question: Question | None = None) -> None:
         """Store a complete answer in the background; this replica finds it at once.
 
-        `question` is what a LangChain cache that is plugged in is to know it by.
+        `question` is what a LangChain cache that is plugged in is to know it by; what began
+        to be generated before a purge, as its version tells, is not kept anywhere.
         """
+        version = question.version if question else None
         model = self._models.get(model_in_key(key)) or ModelCacheSettings()
         if entry.size_bytes > (model.max_entry_bytes or self._settings.max_entry_bytes):
             self.drops.count("too_large")
             return
         ttl_s = model.ttl_s or self._settings.ttl_s
-        self.memory.put(key, entry, ttl_s=ttl_s)
-        self._writer.put(key, entry, ttl_s)
+        self.memory.put(key, entry, version, ttl_s)
+        self._writer.put((key, version), entry, ttl_s)
         if question is not None and self.consultant:
             self.consultant.teach(question, entry, ttl_s)
+
+    async def _write(self, entries: Sequence[tuple[_Place, bytes, float]]) -> str:
+        placed = [(key, value, ttl_s) for (key, _), value, ttl_s in entries]
+        return await self._remote.store(placed, [version for (_, version), _, _ in entries])
 
     async def purge(self, purge: Purge) -> str:
         """Take answers back, here at once and on every replica within a second; return why that failed, or nothing."""
@@ -130,7 +149,7 @@ class CacheClient:
             log.warning("cache deployment did not purge", extra={"error": type(error).__name__})
             return "deployment"
         finally:
-            self.memory.clear()
+            self.memory.purged()
 
     async def figures(self) -> LookupFigures | None:
         """Return what a replica of the cache deployment has seen; None if it does not answer."""
@@ -155,6 +174,7 @@ class NoCache:
 
     is_on = False
     consults = False
+    version = ""
 
     async def lookup(self, key: str) -> CacheEntry | None:
         return None
@@ -167,6 +187,9 @@ class NoCache:
 
     async def consult(self, question: Question) -> Outcome:
         return Outcome(None, "off")
+
+    async def refresh(self, key: str) -> None:
+        pass
 
     async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
         return []

@@ -44,6 +44,7 @@ class HotEntries:
         self._entries: ExpiringMap[CacheEntry] = ExpiringMap(max_bytes, self._clock)
         self._version = ""
         self._seen_at = float("-inf")
+        self._purged_at = float("-inf")
         self._used_at = float("-inf")
         self._poller: asyncio.Task[None] | None = None
 
@@ -55,17 +56,25 @@ class HotEntries:
         """Bytes that the entries weigh."""
         return self._entries.held_bytes
 
+    @property
+    def version(self) -> str:
+        """The version of all purges as it was seen last; empty before that."""
+        return self._version
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the version is known as it was less than a second ago."""
+        return self._clock() - self._seen_at < VIEW_TTL_S
+
     def get(self, key: str) -> CacheEntry | None:
         """Return the entry; None if there is none, or if it could have been purged."""
-        now = self._used_at = self._clock()
+        self._used_at = self._clock()
         if self._poller is None or self._poller.done():
             self._poller = detached(self._poll_while_used(), "cache-version")
-        if now - self._seen_at >= VIEW_TTL_S:
-            return None
-        return self._entries.get(key)
+        return self._entries.get(key) if self.is_current else None
 
     def put(self, key: str, entry: CacheEntry, version: str | None = None, ttl_s: float = math.inf) -> None:
-        """Keep an entry: one that was just made, or one that was found at `version`, unless that has passed.
+        """Keep an entry that was found, or began to be generated, at `version`, unless that has passed.
 
         `ttl_s` bounds how long; of one that was found it is not known, so that it may outlive its time by a little.
         """
@@ -74,7 +83,7 @@ class HotEntries:
 
     def saw(self, version: str, asked_at: float) -> None:
         """Note the version of an answer to what was asked at that time (monotonic seconds)."""
-        if asked_at < self._seen_at:
+        if asked_at < max(self._seen_at, self._purged_at):
             return
         if version != self._version:
             self.clear()
@@ -83,6 +92,11 @@ class HotEntries:
     def clear(self) -> None:
         """Drop everything."""
         self._entries.discard_prefix("")
+
+    def purged(self) -> None:
+        """Drop everything, and serve nothing before a version is seen that was asked for after this."""
+        self.clear()
+        self._purged_at, self._seen_at = self._clock(), float("-inf")
 
     async def aclose(self) -> None:
         """Stop asking for versions."""

@@ -79,11 +79,11 @@ class CacheLookup:
         self.failures[f"claim_{kind}"] += 1
         return []
 
-    async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> str:
-        """Store each (key, value, seconds to live); return why that failed, or an empty string."""
+    async def store(self, entries: Sequence[tuple[str, bytes, float]], versions: Sequence[str | None] = ()) -> str:
+        """Store each (key, value, seconds to live) as `PurgeableAnswers` does; return why that failed, or nothing."""
         try:
             with self._writing.attempt():
-                await self._answers.store(entries)
+                await self._answers.store(entries, versions)
                 return ""
         except BreakerOpen:
             kind = BREAKER_OPEN

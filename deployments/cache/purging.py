@@ -6,7 +6,8 @@ Every stored value is stamped with the marks of the scopes that its key belongs 
 
 A purge gives its scope a new random mark. What was stored before then bears a stamp
 that no longer fits: it is a miss for everyone from that moment, and lies in the store
-until its time is over. The marks are kept or lost all together, and without the mark
+until its time is over. What began to be generated before a purge and is stored after
+it is dropped. The marks are kept or lost all together, and without the mark
 of the first scope nothing fits: a store that loses them has lost the answers as well,
 never only the purge. Each purge also changes the `VERSION`, which travels with every
 look-up: replicas drop what they hold in memory when they see another one.
@@ -60,32 +61,60 @@ class PurgeableAnswers:
         names = {VERSION, ALL}.union(*scopes.values())
         values, marks = await self._store.read(keys, sorted(names))
         found = [_opened(value, _stamp(scopes[key], marks)) for key, value in zip(keys, values, strict=True)]
-        return found, (marks[VERSION] or b"").decode(errors="replace")
+        return found, _version(marks)
 
-    async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
-        """Keep each (key, value, seconds to live); one that is purged meanwhile may be lost, never found."""
+    async def store(self, entries: Sequence[tuple[str, bytes, float]], versions: Sequence[str | None] = ()) -> None:
+        """Keep each (key, value, seconds to live); one that is purged meanwhile may be lost, never found.
+
+        `versions` tell, in the same order, at which version each began to be generated: with another one
+        now it is dropped, whatever was purged. None asks for no such care.
+        """
         scopes = {key: _scopes(key) for key, _, _ in entries}
-        _, marks = await self._store.read([], sorted({ALL}.union(*scopes.values())))
+        _, marks = await self._store.read([], sorted({VERSION, ALL}.union(*scopes.values())))
         if marks[ALL] is None:
             marks[ALL] = await self._store.add_mark(ALL, _new_mark())
-        stamped = [(key, STAMPED + (_stamp(scopes[key], marks) or b"") + value, ttl_s) for key, value, ttl_s in entries]
+        version = _version(marks)
+        began = versions or [None] * len(entries)
+        stamped = [
+            (key, STAMPED + (_stamp(scopes[key], marks) or b"") + value, ttl_s)
+            for (key, value, ttl_s), at in zip(entries, began, strict=True)
+            if at in (None, version)
+        ]
+        if not stamped:
+            return
         await self._store.set_many(stamped)
+        # The purge of one key leaves its stamp as it was: if it came in between, the key has to go once more.
+        _, marks = await self._store.read([], [VERSION])
+        if _version(marks) != version:
+            for key, _, _ in stamped:
+                await self._store.delete(key)
 
-    async def mark_of_similar(self, key: str) -> str:
-        """Return what is another text after each purge that concerns the answers to questions similar to a key's."""
+    async def mark_of_similar(self, key: str, version: str | None = None) -> str | None:
+        """Return what is another text after each purge that concerns the answers to questions similar to a key's.
+
+        None if there has been any purge since `version`.
+        """
         scopes = (*_scopes(key), _scope_of_similar(key))
-        _, marks = await self._store.read([], scopes)
+        _, marks = await self._store.read([], (VERSION, *scopes))
+        if version not in (None, _version(marks)):
+            return None
         if marks[ALL] is None:
             marks[ALL] = await self._store.add_mark(ALL, _new_mark())
         return (_stamp(scopes, marks) or b"").hex()
 
     async def purge(self, purge: Purge) -> None:
         """Take answers back; from its return on no look-up finds them."""
-        if purge.key:
+        if purge.key:  # before the version moves: what is found at the new one may be kept in memory
             await self._store.delete(purge.key)
         scope = _scope_of_similar(purge.key) if purge.key else f":{purge.tenant}:{purge.model}"
         if scope == ALL or await self._store.set_marks({scope: _new_mark(), VERSION: _new_mark()}) > MAX_MARKS:
             await self._store.set_marks({ALL: _new_mark(), VERSION: _new_mark()}, alone=True)
+        if purge.key:  # and after: whoever stored it in between either comes before this, or sees the new version
+            await self._store.delete(purge.key)
+
+
+def _version(marks: Mapping[str, bytes | None]) -> str:
+    return (marks[VERSION] or b"").decode(errors="replace")
 
 
 def _scopes(key: str) -> tuple[str, ...]:

@@ -28,13 +28,15 @@ class Found:
 class Question:
     """A request as a LangChain cache is asked for it: its key, its endpoint, and the JSON that a model is asked.
 
-    `is_trimmed` says that the oldest messages may be left out.
+    `is_trimmed` says that the oldest messages may be left out. `version` is that of all purges when the
+    answer which goes with it began to be generated, None where it does not matter.
     """
 
     key: str
     endpoint: str
     body: bytes
     is_trimmed: bool = False
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,11 @@ class RemoteCache(Protocol):
         """Return who holds each claim's name now; an empty list if that can not be told."""
         ...
 
-    async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> str:
-        """Store each (key, value, seconds to live); return why that failed, or an empty string."""
+    async def store(self, entries: Sequence[tuple[str, bytes, float]], versions: Sequence[str | None] = ()) -> str:
+        """Store each (key, value, seconds to live); return why that failed, or an empty string.
+
+        `versions`: what of it began to be generated before a purge is dropped (`PurgeableAnswers.store`).
+        """
         ...
 
     async def consult(self, question: Question) -> Consulted:
@@ -102,8 +107,8 @@ class HandleCache:
     async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
         return await self._handle.hold.remote(claims)
 
-    async def store(self, entries: Sequence[tuple[str, bytes, float]]) -> str:
-        return await self._handle.store.remote(entries)
+    async def store(self, entries: Sequence[tuple[str, bytes, float]], versions: Sequence[str | None] = ()) -> str:
+        return await self._handle.store.remote(entries, versions)
 
     async def consult(self, question: Question) -> Consulted:
         return await self._handle.consult.remote(question)

@@ -80,6 +80,16 @@ async def test_it_is_given_to_nothing_else(answers: SimilarAnswers, other: Quest
     assert await answers.consult(other) == Consulted(None)
 
 
+async def test_what_began_before_a_purge_is_not_taught_after_it(answers: SimilarAnswers) -> None:
+    _, began = await answers._answers.lookup([])
+    await answers._answers.purge(Purge(question(seed=5).key))
+    assert await answers.teach([(replace(question(), version=began), VALUE, 60.0)]) == ""
+    assert await answers.consult(question()) == Consulted(None)
+    _, now = await answers._answers.lookup([])
+    assert await answers.teach([(replace(question(), version=now), VALUE, 60.0)]) == ""
+    assert await answers.consult(question()) == Consulted(VALUE)
+
+
 @pytest.mark.parametrize("scope", ["key", "tenant", "model", "all"])
 async def test_a_purge_takes_it_back(answers: SimilarAnswers, scope: str) -> None:
     _, tenant, model, _ = question().key.split(":")

@@ -27,7 +27,7 @@ class SimilarAnswers:
 
     async def consult(self, question: Question) -> Consulted:
         """Return what the cache finds for the question; whatever else it does is a miss with its reason."""
-        prompt = await self._prompt(question)
+        prompt = await _prompt(question, await self._answers.mark_of_similar(question.key) or "")
         if prompt is None:
             return Consulted(None, "prompt")
         try:
@@ -38,10 +38,13 @@ class SimilarAnswers:
         return Consulted(answer.value, "", answer.is_similar) if answer else Consulted(None)
 
     async def teach(self, lessons: Sequence[Lesson]) -> str:
-        """Give the cache answers; return why one was not taken, or an empty string."""
+        """Give the cache answers but for those since which was purged; return why one was not taken, or nothing."""
         failure = ""
         for question, value, ttl_s in lessons:
-            prompt = await self._prompt(question)
+            mark = await self._answers.mark_of_similar(question.key, question.version)
+            if mark is None:
+                continue
+            prompt = await _prompt(question, mark)
             if prompt is None:
                 failure = "prompt"
                 continue
@@ -52,6 +55,6 @@ class SimilarAnswers:
                 failure = error.kind
         return failure
 
-    async def _prompt(self, question: Question) -> Prompt | None:
-        mark = await self._answers.mark_of_similar(question.key)
-        return await asyncio.to_thread(prompt_of, question, mark)  # a long conversation takes milliseconds
+
+async def _prompt(question: Question, mark: str) -> Prompt | None:
+    return await asyncio.to_thread(prompt_of, question, mark)  # a long conversation takes milliseconds

@@ -34,7 +34,7 @@ class Remote:
             raise self.error
         return Found([self.values.get(key) for key in keys], self.failure)
 
-    async def store(self, entries):
+    async def store(self, entries, versions=()):
         self.writes.append(len(entries))
         await self.gate.wait()
         if self.error:

@@ -1,6 +1,7 @@
 """What a replica keeps in memory is served only while it knows that nothing was purged."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -11,8 +12,12 @@ from deployments.cache.hot import HotEntries
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.purging import Purge
 from deployments.cache.remote import Found
+from deployments.cache.steering import CacheControl
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings
+from deployments.flights.flights import Flights
+from deployments.models.protocol import Generation, Message, Reply
+from deployments.reuse import Reuse, Wish
 
 ENTRY = CacheEntry(b'{"id":"chatcmpl-1","created":5,"choices":[]}', b"data: {}\n\n", 5.0)
 
@@ -154,3 +159,23 @@ async def test_a_version_that_is_not_told_is_not_seen(clock, reply):
     await hot._ask()
     assert hot.get("key") is None
     await hot.aclose()
+
+
+async def test_what_is_generated_anew_is_kept_after_a_purge_of_which_this_replica_has_not_heard():
+    remote = Remote()
+    here, there = (CacheClient(remote, CacheSettings(lookup_timeout_s=2)) for _ in range(2))
+    await here.lookup("other")
+    here.memory._seen_at -= 60  # nobody has asked this replica for a while
+    assert await there.purge(Purge()) == ""
+    found = await Reuse(here, Flights(here)).find(
+        Wish("key", "", CacheControl(no_cache=True), "chatcmpl-1"), Generation("1", b"{}", False), generated
+    )
+    assert isinstance(found.answer, AsyncGenerator)
+    assert [message async for message in found.answer]
+    await here.aclose()
+    assert (await there.lookup("key") or ENTRY).body == b"anew"
+    await there.aclose()
+
+
+async def generated() -> AsyncGenerator[Message]:
+    yield Reply(b"anew", 1, 1, "stop")

@@ -97,3 +97,38 @@ async def test_keys_of_others_share_the_first_scope(answers):
     assert (await answers.lookup(["anything"]))[0] == [b"1"]
     await answers.purge(Purge())
     assert (await answers.lookup(["anything"]))[0] == [None]
+
+
+async def test_what_began_before_a_purge_is_not_stored_after_it(answers):
+    for purge in (Purge(key=KEYS[0]), Purge(tenant=ACME), Purge()):
+        _, began = await answers.lookup([KEYS[0]])
+        await answers.purge(purge)
+        entries = [(key, key.encode(), 60.0) for key in KEYS[:2]]
+        _, now = await answers.lookup([])
+        await answers.store(entries, [began, now])
+        assert (await found(answers))[:2] == [False, True], purge
+    await answers.store(entries, [now, None])
+    assert (await found(answers))[:2] == [True, True]
+
+
+async def test_a_key_that_is_purged_while_it_is_stored_is_not_found(answers, store, monkeypatch):
+    """Between the reading of the marks and the writing, and between the two steps of the purge."""
+    set_many, delete, reached = store.set_many, store.delete, []
+
+    async def purged_first(entries):
+        monkeypatch.setattr(store, "set_many", set_many)
+        await answers.purge(Purge(key=KEYS[0]))
+        await set_many(entries)
+
+    async def stored_meanwhile(key):
+        monkeypatch.setattr(store, "delete", delete)
+        await delete(key)
+        await answers.store([(KEYS[0], KEYS[0].encode(), 60.0)])
+        reached.append(key)
+
+    monkeypatch.setattr(store, "set_many", purged_first)
+    await answers.store([(KEYS[0], KEYS[0].encode(), 60.0)])
+    assert await found(answers) == [False, True, True, True]
+    monkeypatch.setattr(store, "delete", stored_meanwhile)
+    await answers.purge(Purge(key=KEYS[0]))
+    assert reached and await found(answers) == [False, True, True, True]

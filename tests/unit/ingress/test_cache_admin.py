@@ -106,6 +106,28 @@ async def test_everything_is_purged_only_if_asked_for(service: Service, admin: d
     assert (await asked(service)).headers["x-cache"] == "MISS"
 
 
+@pytest.mark.parametrize("scope", ["all", "key", "tenant", "model"])
+@pytest.mark.parametrize("control", ["", "no-cache"])
+async def test_what_is_being_generated_during_a_purge_is_not_kept(
+    service: Service, admin: dict[str, str], scope: str, control: str
+) -> None:
+    more: dict[str, Any] = {"model": "slow", "stream": True, "max_tokens": 5}
+    key, secret = await service.keys.create("one")
+    headers = {"authorization": f"Bearer {secret}", "cache-control": control}
+    async with service.http.stream("POST", "/v1/chat/completions", json=CHAT | more, headers=headers) as response:
+        lines = response.aiter_lines()
+        await anext(lines)
+        place = {"all": "true", "key": response.headers["x-cache-key"], "tenant": key.tenant, "model": "slow"}
+        purged = await service.http.delete(CACHE, params={scope: place[scope]}, headers=admin)
+        assert purged.status_code == 200, purged.text
+        assert [line async for line in lines if line][-1] == "data: [DONE]"
+    await stored(service, 1)
+    assert await results(service, headers) == ["BYPASS" if control else "MISS"]  # another model's
+    assert (await asked(service, headers | {"cache-control": ""}, **more | {"stream": False})).headers[
+        "x-cache"
+    ] == "MISS"
+
+
 async def test_a_purge_that_failed_says_so(
     service: Service, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
