@@ -77,7 +77,7 @@ def _sentinel(url: str, deadlines: dict[str, float], pooled: dict[str, Any]) -> 
     # Sentinels are tried in turn: redis-py's own repetitions, with their pauses, would outlast the deadline.
     manager = Sentinel(hosts_of(url), sentinel_kwargs={**deadlines, "retry": pooled["retry"], **own})
     options["db"] = int(database or 0)
-    return Redis.from_pool(BlockingSentinelPool(unquote(service), manager, **pooled, **options))
+    return Redis.from_pool(BlockingSentinelPool(unquote(service), manager, **(pooled | options)))
 
 
 def hosts_of(url: str) -> list[tuple[str, int]]:

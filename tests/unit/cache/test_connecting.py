@@ -53,6 +53,14 @@ def test_sentinels_that_name_the_master(scheme, kind):
     assert all(one["password"] == "other" and one["socket_timeout"] == 1.5 for one in options)
 
 
+@pytest.mark.parametrize("place", ["redis://a:1/0", "redis+sentinel://a:1/main"])
+def test_an_option_of_the_address_holds_over_our_own(place):
+    pool = pool_of(connect(f"{place}?max_connections=32&timeout=7&socket_timeout=3", 1))
+    assert isinstance(pool, BlockingConnectionPool)
+    assert (pool.max_connections, pool.timeout, pool.connection_kwargs["socket_timeout"]) == (32, 7, 3)
+    assert pool.connection_kwargs["socket_connect_timeout"] == 1
+
+
 @pytest.mark.parametrize(
     ("url", "hosts"),
     [
