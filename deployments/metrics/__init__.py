@@ -5,7 +5,7 @@
     histogram.py  durations in exponential steps, and their quantiles
     faults.py     the last errors
     store.py      where replicas leave their figures for each other: Redis (remote.py), or memory.py
-    service.py    publishes this replica's behind the requests, and adds up all that are there
+    sharing.py    publishes this replica's behind the requests, and adds up all that are there
     report.py     the adding up
 
 A request costs some microseconds of this process and no I/O. Prometheus, which gets its

@@ -14,6 +14,8 @@ from deployments.metrics.store import MAX_REPLICAS, TTL_S, Readings, Receipt, Re
 
 TIMEOUT_S = 1.0
 PUBLISH = (Path(__file__).parent / "publish.lua").read_text(encoding="utf-8")
+THERE_ARE = "local time = redis.call('TIME') return {time[1], time[2], redis.call('HGETALL', KEYS[1])}"
+"""By the clock of the server that has the figures: a cluster has several, and its client tells the time of none."""
 TTL_MS = round(TTL_S * 1000)
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -29,6 +31,7 @@ class RedisFigures:
         self._index = f"{self._prefix}replicas"
         self._client = connect(url, TIMEOUT_S)
         self._publish = self._client.register_script(PUBLISH)
+        self._read_index = self._client.register_script(THERE_ARE)
 
     async def publish(self, replica: str, state: State, places: Mapping[str, bytes], *, is_first: bool) -> Receipt:
         flat = [part for pair in places.items() for part in pair]
@@ -54,11 +57,8 @@ class RedisFigures:
             await self._client.aclose()
 
     async def _there_are(self) -> tuple[float, Mapping[bytes, bytes]]:
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.time()
-        pipeline.hgetall(self._index)
-        (seconds, micros), index = cast("tuple[tuple[int, int], dict[bytes, bytes]]", await pipeline.execute())
-        return seconds + micros / 1e6, index
+        seconds, micros, flat = cast("tuple[bytes, bytes, list[bytes]]", await self._read_index(keys=[self._index]))
+        return int(seconds) + int(micros) / 1e6, dict(zip(flat[::2], flat[1::2], strict=True))
 
     async def _places(self, replicas: Sequence[ReplicaFigures], since: float) -> list[ReplicaFigures]:
         if not replicas:

@@ -22,19 +22,33 @@ from deployments.metrics.sharing import Metrics
 from deployments.metrics.store import TTL_S, FigureStore, State
 from deployments.summary import Summary
 from tests.integration.serving import Served, served
+from tests.integration.test_cache_failures import joined
 from tests.unit.metrics.clocks import Clock
-from tests.valkey import Server
+from tests.valkey import ClusterNode, Server
 
 QUICK = ScriptedModel(id="quick", kind="scripted", tokens=8)
 NewStore = Callable[[], FigureStore]
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture
+def two_nodes(tmp_path: Path) -> Generator[list[ClusterNode]]:
+    """The nodes of a cluster that is still to be made."""
+    nodes = [ClusterNode(tmp_path) for _ in range(2)]
+    yield nodes
+    for node in nodes:
+        node.kill()
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
 async def new_store(request: pytest.FixtureRequest) -> AsyncGenerator[NewStore]:
     """Return connections to one store."""
     opened: list[FigureStore] = []
     memory, namespace = MemoryFigures(), f"test-{secrets.token_hex(4)}"
     url = request.getfixturevalue("valkey_url") if request.param == "redis" else ""
+    if request.param == "cluster":
+        nodes = request.getfixturevalue("two_nodes")
+        await joined(nodes)
+        url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
 
     def new() -> FigureStore:
         opened.append(RedisFigures(url, namespace) if url else memory)
