@@ -217,11 +217,20 @@ class BackgroundResponses:
                 await self._store.sweep(self._settings.events_ttl_s, self._waiting_s)
                 room = self._settings.max_background - len(self._tasks) - self._starting
                 for claim in await self._store.claim(self._runner, self._settings.stale_after_s, max(0, room)):
-                    await self._take_over(claim)
+                    await self._try_take_over(claim)
             except HistoryUnavailable:
                 pause_s = self._settings.stale_after_s
-            except Exception as error:  # the sweeper's border: one bad response must not end it
+            except Exception as error:  # the sweeper's border
                 log.error("a sweep failed", extra={"error": type(error).__name__}, exc_info=error)
+
+    async def _try_take_over(self, claim: Claim) -> None:
+        try:
+            await self._take_over(claim)
+        except HistoryUnavailable:
+            raise
+        except Exception as error:  # those that were claimed with it have each their own few attempts
+            fault = {"response": claim.response.id, "error": type(error).__name__}
+            log.error("a response was not taken over", extra=fault, exc_info=error)
 
     async def _take_over(self, claim: Claim) -> None:
         """Run a response again if no client has seen anything of it, else end it as failed, with what was said."""

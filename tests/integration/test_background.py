@@ -33,11 +33,11 @@ SLOW = ScriptedModel(id="slow", kind="scripted", tokens=200, token_ms=10)
 class Replica:
     """The parts of one ingress replica that background responses need; `die` ends it as kill -9 would."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *models: ScriptedModel) -> None:
         history = PostgresHistory(database)
         self.store = PostgresResponses(database)
         self.writer = HistoryWriter(history, 100)
-        self.model = InProcessModels(SLOW)
+        self.model = InProcessModels(*models or (SLOW,))
         self.cache = CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
         chat = ChatService(StoredConversations(history, self.writer, 1_000_000), self.cache, self.model)
         responses = Responses(chat, self.model, self.store, history, self.writer, 1_000_000)
@@ -76,8 +76,8 @@ class Replica:
 async def new_replica(database: Database) -> AsyncGenerator[Callable[[], Any]]:
     async with AsyncExitStack() as stack:
 
-        async def make() -> Replica:
-            replica = Replica(database)
+        async def make(*models: ScriptedModel) -> Replica:
+            replica = Replica(database, *models)
             await replica.writer.open()
             stack.push_async_callback(replica.writer.drain, 5)
             stack.push_async_callback(replica.cache.aclose)
@@ -157,6 +157,17 @@ async def test_what_nobody_has_seen_is_run_again_when_its_replica_dies(new_repli
     assert found.usage and found.usage["input_tokens"] == 3
     events = await two.events(response.id)
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
+
+
+async def test_one_that_can_not_be_run_again_costs_the_others_nothing(new_replica: Callable[..., Any]) -> None:
+    one = await new_replica(SLOW.model_copy(update={"id": "gone"}), SLOW)
+    lost = [await one.start(model=model) for model in ("slow", "gone", "slow", "gone", "slow", "slow")]
+    await one.die()
+    two = await new_replica()  # its models are others by now
+    found = [await two.ended_as(response.id, 20) for response in lost]
+    assert [(each.request["model"], each.status) for each in found] == [
+        (each.request["model"], "failed" if each.request["model"] == "gone" else "incomplete") for each in lost
+    ]
 
 
 @pytest.mark.parametrize(("control", "kept"), [(CacheControl(no_store=True), 0), (UNSTEERED, 1)])
