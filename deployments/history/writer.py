@@ -53,6 +53,9 @@ class HistoryWriter:
     memory when the process is killed is lost.
     """
 
+    tell: Callable[[int], None] | None = None
+    """Called with `pending` whenever it changes."""
+
     def __init__(self, store: HistoryStore, max_pending: int, max_pending_bytes: int = MAX_PENDING_BYTES) -> None:
         self._store = store
         self._max_pending = max_pending
@@ -130,8 +133,7 @@ class HistoryWriter:
             self.ensure_room()
         lane = self._lanes.get((tenant, conversation_id))
         entry = _Write(write, labels, size_bytes, otherwise)
-        self._pending += 1
-        self._pending_bytes += size_bytes
+        self._count(1, size_bytes)
         self._drained.clear()
         if lane is not None:
             lane.writes.append(entry)
@@ -208,8 +210,7 @@ class HistoryWriter:
 
     def _next(self, lane: _Lane) -> None:
         """Take the first write off a lane and put the lane back in the queue if it has more."""
-        self._pending -= 1
-        self._pending_bytes -= lane.writes.popleft().size_bytes
+        self._count(-1, -lane.writes.popleft().size_bytes)
         if lane.writes:
             self._ready.put_nowait(lane)
         else:
@@ -217,6 +218,12 @@ class HistoryWriter:
             lane.settled.set()
         if not self._pending:
             self._drained.set()
+
+    def _count(self, writes: int, size_bytes: int) -> None:
+        self._pending += writes
+        self._pending_bytes += size_bytes
+        if self.tell is not None:
+            self.tell(self._pending)
 
 
 def size_bytes(items: Sequence[NewItem]) -> int:

@@ -146,6 +146,7 @@ async def opened(
         stack.push_async_callback(metrics.aclose)
         kept, telemetry = KeptConversations(conversations, completions, writer), Telemetry(metrics.recorder)
         stack.callback(telemetry.flush)
+        writer.tell = telemetry.pending_writes
         flights = Flights(cache, Neighbours(models.listener) if models.listener else None)
         stack.push_async_callback(flights.aclose)
         chat = ChatService(kept, cache, models, settings.cache.shared, flights, settings.cache.replay_ms)

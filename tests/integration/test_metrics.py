@@ -21,6 +21,7 @@ from deployments.metrics.remote import RedisFigures
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.store import TTL_S, FigureStore, State
 from deployments.summary import Summary
+from deployments.telemetry import Telemetry
 from tests.integration.serving import Served, served
 from tests.integration.test_cache_failures import joined
 from tests.unit.metrics.clocks import Clock
@@ -207,3 +208,15 @@ async def test_two_services_tell_what_both_did(database_url: str, empty_valkey: 
             assert (each["replicas_seen"], each["is_partial"]) == (2, False)
             assert each["total"]["output_tokens"] == 40
             assert each["models"][0]["total"] == each["total"]
+
+
+async def test_how_many_writes_wait_is_told(
+    database_url: str, empty_valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(Telemetry, "pending_writes", lambda _, count: told.append(count))
+    async with served(database_url, empty_valkey.url, QUICK) as service, service.client() as http:
+        conversation = (await http.post("/v1/conversations", json={})).json()["id"]
+        body = {"messages": [{"role": "user", "content": "hello"}], "conversation": conversation}
+        assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
+    assert max(told) >= 1 and told[-1] == 0
