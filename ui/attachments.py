@@ -13,7 +13,7 @@ from ui.message import Composed
 from ui.parts import attribute, icon_button, tag, words
 from ui.pdf import MAX_PDF_BYTES, Fault, PdfFault, is_pdf
 from ui.texts import t
-from ui.trouble import Trouble
+from ui.trouble import Trouble, explain
 
 PDF_WORDS: dict[Fault, str] = {
     "encrypted": "{name} is locked with a password.",
@@ -98,7 +98,7 @@ class Attachments:
 
     async def _read(self, name: str, content: bytes) -> TextFile | Picture:
         if kind := kind_of(content):
-            return self._picture(name, content, kind)
+            return await self._picture(name, content, kind)
         if is_pdf(content):
             try:
                 return TextFile(name, await self._shared.pdfs.text_of(content))
@@ -110,8 +110,12 @@ class Attachments:
             raise _Refused(t("{name} cannot be read: text, code, CSV, PDF and images can.", name=name))
         return TextFile(name, text)
 
-    def _picture(self, name: str, content: bytes, kind: str) -> Picture:
-        if self._model() not in self._shared.readiness.seeing:
+    async def _picture(self, name: str, content: bytes, kind: str) -> Picture:
+        try:
+            models = await self._shared.api.models()
+        except Trouble as trouble:
+            raise _Refused(explain(trouble).title) from None
+        if not any(model.sees for model in models if model.id == self._model()):
             raise _Refused(t("{model} cannot see images.", model=self._model() or t("The model")))
         if len(content) > MAX_IMAGE_BYTES:
             raise _Refused(t("{name} is too large: an image may have 700 KB.", name=name))

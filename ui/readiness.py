@@ -36,8 +36,6 @@ class Readiness:
         self._watchers: set[Callable[[], None]] = set()
         self._wake = asyncio.Event()
         self.models: list[str] = []
-        self.seeing: frozenset[str] = frozenset()
-        """Those of them that take images."""
 
     @property
     def is_ready(self) -> bool:
@@ -99,9 +97,6 @@ class Readiness:
 
     async def _find_models(self) -> None:
         try:
-            models = await self._api.models()
+            self.models = [model.id for model in await self._api.models()]
         except Trouble:  # a refused key shows when it is used; until then what /ready names will do
-            self.models, self.seeing = [state.id for state in self._states], frozenset()
-        else:
-            self.models = [model.id for model in models]
-            self.seeing = frozenset(model.id for model in models if model.sees)
+            self.models = [state.id for state in self._states]

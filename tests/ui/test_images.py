@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from nicegui import ui
 
-from tests.ui.conftest import Reader, until
+from tests.ui.conftest import Reader, page_for, until
 from tests.ui.stand_in import StandIn
 from tests.ui.test_files import drops
+from tests.ui.test_sign_in import signed_in
 from ui.files import TextFile
 from ui.images import MAX_IMAGE_BYTES, MAX_IMAGES, data_url, kind_of, parts
 from ui.message import Composed, pieces
+from ui.settings import ApiKey, Settings
 from ui.shapes import Message, Part
 
 PNG = base64.b64decode(
@@ -57,6 +59,15 @@ async def test_who_cannot_see_says_so_and_what_is_too_much_is_refused(reader: Re
     await drops(reader, "dot.png", PNG)
     await reader.sees("guide cannot see images.")
     assert not reader.texts("file-name")
+
+
+async def test_who_has_signed_in_shows_images_too(api: StandIn, api_url: str) -> None:
+    api.behaviour.sees = True
+    async with page_for(Settings(api_url, ApiKey(), must_sign_in=True)) as page:
+        reader = await signed_in(page)
+        await until(lambda: not reader.texts("status-title"))
+        await drops(reader, "dot.png", PNG)
+        await until(lambda: pictures(reader, "file-image") == [ADDRESS])
 
 
 async def test_images_are_bounded_in_size_and_number(reader: Reader, api: StandIn) -> None:
