@@ -1,5 +1,6 @@
 """Everything that acts with one API key: its calls, running answers and deletions, whoever's pages watch them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
@@ -8,6 +9,7 @@ from ui.asking import Shared
 from ui.client import Api
 from ui.deletions import Deletions
 from ui.generation import Generations
+from ui.pdf import PdfReader
 from ui.readiness import Readiness
 from ui.settings import ApiKey, Settings
 from ui.stream import Asks
@@ -28,14 +30,18 @@ LoadAsks = Callable[[], Awaitable[Callable[[Settings], ClosableAsks]]]
 class Account:
     """Nothing of it is shared with another key's: what a page sees of running answers, it sees here."""
 
-    def __init__(self, settings: Settings, key: ApiKey, readiness: Readiness, load: LoadAsks) -> None:
+    def __init__(
+        self, settings: Settings, key: ApiKey, readiness: Readiness, load: LoadAsks, pdf_places: asyncio.Semaphore
+    ) -> None:
+        """`pdf_places` are for the PDF files that all accounts read at once."""
         self._settings = replace(settings, api_key=key)
         self._load = load
         self._completions: ClosableAsks | None = None
         self.api = Api(self._settings)
         self.generations = Generations()
         self.deletions = Deletions(self.api)
-        self.shared = Shared(self.api, self.generations, readiness, self._asks, self.deletions)
+        pdfs = PdfReader(pdf_places)
+        self.shared = Shared(self.api, self.generations, readiness, self._asks, self.deletions, pdfs)
 
     async def aclose(self) -> None:
         """Follow no answer any more (the service goes on writing), delete what was to be deleted, forget the key."""

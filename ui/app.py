@@ -16,6 +16,7 @@ from ui.compare import ComparePage
 from ui.gate import Gate, cut, guard_sockets, session_of
 from ui.ops.page import mount_ops
 from ui.page import ChatPage
+from ui.pdf import MAX_OF_ALL_AT_ONCE
 from ui.readiness import Readiness
 from ui.sessions import Session, Sessions
 from ui.settings import ApiKey, Settings
@@ -38,6 +39,7 @@ class Service:
         self._api = Api(settings)
         self._readiness = Readiness(self._api)
         self._sessions = Sessions(_leave)
+        self._pdf_places = asyncio.Semaphore(MAX_OF_ALL_AT_ONCE)
         self._own = None if settings.must_sign_in else self._account(settings.api_key)
         self._loading: asyncio.Task[Callable[[Settings], ClosableAsks]] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
@@ -96,7 +98,7 @@ class Service:
         return account.shared, session
 
     def _account(self, key: ApiKey) -> Account:
-        return Account(self._settings, key, self._readiness, self._loaded)
+        return Account(self._settings, key, self._readiness, self._loaded, self._pdf_places)
 
     async def _loaded(self) -> Callable[[Settings], ClosableAsks]:
         assert self._loading is not None

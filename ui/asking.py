@@ -1,7 +1,7 @@
 """From a text to a running answer: the conversation is created if need be, then the service is asked."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ui.client import Api
 from ui.conversation import OpenConversation
@@ -25,7 +25,7 @@ class Shared:
     readiness: Readiness
     asks: Callable[[], Awaitable[Asks]]
     deletions: Deletions
-    pdfs: PdfReader = field(default_factory=PdfReader)
+    pdfs: PdfReader
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Literal, cast
 MAX_PDF_BYTES = 10 * 1024 * 1024
 TIMEOUT_S = 20.0
 MAX_AT_ONCE = 2
+MAX_OF_ALL_AT_ONCE = 4
 _PROGRAM = Path(__file__).with_name("pdf_process.py")
 
 Fault = Literal["encrypted", "scanned", "broken", "too much"]
@@ -24,13 +25,15 @@ class PdfFault(Exception):
 class PdfReader:
     """Reads at most `MAX_AT_ONCE` files at once, each for `timeout_s`; the others wait."""
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, places: asyncio.Semaphore | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        """`places` are those of all readers together."""
+        self._places = places or asyncio.Semaphore(MAX_OF_ALL_AT_ONCE)
         self._timeout_s = timeout_s
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def text_of(self, content: bytes) -> str:
         """Return the text of all pages. Raises `PdfFault`; when cancelled, the process is gone too."""
-        async with self._turns:
+        async with self._turns, self._places:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",

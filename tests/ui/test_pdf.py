@@ -2,16 +2,21 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.ui.conftest import Reader, until
+import ui.app
+import ui.pdf
+from tests.ui.conftest import Reader, page_for, until
 from tests.ui.pdfs import locked, pdf, written
 from tests.ui.stand_in import StandIn
 from tests.ui.test_files import drops
+from tests.ui.test_sign_in import signed_in
 from ui.files import without_files
 from ui.pdf import Fault, PdfFault, PdfReader
 from ui.pdf_process import CUT, MAX_CHARS, MAX_PAGES, answer
+from ui.settings import ApiKey, Settings
 
 
 async def test_the_text_of_all_pages() -> None:
@@ -81,3 +86,31 @@ async def test_a_pdf_becomes_part_of_the_message(reader: Reader, api: StandIn) -
     (message,) = api.seen.requests[0]["input"]
     said, files = without_files(message["content"])
     assert (said, files[0].name, files[0].text) == ("How long is it?", "rivers.pdf", "Rhine 1233 km")
+
+
+SLOW = """
+import pathlib, sys, time
+sys.stdin.buffer.read()
+for mark in "+-":
+    with pathlib.Path(__file__).with_suffix(".log").open("a") as log:
+        log.write(mark)
+    time.sleep(0.3 if mark == "+" else 0)
+print("text")
+print("read")
+"""
+
+
+async def test_the_files_of_many_keys_are_read_in_turn(
+    api: StandIn, api_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "slow.py"
+    program.write_text(SLOW)
+    monkeypatch.setattr(ui.pdf, "_PROGRAM", program)
+    monkeypatch.setattr(ui.app, "MAX_OF_ALL_AT_ONCE", 1)
+    api.keys["sk-of-bob"] = "Bob"
+    async with page_for(Settings(api_url, ApiKey(), must_sign_in=True)) as page:
+        readers = [await signed_in(page), await signed_in(page, "sk-of-bob")]
+        for each in readers:
+            await drops(each, "a.pdf", pdf("x"))
+        await until(lambda: all("a.pdf" in each.texts("file-name") and not each.texts("coming") for each in readers))
+    assert program.with_suffix(".log").read_text() == "+-+-"
