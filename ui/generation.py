@@ -15,6 +15,7 @@ from ui.trouble import Trouble
 
 MAX_RUNNING = 200
 MAX_KEPT = 500  # running and finished ones together; a finished one only serves its figures and its error
+MAX_KEPT_CHARS = 20_000_000  # of their questions, which hold images, and texts
 MAX_ANSWER_CHARS = 400_000
 ANSWER_TIMEOUT_S = 1800.0
 
@@ -52,6 +53,11 @@ class Answer:
     def is_running(self) -> bool:
         """Whether more may come."""
         return self.state in ("waiting", "streaming")
+
+    @property
+    def chars(self) -> int:
+        """How much it holds."""
+        return len(self.question.text) + len(self.text) + len(self.reasoning)
 
     async def changed_since(self, version: int) -> None:
         """Wait until there is more than at `version`; returns at once for an answer that has ended."""
@@ -187,9 +193,17 @@ class Generations:
         """Keep an answer as the newest of its conversation: alone, or with those that it was asked for beside."""
         before = self._answers.pop(answer.question.conversation_id, [])
         self._answers[answer.question.conversation_id] = [*(before if is_beside else ()), answer]
-        while len(self._answers) > MAX_KEPT:
-            oldest = next(key for key in self._answers if not self.is_running(key))
+        chars = {key: sum(each.chars for each in answers) for key, answers in self._answers.items()}
+        left = sum(chars.values())
+        for oldest in [key for key, each in self._answers.items() if not any(map(self._is_followed, each))]:
+            if len(self._answers) <= MAX_KEPT and left <= MAX_KEPT_CHARS:
+                break
+            left -= chars[oldest]
             del self._answers[oldest]
+
+    def _is_followed(self, answer: Answer) -> bool:
+        """Whether more may come, or those who watch have not been told yet that nothing does."""
+        return answer.is_running or answer in self._tasks
 
     def _ended(self, answer: Answer) -> None:
         del self._tasks[answer], self._asks[answer]

@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+import pytest
+
+from ui import generation
 from ui.generation import Generations
-from ui.stream import Event, Question
+from ui.stream import Event, Finished, Question
 
 
 class Silent:
@@ -23,6 +26,13 @@ class Silent:
         raise AssertionError
 
 
+class Brief(Silent):
+    """A service that has nothing to say."""
+
+    async def ask(self, question: Question) -> AsyncGenerator[Event]:
+        yield Finished("stop")
+
+
 async def test_nobody_waits_for_an_answer_that_is_followed_no_more() -> None:
     generations = Generations()
     answer = generations.start(Silent(), Question("conv_1", "Q", "guide"))
@@ -32,3 +42,16 @@ async def test_nobody_waits_for_an_answer_that_is_followed_no_more() -> None:
     await generations.aclose()
     async with asyncio.timeout(1):
         assert (await waiting_for)[0] == ""
+
+
+async def test_what_is_kept_of_answers_is_bounded_in_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "MAX_KEPT_CHARS", 1_000)
+    generations = Generations()
+    for number in range(5):
+        generations.start(Brief(), Question(f"conv_{number}", "x" * 400, "guide"))
+        await asyncio.sleep(0.01)
+    assert [bool(generations.of(f"conv_{number}")) for number in range(5)] == [False, False, False, True, True]
+    held = [generations.start(Silent(), Question(f"held_{number}", "x" * 400, "guide")) for number in range(4)]
+    assert [generations.of(f"held_{number}") for number in range(4)] == held  # what is running stays
+    assert not generations.of("conv_4")
+    await generations.aclose()
