@@ -36,7 +36,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the app does, or ask for a key."""
         if scope["type"] in ("http", "websocket"):
-            scope[_SESSION] = session = self._session(Headers(scope=scope))
+            scope[_SESSION] = session = self._session(Headers(scope=scope), scope["scheme"] in ("https", "wss"))
             if scope["type"] == "http":
                 if session is not None:
                     session.touch()
@@ -45,12 +45,13 @@ class Gate:
                     return
         await self._app(scope, receive, send)
 
-    def _session(self, headers: Headers) -> Session | None:
+    def _session(self, headers: Headers, is_https: bool) -> Session | None:
         cookies = _cookies(headers.get("cookie", ""))
         for name, is_secure in ((SECURE_COOKIE, True), (COOKIE, False)):
             session = self._sessions.find(cookies.get(name, ""))
-            # One that began over https is not taken from a name that any page under a sibling host could have set.
-            if session is not None and session.is_secure == is_secure:
+            # Any page under a sibling host could have set the plain name: a session that began over https is not
+            # taken from it, and over https none is, or it could be that of whoever set it.
+            if session is not None and session.is_secure == is_secure and (is_secure or not is_https):
                 return session
         return None
 
@@ -73,7 +74,10 @@ def safe_path(path: str) -> str:
 
 def is_own_origin(headers: Headers, names: Collection[str]) -> bool:
     """Whether a browser says that the page which asks is this one, under the name asked for or one of `names`."""
-    origin = urlsplit(headers.get("origin", ""))
+    try:
+        origin = urlsplit(headers.get("origin", ""))
+    except ValueError:  # it has a bracket that does not close
+        return False
     return bool(origin.netloc) and (origin.netloc == headers.get("host") or origin.hostname in names)
 
 

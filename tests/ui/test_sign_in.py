@@ -87,6 +87,13 @@ async def test_a_session_that_began_over_https_is_not_taken_from_the_plain_cooki
     assert (await stranger.get("/", headers={"cookie": f"__Host-chatllm={token}"})).status_code == 200
 
 
+async def test_over_https_a_session_that_began_without_it_is_nobody_s(page: Page) -> None:
+    token = (await sign_in(page.new_reader())).cookies["chatllm"]
+    stranger = page.new_reader().http_client
+    assert (await stranger.get("http://test/", headers={"cookie": f"chatllm={token}"})).status_code == 200
+    assert (await stranger.get("https://test/", headers={"cookie": f"chatllm={token}"})).status_code == 303
+
+
 @pytest.mark.parametrize("other", ['g_state={"i_l":0}', "theme=a b", "list[0]=1", f"long={'x' * 5_000}", "bare", "é=1"])
 async def test_the_cookies_of_other_pages_of_the_host_keep_nobody_out(page: Page, other: str) -> None:
     reader = page.new_reader()
@@ -142,7 +149,7 @@ async def test_wrong_keys_from_one_address_are_bounded_and_right_ones_are_not(re
         assert answer.status_code == 303
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://test.evil.example"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://test.evil.example", "http://[test"])
 async def test_a_form_of_another_site_signs_nobody_in(reader: Reader, origin: str) -> None:
     answer = await sign_in(reader, origin=origin)
     assert answer.status_code == 403 and "set-cookie" not in answer.headers
