@@ -11,6 +11,7 @@ from ui.column import Column
 from ui.composer import Composer
 from ui.gate import sign_in_address
 from ui.generation import Answer
+from ui.message import pieces
 from ui.parts import attribute, icon_button, tag, words
 from ui.question import show_said
 from ui.readiness import Phase
@@ -160,7 +161,7 @@ class ComparePage:
     def _on_signed_out(self, reason: Reason) -> None:
         """The session has ended: leave the page; a prompt that nobody took yet stays as a draft."""
         path = f"/compare/{self._id}" if self._id else "/compare"
-        unsent = self._question if self._is_starting and reason != "out" else ""
+        unsent = pieces(self._question).readable if self._is_starting and reason != "out" else ""
         leaving = [json.dumps(sign_in_address(path, reason)), json.dumps(reason != "out"), json.dumps(unsent)]
         self._client.run_javascript(f"chatllm.leave({', '.join(leaving)})")
 

@@ -12,6 +12,7 @@ from ui.gate import sign_in_address
 from ui.generation import Answer
 from ui.keeping import Keeping
 from ui.menu import ListActions
+from ui.message import pieces
 from ui.parts import attribute, tag, words
 from ui.readiness import Phase
 from ui.sessions import Reason, Session
@@ -125,7 +126,7 @@ class ChatPage:
 
     def _on_signed_out(self, reason: Reason) -> None:
         """The session has ended: leave the page, with what has been asked and not answered yet as a draft."""
-        unsent = self._chat.unanswered if reason != "out" else ""
+        unsent = pieces(self._chat.unanswered).readable if reason != "out" else ""
         leaving = [json.dumps(sign_in_address(self._path, reason)), json.dumps(reason != "out"), json.dumps(unsent)]
         self._client.run_javascript(f"chatllm.leave({', '.join(leaving)})")
 

@@ -9,6 +9,7 @@ import pytest
 from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.stand_in import KEY, StandIn
 from tests.ui.test_chat import ask
+from tests.ui.test_files import drops
 from ui import sessions
 from ui.gate import MAX_UPLOAD_BYTES
 from ui.settings import ApiKey, Settings
@@ -254,6 +255,20 @@ async def test_a_key_revoked_in_mid_session_leads_to_the_sign_in_and_keeps_the_q
     assert left == [f'chatllm.leave("/sign-in?next=/c/{conversation_id}&why=refused", true, "Do not lose me")']
     assert (await reader.http_client.get("/")).status_code == 303
     assert "it may have been revoked" in (await reader.http_client.get("/sign-in?why=refused")).text
+
+
+@pytest.mark.parametrize("path", ["/", "/compare"])
+async def test_of_a_question_with_images_its_words_are_the_draft(page: Page, api: StandIn, path: str) -> None:
+    api.behaviour.sees = True
+    reader = await signed_in(page, path=path)
+    await until(lambda: not reader.texts("status-title"))
+    await drops(reader, "dot.png", b"\x89PNG\r\n\x1a\n")
+    await until(lambda: reader.texts("file-name") == ["dot.png"])
+    left = leavings(reader)
+    del api.keys[KEY]
+    reader.writes("What is it?")
+    await until(lambda: left)
+    assert left[0].endswith('true, "What is it?")')
 
 
 async def test_a_session_ends_when_nothing_was_done_for_long_or_its_time_is_over(

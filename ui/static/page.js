@@ -133,9 +133,12 @@
 
   // The session has ended. What was being written waits in this tab, unless its reader has signed out.
   const leave = (address, keepsDraft, unsent) => {
-    if (!keepsDraft) forgetDraft();
-    else if (unsent) sessionStorage.setItem(DRAFT, [unsent, sessionStorage.getItem(DRAFT)].filter(Boolean).join("\n\n"));
-    location.replace(address);
+    try {
+      if (!keepsDraft) forgetDraft();
+      else if (unsent) sessionStorage.setItem(DRAFT, [unsent, sessionStorage.getItem(DRAFT)].filter(Boolean).join("\n\n"));
+    } finally {
+      location.replace(address); // with a draft that the browser has no room for, too
+    }
   };
 
   const closeDrawer = () => root.classList.remove("drawer-open");
