@@ -14,8 +14,9 @@ from tests.ui.stand_in import KEY, StandIn
 from tests.ui.test_chat import ask
 from tests.ui.test_sidebar import choose
 from ui import shared
-from ui.client import Api, Share
+from ui.client import Api
 from ui.settings import ApiKey, Settings
+from ui.shapes import Share
 from ui.trouble import Trouble
 
 HOSTILE = "<script>window.hacked = 1</script> **bold** [x](javascript:1) ![p](https://evil.example/p.png)"
