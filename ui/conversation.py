@@ -58,7 +58,7 @@ class OpenConversation:
     async def answer_with(self, parameters: Parameters) -> None:
         """Answer with `parameters` from the next question on, and remember them where there is a conversation."""
         if self.id is not None:
-            metadata = parameters.within(self.metadata)
+            metadata = parameters.within((await self._api.conversation(self.id)).metadata)
             await self._api.keep(self.id, metadata)
             self.metadata = metadata
         self.parameters = parameters

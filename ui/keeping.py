@@ -47,11 +47,12 @@ class Keeping:
             self.sidebar.replace(conversation.model_copy(update={"title": named}))
 
     async def pin(self, conversation: Conversation) -> None:
-        """Pin the conversation, or let it go again."""
-        metadata = {name: value for name, value in conversation.metadata.items() if name != "pinned"}
-        if not conversation.is_pinned:
-            metadata["pinned"] = "true"
+        """Pin the conversation, or let it go again; what else is kept beside it may be newer than the list."""
         try:
+            known = (await self._shared.api.conversation(conversation.id)).metadata
+            metadata = {name: value for name, value in known.items() if name != "pinned"}
+            if not conversation.is_pinned:
+                metadata["pinned"] = "true"
             await self._shared.api.keep(conversation.id, metadata)
         except Trouble as trouble:
             self.tell(trouble)

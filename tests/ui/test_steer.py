@@ -3,6 +3,7 @@
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
 from tests.ui.test_chat import ask
+from tests.ui.test_sidebar import choose
 
 
 def conversation(api: StandIn) -> tuple[str, list[str]]:
@@ -105,6 +106,25 @@ async def test_a_chat_has_a_system_prompt_and_parameters_of_its_own(reader: Read
     await until(lambda: api.seen.finished == 2)
     assert api.seen.requests[1]["temperature"] == 0.5
     assert [message["role"] for message in api.seen.requests[1]["input"]] == ["user"]  # it has been said
+
+
+async def test_what_is_set_and_what_is_pinned_meanwhile_are_both_kept(reader: Reader, api: StandIn) -> None:
+    id_, _ = await opened(reader, api)
+    kept = {"system_0": "Rhyme."}
+    await tunes(reader, "system", "Rhyme.")
+    await until(lambda: api.conversations[id_]["metadata"] == kept)
+    await choose(reader, "pin", id_)
+    await until(lambda: api.conversations[id_]["metadata"] == kept | {"pinned": "true"})
+    await tunes(reader, "temperature", "0.5")
+    await until(lambda: api.conversations[id_]["metadata"] == kept | {"pinned": "true", "temperature": "0.5"})
+
+
+async def tunes(reader: Reader, marker: str, value: str) -> None:
+    """Set one thing of how the open chat is answered."""
+    reader.clicks("tune")
+    await reader.sees_marked("save-tuning")
+    reader.find(marker=marker).type(value)
+    reader.clicks("save-tuning")
 
 
 async def test_what_a_model_thinks_is_folded_away_from_what_it_says(reader: Reader, api: StandIn) -> None:
