@@ -37,6 +37,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._api = Api(settings)
+        self._public = Api(settings)  # apart, so that readers of links leave the others their connections
         self._readiness = Readiness(self._api)
         self._sessions = Sessions(_leave)
         self._pdf_places = asyncio.Semaphore(MAX_OF_ALL_AT_ONCE)
@@ -61,7 +62,7 @@ class Service:
             SignIn(self._settings, self._sessions, self._account).mount()
 
         mount_ops(self._settings)
-        SharedPages(self._api).mount()
+        SharedPages(self._public).mount()
 
         @ui.page("/")
         async def home() -> None:
@@ -118,6 +119,7 @@ class Service:
         await self._sessions.aclose()
         if self._own is not None:
             await self._own.aclose()
+        await self._public.aclose()
         await self._api.aclose()
 
 

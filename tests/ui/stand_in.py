@@ -56,6 +56,7 @@ class Behaviour:
     sees: bool = False
     """Take images."""
     models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
+    share_delay_s: float = 0.0
     history_fails: bool = False
     is_away: bool = False
     """Break every stream and refuse every request, as something in front of a dead service does."""
@@ -378,6 +379,7 @@ def _add_shares(public: FastAPI, app: APIRouter, api: StandIn) -> None:
 
     @public.get("/v1/shares/{token}")
     async def read(token: str) -> dict[str, Any]:
+        await asyncio.sleep(api.behaviour.share_delay_s)
         if token not in api.shares:
             raise Refusal(404, "not_found")
         return api.shares[token]["shown"]

@@ -13,7 +13,7 @@ from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.stand_in import KEY, StandIn
 from tests.ui.test_chat import ask
 from tests.ui.test_sidebar import choose
-from ui import shared
+from ui import client, shared
 from ui.client import Api
 from ui.settings import ApiKey, Settings
 from ui.shapes import Share
@@ -222,6 +222,23 @@ async def test_what_a_link_leaves_out_is_told(reader: Reader, api: StandIn, stra
 async def test_one_address_cannot_ask_without_end(stranger: httpx.AsyncClient, api: StandIn) -> None:
     statuses = [(await stranger.get("/s/unknown")).status_code for _ in range(shared.BURST + 5)]
     assert statuses[: shared.BURST] == [404] * shared.BURST and statuses[-1] == 429
+
+
+async def test_many_readers_of_links_do_not_make_the_service_seem_away(
+    api: StandIn, api_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LIMITS", httpx.Limits(max_connections=2))
+    api.behaviour.share_delay_s = 6.0
+    async with page_for(Settings(api_url, ApiKey(KEY))) as page:
+        readiness, stranger = page.service.shared.readiness, page.new_reader().http_client
+        await until(lambda: readiness.is_ready)
+        reading = [asyncio.create_task(stranger.get(f"/s/{'x' * 43}")) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        readiness.doubt()
+        await asyncio.sleep(3.5)  # longer than an answer about that may take
+        assert readiness.is_ready
+        for each in reading:
+            each.cancel()
 
 
 async def test_a_huge_conversation_is_rendered_once_and_in_bounds(
