@@ -30,7 +30,7 @@ MakeAccount = Callable[[ApiKey], Account]
 
 WHY = {
     "refused": "The service accepts your key no more: it may have been revoked. What you were writing is kept.",
-    "expired": "You were signed out because nothing was done for a long time. What you were writing is kept.",
+    "expired": "A session ends after a day without use, and after a week. What you were writing is kept.",
     "out": "You are signed out.",
 }
 
