@@ -13,7 +13,7 @@ from ui.account import Account, ClosableAsks
 from ui.asking import Shared
 from ui.client import Api
 from ui.compare import ComparePage
-from ui.gate import Gate, cut, guard_sockets, session_of
+from ui.gate import Gate, cut, guard_sockets, not_found, session_of
 from ui.ops.page import mount_ops
 from ui.page import ChatPage
 from ui.pdf import MAX_OF_ALL_AT_ONCE
@@ -58,6 +58,7 @@ class Service:
         app.on_shutdown(self._close)
         if self._settings.must_sign_in:
             app.add_middleware(Gate, sessions=self._sessions)
+            app.add_exception_handler(404, not_found)
             guard_sockets(self._settings.names)
             SignIn(self._settings, self._sessions, self._account).mount()
 

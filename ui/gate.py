@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from nicegui import Client, core, nicegui
 from socketio import exceptions
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ui.sessions import Reason, Session, Sessions
@@ -54,6 +55,13 @@ class Gate:
             if session is not None and session.is_secure == is_secure and (is_secure or not is_https):
                 return session
         return None
+
+
+async def not_found(request: Request, error: Exception) -> Response:
+    """Answer a stranger without a page: NiceGUI would make one for each request, and keep it for a while."""
+    if request.scope.get(_SESSION, _SESSION) is None:
+        return PlainTextResponse("There is nothing here.", 404)
+    return await getattr(nicegui, "_exception_handler_404")(request, error)  # noqa: B009 - it is NiceGUI's own
 
 
 def session_of(scope: Scope) -> Session | None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from nicegui import Client
 
 from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.stand_in import KEY, StandIn
@@ -173,6 +174,15 @@ async def test_without_a_session_nothing_but_the_form_and_the_assets_is_there(re
     assert (await http.post("/")).status_code == 401
     policy = (await http.get("/sign-in")).headers["content-security-policy"]
     assert "default-src 'none'" in policy and "form-action 'self'" in policy and "unsafe-eval" not in policy
+
+
+@pytest.mark.parametrize("path", ["/assets/nothing", "/_nicegui/1.0/nothing/x"])
+async def test_for_what_is_not_there_a_stranger_gets_no_page_that_has_to_be_kept(page: Page, path: str) -> None:
+    before = len(Client.instances)
+    answer = await page.new_reader().http_client.get(path)
+    assert answer.status_code == 404 and len(Client.instances) == before
+    reader = await signed_in(page)
+    assert "NiceGUI" in (await reader.http_client.get("/nothing/at/all")).text
 
 
 async def test_two_keys_see_nothing_of_each_other(page: Page, api: StandIn) -> None:
