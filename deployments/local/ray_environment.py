@@ -29,6 +29,8 @@ TUNING = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # Ten turns a second, Ray's choice, cost 5 % of a core for ever; at four a start takes no longer.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+    # Each replica would export its counters ten times a second, 0.2 % of a core for ever; nobody scrapes so often.
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     # Ray starts its workers, and so vLLM, at niceness 15.
     "RAY_worker_niceness": "0",
     # Ray would kill the model when other programs fill the memory; the kernel judges better.
