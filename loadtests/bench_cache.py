@@ -118,8 +118,8 @@ def _wrk(url: str, script: Path, connections: int, seconds: int) -> Round:
         sys.exit(f"not everything was answered:\n{said}")
     return Round(
         float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[0]),
-        _milliseconds(re.findall(r"50%\s+(\S+)", said)[0]),
-        _milliseconds(re.findall(r"99%\s+(\S+)", said)[0]),
+        _milliseconds(re.findall(r"^ +50% +(\S+)", said, re.MULTILINE)[0]),
+        _milliseconds(re.findall(r"^ +99% +(\S+)", said, re.MULTILINE)[0]),
     )
 
 
