@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,25 +32,36 @@ class Processes:
     """The processes of one side: those whose environment carries its mark, and what they started.
 
     Postgres and Valkey write their titles over the mark; their parents have it.
+    What has ended since it was first seen counts with the CPU it had taken by then.
     """
 
     mark: str
+    _seen: dict[psutil.Process, tuple[str, float]] = field(
+        default_factory=dict[psutil.Process, tuple[str, float]], compare=False, repr=False
+    )
 
     def front_end_cpu_s(self) -> float:
         """Return the seconds of CPU that all but the model has taken so far."""
-        return sum(_cpu_s(process) for process in self._all() if not _is_model(process))
+        return sum(taken_s for title, taken_s in self._titles_and_cpu_s() if not _is_model(title))
 
     def cpu_s(self) -> dict[str, float]:
         """Return the seconds of CPU that each of `PARTS`, and the rest, has taken so far."""
         taken = dict.fromkeys([*PARTS, REST], 0.0)
-        for process in self._all():
-            taken[_part(process)] += _cpu_s(process)
+        for title, taken_s in self._titles_and_cpu_s():
+            taken[_part(title)] += taken_s
         return taken
 
     def ingress_uss_mb(self) -> float:
         """Return the memory that belongs to one ingress replica alone (unique set size), the largest of them."""
         found = [_uss_mb(process) for process in self._all() if INGRESS_PROCESS in _title(process)]
         return round(max(found, default=0.0), 2)
+
+    def _titles_and_cpu_s(self) -> Collection[tuple[str, float]]:
+        for process in self._all():
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                self._seen[process] = (_title(process), times.user + times.system)
+        return self._seen.values()
 
     def _all(self) -> list[psutil.Process]:
         every = {process.pid: process for process in psutil.process_iter(["ppid"])}
@@ -72,20 +83,12 @@ def _title(process: psutil.Process) -> str:
     return ""
 
 
-def _part(process: psutil.Process) -> str:
-    title = _title(process)
+def _part(title: str) -> str:
     return next((part for part, held in PARTS.items() if held in title), REST)
 
 
-def _is_model(process: psutil.Process) -> bool:
-    return any(name in _title(process) for name in MODEL_PROCESSES)
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    with suppress(psutil.Error):
-        times = process.cpu_times()
-        return times.user + times.system
-    return 0.0
+def _is_model(title: str) -> bool:
+    return any(name in title for name in MODEL_PROCESSES)
 
 
 def _uss_mb(process: psutil.Process) -> float:

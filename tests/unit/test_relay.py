@@ -79,6 +79,19 @@ def test_processes_that_wrote_over_their_mark_are_found_by_their_parents():
                 process.kill()
 
 
+def test_what_a_process_took_counts_when_it_has_ended():
+    mark = new_mark()
+    processes = Processes(mark)
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"], env={MARK: mark}) as child:
+        try:
+            while (taken_s := processes.cpu_s()["rest"]) < 0.2:
+                pass
+        finally:
+            child.kill()
+    assert processes._all() == []
+    assert processes.cpu_s()["rest"] == processes.front_end_cpu_s() == taken_s
+
+
 def test_a_step_is_as_long_as_an_engines_with_so_many_streams():
     assert [step_ms(streams) for streams in (1, 10, 11, 100, 101, 1000)] == [5, 5, 20, 20, 100, 100]
 
