@@ -16,6 +16,7 @@ from contextlib import aclosing
 from deployments.detached import detached
 from deployments.errors import ChatLLMError, Overloaded
 from deployments.models.protocol import Failed, Frames, Message, Reply
+from deployments.traces import trace
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +99,8 @@ class Flight:
                         end = message
         except ChatLLMError as error:
             end = Failed(error)
-        except Exception as error:
-            logger.exception("unexpected error: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the border of a flight: all who wait for it hear of its end
+            logger.error("unexpected error: %s", trace(error))
             end = Failed(ChatLLMError())
         finally:
             self._end = end

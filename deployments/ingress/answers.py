@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from deployments.errors import ChatLLMError, Unavailable
 from deployments.ingress.connection import ClientGone, Connection
 from deployments.models.assembly import sse
+from deployments.traces import trace
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def translated(error: Exception, request_id: str = "-") -> ChatLLMError:
         return error
     if isinstance(error, TimeoutError):
         return Unavailable("", None, 1.0)
-    logger.error("unexpected error in %s: %s", request_id, type(error).__name__, exc_info=error)
+    logger.error("unexpected error in %s: %s", request_id, trace(error))
     return ChatLLMError()
 
 

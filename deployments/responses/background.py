@@ -25,6 +25,7 @@ from deployments.responses.turn import Place, begun, messages_for
 from deployments.responses.types import Claim, StoredResponse
 from deployments.service import ChatService
 from deployments.summary import Summary
+from deployments.traces import trace
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +173,8 @@ class BackgroundResponses:
                 going_on = await self._store.add_events(self._runner, batches)
             except HistoryUnavailable:
                 continue
-            except Exception as error:  # the flusher's border: the runs go on without it
-                log.error("events were not written", extra={"error": type(error).__name__}, exc_info=error)
+            except Exception as error:  # noqa: BLE001 - the flusher's border: the runs go on without it
+                log.error("events were not written: %s", trace(error))
                 continue
             for id_, run in runs.items():
                 if id_ not in going_on:
@@ -194,8 +195,8 @@ class BackgroundResponses:
         except asyncio.CancelledError:
             status = 499
             raise
-        except Exception as error:  # the border of a run: whatever fails is the response's failure
-            log.error("a background response failed", extra={"error": type(error).__name__}, exc_info=error)
+        except Exception as error:  # noqa: BLE001 - the border of a run: whatever fails is the response's failure
+            log.error("a background response failed: %s", trace(error))
             run.error, status = ChatLLMError(), 500
         finally:
             summary.failure = run.error
@@ -220,17 +221,16 @@ class BackgroundResponses:
                     await self._try_take_over(claim)
             except HistoryUnavailable:
                 pause_s = self._settings.stale_after_s
-            except Exception as error:  # the sweeper's border
-                log.error("a sweep failed", extra={"error": type(error).__name__}, exc_info=error)
+            except Exception as error:  # noqa: BLE001 - the sweeper's border
+                log.error("a sweep failed: %s", trace(error))
 
     async def _try_take_over(self, claim: Claim) -> None:
         try:
             await self._take_over(claim)
         except HistoryUnavailable:
             raise
-        except Exception as error:  # those that were claimed with it have each their own few attempts
-            fault = {"response": claim.response.id, "error": type(error).__name__}
-            log.error("a response was not taken over", extra=fault, exc_info=error)
+        except Exception as error:  # noqa: BLE001 - those claimed with it have each their own few attempts
+            log.error("the response %s was not taken over: %s", claim.response.id, trace(error))
 
     async def _take_over(self, claim: Claim) -> None:
         """Run a response again if no client has seen anything of it, else end it as failed, with what was said."""

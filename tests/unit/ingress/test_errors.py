@@ -113,11 +113,15 @@ async def test_a_request_id_is_taken_or_made(service: Service) -> None:
 async def test_an_unexpected_error_tells_nothing_but_its_id(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    detail = "secret detail"
+
     def fail(*_: Any) -> None:
-        raise RuntimeError("secret detail")
+        raise RuntimeError(detail)
 
     monkeypatch.setattr(service.models, "resolve", fail)
     response = await service.http.post(PATH, json={"messages": HELLO})
     assert "secret" not in response.text
     error = assert_error(response, 500, "internal_error")
     assert error["request_id"] in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert detail not in caplog.text
