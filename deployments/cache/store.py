@@ -278,3 +278,8 @@ def translated() -> Generator[None]:
     except FOREIGN as error:
         kind = next(kind for errors, kind in KINDS if isinstance(error, errors))
         raise StoreError(kind) from error
+    except AttributeError as error:
+        # When redis-py's client of a cluster sees the nodes anew, it closes connections that others just send on.
+        if error.name != "writelines":
+            raise
+        raise StoreError("connection") from error

@@ -223,7 +223,7 @@ async def test_a_server_that_may_only_be_read_refuses_writes_and_answers_lookups
 
 async def test_a_cluster_of_two(tmp_path):
     """Keys, marks and claims lie on different nodes, and one of them dies."""
-    nodes = [ClusterNode(tmp_path, "--cluster-node-timeout", "500") for _ in range(2)]
+    nodes = [ClusterNode(tmp_path, "--cluster-node-timeout", "2000") for _ in range(2)]
     try:
         await joined(nodes)
         url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
@@ -239,8 +239,8 @@ async def test_a_cluster_of_two(tmp_path):
         for node in nodes:
             async with Redis(port=node.port) as raw:
                 assert 10 < await raw.dbsize() < 41
-        assert await claims.hold([Claim(name, b"me") for name in names]) == [b"me"] * 50
-        assert await claims.hold([Claim(name, b"other") for name in names]) == [b"me"] * 50
+        for claimer in (b"me", b"other"):
+            assert await held(claims, [Claim(name, claimer) for name in names]) == [b"me"] * 50
         nodes[1].kill()
         began = time.perf_counter()
         with pytest.raises(StoreError):
@@ -260,6 +260,15 @@ async def test_a_cluster_of_two(tmp_path):
     finally:
         for node in nodes:
             node.kill()
+
+
+async def held(claims: RedisClaims, wanted: list[Claim]) -> list[bytes]:
+    """Claim until it is decided: a busy machine's cluster may see itself as down for a moment."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(StoreError):
+                return await claims.hold(wanted)
+            await asyncio.sleep(0.1)
 
 
 async def joined(nodes: list[ClusterNode]) -> None:
