@@ -13,6 +13,7 @@ from ui.pdf import PdfReader
 from ui.readiness import Readiness
 from ui.settings import ApiKey, Settings
 from ui.stream import Asks
+from ui.titles import Titles
 
 
 class ClosableAsks(Asks, Protocol):
@@ -40,12 +41,14 @@ class Account:
         self.api = Api(self._settings)
         self.generations = Generations()
         self.deletions = Deletions(self.api)
+        self.titles = Titles(self.api, self.generations, is_on=settings.titles)
         pdfs = PdfReader(pdf_places)
-        self.shared = Shared(self.api, self.generations, readiness, self._asks, self.deletions, pdfs)
+        self.shared = Shared(self.api, self.generations, readiness, self._asks, self.deletions, pdfs, self.titles)
 
     async def aclose(self) -> None:
         """Follow no answer any more (the service goes on writing), delete what was to be deleted, forget the key."""
         await self.generations.aclose()
+        await self.titles.aclose()
         await self.deletions.aclose()
         if self._completions is not None:
             await self._completions.aclose()

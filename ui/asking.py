@@ -13,6 +13,7 @@ from ui.shapes import Conversation, Response
 from ui.sidebar import shorten
 from ui.stream import Asks, Question
 from ui.thread import branch_point
+from ui.titles import Titles
 from ui.trouble import Trouble
 
 
@@ -26,6 +27,7 @@ class Shared:
     asks: Callable[[], Awaitable[Asks]]
     deletions: Deletions
     pdfs: PdfReader
+    titles: Titles
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ async def begin(
             shorten(asked.text), conversation.parameters.within({"model": model})
         )
         conversation.id, conversation.metadata = created.id, created.metadata
+        shared.titles.expect(created.id, created.title or "")
         on_created(created)
     parent = asked.parent
     if asked.is_retry:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from ui.settings import KeyMissing, Settings
 from ui.shapes import (
+    Completion,
     Conversation,
     Conversations,
     Found,
@@ -159,6 +160,18 @@ class Api:
         """Find conversations by the words of their messages, the best match first."""
         params = {"q": typed, "limit": str(limit)}
         return _parse(Matches, await self._call("GET", "/v1/conversations/search", params=params)).data
+
+    async def complete(self, model: str, messages: Sequence[Mapping[str, str]], max_tokens: int) -> str:
+        """Return a short answer, thought about as little as the model can; nothing if it did not come to its end."""
+        body = {
+            "model": model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        choice = _parse(Completion, await self._call("POST", "/v1/chat/completions", json=body)).choices[0]
+        return (choice.message.content or "") if choice.finish_reason == "stop" else ""
 
     async def count_tokens(self, text: str, model: str) -> int:
         """Return how many tokens a text has."""

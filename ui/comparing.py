@@ -36,6 +36,7 @@ async def begin(shared: Shared, text: str, sides: Sequence[Side]) -> list[Answer
     """Ask all sides in a new conversation. Raises `Trouble`."""
     asks = await shared.asks()
     created = await shared.api.create_conversation(shorten(text), {"model": sides[0].model})
+    shared.titles.expect(created.id, created.title or "")
     return [shared.generations.start(asks, side.asks(created.id, text), is_beside=True) for side in sides]
 
 

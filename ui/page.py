@@ -36,6 +36,7 @@ class ChatPage:
         self._lay_out()
         self._client.on_delete(shared.generations.watch(self._on_answer))
         self._client.on_delete(shared.readiness.watch(self._on_readiness))
+        self._client.on_delete(shared.titles.watch(self._on_title))
         if session is not None:
             self._client.on_delete(session.watch(self._on_signed_out))
         ui.on("chatllm_back", lambda event: self.open(_conversation_of(str(event.args)), visit=False))
@@ -123,6 +124,13 @@ class ChatPage:
             self._shared.readiness.doubt()
         with self._root:
             self._sidebar.on_answer(answer)
+
+    def _on_title(self, conversation_id: str, title: str) -> None:
+        """A conversation has been given its title."""
+        with self._root:
+            self._sidebar.retitle(conversation_id, title)
+            if conversation_id == self._chat.conversation.id:
+                self._show_address(push=False)
 
     def _on_signed_out(self, reason: Reason) -> None:
         """The session has ended: leave the page, with what has been asked and not answered yet as a draft."""

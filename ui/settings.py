@@ -55,6 +55,7 @@ class Settings:
     names: tuple[str, ...] = ()
     must_sign_in: bool = False
     dashboard_url: str = ""
+    titles: bool = True
 
     @property
     def is_local(self) -> bool:
@@ -68,7 +69,8 @@ class Settings:
         CHATLLM_PAGE_NAMES lists, with commas, further host names under which a local page may be
         asked for, as behind a proxy. CHATLLM_PAGE_SIGN_IN says whether every visitor signs in with
         a key of their own: unless it is set, only where the page listens to other machines.
-        CHATLLM_DASHBOARD_URL is where Ray's dashboard is, if it is to be linked.
+        CHATLLM_DASHBOARD_URL is where Ray's dashboard is, if it is to be linked. CHATLLM_PAGE_TITLES says
+        whether the model is asked for titles of conversations, as it is unless that is 0.
         """
         api_url = environ.get("CHATLLM_API_URL", "http://127.0.0.1:8000").rstrip("/").removesuffix("/v1")
         if not api_url.startswith(("http://", "https://")):
@@ -94,6 +96,7 @@ class Settings:
             names=tuple(name.strip() for name in environ.get("CHATLLM_PAGE_NAMES", "").split(",") if name.strip()),
             must_sign_in=must_sign_in,
             dashboard_url=_web_address(environ.get("CHATLLM_DASHBOARD_URL", "")),
+            titles=_switch(environ, "CHATLLM_PAGE_TITLES", default=True),
         )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from ui.images import is_data_url, with_images
 
@@ -201,6 +201,25 @@ class SharedConversation(BaseModel):
     created_at: float
     messages: list[SharedMessage]
     is_cut: bool = False
+
+
+class CompletionMessage(BaseModel):
+    """What a model says; `content` is missing where it only thought, or called tools."""
+
+    content: str | None = None
+
+
+class CompletionChoice(BaseModel):
+    """One answer of a completion."""
+
+    message: CompletionMessage
+    finish_reason: str | None = None
+
+
+class Completion(BaseModel):
+    """A chat completion."""
+
+    choices: list[CompletionChoice] = Field(min_length=1)
 
 
 class TokenCount(BaseModel):

@@ -98,6 +98,18 @@ class Sidebar:
         self._listing.replace(conversation)
         self.render()
 
+    def retitle(self, conversation_id: str, title: str) -> None:
+        """Show the title that a conversation has been given."""
+        self._take_answered()
+        known = self._listing.get(conversation_id)
+        if known is None:
+            return
+        self._listing.replace(known.model_copy(update={"title": title}))
+        if conversation_id == self.current:
+            self._draw()
+        else:
+            self._render_soon()
+
     def on_answer(self, answer: Answer) -> None:
         """An answer has begun or ended: its conversation moves to the top, with or without a sign of life."""
         conversation_id = answer.question.conversation_id
@@ -109,6 +121,10 @@ class Sidebar:
             return self._render_soon()
         self._list_answered({conversation_id: self._answered.pop(conversation_id)})
         return self._draw()
+
+    def _take_answered(self) -> None:
+        answered, self._answered = self._answered, {}
+        self._list_answered(answered)
 
     def _list_answered(self, answered: dict[str, tuple[Answer, float]]) -> None:
         """Move what has been answered to the top, without making the list longer."""
@@ -158,8 +174,7 @@ class Sidebar:
     def render(self) -> None:
         """Draw the list with all that is known: first what is pinned, then by days."""
         self._forget_due()
-        answered, self._answered = self._answered, {}
-        self._list_answered(answered)
+        self._take_answered()
         self._draw()
 
     def _draw(self) -> None:

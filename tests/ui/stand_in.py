@@ -61,6 +61,8 @@ class Behaviour:
     is_away: bool = False
     """Break every stream and refuse every request, as something in front of a dead service does."""
     usage: bool = True
+    title: str = "I give no titles."
+    """What completions say, in answer to whatever is asked."""
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Seen:
     """What the service has noticed."""
 
     requests: list[dict[str, Any]] = field(default_factory=list)
+    completions: list[dict[str, Any]] = field(default_factory=list)
     tokens_sent: int = 0
     finished: int = 0
     cancelled: int = 0
@@ -294,6 +297,12 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
         modalities = ["text", "image"] if api.behaviour.sees else ["text"]
         shown = [{"id": id_, "object": "model", "input_modalities": modalities} for id_ in api.behaviour.models]
         return {"object": "list", "data": shown}
+
+    @app.post("/v1/chat/completions")
+    async def complete(request: Request) -> dict[str, Any]:
+        api.seen.completions.append(await request.json())
+        message = {"role": "assistant", "content": api.behaviour.title}
+        return {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
 
     @app.post("/v1/tokenize")
     async def tokenize(request: Request) -> dict[str, Any]:

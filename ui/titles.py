@@ -1,0 +1,93 @@
+"""Titles of conversations by the model: asked for once, when the first answer is there whole.
+
+Until then, and where the model has no title to give, a conversation has its question's beginning.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from ui.client import Api
+from ui.generation import Answer, Generations
+from ui.message import pieces
+from ui.trouble import Trouble
+
+INSTRUCTION = (
+    "Write a title for this conversation: two to six words, in its language, without quotation marks or a full stop. "
+    "Answer with the title alone."
+)
+MAX_TOKENS = 32
+SAID_CHARS = 2_000
+"""How much of the question and of the answer the model is shown."""
+MAX_CHARS = 60
+MAX_WORDS = 9
+MAX_AWAITED = 500
+MAX_RUNNING = 8
+_AROUND = " \t\"'“”„‘’«»*_#`"
+
+
+class Titles:
+    """Titles for the conversations of one API key, whether or not a page watches."""
+
+    def __init__(self, api: Api, generations: Generations, *, is_on: bool = True) -> None:
+        self._api, self._is_on = api, is_on
+        self._awaited: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watchers: set[Callable[[str, str], None]] = set()
+        generations.watch(self._on_answer)
+
+    def watch(self, watcher: Callable[[str, str], None]) -> Callable[[], None]:
+        """Call `watcher` with a conversation's id and its new title; returns how to stop that."""
+        self._watchers.add(watcher)
+        return lambda: self._watchers.discard(watcher)
+
+    def expect(self, conversation_id: str, provisional: str) -> None:
+        """Ask for a title when the conversation's next answer is there, unless it is `provisional` no more by then."""
+        if self._is_on:
+            self._awaited[conversation_id] = provisional
+        while len(self._awaited) > MAX_AWAITED:
+            del self._awaited[next(iter(self._awaited))]
+
+    async def aclose(self) -> None:
+        """Ask for no more titles; what has not come by now does not come."""
+        self._awaited.clear()
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _on_answer(self, answer: Answer) -> None:
+        if answer.state != "done" or answer.question.conversation_id not in self._awaited:
+            return  # after one that failed, the next will do
+        provisional = self._awaited.pop(answer.question.conversation_id)
+        if not answer.text or len(self._tasks) >= MAX_RUNNING:
+            return
+        task = asyncio.create_task(self._name(answer, provisional), name="title of a conversation")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _name(self, answer: Answer, provisional: str) -> None:
+        asked = answer.question
+        said = [
+            {"role": "user", "content": pieces(asked.text).text[:SAID_CHARS] or provisional},
+            {"role": "assistant", "content": answer.text[:SAID_CHARS]},
+            {"role": "user", "content": INSTRUCTION},
+        ]
+        try:
+            proposed = accepted(await self._api.complete(asked.model, said, MAX_TOKENS))
+            if not proposed or (await self._api.conversation(asked.conversation_id)).title != provisional:
+                return  # its reader has named or deleted it meanwhile
+            await self._api.rename(asked.conversation_id, proposed)
+        except Trouble:
+            return  # the question's beginning will do
+        for watcher in list(self._watchers):
+            watcher(asked.conversation_id, proposed)
+
+
+def accepted(proposed: str) -> str:
+    """Return what a model proposed if it can be a title, which is one short line and no sentence; else nothing.
+
+    Small models answer with something else, and the question's beginning says more than that.
+    """
+    line = proposed.strip().removeprefix("Title:").strip(_AROUND)
+    is_title = 0 < len(line) <= MAX_CHARS and len(line.split()) <= MAX_WORDS and line.isprintable()
+    return line if is_title and line[-1] not in ".:;,…" else ""
