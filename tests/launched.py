@@ -1,14 +1,15 @@
 """A whole service for tests, started by the launcher with ports, a state folder and a Ray cluster of its own."""
 
+import itertools
 import json
 import os
+import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,22 @@ from typing import Any
 import httpx
 import yaml
 
+from deployments.local import ports
+
 COMMAND = [sys.executable, "-m", "deployments.local.cli"]
 FOREIGN = ("CHATLLM_", "RAY_", "NICEGUI_", "PYTEST_")
 START_TIMEOUT_S = 480
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 
 
+# Neither what the kernel hands out to every connection nor what the launcher takes for Ray's inner ports.
+PORTS = range(12_000, 20_000)
+
+
 def free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago, each another."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Return ports that are free now, each another, and that nobody else takes by chance before they are used."""
+    free = (port for port in random.sample(PORTS, len(PORTS)) if ports.is_free(port))
+    return list(itertools.islice(free, count))
 
 
 def service_file(models: list[dict[str, Any]], replicas: dict[str, int], **settings: Any) -> dict[str, Any]:
