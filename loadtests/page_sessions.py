@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ import httpx
 import psutil
 
 from loadtests.browsers import Browser
+from loadtests.sides import free_port
 
 ROOT = Path(__file__).parents[1]
 KEY = "sk-stand-in"
@@ -71,7 +71,7 @@ def text(tokens: int) -> str:
 @contextmanager
 def served(answer: str, token_s: float) -> Generator[tuple[str, psutil.Process]]:
     """Run the page in front of a scripted service; yields its address and its process."""
-    api_port, page_port = _free_port(), _free_port()
+    api_port, page_port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         environ = os.environ | {
             "CHATLLM_API_URL": f"http://127.0.0.1:{api_port}",
@@ -144,11 +144,6 @@ async def _chat(browser: Browser, *, clicks: bool) -> list[float]:
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _wait_for(address: str) -> None:

@@ -1,21 +1,20 @@
 """Stories of a service that is not there yet, refuses, or breaks off."""
 
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.ui.conftest import Page, Reader, page_for, until
+from tests.ui.process import free_port
 from tests.ui.stand_in import KEY, REQUEST_ID, StandIn
 from tests.ui.test_chat import ask
 from ui.settings import ApiKey, Settings
 from ui.trouble import Trouble, duration, explain
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+@pytest.fixture(name="free_port")
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture
