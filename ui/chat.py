@@ -166,24 +166,23 @@ class Chat:
         """Return the turn as it is stored; None, with a word about it, if the store cannot be reached."""
         if turn.id:
             return turn
-        try:
-            await self.conversation.sync()
-        except Trouble as trouble:
-            self._tell(trouble)
-            return None
-        shown = self._shown()
+        shown = await self._synced()
         return next((other for other in reversed(shown) if other.id and _is_same(other, turn)), None)
 
     async def _asked(self, answer: Turn) -> Turn | None:
         """Return the stored question of an answer."""
+        shown = await self._synced()
+        at = next((at for at in reversed(range(len(shown))) if _is_same(shown[at], answer)), 0)
+        return shown[at - 1] if at and shown[at - 1].id else None
+
+    async def _synced(self) -> list[Turn]:
+        """Return the turns as they are stored now; none, with a word about it, if the store cannot be reached."""
         try:
             await self.conversation.sync()
         except Trouble as trouble:
             self._tell(trouble)
-            return None
-        shown = self._shown()
-        at = next((at for at in reversed(range(len(shown))) if _is_same(shown[at], answer)), 0)
-        return shown[at - 1] if at and shown[at - 1].id else None
+            return []
+        return self._shown()
 
     def _shown(self) -> list[Turn]:
         return self.conversation.turns(self._shared.generations.of(self.conversation.id))

@@ -4,7 +4,7 @@ Typed results, and `Trouble` for every failure.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
@@ -99,9 +99,11 @@ class Api:
         """Give the conversation a title."""
         await self._call("POST", f"/v1/conversations/{conversation_id}", json={"title": title})
 
-    async def keep(self, conversation_id: str, metadata: Mapping[str, str]) -> None:
-        """Replace what is kept beside the conversation."""
-        await self._call("POST", f"/v1/conversations/{conversation_id}", json={"metadata": dict(metadata)})
+    async def keep(self, conversation_id: str, change: Callable[[dict[str, str]], dict[str, str]]) -> dict[str, str]:
+        """Change what is kept beside the conversation, from what it is by now, and return all of it."""
+        metadata = change((await self.conversation(conversation_id)).metadata)
+        await self._call("POST", f"/v1/conversations/{conversation_id}", json={"metadata": metadata})
+        return metadata
 
     async def delete(self, conversation_id: str) -> None:
         """Delete the conversation for good."""

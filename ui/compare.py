@@ -1,7 +1,5 @@
 """The page on which two models answer one prompt side by side."""
 
-import json
-
 from nicegui import ui
 
 from ui import comparing
@@ -9,7 +7,7 @@ from ui.asking import Shared
 from ui.attachments import Attachments
 from ui.column import Column
 from ui.composer import Composer
-from ui.gate import sign_in_address
+from ui.gate import leaving
 from ui.generation import Answer
 from ui.message import pieces
 from ui.parts import attribute, icon_button, tag, words
@@ -161,9 +159,8 @@ class ComparePage:
     def _on_signed_out(self, reason: Reason) -> None:
         """The session has ended: leave the page; a prompt that nobody took yet stays as a draft."""
         path = f"/compare/{self._id}" if self._id else "/compare"
-        unsent = pieces(self._question).readable if self._is_starting and reason != "out" else ""
-        leaving = [json.dumps(sign_in_address(path, reason)), json.dumps(reason != "out"), json.dumps(unsent)]
-        self._client.run_javascript(f"chatllm.leave({', '.join(leaving)})")
+        unsent = pieces(self._question).readable if self._is_starting else ""
+        self._client.run_javascript(leaving(path, reason, unsent))
 
     def _on_readiness(self) -> None:
         models = self._shared.readiness.models

@@ -56,8 +56,7 @@ async def remember(shared: Shared, answers: Sequence[Answer]) -> None:
     if not all(ids):
         return
     try:
-        metadata = (await shared.api.conversation(id_)).metadata
-        await shared.api.keep(id_, metadata | {COMPARED: " ".join(ids)})
+        await shared.api.keep(id_, lambda known: known | {COMPARED: " ".join(ids)})
     except Trouble:
         return
 
@@ -74,10 +73,13 @@ async def keep(shared: Shared, answer: Answer) -> None:
     id_ = answer.question.conversation_id
     await shared.generations.stop(id_)
     said = [item for item in (await shared.api.response(answer.response_id)).output if item.role == "assistant"]
-    metadata = (await shared.api.conversation(id_)).metadata
     asked = answer.question
-    parameters = replace(Parameters.of(metadata), model=asked.model, temperature=asked.parameters.temperature)
-    await shared.api.keep(id_, parameters.within(metadata) | ({CHOSEN: said[-1].id} if said else {}))
+
+    def chosen(known: dict[str, str]) -> dict[str, str]:
+        parameters = replace(Parameters.of(known), model=asked.model, temperature=asked.parameters.temperature)
+        return parameters.within(known) | ({CHOSEN: said[-1].id} if said else {})
+
+    await shared.api.keep(id_, chosen)
 
 
 async def _found(shared: Shared, conversation_id: str, response_id: str) -> Answer:

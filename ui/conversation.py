@@ -58,9 +58,7 @@ class OpenConversation:
     async def answer_with(self, parameters: Parameters) -> None:
         """Answer with `parameters` from the next question on, and remember them where there is a conversation."""
         if self.id is not None:
-            metadata = parameters.within((await self._api.conversation(self.id)).metadata)
-            await self._api.keep(self.id, metadata)
-            self.metadata = metadata
+            self.metadata = await self._api.keep(self.id, parameters.within)
         self.parameters = parameters
 
     def turns(self, answer: Answer | None) -> list[Turn]:

@@ -4,6 +4,7 @@ Gate           an HTTP request without a session gets the sign-in, the public pa
 guard_sockets  what a browser says over its socket is heard by the pages of its own session alone
 """
 
+import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -72,7 +73,17 @@ def session_of(scope: Scope) -> Session | None:
 def sign_in_address(path: str, reason: Reason | None = None) -> str:
     """Return where to sign in, and then to go on to `path`."""
     why = f"&why={reason}" if reason else ""
-    return f"{SIGN_IN}?next={quote(path if _PAGE.fullmatch(path) else '/')}{why}"
+    return f"{SIGN_IN}?next={quote(safe_path(path))}{why}"
+
+
+def leaving(path: str, reason: Reason, unsent: str = "") -> str:
+    """Return the JavaScript by which the page at `path`, whose session has ended, leaves for the form.
+
+    What its reader was writing stays as a draft, with `unsent` before it; nothing does once they have signed out.
+    """
+    stays = reason != "out"
+    told = sign_in_address(path, reason), stays, unsent if stays else ""
+    return f"chatllm.leave({', '.join(map(json.dumps, told))})"
 
 
 def safe_path(path: str) -> str:

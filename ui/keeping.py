@@ -48,12 +48,13 @@ class Keeping:
 
     async def pin(self, conversation: Conversation) -> None:
         """Pin the conversation, or let it go again; what else is kept beside it may be newer than the list."""
+
+        def change(known: dict[str, str]) -> dict[str, str]:
+            others = {name: value for name, value in known.items() if name != "pinned"}
+            return others if conversation.is_pinned else others | {"pinned": "true"}
+
         try:
-            known = (await self._shared.api.conversation(conversation.id)).metadata
-            metadata = {name: value for name, value in known.items() if name != "pinned"}
-            if not conversation.is_pinned:
-                metadata["pinned"] = "true"
-            await self._shared.api.keep(conversation.id, metadata)
+            metadata = await self._shared.api.keep(conversation.id, change)
         except Trouble as trouble:
             self.tell(trouble)
             return

@@ -8,7 +8,7 @@ from ui.account_menu import AccountMenu
 from ui.asking import Shared, take_up
 from ui.chat import Chat
 from ui.conversation import OpenConversation
-from ui.gate import sign_in_address
+from ui.gate import leaving
 from ui.generation import Answer
 from ui.keeping import Keeping
 from ui.menu import ListActions
@@ -134,9 +134,7 @@ class ChatPage:
 
     def _on_signed_out(self, reason: Reason) -> None:
         """The session has ended: leave the page, with what has been asked and not answered yet as a draft."""
-        unsent = pieces(self._chat.unanswered).readable if reason != "out" else ""
-        leaving = [json.dumps(sign_in_address(self._path, reason)), json.dumps(reason != "out"), json.dumps(unsent)]
-        self._client.run_javascript(f"chatllm.leave({', '.join(leaving)})")
+        self._client.run_javascript(leaving(self._path, reason, pieces(self._chat.unanswered).readable))
 
     async def _on_phase(self, phase: Phase) -> None:
         held = self._chat.composer.set_ready(phase == "ready")

@@ -113,8 +113,7 @@ class Sharing:
         if not self._dialog.is_deleted:
             self._made.clear()
             with self._made:
-                advice = explain(trouble)
-                attribute(words("p", f"{advice.title}. {advice.advice}", "share-wrong"), role="alert")
+                attribute(words("p", explain(trouble).sentences, "share-wrong"), role="alert")
 
 
 def _moment(unix_s: float) -> str:

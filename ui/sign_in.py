@@ -95,8 +95,7 @@ def _refusal(trouble: Trouble) -> tuple[str, int]:
     if trouble.status == 401:
         said = t("The service does not know this key.")
         return (f"{said} {trouble.message}" if trouble.message.startswith("This API key") else said), 401
-    advice = explain(trouble)
-    return f"{advice.title}. {advice.advice}", trouble.status if trouble.status in (403, 429) else 503
+    return explain(trouble).sentences, trouble.status if trouble.status in (403, 429) else 503
 
 
 def _form(path: str, wrong: str = "", status: int = 200, retry_after_s: float = 0, said: str = "") -> Response:

@@ -42,8 +42,9 @@ class Titles:
 
     def expect(self, conversation_id: str, provisional: str) -> None:
         """Ask for a title when the conversation's next answer is there, unless it is `provisional` no more by then."""
-        if self._is_on:
-            self._awaited[conversation_id] = provisional
+        if not self._is_on:
+            return
+        self._awaited[conversation_id] = provisional
         while len(self._awaited) > MAX_AWAITED:
             del self._awaited[next(iter(self._awaited))]
 

@@ -38,6 +38,11 @@ class Advice:
     advice: str
     can_retry: bool = True
 
+    @property
+    def sentences(self) -> str:
+        """Both, where there is one place for them."""
+        return f"{self.title}. {self.advice}"
+
 
 def explain(trouble: Trouble) -> Advice:
     """Return what to show for `trouble`; an unknown code shows the service's own message."""

@@ -1,7 +1,6 @@
 """One open page of /ops: it asks again every few seconds while somebody looks, and says when it cannot."""
 
 import asyncio
-import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
@@ -9,7 +8,7 @@ from datetime import UTC, tzinfo
 from nicegui import app, background_tasks, ui
 
 from ui.client import Api
-from ui.gate import session_of, sign_in_address
+from ui.gate import leaving, session_of
 from ui.ops.access import AskForKey, show_refusal
 from ui.ops.board import Board
 from ui.ops.dashboard import Dashboard
@@ -104,7 +103,11 @@ class OpsPage:
                 self._refuse()
                 return ""
             with self._root:
-                return t("This key is not known, or no longer valid.") if trouble.status == 401 else _sentence(trouble)
+                return (
+                    t("This key is not known, or no longer valid.")
+                    if trouble.status == 401
+                    else explain(trouble).sentences
+                )
         self._show_board(api)
         self._draw(metrics)
         background_tasks.create(self._read_keys(api), name="read keys and their usage")
@@ -216,10 +219,4 @@ class OpsPage:
     def _on_signed_out(self, reason: Reason) -> None:
         """The session has ended: lead to the sign-in, and from there back."""
         self._leave_board()
-        leaving = [json.dumps(sign_in_address("/ops", reason)), json.dumps(reason != "out"), '""']
-        self._client.run_javascript(f"chatllm.leave({', '.join(leaving)})")
-
-
-def _sentence(trouble: Trouble) -> str:
-    advice = explain(trouble)
-    return f"{advice.title}. {advice.advice}"
+        self._client.run_javascript(leaving("/ops", reason))
