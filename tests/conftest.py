@@ -1,14 +1,11 @@
 """Fixtures of all tests: real embedded servers on state folders of their own, started when a test first asks."""
 
-import asyncio
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
-import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -17,6 +14,7 @@ from deployments.history.database import Database
 from deployments.local.postgres import PostgresServer
 from deployments.local.state import StateFolder
 from deployments.local.valkey import ValkeyServer
+from tests.databases import execute, own_database
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +58,8 @@ def valkey_url(session_state: StateFolder) -> Generator[str]:
 @pytest.fixture
 async def database_url(postgres_url: str) -> AsyncGenerator[str]:
     """The address of an empty database that this test has for itself."""
-    name = f"test_{uuid.uuid4().hex}"
-    await _execute(postgres_url, f"CREATE DATABASE {name}")
-    yield postgres_url.replace("/chatllm?", f"/{name}?")
-    await _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    async with own_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture
@@ -73,14 +69,8 @@ async def database(postgres_url: str) -> AsyncGenerator[Database]:
     await database.open()
     yield database
     await database.close()
-    await _execute(postgres_url, "DELETE FROM conversations; DELETE FROM stored_completions; DELETE FROM api_keys")
-    await _execute(postgres_url, "DELETE FROM usage_by_day; DELETE FROM usage_batches")
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncio.wait_for(asyncpg.connect(url), 10)
-    await connection.execute(statement)
-    await connection.close()
+    await execute(postgres_url, "DELETE FROM conversations; DELETE FROM stored_completions; DELETE FROM api_keys")
+    await execute(postgres_url, "DELETE FROM usage_by_day; DELETE FROM usage_batches")
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
+expect.set_options(timeout=15_000)  # that a machine is busy is no fault of the page
+
 
 def launch(playwright: Playwright) -> Browser:
     """Return a running headless browser."""
@@ -43,7 +45,7 @@ def visit(
     page.on("request", lambda request: None if is_ours(request.url, address) else faults.append(request.url))
     try:
         page.goto(address + path)
-        expect(page.locator(shows)).to_be_visible(timeout=15_000)
+        expect(page.locator(shows)).to_be_visible()
         yield page
         assert faults_are_expected or not faults, faults
     finally:

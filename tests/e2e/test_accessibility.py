@@ -133,7 +133,7 @@ def test_failures_and_a_model_that_loads(browser: Browser, address: str, api: St
         assert faults(page) == []
         for state in ("loading", "failed"):
             api.behaviour.models = {"guide": state}
-            expect(page.locator(f".status[data-phase={state}]")).to_be_visible(timeout=15_000)
+            expect(page.locator(f".status[data-phase={state}]")).to_be_visible()
             assert faults(page) == []
 
 

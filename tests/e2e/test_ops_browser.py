@@ -49,7 +49,27 @@ def test_figures_are_live_and_can_be_pointed_at(browser: Browser, address: str, 
         page.mouse.move(5, 5)
         expect(page.locator(".chart-tip")).to_be_hidden()
         page.locator(".chart-table summary").first.click()
-        expect(page.locator(".chart").first.locator("tbody tr")).to_have_count(60, timeout=10_000)
+        expect(page.locator(".chart").first.locator("tbody tr")).to_have_count(60)
+
+
+@pytest.mark.parametrize("way", ["keydown", "click"])
+def test_a_form_filled_and_submitted_while_the_page_connects_is_not_lost(
+    browser: Browser, address: str, admin: Operated, way: str
+) -> None:
+    with visit(browser, address, "/ops", shows=FORM, **DESKTOP) as page:
+        page.wait_for_function("window.did_handshake")
+        page.evaluate("window.did_handshake = false")
+        page.locator(FORM).fill(ADMIN_KEY)
+        page.evaluate(
+            """([form, way]) => {
+              window.did_handshake = true;  // what was typed is told within the next 10 ms, this at once
+              if (way == "keydown")
+                document.querySelector(form).dispatchEvent(new KeyboardEvent(way, { key: "Enter", bubbles: true }));
+              else document.querySelector(".ops-access button").click();
+            }""",
+            [FORM, way],
+        )
+        expect(page.locator(".chart")).to_have_count(6)
 
 
 def test_nothing_is_asked_for_behind_another_tab(browser: Browser, address: str, admin: Operated) -> None:

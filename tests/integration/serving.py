@@ -4,13 +4,11 @@ import asyncio
 import secrets
 import socket
 import threading
-import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-import asyncpg
 import httpx
 import uvicorn
 from pydantic import SecretStr
@@ -23,6 +21,7 @@ from deployments.config import Addresses, CacheSettings, HistorySettings, Script
 from deployments.ingress.server import build_http
 from deployments.ingress.services import opened
 from deployments.models.in_process import InProcessModels
+from tests.databases import own_database
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,11 @@ async def served(
         assert not serving.done()
         await asyncio.sleep(0.01)
     _, secret = await app.state.services.keys.create(f"test {secrets.token_hex(4)}")
-    yield Served(f"http://127.0.0.1:{port}", secret)
-    server.should_exit = True
-    await serving
+    try:
+        yield Served(f"http://127.0.0.1:{port}", secret)
+    finally:
+        server.should_exit = True
+        await serving
 
 
 @contextmanager
@@ -75,20 +76,15 @@ def served_aside(postgres_url: str, redis_url: str, *models: ScriptedModel) -> G
     started: Future[Served] = Future()
 
     async def serve() -> None:
-        name = f"aside_{uuid.uuid4().hex}"
-        connection = await asyncpg.connect(postgres_url)
-        await connection.execute(f"CREATE DATABASE {name}")
-        try:
-            async with served(postgres_url.replace("/chatllm?", f"/{name}?"), redis_url, *models) as service:
-                started.set_result(service)
-                await stop.wait()
-        finally:
-            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-            await connection.close()
+        async with own_database(postgres_url) as url, served(url, redis_url, *models) as service:
+            started.set_result(service)
+            await stop.wait()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
-    yield started.result(30)
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-    loop.close()
+    try:
+        yield started.result(30)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()

@@ -2,12 +2,19 @@
 
 from collections.abc import Awaitable, Callable
 
-from nicegui import ui
+from nicegui import events, ui
 
 from ui.parts import attribute, button, tag, words
 from ui.texts import t
 
 MAX_KEY_CHARS = 200
+
+# The key goes with the event: what is typed while the page still connects is told later than what happens right after,
+# and a password manager fills the form and submits it in one go.
+_ON_SUBMIT = """(event) => {
+  event.preventDefault();
+  emit(event.target.closest("form").querySelector("input").value);
+}"""
 
 
 class AskForKey:
@@ -32,11 +39,12 @@ class AskForKey:
             with tag("p", "access-hint"):
                 words("span", t("On the machine that runs the service, this makes one:"))
                 words("code", "chatllm keys create NAME --admin")
-        self._open.on("click", self._try, args=[])
-        self._key.on("keydown.enter", self._try, args=[], js_handler="(event) => { event.preventDefault(); emit(); }")
+        self._open.on("click", self._try, js_handler=_ON_SUBMIT)
+        self._key.on("keydown.enter", self._try, js_handler=_ON_SUBMIT)
 
-    async def _try(self) -> None:
-        key = str(self._key.value or "").strip()[:MAX_KEY_CHARS]
+    async def _try(self, event: events.GenericEventArguments) -> None:
+        told = event.args if isinstance(event.args, str) else self._key.value
+        key = str(told or "").strip()[:MAX_KEY_CHARS]
         if not key or self._is_trying:
             return
         self._is_trying = True
