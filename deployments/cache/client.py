@@ -167,6 +167,7 @@ class CacheClient:
         if self.consultant:
             await self.consultant.aclose()
         await self.memory.aclose()
+        await self._remote.aclose()
 
 
 class NoCache:

@@ -15,11 +15,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ray.util import get_node_ip_address
+
+from deployments.cache.answering import LookupServer
 from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.claims import Claim, Claims, MemoryClaims, RedisClaims
 from deployments.cache.purging import Purge, PurgeableAnswers
 from deployments.cache.remote import Consulted, Found, LookupFigures, Question, write_timeout_s
 from deployments.cache.store import CacheStore, RedisStore, StoreError
+from deployments.cache.wire import Address
 from deployments.config import Addresses, CacheSettings
 
 if TYPE_CHECKING:
@@ -43,6 +47,7 @@ class CacheLookup:
         # A full or read-only Redis refuses writes and still answers look-ups.
         self._reading, self._writing = Breaker(), Breaker()
         self._similar = _similar(settings, self._answers)
+        self._server = LookupServer(self.lookup)
 
     async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
         """Return what is stored under the keys; a failure of Redis is a miss for all of them, never an exception.
@@ -131,6 +136,14 @@ class CacheLookup:
             store = await self._store.figures()
         is_stopped = self._similar is not None and self._similar.is_stopped
         return LookupFigures(dict(self.failures), self._reading.is_open, self._writing.is_open, is_stopped, store)
+
+    async def address(self) -> Address:
+        """Return where an ingress replica may connect to look up (asking.py)."""
+        return await self._server.address(get_node_ip_address())
+
+    async def aclose(self) -> None:
+        """Close the connections of ingress replicas."""
+        await self._server.aclose()
 
     async def check_health(self) -> None:
         """Be healthy as long as the replica runs: another one would not find Redis in a better state."""

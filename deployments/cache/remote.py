@@ -93,6 +93,10 @@ class RemoteCache(Protocol):
         """Return what this side has seen."""
         ...
 
+    async def aclose(self) -> None:
+        """Close the connections between the two sides."""
+        ...
+
 
 class HandleCache:
     """The `CacheLookup` deployment behind its Serve handle, which stays in here."""
@@ -121,6 +125,8 @@ class HandleCache:
 
     async def figures(self) -> LookupFigures:
         return await self._handle.figures.remote()
+
+    async def aclose(self) -> None: ...
 
 
 def write_timeout_s(settings: CacheSettings) -> float:

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from deployments.cache.asking import ConnectedCache
 from deployments.cache.client import CacheClient, NoCache
-from deployments.cache.remote import HandleCache
 from deployments.config import Addresses, Limits, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
 from deployments.ingress import (
@@ -133,5 +133,5 @@ class Ingress:
         configure_logging(settings.log_level)
         client = ModelClient(self._models, ModelNames.of(settings), settings.timeouts)
         policies = {model.identity: model.settings.cache for model in self._models.values()}
-        cache = CacheClient(HandleCache(self._cache), settings.cache, policies) if self._cache else NoCache()
+        cache = CacheClient(ConnectedCache(self._cache), settings.cache, policies) if self._cache else NoCache()
         return build_http(lambda: opened(settings, Addresses.from_environment(), client, cache), settings.limits, True)

@@ -7,20 +7,15 @@ one TCP connection; delivery.py is the other end, wire.py the form.
 """
 
 import asyncio
-import hmac
-import logging
 import secrets
 from collections import deque
 from collections.abc import Callable
-from typing import cast
 
 from deployments.errors import ChatLLMError, Overloaded, Unavailable
+from deployments.introduction import SECRET_BYTES, Introduced
 from deployments.models.protocol import Failed, Frames, Message
-from deployments.models.wire import SECRET_BYTES, STREAM_BYTES, Asked, Destination, Leave, Subscribe, decode
+from deployments.models.wire import STREAM_BYTES, Asked, Destination, Leave, Subscribe, decode
 
-logger = logging.getLogger(__name__)
-
-INTRODUCTION_TIMEOUT_S = 5.0
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
 """What may wait for a client that reads slowly before its answer is given up."""
 
@@ -159,48 +154,21 @@ class Listener:
 def _ignore(_stream: bytes, _asked: Asked) -> None: ...
 
 
-class _Incoming(asyncio.Protocol):
-    """One replica's connection; closed for a wrong or late secret, and for what is no message."""
+class _Incoming(Introduced):
+    """One replica's connection."""
 
     def __init__(self, listener: Listener) -> None:
+        super().__init__(listener.secret)
         self._listener = listener
-        self._buffer = bytearray()
-        self._is_known = False
-        self._transport: asyncio.Transport | None = None
-        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
-        self._deadline = asyncio.get_running_loop().call_later(INTRODUCTION_TIMEOUT_S, self.close)
+        super().connection_made(transport)
         self._listener.connected(self)
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        try:
-            if self._is_known or self._is_introduced():
-                for stream, message in decode(self._buffer):
-                    self._listener.receive(self, stream, message)
-        except ValueError:  # msgspec's DecodeError is one
-            logger.warning("a connection was closed: what it sent is no message of a model replica")
-            self.close()
-
-    def _is_introduced(self) -> bool:
-        if len(self._buffer) < SECRET_BYTES:
-            return False
-        if not hmac.compare_digest(self._buffer[:SECRET_BYTES], self._listener.secret):
-            raise ValueError("wrong secret")
-        del self._buffer[:SECRET_BYTES]
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._is_known = True
-        return True
-
-    def close(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
+    def received(self, buffer: bytearray) -> None:
+        for stream, message in decode(buffer):
+            self._listener.receive(self, stream, message)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
+        super().connection_lost(exc)
         self._listener.lost(self)

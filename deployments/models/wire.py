@@ -1,6 +1,6 @@
 """How messages cross from a model replica to an ingress replica, and from one ingress replica to another.
 
-After the 32 bytes of the ingress's secret a connection carries any number of
+After the ingress's secret (introduction.py) a connection carries any number of
 
     length of the rest (4 bytes, big endian) · stream (16) · kind (1) · payload
 
@@ -21,7 +21,6 @@ from deployments.errors import ChatLLMError
 from deployments.models.protocol import Failed, Frames, Message, Reply
 from deployments.timing import EngineTimes
 
-SECRET_BYTES = 32
 STREAM_BYTES = 16
 LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(f">I{STREAM_BYTES}sB")

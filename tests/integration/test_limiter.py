@@ -166,7 +166,7 @@ async def test_a_frozen_server_costs_a_moment_then_nothing_and_the_replica_holds
                 assert time.monotonic() - began < TIMEOUT_S + 0.15
             began = time.monotonic()
             rest = await admissions([limiter], limits, 0, 60)
-            assert time.monotonic() - began < 0.1
+            assert time.monotonic() - began < 0.5
             # Ten were taken while the server answered, six since; two seconds at most have filled in.
             assert 40 - 10 - 6 <= len(rest) <= 40 - 10 - 6 + 2
             assert limiter.failures["timeout"] >= 5 and limiter.failures["breaker_open"] >= 50

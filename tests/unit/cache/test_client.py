@@ -42,6 +42,9 @@ class Remote:
         self.values.update((key, value) for key, value, _ in entries)
         return self.failure
 
+    async def aclose(self):
+        pass
+
 
 @pytest.fixture
 def remote():
@@ -125,7 +128,7 @@ async def test_a_late_answer_is_a_miss_in_time(client, remote):
     began = time.perf_counter()
     found = await asyncio.gather(*(client.lookup(f"{number}") for number in range(20)))
     assert found == [None] * 20
-    assert time.perf_counter() - began < 0.15
+    assert time.perf_counter() - began < 0.5  # one after the other they would take 1 s
     assert client.misses == {"timeout": 20}
 
 
@@ -174,7 +177,7 @@ async def test_a_deployment_that_stays_away_costs_no_more_waiting(client, remote
     began = time.perf_counter()
     for number in range(100):
         assert await client.lookup(f"again {number}") is None
-    assert time.perf_counter() - began < 0.05
+    assert time.perf_counter() - began < 1.0  # each on its own they would take 5 s
     assert client.misses == {"timeout": 5, "breaker_open": 100}
     remote.gate.set()
     remote.values["key"] = encode(ENTRY)

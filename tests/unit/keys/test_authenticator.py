@@ -15,7 +15,7 @@ from deployments.keys.memory import MemoryKeys
 from deployments.keys.types import Key, hash_of, new_secret
 
 TTL_S = 0.4
-SLACK_S = 0.25  # for a busy machine
+SLACK_S = 0.6  # for a busy machine
 
 
 class CountedKeys(MemoryKeys):
@@ -83,7 +83,7 @@ async def test_past_half_its_time_a_key_is_confirmed_in_the_background(keys: Cou
     began = time.monotonic()
     await authenticator.authenticate(secret)
     await authenticator.authenticate(secret)
-    assert time.monotonic() - began < 0.2
+    assert time.monotonic() - began < keys.takes_s
     await asyncio.sleep(0.35)
     await authenticator.authenticate(secret)
 

@@ -1,0 +1,353 @@
+"""Look-ups by connections: both ends in one event loop, with a handle that counts what goes by it."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments import introduction
+from deployments.cache import answering, asking, wire
+from deployments.cache.answering import LookupServer
+from deployments.cache.asking import ConnectedCache
+from deployments.cache.claims import Claim
+from deployments.cache.client import CacheClient
+from deployments.cache.entry import CacheEntry, encode
+from deployments.cache.lookup import CacheLookup
+from deployments.cache.remote import Found
+from deployments.cache.store import MemoryStore
+from deployments.cache.wire import Address
+from deployments.config import CacheSettings
+
+HOST = "127.0.0.1"
+SETTINGS = CacheSettings(lookup_timeout_s=0.05)
+ENTRY = CacheEntry(b'{"id":"chatcmpl-1","created":5,"choices":[]}', b"data: {}\n\n", 5.0)
+
+
+class Replica:
+    """A replica that finds the keys themselves; it can be held up."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.value_bytes = 0
+        self.server = LookupServer(self.lookup)
+
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+        self.calls.append(list(keys))
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        holders = [claim.address if claim else b"" for claim in claims]
+        return Found([key.encode().ljust(self.value_bytes, b".") for key in keys], "", holders, "v1")
+
+
+class Handle:
+    """What Serve gives an ingress replica for the deployment."""
+
+    def __init__(self, *replicas: Replica) -> None:
+        self.replicas = list(replicas)
+        self.lookups = self.broadcasts = 0
+        self.lookup = SimpleNamespace(remote=self._lookup)
+
+    async def _lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+        self.lookups += 1
+        return Found([b"by handle"] * len(keys))
+
+    def broadcast(self, method: str) -> Any:
+        assert method == "address"
+        self.broadcasts += 1
+
+        async def results() -> list[Address]:
+            return [await replica.server.address(HOST) for replica in self.replicas]
+
+        return SimpleNamespace(results_async=results)
+
+
+@pytest.fixture
+def replica() -> Replica:
+    return Replica()
+
+
+@pytest.fixture
+def handle(replica: Replica) -> Handle:
+    return Handle(replica)
+
+
+@pytest.fixture
+async def cache(handle: Handle, replica: Replica) -> AsyncIterator[ConnectedCache]:
+    cache = ConnectedCache(handle)
+    yield cache
+    await cache.aclose()
+    for one in (replica, *handle.replicas):
+        one.gate.set()
+        await one.server.aclose()
+
+
+async def connected(cache: ConnectedCache) -> None:
+    """Look up until that goes by a connection."""
+    for _ in range(200):
+        if (await cache.lookup(["up"])).values == [b"up"]:
+            return
+        await asyncio.sleep(0.005)
+    raise TimeoutError
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def test_the_first_look_up_goes_by_the_handle_and_those_after_it_do_not(
+    cache: ConnectedCache, handle: Handle
+) -> None:
+    assert (await cache.lookup(["one"])).values == [b"by handle"]
+    await connected(cache)
+    before = handle.lookups
+    claim = Claim("name", b"here", b"lost")
+    found = await cache.lookup(["one", "two"], [claim, None])
+    assert found == Found([b"one", b"two"], "", [b"here", b""], "v1")
+    assert (await cache.lookup([])) == Found([], "", [], "v1")
+    assert handle.lookups == before
+    assert handle.broadcasts == 1
+
+
+async def test_answers_find_their_askers_in_any_order(cache: ConnectedCache, replica: Replica) -> None:
+    await connected(cache)
+    replica.gate.clear()
+    asked = [asyncio.create_task(cache.lookup([str(n)])) for n in range(20)]
+    await until(lambda: len(replica.calls) > 20)
+    asked[3].cancel()
+    replica.gate.set()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(found.pop(3), asyncio.CancelledError)
+    assert [f.values[0] for f in found if isinstance(f, Found)] == [str(n).encode() for n in range(20) if n != 3]
+
+
+async def test_what_a_lost_replica_owes_goes_by_the_handle(
+    cache: ConnectedCache, handle: Handle, replica: Replica
+) -> None:
+    await connected(cache)
+    replica.gate.clear()
+    asked = asyncio.create_task(cache.lookup(["owed"]))
+    await until(lambda: ["owed"] in replica.calls)
+    handle.replicas = [Replica()]
+    await replica.server.aclose()
+    assert (await asked).values == [b"by handle"]
+    await connected(cache)
+    assert handle.replicas[0].calls
+    replica.gate.set()
+
+
+async def test_a_frozen_replica_is_asked_no_longer(cache: ConnectedCache, handle: Handle, replica: Replica) -> None:
+    other = Replica()
+    handle.replicas.append(other)
+    await connected(cache)
+    replica.gate.clear()
+    for n in range(200):
+        asked = asyncio.create_task(cache.lookup([str(n)]))
+        await asyncio.wait([asked], timeout=0.001)
+        asked.cancel()
+    assert 0 < len(replica.calls) <= asking.MAX_UNANSWERED + 1
+    assert len(other.calls) > 100
+
+
+async def test_with_no_replica_that_answers_the_handle_is_asked(
+    cache: ConnectedCache, handle: Handle, replica: Replica
+) -> None:
+    await connected(cache)
+    replica.gate.clear()
+    for _ in range(asking.MAX_UNANSWERED):
+        asked = asyncio.create_task(cache.lookup(["frozen"]))
+        await asyncio.sleep(0)
+        asked.cancel()
+    assert (await cache.lookup(["next"])).values == [b"by handle"]
+    replica.gate.set()
+    await connected(cache)
+
+
+async def test_connections_follow_the_replicas(
+    cache: ConnectedCache, handle: Handle, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "REFRESH_S", 0.0)
+    await connected(cache)
+    handle.replicas = [Replica(), Replica()]
+    for _ in range(100):
+        await cache.lookup(["x"])
+        await asyncio.sleep(0.002)
+    before = len(replica.calls)
+    await asyncio.gather(*(cache.lookup(["y"]) for _ in range(10)))
+    assert len(replica.calls) == before
+    assert all(["y"] in replica.calls for replica in handle.replicas)
+
+
+async def test_replicas_that_do_not_tell_where_they_are_cost_nothing(
+    cache: ConnectedCache, handle: Handle, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(method: str) -> Any:
+        raise RuntimeError(method)
+
+    handle.broadcast = broken  # pyright: ignore[reportAttributeAccessIssue]
+    assert (await cache.lookup(["one"])).values == [b"by handle"]
+    await until(lambda: "the cache's replicas are unknown" in caplog.text)
+
+
+def telling(handle: Handle, address: Address) -> None:
+    """Let `handle` tell of one replica, at `address`."""
+
+    async def results() -> list[Address]:
+        return [address]
+
+    handle.broadcast = lambda _: SimpleNamespace(results_async=results)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def test_a_replica_that_cannot_be_reached_leaves_the_handle(
+    cache: ConnectedCache, handle: Handle, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    telling(handle, await replica.server.address(HOST))
+    await replica.server.aclose()
+    await cache.lookup(["one"])
+    await until(lambda: "a replica of the cache cannot be reached" in caplog.text)
+    assert (await cache.lookup(["two"])).values == [b"by handle"]
+
+
+async def test_a_look_up_that_raises_costs_its_connection_alone(
+    cache: ConnectedCache, handle: Handle, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    await connected(cache)
+    replica.error = RuntimeError("a defect")
+    assert (await cache.lookup(["one"])).values == [b"by handle"]
+    assert "a look-up failed" in caplog.text
+    replica.error = None
+    await connected(cache)
+
+
+async def test_a_client_finds_through_it_what_another_one_stored() -> None:
+    lookup = CacheLookup(SETTINGS, MemoryStore())
+    server = LookupServer(lookup.lookup)
+    handle = Handle()
+    handle.replicas = [SimpleNamespace(server=server)]  # pyright: ignore[reportAttributeAccessIssue]
+    await lookup.store([("key", encode(ENTRY), 60.0)])
+    cache = ConnectedCache(handle)
+    client = CacheClient(cache, CacheSettings(lookup_timeout_s=0.05, hot_bytes=0))
+    async with asyncio.timeout(5):
+        while await client.lookup("key") != ENTRY:
+            await asyncio.sleep(0.01)
+    claim = Claim("flight", b"me")
+    assert (await client.seek("other", claim)).holder == b"me"
+    await client.aclose()
+    await server.aclose()
+
+
+async def stranger(server: LookupServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Address]:
+    address = await server.address(HOST)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    return reader, writer, address
+
+
+Bytes = Callable[[Address], bytes]
+LONG = struct.pack(">II", wire.MAX_ASKED_BYTES + 1, 1)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda _: bytes(introduction.SECRET_BYTES) + wire.asked(1, ["key"], []),
+        lambda address: address.secret + LONG,
+        lambda address: address.secret + struct.pack(">II", 4, 1),
+        lambda address: address.secret + struct.pack(">II", 5, 1) + b"\xc1",
+        lambda address: address.secret + b"".join(wire.asked(n, ["k"], []) for n in range(answering.MAX_CALLS + 1)),
+    ],
+    ids=["wrong secret", "too long", "empty", "no msgpack", "too many at once"],
+)
+async def test_a_stranger_is_hung_up_on(replica: Replica, told: Bytes) -> None:
+    replica.gate.clear()
+    reader, writer, address = await stranger(replica.server)
+    writer.write(told(address))
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionResetError):
+            while await reader.read(1000):
+                pass
+            raise ConnectionResetError  # the end, where the reset was not seen
+    writer.close()
+    await replica.server.aclose()
+
+
+async def test_who_says_nothing_is_hung_up_on(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(introduction, "INTRODUCTION_TIMEOUT_S", 0.05)
+    reader, writer, _ = await stranger(replica.server)
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionResetError):
+            if not await reader.read(1):
+                raise ConnectionResetError
+    writer.close()
+    await replica.server.aclose()
+
+
+async def test_who_does_not_read_is_not_read_either(replica: Replica) -> None:
+    replica.value_bytes = 4 * 1024 * 1024
+    _, writer, address = await stranger(replica.server)
+    writer.write(address.secret)
+    for number in range(answering.MAX_CALLS):
+        writer.write(wire.asked(number, ["key"], []))
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)
+    held = sum(c._transport.get_write_buffer_size() for c in replica.server._connections if c._transport)
+    assert len(replica.calls) < answering.MAX_CALLS // 2
+    assert held < 2 * answering.MAX_UNSENT_BYTES + replica.value_bytes
+    writer.transport.abort()
+    await replica.server.aclose()
+
+
+async def test_an_answer_that_is_none_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(introduction.SECRET_BYTES + wire.HEAD.size)
+        writer.write(struct.pack(">II", 5, 1) + b"\xc1")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, HOST, 0)
+    handle = Handle()
+    telling(handle, Address(HOST, server.sockets[0].getsockname()[1], b"s" * introduction.SECRET_BYTES))
+    cache = ConnectedCache(handle)
+    for _ in range(20):
+        assert (await asyncio.wait_for(cache.lookup(["one"]), 5)).values == [b"by handle"]
+        await asyncio.sleep(0.005)
+    assert "no answer to a look-up" in caplog.text
+    await cache.aclose()
+    server.close()
+
+
+KEYS = st.lists(st.text(max_size=20), max_size=5)
+CLAIMS = st.lists(st.none() | st.builds(Claim, st.text(), st.binary(), st.binary()), max_size=5)
+FOUND = st.builds(
+    Found, st.lists(st.none() | st.binary(max_size=50), max_size=5), st.text(), st.lists(st.binary()), st.text()
+)
+
+
+@given(st.lists(st.tuples(KEYS, CLAIMS), max_size=4), st.lists(FOUND, max_size=4), st.data())
+def test_what_crosses_arrives_however_it_is_cut(
+    lookups: list[tuple[list[str], list[Claim | None]]], answers: list[Found], data: st.DataObject
+) -> None:
+    def arrived(pieces: list[bytes]) -> list[tuple[int, bytes]]:
+        whole, buffer, messages = b"".join(pieces), bytearray(), []
+        while whole:
+            size = data.draw(st.integers(1, len(whole)))
+            buffer += whole[:size]
+            whole = whole[size:]
+            messages += wire.taken(buffer, 2**20)
+        assert not buffer
+        return messages
+
+    came = arrived([wire.asked(n, keys, claims) for n, (keys, claims) in enumerate(lookups)])
+    read = [wire.read_asked(payload) for _, payload in came]
+    assert [(list(r.keys), list(r.claims)) for r in read] == lookups
+    assert [n for n, _ in came] == list(range(len(lookups)))
+    assert [wire.read_found(p) for _, p in arrived([wire.found(1, answer) for answer in answers])] == answers
