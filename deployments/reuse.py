@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.cache.claims import Claim
+from deployments.cache.claims import Claim, name_since
 from deployments.cache.entry import CacheEntry
 from deployments.cache.gathering import Outcome
 from deployments.cache.remote import Question
@@ -43,6 +43,11 @@ class Cache(Protocol):
     @property
     def version(self) -> str:
         """The version of all purges as it was seen last, by each `seek` that the store answered."""
+        ...
+
+    @property
+    def is_current(self) -> bool:
+        """Whether that was less than a second ago."""
         ...
 
     async def refresh(self, key: str) -> None:
@@ -119,15 +124,18 @@ class Reuse:
             return Found("BYPASS", self._stored(generate(), _question(key, generation, self._cache.version)), reason)
         if (entry := self._cache.hot(key)) and _is_fresh(entry, control):
             return Found("HIT", entry)
-        if not control.only_if_cached and (name := self._flying(key, generation)):
-            return self._board(name, b"", "", wish, generation, generate)
+        if self._cache.is_current and not control.only_if_cached:
+            name = self._flying(key, generation, self._cache.version)
+            if name:
+                return self._board(name, b"", "", wish, generation, generate)
         name = _name(key, generation, generation.stream)
         outcome = await self._sought(_question(key, generation), name, control)
         if outcome.entry:
             return Found("HIT", outcome.entry, outcome.reason)
         if control.only_if_cached:
             raise _not_cached(outcome.reason)
-        name = self._flying(key, generation) or name
+        version = outcome.version if outcome.reason in ANSWERED else self._cache.version
+        name = self._flying(key, generation, version) or name_since(name, version)
         return self._board(name, outcome.holder, outcome.reason, wish, generation, generate)
 
     async def _sought(self, question: Question, name: str, control: CacheControl) -> Outcome:
@@ -138,9 +146,10 @@ class Reuse:
         if outcome.entry:
             if _is_fresh(outcome.entry, control):
                 return Outcome(outcome.entry)
-            outcome = Outcome(None, "stale")
+            outcome = Outcome(None, "stale", version=outcome.version)
         if outcome.reason not in ANSWERED:
             return outcome
+        version = outcome.version
         if self._cache.consults:
             found = await self._cache.consult(question)
             if found.entry and _is_fresh(found.entry, control):
@@ -149,13 +158,16 @@ class Reuse:
         elif outcome.reason == "absent":
             return outcome
         # Something was there, or nothing was claimed yet.
-        holder = next(iter(await self._cache.hold([claim])), b"") if claim else b""
-        return Outcome(None, outcome.reason, holder)
+        holder = next(iter(await self._cache.hold([claim.since(version)])), b"") if claim else b""
+        return Outcome(None, outcome.reason, holder, version)
 
-    def _flying(self, key: str, generation: Generation) -> str:
-        """Return the flight of this replica that brings the answer: a plain one can be had from a stream as well."""
-        names = (_name(key, generation, True), _name(key, generation, generation.stream))
-        return next((name for name in names if self._flights.flies(name)), "")
+    def _flying(self, key: str, generation: Generation, version: str) -> str:
+        """Return the flight of this replica that brings the answer: a plain one can be had from a stream as well.
+
+        One that took off before a purge is none.
+        """
+        names = (_name(key, generation, streams) for streams in (True, generation.stream))
+        return next((name for name in (name_since(n, version) for n in names) if self._flights.flies(name)), "")
 
     def _board(
         self, name: str, holder: bytes, reason: str, wish: Wish, generation: Generation, generate: Generate

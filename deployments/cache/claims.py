@@ -26,6 +26,15 @@ class Claim(NamedTuple):
     address: bytes
     lost: bytes = b""
 
+    def since(self, version: str) -> "Claim":
+        """Return the claim on the generation that begins at this version of all purges."""
+        return self._replace(name=name_since(self.name, version))
+
+
+def name_since(name: str, version: str) -> str:
+    """Return the name of a generation that begins at this version of all purges: after a purge it is another one."""
+    return f"{name}@{version}"
+
 
 class Claims(Protocol):
     """The claims of all replicas."""

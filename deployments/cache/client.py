@@ -93,9 +93,14 @@ class CacheClient:
         """The version of all purges, as this replica saw it last."""
         return self.memory.version
 
+    @property
+    def is_current(self) -> bool:
+        """Whether that was less than a second ago."""
+        return self.memory.is_current
+
     async def refresh(self, key: str) -> None:
-        """See the version anew unless it was seen within the last second; for that, `key` is looked up in vain."""
-        if not self.memory.is_current:
+        """See the version anew unless it is current; for that, `key` is looked up in vain."""
+        if not self.is_current:
             await self._gatherer.ask(key)
 
     async def consult(self, question: Question) -> Outcome:
@@ -176,6 +181,7 @@ class NoCache:
     is_on = False
     consults = False
     version = ""
+    is_current = True
 
     async def lookup(self, key: str) -> CacheEntry | None:
         return None

@@ -26,7 +26,10 @@ MAX_WAITING_KEYS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An entry, or the reason for a miss in one word and who generates the answer now, if that is known."""
+    """An entry, or the reason for a miss in one word and who generates the answer now, if that is known.
+
+    `version` is that of all purges at the look-up, empty where it failed.
+    """
 
     entry: CacheEntry | None
     reason: str = ""
@@ -124,6 +127,6 @@ class Gatherer:
 
 def _outcome(value: bytes | None, holder: bytes, version: str) -> Outcome:
     if value is None:
-        return Outcome(None, "absent", holder)
+        return Outcome(None, "absent", holder, version)
     entry = decode(value)
-    return Outcome(entry, version=version) if entry else Outcome(None, "garbage")
+    return Outcome(entry, version=version) if entry else Outcome(None, "garbage", version=version)

@@ -57,7 +57,7 @@ class CacheLookup:
         try:
             with self._reading.attempt():
                 values, version = await self._answers.lookup(keys)
-            return Found(values, "", await self._held(values, claims) if any(claims) else [], version)
+            return Found(values, "", await self._held(values, claims, version) if any(claims) else [], version)
         except BreakerOpen:
             kind = BREAKER_OPEN
         except StoreError as error:
@@ -66,7 +66,8 @@ class CacheLookup:
         self.failures[kind] += 1
         return Found([None] * len(keys), kind)
 
-    async def _held(self, values: Sequence[bytes | None], claims: Sequence[Claim | None]) -> list[bytes]:
+    async def _held(self, values: Sequence[bytes | None], claims: Sequence[Claim | None], version: str) -> list[bytes]:
+        claims = [claim and claim.since(version) for claim in claims]
         wanted = [claim for value, claim in zip(values, claims, strict=True) if value is None and claim]
         holders = dict(zip(wanted, await self.hold(wanted), strict=False)) if wanted else {}
         return [holders.get(claim, b"") if claim else b"" for claim in claims]

@@ -63,7 +63,10 @@ class RemoteCache(Protocol):
     """The other side: a `CacheLookup`, here or behind a handle. Any exception means that it did not answer."""
 
     async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
-        """Return what is stored under the keys; what is not is claimed, where there is a claim for it."""
+        """Return what is stored under the keys; what is not is claimed, where there is a claim for it.
+
+        A claim is held under its name since the version that is returned (`Claim.since`).
+        """
         ...
 
     async def hold(self, claims: Sequence[Claim]) -> list[bytes]:

@@ -128,6 +128,24 @@ async def test_what_is_being_generated_during_a_purge_is_not_kept(
     ] == "MISS"
 
 
+async def test_what_is_being_generated_during_a_purge_is_not_joined_after_it(
+    service: Service, admin: dict[str, str]
+) -> None:
+    body = CHAT | {"model": "slow", "stream": True, "max_tokens": 40}
+
+    def begun() -> Any:
+        return service.http.stream("POST", "/v1/chat/completions", json=body)
+
+    async with begun() as old, begun() as joiner:
+        assert (old.headers["x-cache"], joiner.headers["x-cache"]) == ("MISS", "JOIN")
+        assert (await service.http.delete(CACHE, params={"model": "slow"}, headers=admin)).status_code == 200
+        async with begun() as new, begun() as next_joiner:
+            assert (new.headers["x-cache"], next_joiner.headers["x-cache"]) == ("MISS", "JOIN")
+            assert await service.models.replicas["slow"].running() == 2
+        lines = [line async for line in joiner.aiter_lines() if line]
+        assert lines[-1] == "data: [DONE]"  # who had joined before is not hurt
+
+
 async def test_a_purge_that_failed_says_so(
     service: Service, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
