@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
+from weakref import WeakValueDictionary
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -36,6 +37,8 @@ from ui.trouble import Trouble, from_body
 TIMEOUT = httpx.Timeout(10.0, connect=3.0, pool=5.0)  # seconds; every call of this module is short
 CLOSE_TIMEOUT_S = 1.0
 LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=10)
+_CHANGES: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+"""One lock for each conversation beside which something is being changed."""
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
@@ -100,9 +103,13 @@ class Api:
         await self._call("POST", f"/v1/conversations/{conversation_id}", json={"title": title})
 
     async def keep(self, conversation_id: str, change: Callable[[dict[str, str]], dict[str, str]]) -> dict[str, str]:
-        """Change what is kept beside the conversation, from what it is by now, and return all of it."""
-        metadata = change((await self.conversation(conversation_id)).metadata)
-        await self._call("POST", f"/v1/conversations/{conversation_id}", json={"metadata": metadata})
+        """Change what is kept beside the conversation, from what it is by now, and return all of it.
+
+        Changes by this process, from whatever page, follow one another.
+        """
+        async with _CHANGES.setdefault(conversation_id, asyncio.Lock()):
+            metadata = change((await self.conversation(conversation_id)).metadata)
+            await self._call("POST", f"/v1/conversations/{conversation_id}", json={"metadata": metadata})
         return metadata
 
     async def delete(self, conversation_id: str) -> None:

@@ -1,9 +1,13 @@
 """Stories of a conversation that takes another course: regenerated, edited, walked through, continued, tuned."""
 
+import asyncio
+
 from tests.ui.conftest import Reader, until
-from tests.ui.stand_in import StandIn
+from tests.ui.stand_in import KEY, StandIn
 from tests.ui.test_chat import ask
 from tests.ui.test_sidebar import choose
+from ui.client import Api
+from ui.settings import ApiKey, Settings
 
 
 def conversation(api: StandIn) -> tuple[str, list[str]]:
@@ -106,6 +110,16 @@ async def test_a_chat_has_a_system_prompt_and_parameters_of_its_own(reader: Read
     await until(lambda: api.seen.finished == 2)
     assert api.seen.requests[1]["temperature"] == 0.5
     assert [message["role"] for message in api.seen.requests[1]["input"]] == ["user"]  # it has been said
+
+
+async def test_changes_in_the_same_instant_are_all_kept(api: StandIn, api_url: str) -> None:
+    id_ = api.add_conversation("Busy")
+    pages = [Api(Settings(api_url, ApiKey(KEY))) for _ in range(2)]
+    changes = [pages[n % 2].keep(id_, lambda known, n=n: known | {f"key{n}": "kept"}) for n in range(10)]
+    await asyncio.gather(*changes)
+    assert len(api.conversations[id_]["metadata"]) == 10
+    for page in pages:
+        await page.aclose()
 
 
 async def test_what_is_set_and_what_is_pinned_meanwhile_are_both_kept(reader: Reader, api: StandIn) -> None:
