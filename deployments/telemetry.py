@@ -19,14 +19,6 @@ logger = logging.getLogger(__name__)
 LATENCY_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0]
 
 
-def configure_logging(level: str) -> None:
-    """Send this service's log to the replica's own log file, beside Serve's; call it once in a replica."""
-    ours = logging.getLogger("deployments")
-    ours.setLevel(level)
-    ours.handlers = logging.getLogger("ray.serve").handlers
-    ours.propagate = False
-
-
 def _keys(*names: str) -> Any:
     """Return tag names; Ray annotates them as a tuple of exactly one."""
     return names

@@ -84,6 +84,7 @@ class ConnectedCache(HandleCache):
             logger.warning("a replica of the cache cannot be reached", extra={"error": type(error).__name__})
             return
         self._connections[address] = made
+        logger.info("a replica of the cache is connected")
 
 
 class _Connection(asyncio.Protocol):

@@ -42,9 +42,9 @@ from deployments.ingress.middleware import ConcurrencyLimit, Lingering, RequestI
 from deployments.ingress.openapi import described
 from deployments.ingress.services import Services, opened
 from deployments.ingress.shortcut import Shortcut, answer_nobody
+from deployments.logs import configure_logging
 from deployments.models.client import ModelClient, ServedModel
 from deployments.models.names import ModelNames
-from deployments.telemetry import configure_logging
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 

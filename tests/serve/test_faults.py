@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -95,6 +96,43 @@ async def test_a_frozen_redis_is_a_miss_in_time(service: Launched) -> None:
         async with asyncio.timeout(20):
             while (await http.post(PATH, json={**HELLO, "seed": 99})).headers["x-cache"] != "HIT":
                 await asyncio.sleep(0.2)
+
+
+async def test_a_cache_replica_that_is_frozen_then_killed_fails_nothing_and_the_next_one_is_connected(
+    service: Launched,
+) -> None:
+    (before,) = replicas(service, "CacheLookup")
+    numbers = itertools.count(5_000)
+    async with service.client() as http:
+
+        async def ask() -> httpx.Response:
+            answer = await http.post(PATH, json={**HELLO, "seed": next(numbers)})
+            assert answer.status_code == 200
+            return answer
+
+        async with asyncio.timeout(30):
+            while connected(service) < 2:  # both replicas of the ingress
+                await ask()
+        with frozen([before]):
+            reasons = {(await ask()).headers["x-cache-reason"] for _ in range(20)}
+        assert "the cache did not answer in time" in reasons, reasons
+        os.kill(before, signal.SIGKILL)
+        known = connected(service)
+        async with asyncio.timeout(60):
+            while connected(service) < known + 2:
+                await ask()
+                await asyncio.sleep(0.05)
+        asked = {**HELLO, "seed": next(numbers)}
+        assert (await http.post(PATH, json=asked)).headers["x-cache"] == "MISS"
+        async with asyncio.timeout(10):
+            while (await http.post(PATH, json=asked)).headers["x-cache"] != "HIT":
+                await asyncio.sleep(0.1)
+
+
+def connected(service: Launched) -> int:
+    """Return how often a replica of the ingress has connected to one of the cache, as their logs tell."""
+    logs = (Path(service.environment["CHATLLM_STATE"]) / "logs/ray/serve").glob("*Ingress*.log")
+    return sum(path.read_text().count("a replica of the cache is connected") for path in logs)
 
 
 async def test_a_frozen_postgres_stops_only_conversations(service: Launched) -> None:
