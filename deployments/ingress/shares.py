@@ -161,7 +161,8 @@ async def delete_share(request: Request, caller: CallerOf, conversation: str, sh
 async def read_share(request: Request, token: str) -> Response:
     """Return what a share shows: the title and what was said by user and assistant, and nothing else.
 
-    No key is needed. A token that was revoked, has expired or never was is the same 404.
+    No key is needed. A token that was revoked, has expired or never was is the same 404, and so is
+    one whose owner's key is not valid any more.
     """
     shared = await _reads(request).read(request, hash_of(token))
     return JSON(

@@ -59,8 +59,9 @@ def ray_environment(state: Path, runtime: Path, stores: dict[str, str]) -> dict[
         **_serve_ports(ports.free_block(FIXED_PORTS + INGRESS_PORTS)),
         # On Linux too this makes Ray take 127.0.0.1 as the node's address.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        # vLLM's sockets go with this folder; in /tmp they would outlive an engine that was killed.
+        # What engines and libraries leave goes with this folder; in /tmp it would outlive a replica that is killed.
         "VLLM_RPC_BASE_PATH": str(runtime),
+        "TMPDIR": str(runtime / "t"),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state / "ray.token"),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(WRAPPER),

@@ -112,6 +112,7 @@ class RayPart:
         for leftover in runtime.iterdir():
             shutil.rmtree(leftover, ignore_errors=True)
         (runtime / "h").mkdir()
+        (runtime / "t").mkdir()
         logs = self._state.logs / "ray"
         if logs.is_symlink():
             logs.unlink()

@@ -13,6 +13,9 @@ from deployments.history.shares import memory, postgres
 from deployments.history.shares.store import Shared, ShareStore, hash_of, new_token
 from deployments.history.store import HistoryStore
 from deployments.history.types import NewItem
+from deployments.keys.memory import MemoryKeys
+from deployments.keys.postgres import PostgresKeys
+from deployments.keys.store import KeyStore
 
 ANN, BOB = "ann", "bob"
 HASH, OTHER_HASH = b"h" * 32, b"o" * 32
@@ -22,15 +25,16 @@ HASH, OTHER_HASH = b"h" * 32, b"o" * 32
 class Stores:
     history: HistoryStore
     shares: ShareStore
+    keys: KeyStore
 
 
 @pytest.fixture(params=["memory", "postgres"])
 def stores(request: pytest.FixtureRequest) -> Stores:
     if request.param == "memory":
-        history = MemoryHistory()
-        return Stores(history, memory.MemoryShares(history))
+        history, keys = MemoryHistory(), MemoryKeys()
+        return Stores(history, memory.MemoryShares(history, keys), keys)
     database: Database = request.getfixturevalue("database")
-    return Stores(PostgresHistory(database), postgres.PostgresShares(database))
+    return Stores(PostgresHistory(database), postgres.PostgresShares(database), PostgresKeys(database))
 
 
 def said(*words: str) -> list[NewItem]:
@@ -174,3 +178,24 @@ def test_a_token_cannot_be_guessed_and_is_not_what_is_stored() -> None:
     for foreign in ("", token[:-1], f"{token}x", token[:-1] + "/", token[:-1] + "é"):
         with pytest.raises(NotFound):
             hash_of(foreign)
+
+
+async def test_a_share_shows_nothing_once_its_owners_key_opens_nothing(stores: Stores) -> None:
+    """Nobody else could take it back."""
+    key, _ = await stores.keys.create("ann's")
+    other, _ = await stores.keys.create("bob's")
+    mine = await stores.history.create_conversation(key.tenant, {}, said("a", "b"))
+    await stores.shares.create(key.tenant, mine.id, HASH)
+    await stores.keys.revoke(other.id)
+    assert texts(await stores.shares.read(HASH)) == ["a", "b"]
+
+    now = datetime.now(UTC)
+    for field in ("disabled_at", "expires_at"):
+        await stores.keys.update(key.id, {field: now})  # pyright: ignore[reportArgumentType]
+        with pytest.raises(NotFound):
+            await stores.shares.read(HASH)
+        await stores.keys.update(key.id, {field: None})  # pyright: ignore[reportArgumentType]
+        assert texts(await stores.shares.read(HASH)) == ["a", "b"]
+    await stores.keys.revoke(key.id)
+    with pytest.raises(NotFound):
+        await stores.shares.read(HASH)

@@ -17,13 +17,15 @@ from deployments.history.shares.store import (
     too_many_shares,
 )
 from deployments.history.types import new_id
+from deployments.keys.store import KeyStore
 
 
 class MemoryShares:
-    """The store as a dictionary, over the conversations of `history`."""
+    """The store as a dictionary, over the conversations of `history`, whose owners have `keys`."""
 
-    def __init__(self, history: MemoryHistory) -> None:
+    def __init__(self, history: MemoryHistory, keys: KeyStore) -> None:
         self._history = history
+        self._keys = keys
         self._shares: dict[bytes, tuple[str, Share]] = {}  # by the token's hash, with the tenant
 
     async def create(
@@ -67,7 +69,8 @@ class MemoryShares:
         """Return what a token shows."""
         self._history.check()
         tenant, share = self._shares.get(token_hash, ("", None))
-        if share is None or _is_over(share):
+        owners = [key for key in await self._keys.list() if key.tenant == tenant]
+        if share is None or _is_over(share) or not all(key.is_valid() for key in owners):
             raise no_shared()
         try:
             context = await self._history.context(tenant, share.conversation_id, share.until, MAX_ITEMS, MAX_BYTES)

@@ -37,7 +37,12 @@ RETURNING s.id
 -- No row: no such share. A row without a payload: nothing to show.
 WITH RECURSIVE share AS (
     SELECT s.* FROM shares s JOIN conversations c ON c.id = s.conversation_id AND NOT c.is_hidden
-    WHERE token_hash = $1 AND (expires_at IS NULL OR expires_at > now())
+    WHERE s.token_hash = $1 AND (s.expires_at IS NULL OR s.expires_at > now())
+      AND NOT EXISTS (
+          SELECT FROM api_keys k
+          WHERE k.tenant = c.tenant
+            AND (k.revoked_at IS NOT NULL OR k.disabled_at IS NOT NULL OR k.expires_at <= now())
+      )
 ), walk AS (
     SELECT items.*, 1 AS depth, items.size_bytes::bigint AS total_bytes
     FROM share JOIN items ON items.conversation_id = share.conversation_id AND items.id = share.until

@@ -106,7 +106,7 @@ async def running(
         telemetry,
         metrics,
         completions=completions,
-        shares=MemoryShares(history),
+        shares=MemoryShares(history, keys),
         keys=keys,
         limiter=limiter,
         usage=usage,
