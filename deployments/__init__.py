@@ -8,6 +8,8 @@
     ports.py          what it needs of the stores and machines behind it
     summary.py        what a request was: for metrics, the log line and the headers
     detached.py       work that no request owns, though one started it
+    introduction.py   who connects to a replica past Serve's handles shows a secret first
+    logs.py           the service's log in the replica's file, within a second
     traces.py         where an unexpected error came from, without what it says
     reuse.py          where an answer comes from: stored, in flight, or generated
     timing.py         where a request's time goes, hop by hop

@@ -10,7 +10,9 @@
     hot.py              answers in an ingress replica's memory, while nothing was purged
     lookup.py           the Serve deployment beside Redis
     client.py           what an ingress replica holds: gathers, remembers, never waits long
-    remote.py           the call between the two
+    remote.py           the call between the two, by a Serve handle
+    asking.py           look-ups by connections of their own     answering.py  the other end
+    wire.py             how they cross
     gathering.py        many look-ups in one call
     writing.py          storing in the background
     breaker.py          stops asking what does not answer
@@ -19,7 +21,7 @@
     loop_thread.py      an event loop in a thread of its own
     similar/            any LangChain cache as a second one, for similar questions; off by default
 
-    ingress ── CacheClient ── one call for many keys ──▶ CacheLookup ── MGET ──▶ Redis
+    ingress ── CacheClient ── one message for many keys ──▶ CacheLookup ── MGET ──▶ Redis
 
 Whatever fails on the way is a counted miss, at the latest after
 `cache.lookup_timeout_s`; no exception of this package reaches a request.

@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
 from deployments.cache.claims import Claim
-from deployments.cache.remote import Found
-from deployments.cache.wire import MAX_ASKED_BYTES, Address, Asked, found, read_asked, taken
+from deployments.cache.remote import Address, Found
+from deployments.cache.wire import MAX_ASKED_BYTES, Asked, found, read_asked, taken
 from deployments.introduction import SECRET_BYTES, Introduced
 
 logger = logging.getLogger(__name__)

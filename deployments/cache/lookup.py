@@ -21,9 +21,8 @@ from deployments.cache.answering import LookupServer
 from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.claims import Claim, Claims, MemoryClaims, RedisClaims
 from deployments.cache.purging import Purge, PurgeableAnswers
-from deployments.cache.remote import Consulted, Found, LookupFigures, Question, write_timeout_s
+from deployments.cache.remote import Address, Consulted, Found, LookupFigures, Question, write_timeout_s
 from deployments.cache.store import CacheStore, RedisStore, StoreError
-from deployments.cache.wire import Address
 from deployments.config import Addresses, CacheSettings
 
 if TYPE_CHECKING:

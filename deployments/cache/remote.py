@@ -59,6 +59,15 @@ class LookupFigures:
     store: StoreFigures | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a replica takes look-ups, and the secret that it wants to hear first (introduction.py)."""
+
+    host: str
+    port: int
+    secret: bytes
+
+
 class RemoteCache(Protocol):
     """The other side: a `CacheLookup`, here or behind a handle. Any exception means that it did not answer."""
 
@@ -128,6 +137,10 @@ class HandleCache:
 
     async def figures(self) -> LookupFigures:
         return await self._handle.figures.remote()
+
+    async def addresses(self) -> list[Address]:
+        """Return where each replica takes look-ups; waits for all of them, and raises where one does not tell."""
+        return await self._handle.broadcast("address").results_async()
 
     async def aclose(self) -> None: ...
 

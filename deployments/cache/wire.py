@@ -9,7 +9,6 @@ An answer bears the number of its call; answers come in any order.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -22,15 +21,6 @@ MAX_NUMBER = 2**32
 MAX_ASKED_BYTES = 4 * 1024 * 1024
 MAX_FOUND_BYTES = 1024 * 1024 * 1024
 """Many keys are asked for at once, and each answer may be large."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a replica takes look-ups, and the secret that it wants to hear first."""
-
-    host: str
-    port: int
-    secret: bytes
 
 
 class Asked(msgspec.Struct, array_like=True, frozen=True):

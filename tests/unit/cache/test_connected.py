@@ -18,9 +18,8 @@ from deployments.cache.claims import Claim
 from deployments.cache.client import CacheClient
 from deployments.cache.entry import CacheEntry, encode
 from deployments.cache.lookup import CacheLookup
-from deployments.cache.remote import Found
+from deployments.cache.remote import Address, Found
 from deployments.cache.store import MemoryStore
-from deployments.cache.wire import Address
 from deployments.config import CacheSettings
 
 HOST = "127.0.0.1"
