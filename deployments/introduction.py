@@ -7,6 +7,7 @@ have through a Serve handle. Without it nothing is read, and after five seconds 
 import asyncio
 import hmac
 import logging
+import socket
 from typing import cast
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Introduced(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        # A node that vanishes says nothing: the kernel asks after it, else its connection would stay for ever.
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._deadline = asyncio.get_running_loop().call_later(INTRODUCTION_TIMEOUT_S, self.close)
 
     def data_received(self, data: bytes) -> None:

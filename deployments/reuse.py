@@ -50,6 +50,11 @@ class Cache(Protocol):
         """Whether that was less than a second ago."""
         ...
 
+    @property
+    def view(self) -> str:
+        """The version while it is current; else another text for each time that nobody knows of purges here."""
+        ...
+
     async def refresh(self, key: str) -> None:
         """See the version anew, where nothing is sought for `key`. Never raises, never waits longer than `seek`."""
         ...
@@ -127,16 +132,17 @@ class Reuse:
         if self._cache.is_current and not control.only_if_cached:
             name = self._flying(key, generation, self._cache.version)
             if name:
-                return self._board(name, b"", "", wish, generation, generate)
+                return self._board(name, Outcome(None, version=self._cache.version), wish, generation, generate)
         name = _name(key, generation, generation.stream)
         outcome = await self._sought(_question(key, generation), name, control)
         if outcome.entry:
             return Found("HIT", outcome.entry, outcome.reason)
         if control.only_if_cached:
             raise _not_cached(outcome.reason)
-        version = outcome.version if outcome.reason in ANSWERED else self._cache.version
+        # Who cannot tell whether there was a purge shares with those alone who could not tell either.
+        version = self._cache.view if outcome.version is None else outcome.version
         name = self._flying(key, generation, version) or name_since(name, version)
-        return self._board(name, outcome.holder, outcome.reason, wish, generation, generate)
+        return self._board(name, outcome, wish, generation, generate)
 
     async def _sought(self, question: Question, name: str, control: CacheControl) -> Outcome:
         """Return what is stored, else what a LangChain cache finds, else who generates the answer as flight `name`."""
@@ -147,14 +153,14 @@ class Reuse:
             if _is_fresh(outcome.entry, control):
                 return Outcome(outcome.entry)
             outcome = Outcome(None, "stale", version=outcome.version)
-        if outcome.reason not in ANSWERED:
-            return outcome
         version = outcome.version
+        if version is None or outcome.reason not in ANSWERED:
+            return outcome
         if self._cache.consults:
             found = await self._cache.consult(question)
             if found.entry and _is_fresh(found.entry, control):
                 return found
-            outcome = Outcome(None, found.reason if not found.entry and found.reason else outcome.reason)
+            outcome = Outcome(None, found.reason if not found.entry and found.reason else outcome.reason, b"", version)
         elif outcome.reason == "absent":
             return outcome
         # Something was there, or nothing was claimed yet.
@@ -169,14 +175,13 @@ class Reuse:
         names = (_name(key, generation, streams) for streams in (True, generation.stream))
         return next((name for name in (name_since(n, version) for n in names) if self._flights.flies(name)), "")
 
-    def _board(
-        self, name: str, holder: bytes, reason: str, wish: Wish, generation: Generation, generate: Generate
-    ) -> Found:
-        question = _question(wish.key or "", generation, self._cache.version)
-        messages, is_joined = self._flights.board(name, holder, lambda: self._stored(generate(), question))
+    def _board(self, name: str, outcome: Outcome, wish: Wish, generation: Generation, generate: Generate) -> Found:
+        version = self._cache.version if outcome.version is None else outcome.version
+        question = _question(wish.key or "", generation, version)
+        messages, is_joined = self._flights.board(name, outcome.holder, lambda: self._stored(generate(), question))
         if is_joined:
             return Found("JOIN", renamed(messages, wish.reply_id))
-        return Found("MISS", messages, reason)
+        return Found("MISS", messages, outcome.reason)
 
     async def _stored(self, messages: AsyncGenerator[Message], question: Question) -> AsyncGenerator[Message]:
         """Pass `messages` on, and store the answer that they are once it is complete."""

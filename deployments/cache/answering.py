@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from deployments.cache.claims import Claim
 from deployments.cache.remote import Address, Found
 from deployments.cache.wire import MAX_ASKED_BYTES, Asked, found, read_asked, taken
+from deployments.detached import detached
 from deployments.introduction import SECRET_BYTES, Introduced
+from deployments.traces import trace
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class LookupServer:
     async def address(self, host: str) -> Address:
         """Return where to connect; from the first call on, a free port of `host` is listened on."""
         if self._opening is None or (self._opening.done() and self._opening.exception()):
-            self._opening = asyncio.create_task(self._open(host), name="cache-look-up-server")
+            self._opening = detached(self._open(host), "cache-look-up-server")
         server = await asyncio.shield(self._opening)
         return Address(host, server.sockets[0].getsockname()[1], self._secret)
 
@@ -86,8 +88,8 @@ class _Incoming(Introduced):
     async def _answer(self, number: int, asked: Asked) -> None:
         try:
             answer = found(number, await self._server.lookup(asked))
-        except Exception as error:
-            logger.exception("a look-up failed", extra={"error": type(error).__name__})
+        except Exception as error:  # noqa: BLE001 - the border to the other replica, which asks by the handle then
+            logger.error("a look-up failed: %s", trace(error))
             self.close()
         else:
             if self._transport is not None:

@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 REFRESH_S = 5.0
 REFRESH_TIMEOUT_S = 2.0
+AGAIN_S = 0.2
+"""When the replicas are asked again after a connection was lost."""
+SILENCE_S = 2.0
+"""A replica that tells its address but owes an answer for so long cannot be reached by this connection."""
 MAX_UNANSWERED = 32
 """Look-ups that a connection may owe; half of what the other end takes."""
 
@@ -37,13 +41,13 @@ class ConnectedCache(HandleCache):
 
     async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
         self._refresh_when_due()
-        # One that is frozen owes more and more, so that it is asked no longer.
-        connection = min(self._usable(), key=_unanswered, default=None)
+        # In turn; but one that is frozen owes more and more, so that it is asked no longer.
+        connection = min(self._usable(), key=lambda c: (c.unanswered, c.asked_at), default=None)
         if connection is not None:
             try:
                 return await connection.ask(keys, claims)
             except ConnectionError:
-                self._refresh_at = float("-inf")
+                self._refresh_at = min(self._refresh_at, time.monotonic() + AGAIN_S)
         return await super().lookup(keys, claims)
 
     async def aclose(self) -> None:
@@ -75,8 +79,10 @@ class ConnectedCache(HandleCache):
 
     async def _connect(self, address: Address) -> None:
         known = self._connections.get(address)
-        if known is not None and not known.is_lost:
-            return
+        if known is not None:
+            if not known.is_lost and time.monotonic() - known.owes_since < SILENCE_S:
+                return
+            known.close()
         loop = asyncio.get_running_loop()
         try:
             _, made = await loop.create_connection(lambda: _Connection(address.secret), address.host, address.port)
@@ -96,19 +102,28 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
         self._number = 0
-        self._waiting: dict[int, asyncio.Future[Found]] = {}  # those too whose asker has given up
+        # Oldest first, with the time when it was asked; those too whose asker has given up.
+        self._waiting: dict[int, tuple[float, asyncio.Future[Found]]] = {}
+        self.asked_at = float("-inf")
 
     @property
     def unanswered(self) -> int:
         """Look-ups that have no answer yet."""
         return len(self._waiting)
 
+    @property
+    def owes_since(self) -> float:
+        """When the oldest look-up without an answer was asked (monotonic seconds); infinite if there is none."""
+        return next((asked_at for asked_at, _ in self._waiting.values()), float("inf"))
+
     async def ask(self, keys: Sequence[str], claims: Sequence[Claim | None]) -> Found:
         """Look up; raises ConnectionError if the replica is lost."""
         if self._transport is None or self.is_lost:
             raise ConnectionResetError
         self._number = (self._number + 1) % MAX_NUMBER
-        answer = self._waiting[self._number] = asyncio.get_running_loop().create_future()
+        self.asked_at = time.monotonic()
+        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        self._waiting[self._number] = self.asked_at, answer
         self._transport.write(asked(self._number, keys, claims))
         return await answer
 
@@ -126,7 +141,7 @@ class _Connection(asyncio.Protocol):
         try:
             for number, payload in taken(self._buffer, MAX_FOUND_BYTES):
                 found = read_found(payload)
-                answer = self._waiting.pop(number, None)
+                _, answer = self._waiting.pop(number, (0.0, None))
                 if answer is not None and not answer.done():
                     answer.set_result(found)
         except ValueError:  # msgspec's DecodeError is one
@@ -136,10 +151,6 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
         waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
+        for _, answer in waiting.values():
             if not answer.done():
                 answer.set_exception(ConnectionResetError())
-
-
-def _unanswered(connection: _Connection) -> int:
-    return connection.unanswered

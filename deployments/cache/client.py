@@ -98,6 +98,11 @@ class CacheClient:
         """Whether that was less than a second ago."""
         return self.memory.is_current
 
+    @property
+    def view(self) -> str:
+        """The version while it is current; else another text for each time that nobody knows of purges here."""
+        return self.memory.view
+
     async def refresh(self, key: str) -> None:
         """See the version anew unless it is current; for that, `key` is looked up in vain."""
         if not self.is_current:
@@ -180,7 +185,7 @@ class NoCache:
 
     is_on = False
     consults = False
-    version = ""
+    version = view = ""
     is_current = True
 
     async def lookup(self, key: str) -> CacheEntry | None:

@@ -28,13 +28,13 @@ MAX_WAITING_KEYS = 10_000
 class Outcome:
     """An entry, or the reason for a miss in one word and who generates the answer now, if that is known.
 
-    `version` is that of all purges at the look-up, empty where it failed.
+    `version` is that of all purges at the look-up, None where it failed.
     """
 
     entry: CacheEntry | None
     reason: str = ""
     holder: bytes = b""
-    version: str = ""
+    version: str | None = None
 
 
 _Question = tuple[str, Claim | None]

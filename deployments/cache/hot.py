@@ -62,6 +62,11 @@ class HotEntries:
         return self._version
 
     @property
+    def view(self) -> str:
+        """The version while it is current; else another text for each time that nobody knows of purges here."""
+        return self._version if self.is_current else f"{self._version}?{max(self._seen_at, self._purged_at)}"
+
+    @property
     def is_current(self) -> bool:
         """Whether the version is known as it was less than a second ago."""
         return self._clock() - self._seen_at < VIEW_TTL_S

@@ -65,7 +65,7 @@ class Address:
 
     host: str
     port: int
-    secret: bytes
+    secret: bytes = field(repr=False)
 
 
 class RemoteCache(Protocol):

@@ -111,8 +111,8 @@ class RayPart:
         runtime = self._state.make_sockets("ray")
         for leftover in runtime.iterdir():
             shutil.rmtree(leftover, ignore_errors=True)
-        (runtime / "h").mkdir()
-        (runtime / "t").mkdir()
+        (runtime / "h").mkdir(exist_ok=True)
+        (runtime / "t").mkdir(exist_ok=True)
         logs = self._state.logs / "ray"
         if logs.is_symlink():
             logs.unlink()

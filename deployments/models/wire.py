@@ -12,7 +12,7 @@ takes that back.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -34,7 +34,7 @@ class Destination:
 
     host: str
     port: int
-    secret: bytes
+    secret: bytes = field(repr=False)
     stream: bytes
 
 

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -134,9 +133,11 @@ def test_after_a_kill_of_the_launcher_nothing_remains_and_the_next_start_has_eve
 def test_down_leaves_no_process_no_port_and_no_lock(service: Launched) -> None:
     conversation = _create_conversation(service)
     first = _respond(service, "one two")
+    temporary = {Path(psutil.Process(pid).environ()["TMPDIR"]) for pid in _processes(service, "ray")}
+    assert temporary and all(folder.is_dir() for folder in temporary)
     assert service.chatllm("down") == "Stopped.\n"
     assert _remains(service) == []
-    assert _strays(service) == []
+    assert not any(folder.exists() for folder in temporary)
     assert _all_ports_free(service)
     assert service.chatllm("down") == "Nothing was running.\n"
     assert "local" in service.chatllm("keys", "list"), "keys work while nothing runs"
@@ -194,14 +195,6 @@ def _remains(service: Launched) -> list[str]:
         if process.pid in marked or str(_state(service)) in command:
             found.append(command)
     return found
-
-
-def _strays(service: Launched) -> list[Path]:
-    """Return the temporary folders that came with this service and did not go with it."""
-    began = (service.folder / "state" / "api.key").stat().st_mtime
-    temporary = Path(tempfile.gettempdir())
-    found = [path for pattern in ("pymp-*", "vllm_dist_*", "chatllm-*/ray") for path in temporary.glob(pattern)]
-    return [path for path in found if path.stat().st_mtime >= began]
 
 
 def _all_ports_free(service: Launched) -> bool:

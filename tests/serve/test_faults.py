@@ -117,6 +117,7 @@ async def test_a_cache_replica_that_is_frozen_then_killed_fails_nothing_and_the_
             reasons = {(await ask()).headers["x-cache-reason"] for _ in range(20)}
         assert "the cache did not answer in time" in reasons, reasons
         os.kill(before, signal.SIGKILL)
+        await asyncio.sleep(1.5)  # what is logged is written within a second
         known = connected(service)
         async with asyncio.timeout(60):
             while connected(service) < known + 2:

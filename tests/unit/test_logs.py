@@ -50,6 +50,20 @@ async def test_lines_are_written_a_moment_after_the_first(path: Path) -> None:
     assert lines(path) == ["one of turn 1", "two of turn 1", "one of turn 2", "two of turn 2"]
 
 
+def test_they_follow_serves_handlers(path: Path, tmp_path: Path) -> None:
+    """Serve replaces them when its logging is configured anew."""
+    SERVES.handlers.clear()
+    other = logging.FileHandler(tmp_path / "other.log")
+    other.setLevel("WARNING")
+    SERVES.addHandler(other)
+    log = logging.getLogger("deployments.service")
+    log.info("below the file's level")
+    log.warning("to the new file")
+    other.close()
+    assert lines(tmp_path / "other.log") == ["to the new file"]
+    assert lines(path) == []
+
+
 def test_without_an_event_loop_they_are_written_at_once(path: Path) -> None:
     logging.getLogger("deployments.service").warning("from a thread")
     assert lines(path) == ["from a thread"]

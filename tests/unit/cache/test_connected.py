@@ -187,6 +187,37 @@ async def test_connections_follow_the_replicas(
     assert all(["y"] in replica.calls for replica in handle.replicas)
 
 
+async def test_replicas_are_asked_in_turn(cache: ConnectedCache, handle: Handle, replica: Replica) -> None:
+    handle.replicas += [Replica(), Replica()]
+    async with asyncio.timeout(5):
+        while not all(["one"] in each.calls for each in handle.replicas):
+            await cache.lookup(["one"])
+            await asyncio.sleep(0.001)
+    for each in handle.replicas:
+        each.calls.clear()
+    for _ in range(30):
+        await cache.lookup(["two"])
+    assert [len(each.calls) for each in handle.replicas] == [10, 10, 10]
+
+
+async def test_a_connection_that_has_gone_silent_is_replaced(
+    cache: ConnectedCache, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replica is well and tells its address; what is lost is the way there."""
+    monkeypatch.setattr(asking, "REFRESH_S", 0.01)
+    monkeypatch.setattr(asking, "SILENCE_S", 0.1)
+    await connected(cache)
+    replica.gate.clear()
+    owed = asyncio.create_task(cache.lookup(["owed"]))
+    await until(lambda: ["owed"] in replica.calls)
+    await asyncio.sleep(0.15)
+    asked = asyncio.create_task(cache.lookup(["next"]))
+    assert (await asyncio.wait_for(owed, 5)).values == [b"by handle"]
+    replica.gate.set()
+    await asked
+    await connected(cache)
+
+
 async def test_replicas_that_do_not_tell_where_they_are_cost_nothing(
     cache: ConnectedCache, handle: Handle, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,7 +266,7 @@ async def test_a_client_finds_through_it_what_another_one_stored() -> None:
     handle.replicas = [SimpleNamespace(server=server)]  # pyright: ignore[reportAttributeAccessIssue]
     await lookup.store([("key", encode(ENTRY), 60.0)])
     cache = ConnectedCache(handle)
-    client = CacheClient(cache, CacheSettings(lookup_timeout_s=0.05, hot_bytes=0))
+    client = CacheClient(cache, CacheSettings(lookup_timeout_s=1.0, hot_bytes=0))
     async with asyncio.timeout(5):
         while await client.lookup("key") != ENTRY:
             await asyncio.sleep(0.01)

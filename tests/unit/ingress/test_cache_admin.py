@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.cache.remote import Found
 from deployments.cache.store import StoreError
 from deployments.config import CacheSettings, ModelCacheSettings, ScriptedModel
 from tests.unit.ingress.conftest import Service, running
@@ -128,17 +129,24 @@ async def test_what_is_being_generated_during_a_purge_is_not_kept(
     ] == "MISS"
 
 
+@pytest.mark.parametrize("sees", [True, False])
 async def test_what_is_being_generated_during_a_purge_is_not_joined_after_it(
-    service: Service, admin: dict[str, str]
+    service: Service, admin: dict[str, str], monkeypatch: pytest.MonkeyPatch, sees: bool
 ) -> None:
+    """Neither where the next look-up sees the purge, nor where it fails."""
     body = CHAT | {"model": "slow", "stream": True, "max_tokens": 40}
 
     def begun() -> Any:
         return service.http.stream("POST", "/v1/chat/completions", json=body)
 
+    async def fail(*_: object) -> Found:
+        raise ConnectionError
+
     async with begun() as old, begun() as joiner:
         assert (old.headers["x-cache"], joiner.headers["x-cache"]) == ("MISS", "JOIN")
         assert (await service.http.delete(CACHE, params={"model": "slow"}, headers=admin)).status_code == 200
+        if not sees:
+            monkeypatch.setattr(service.lookup, "lookup", fail)
         async with begun() as new, begun() as next_joiner:
             assert (new.headers["x-cache"], next_joiner.headers["x-cache"]) == ("MISS", "JOIN")
             assert await service.models.replicas["slow"].running() == 2
