@@ -12,7 +12,7 @@ import orjson
 from deployments.call import Answer
 from deployments.config import ResponseSettings
 from deployments.detached import detached
-from deployments.errors import ChatLLMError, HistoryUnavailable, Overloaded, Unavailable
+from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overloaded, Unavailable
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.limits.estimate import prompt_tokens
 from deployments.responses.events import Translator
@@ -22,7 +22,7 @@ from deployments.responses.run import BackgroundTurn, Run
 from deployments.responses.service import Responses, chat_call
 from deployments.responses.store import LOST, ResponseStore
 from deployments.responses.turn import Place, begun, messages_for
-from deployments.responses.types import Claim, StoredResponse
+from deployments.responses.types import Claim, NewResponse, StoredResponse
 from deployments.service import ChatService
 from deployments.summary import Summary
 from deployments.traces import trace
@@ -107,7 +107,11 @@ class BackgroundResponses:
         self._starting += 1
         try:
             new, place = await self._responses.opened(tenant, key_id, asked, self._runner)
-            await self._store.begin(new)
+            try:
+                await self._store.begin(new)
+            except (HistoryUnavailable, asyncio.CancelledError):
+                self._take_back(new)
+                raise
         finally:
             self._starting -= 1
         response = begun(new, place.is_hidden)
@@ -126,6 +130,16 @@ class BackgroundResponses:
         if found.status == "cancelled" and (run := self._runs.get(response_id)):
             run.stop()
         return found
+
+    def _take_back(self, new: NewResponse) -> None:
+        """Cancel, once the store is back, what may have begun there although its client does not know of it."""
+
+        async def cancel() -> None:
+            with suppress(NotFound):  # it has not begun
+                await self._store.cancel(new.tenant, new.id)
+
+        with suppress(HistoryUnavailable):  # with no room left, another replica will run it
+            self._writer.defer(new.tenant, new.conversation_id, cancel, (new.id,), 0)
 
     def _launch(self, response: StoredResponse, asked: Asked, place: Place) -> None:
         run = self._runs[response.id] = Run(response, Translator(response.id))

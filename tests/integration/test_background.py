@@ -13,6 +13,7 @@ from deployments.cache.lookup import CacheLookup
 from deployments.cache.steering import UNSTEERED, CacheControl
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings, ResponseSettings, ScriptedModel
+from deployments.errors import HistoryUnavailable, NotFound
 from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.turns import StoredConversations
@@ -22,7 +23,7 @@ from deployments.responses.background import BackgroundResponses
 from deployments.responses.postgres import PostgresResponses
 from deployments.responses.request import asked
 from deployments.responses.service import Responses
-from deployments.responses.types import StoredResponse
+from deployments.responses.types import NewResponse, StoredResponse
 from deployments.service import ChatService
 from deployments.summary import Summary
 
@@ -233,3 +234,41 @@ async def test_a_replica_that_closes_leaves_its_responses_to_others_at_once(new_
     await one.background.aclose(0)
     found = await two.ended_as(response.id)
     assert [item["content"][0]["text"] for item in found.output] == ["hello " * 100]
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+@pytest.mark.parametrize("error", [HistoryUnavailable, asyncio.CancelledError])
+async def test_what_was_not_promised_is_not_run(
+    new_replica: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, has_begun: bool, error: type[BaseException]
+) -> None:
+    """The store commits and its answer is lost, or it never got that far; it stays away for a while."""
+    one, two = await new_replica(), await new_replica()
+    begin, cancel, begun, tries = one.store.begin, one.store.cancel, [], []
+
+    async def lose(new: NewResponse) -> None:
+        begun.append(new.id)
+        if has_begun:
+            await begin(new)
+        raise error
+
+    async def late(tenant: str, response_id: str) -> StoredResponse:
+        tries.append(response_id)
+        if len(tries) < 3:
+            raise HistoryUnavailable
+        return await cancel(tenant, response_id)
+
+    monkeypatch.setattr(one.store, "begin", lose)
+    monkeypatch.setattr(one.store, "cancel", late)
+    with pytest.raises(error):
+        await one.start()
+    async with asyncio.timeout(10):
+        while one.writer.pending:
+            await asyncio.sleep(0.02)
+    assert tries == begun * 3
+    if has_begun:
+        assert (await one.ended_as(begun[0])).status == "cancelled"
+    else:
+        with pytest.raises(NotFound):
+            await one.store.response("ann", begun[0])
+    await asyncio.sleep(2 * STALE_S)
+    assert not one.summaries and not two.summaries
