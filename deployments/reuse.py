@@ -16,9 +16,6 @@ from deployments.flights.flights import Flights, Generate
 from deployments.flights.renaming import renamed
 from deployments.models.protocol import Frames, Generation, Message, Reply
 
-ANSWERED = frozenset({"absent", "stale", "garbage"})
-"""Reasons of a store that has answered: any other says that it is out of reach."""
-
 
 class Cache(Protocol):
     """What has been answered before, and who is answering now."""
@@ -154,7 +151,7 @@ class Reuse:
                 return Outcome(outcome.entry)
             outcome = Outcome(None, "stale", version=outcome.version)
         version = outcome.version
-        if version is None or outcome.reason not in ANSWERED:
+        if version is None:  # the store is out of reach
             return outcome
         if self._cache.consults:
             found = await self._cache.consult(question)

@@ -40,7 +40,10 @@ class LookupServer:
         return Address(host, server.sockets[0].getsockname()[1], self._secret)
 
     async def _open(self, host: str) -> asyncio.Server:
-        return await asyncio.get_running_loop().create_server(lambda: _Incoming(self, self._secret), host, 0)
+        def accept() -> _Incoming:
+            return _Incoming(self._secret, self._lookup, self._connections)
+
+        return await asyncio.get_running_loop().create_server(accept, host, 0)
 
     async def aclose(self) -> None:
         """Stop listening and close the connections; who waits hears of it at once."""
@@ -50,32 +53,21 @@ class LookupServer:
         for connection in list(self._connections):
             connection.close()
 
-    def connected(self, connection: "_Incoming") -> None:
-        """Note a connection."""
-        self._connections.add(connection)
-
-    def lost(self, connection: "_Incoming") -> None:
-        """Forget it."""
-        self._connections.discard(connection)
-
-    async def lookup(self, asked: Asked) -> Found:
-        """Look up."""
-        return await self._lookup(asked.keys, asked.claims)
-
 
 class _Incoming(Introduced):
-    """One ingress replica's connection."""
+    """One ingress replica's connection, among `connections` while it is open."""
 
-    def __init__(self, server: LookupServer, secret: bytes) -> None:
+    def __init__(self, secret: bytes, lookup: Lookup, connections: "set[_Incoming]") -> None:
         super().__init__(secret)
-        self._server = server
+        self._lookup = lookup
+        self._connections = connections
         self._calls: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if self._transport is not None:
             self._transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
-        self._server.connected(self)
+        self._connections.add(self)
 
     def received(self, buffer: bytearray) -> None:
         for number, payload in taken(buffer, MAX_ASKED_BYTES):
@@ -87,7 +79,7 @@ class _Incoming(Introduced):
 
     async def _answer(self, number: int, asked: Asked) -> None:
         try:
-            answer = found(number, await self._server.lookup(asked))
+            answer = found(number, await self._lookup(asked.keys, asked.claims))
         except Exception as error:  # noqa: BLE001 - the border to the other replica, which asks by the handle then
             logger.error("a look-up failed: %s", trace(error))
             self.close()
@@ -105,6 +97,6 @@ class _Incoming(Introduced):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._server.lost(self)
+        self._connections.discard(self)
         for call in self._calls:
             call.cancel()

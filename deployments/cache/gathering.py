@@ -1,6 +1,6 @@
 """Look-ups that wait together travel together.
 
-A call to another replica costs milliseconds of CPU whether it carries one key
+A call to another replica costs about the same whether it carries one key
 or a hundred. So few calls are out at once, whatever arrives meanwhile goes with
 the next one, and those who wait for the same key share its answer.
 """
