@@ -68,7 +68,7 @@ typecheck: tools  ## check types, strictly
 
 lock: tools  ## resolve the locks anew from pyproject.toml
 	$(COMPILE) pyproject.toml configs/locks/torch-needs.in --extra cpu --group build --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-cpu.lock
-	$(COMPILE) pyproject.toml --no-config --extra gpu --group build --excludes configs/locks/gpu-excluded.txt -o configs/locks/requirements-gpu.lock
+	$(COMPILE) pyproject.toml --extra gpu --group build --excludes configs/locks/gpu-excluded.txt -o configs/locks/requirements-gpu.lock
 	$(COMPILE) --group test -c configs/locks/requirements-cpu.lock --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-dev.lock
 
 clean:  ## remove the environment, caches and artefacts (the state in .chatllm stays)

@@ -82,11 +82,11 @@ def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None
         f"python {find_python()}": ("Virtual environment", make_venv),
         f"uv {uv}": (f"uv {uv}", lambda: pip("install", f"uv=={uv}")),
         f"torch {torch}": (f"torch {torch}", lambda: install_torch(torch)),
-        mark("lock", lock): ("Packages", lambda: uv_install("--no-deps", "-r", str(lock))),
+        mark("lock", lock): ("Packages", lambda: install_packages(lock)),
         mark("project", REPOSITORY / "pyproject.toml"): ("ChatLLM itself", install_project),
     }
     if tests:
-        steps[mark("tests", dev)] = ("Test tools", lambda: uv_install("--no-deps", "-r", str(dev)))
+        steps[mark("tests", dev)] = ("Test tools", lambda: install_packages(dev))
         steps["browser"] = ("Chromium", install_browser)
     steps["byte code " + mark("of", lock)] = ("Byte code", lambda: write_byte_code(flavour))
     return steps
@@ -116,6 +116,21 @@ def install_torch(version: str) -> None:
         if not version.endswith("+cpu"):
             raise
         uv_install("--no-deps", "--torch-backend", "cpu", f"torch=={version.removesuffix('+cpu')}")
+
+
+def install_packages(lock: Path) -> None:
+    """Install all that a lock pins. What uv passes over, as its own settings may tell it to, is a failure."""
+    uv_install("--no-deps", "-r", str(lock))
+    found = VENV.glob("lib/python*/site-packages/*.dist-info")
+    installed = {canonical(folder.name.partition("-")[0]) for folder in found}
+    pins = [line.partition("==")[0] for line in lock.read_text().splitlines()]
+    if missing := [name for name in pins if canonical(name) not in installed]:
+        raise Failed(f"{', '.join(missing)} of {lock.name} did not get installed: look for `exclude` in uv's settings")
+
+
+def canonical(package: str) -> str:
+    """Return a package's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def install_project() -> None:

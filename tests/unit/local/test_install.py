@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,24 @@ def test_the_locks_agree_with_each_other_and_leave_torch_for_cpus_out() -> None:
     assert {name for name in cpu.keys() & dev.keys() if cpu[name] != dev[name]} == set()
     assert not {"torch", "torchvision", "torchaudio", "torchcodec", "triton"} & cpu.keys()
     assert pins["requirements-gpu.lock"]["torch"] == install.pinned("torch", install.REPOSITORY / "pyproject.toml")
+
+
+def test_a_package_that_uv_passes_over_is_a_failure(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = environment / "lib/python3.11/site-packages"
+    for found in ("torch-2.13.0.dist-info", "Some_Package.core-1.0.dist-info"):
+        (packages / found).mkdir(parents=True)
+    lock = environment / "requirements.lock"
+    monkeypatch.setattr(install, "uv_install", lambda *_: None)
+    lock.write_text("some-package-core==1.0\ntorch==2.13.0\n")
+    install.install_packages(lock)
+    lock.write_text("some-package-core==1.0\ntriton==3.7.1\n")
+    with pytest.raises(install.Failed, match=r"^triton of requirements.lock did not get installed"):
+        install.install_packages(lock)
+
+
+def test_no_setting_of_this_repository_makes_uv_pass_over_what_a_lock_pins() -> None:
+    project = tomllib.loads((install.REPOSITORY / "pyproject.toml").read_text())
+    assert "uv" not in project["tool"], "uv obeys it at every installation, that of the GPU lock too"
 
 
 def test_an_interrupt_is_no_traceback() -> None:
