@@ -27,7 +27,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ import uvloop
 import yaml
 
 from loadtests.bare_vllm import NotStarted
+from loadtests.counting import Asked, counters
 from loadtests.paced import Client, Tally
 from loadtests.relay_report import Idle, OneToken, Outcome, Width
 from loadtests.sides import Processes, Service, ends_with_its_service, whole_service
@@ -70,6 +72,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one ingress replica and shorter windows")
     parser.add_argument("--streams", default="1,10,64,100,1000")
     parser.add_argument("--ingresses", default="1,2,4", help="numbers of ingress replicas")
+    parser.add_argument(
+        "--scale", action="store_true", help="for N ingress replicas N times the streams, model replicas and clients"
+    )
     parser.add_argument("--window", type=float, default=8.0, help="seconds for which tokens are counted")
     parser.add_argument("--idle-streams", type=int, default=2000)
     parser.add_argument("--requests", type=int, default=20_000, help="answers of one token, for memory and requests/s")
@@ -86,12 +91,13 @@ async def relay(options: argparse.Namespace) -> int:
     """Measure all numbers of ingress replicas, print and write what was found, and return the exit status."""
     outcome = Outcome(os.getloadavg()[0])
     for ingresses in map(int, options.ingresses.split(",")):
-        async with _service(options.app, ingresses) as service:
+        async with _service(options.app, ingresses, ingresses if options.scale else 1) as service:
             run = Run(service, options.window)
             await run.rest()
             if not outcome.widths:
                 await _one_ingress(run, options, outcome)
-            outcome.full[ingresses] = await run.width(*SATURATING)
+            times = ingresses if options.scale else 1
+            outcome.full[ingresses] = await run.width(SATURATING[0] * times, SATURATING[1], times)
             print(f"{ingresses} ingress replicas: {outcome.full[ingresses].line()}", flush=True)
     print(outcome.table())
     print(outcome.write(options.results))
@@ -114,7 +120,8 @@ class Run:
 
     def __init__(self, service: Service, window_s: float) -> None:
         self._processes: Processes = service.processes
-        self._client = Client(Target("service", service.url, "", service.key))
+        self._target = Target("service", service.url, "", service.key)
+        self._client = Client(self._target)
         self._window_s = window_s
         self.idle_burn: dict[str, float] = {}
         """Seconds of CPU that each part takes in a second without any request."""
@@ -152,32 +159,29 @@ class Run:
             ingress_mb=memory_mb,
         )
 
-    async def width(self, streams: int, step: int) -> Width:
-        """Count what `streams` answers bring within the window, and what it costs."""
-        tally = Tally()
-        lasts_s = self._window_s + SETTLING_S + 0.01 * streams + 5
-        opened = await self._client.open(tally, model(step), int(lasts_s * 1000 / step), streams)
+    async def width(self, streams: int, step: int, clients: int = 1) -> Width:
+        """Count what `streams` answers bring to so many clients within the window, and what it costs."""
+        lasts_s = self._window_s + SETTLING_S + 0.01 * streams + 15
+        asked = Asked(self._target, model(step), int(lasts_s * 1000 / step), streams // clients)
+        async with counters([asked] * clients) as opened:
+            await asyncio.sleep(SETTLING_S)
+            before, began = self._processes.cpu_s(), time.perf_counter()
+            counted = await opened.count(self._window_s)
+            took_s = time.perf_counter() - began
+            taken = self._taken(before, took_s)
         await asyncio.sleep(SETTLING_S)
-        events, pieces, gaps = tally.events, tally.pieces, len(tally.gaps_s)
-        before, spent_s, began = self._processes.cpu_s(), time.process_time(), time.perf_counter()
-        await asyncio.sleep(self._window_s)
-        took_s = time.perf_counter() - began
-        events, pieces, spent_s = tally.events - events, tally.pieces - pieces, time.process_time() - spent_s
-        taken, gaps_s = self._taken(before, took_s), tally.gaps_s[gaps:]
-        for stream in opened:
-            stream.leave()
-        await asyncio.sleep(SETTLING_S)
+        gaps_s, events = [gap_s for one in counted for gap_s in one.gaps_s], sum(one.events for one in counted)
         return Width(
             streams=streams,
             step_ms=step,
-            failures=tally.failures,
+            failures=sum_of(one.failures for one in counted),
             tokens_per_s=round(events / took_s, 1),
-            pieces_per_s=round(pieces / took_s, 1),
+            pieces_per_s=round(sum(one.pieces for one in counted) / took_s, 1),
             gap_ms_p50=quantile_ms(gaps_s, 0.5),
             gap_ms_p99=quantile_ms(gaps_s, 0.99),
             cpu_us={part: round(seconds * 1e6 / max(1, events), 1) for part, seconds in taken.items()},
             cores={part: round(seconds / took_s, 3) for part, seconds in taken.items()},
-            client_us=round(spent_s * 1e6 / max(1, events), 1),
+            client_us=round(sum(one.spent_s for one in counted) * 1e6 / max(1, events), 1),
         )
 
     async def idle(self, streams: int) -> Idle:
@@ -206,6 +210,11 @@ class Run:
         return {part: max(0.0, after[part] - before[part] - self.idle_burn[part] * took_s) for part in after}
 
 
+def sum_of(failures: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Return how often each failure came to all clients together."""
+    return dict(sum((Counter(one) for one in failures), Counter[str]()))
+
+
 def step_ms(streams: int) -> int:
     """Return how long a step takes with so many streams."""
     return next(step for most, step in STEPS_MS.items() if streams <= most)
@@ -217,15 +226,15 @@ def model(step: int) -> str:
 
 
 @asynccontextmanager
-async def _service(application: str, ingresses: int) -> AsyncGenerator[Service]:
+async def _service(application: str, ingresses: int, models: int) -> AsyncGenerator[Service]:
     with tempfile.TemporaryDirectory(prefix="chatllm-relay-") as folder:
         config = Path(folder) / "serve_config.yaml"
-        config.write_text(yaml.safe_dump(document(application, ingresses)), encoding="utf-8")
+        config.write_text(yaml.safe_dump(document(application, ingresses, models)), encoding="utf-8")
         async with whole_service(config) as service:
             yield service
 
 
-def document(application: str, ingresses: int) -> dict[str, Any]:
+def document(application: str, ingresses: int, replicas_of_models: int = 1) -> dict[str, Any]:
     """Return what is deployed: a scripted model for each step, and limits that are out of the way."""
     models = [
         {"id": model(step), "kind": "scripted", "tokens": 1_000_000, "token_ms": step, "in_step": True}
@@ -233,6 +242,7 @@ def document(application: str, ingresses: int) -> dict[str, Any]:
     ]
     hour = {"first_token_s": 3600, "idle_s": 3600, "total_s": 3600}
     replicas = {"Ingress": ingresses, "CacheLookup": 1, **{f"model-{one['id']}": 1 for one in models}}
+    replicas[f"model-{model(SATURATING[1])}"] = replicas_of_models
     deployments = [
         {"name": name, "num_replicas": count, "max_ongoing_requests": 5000, "ray_actor_options": {"num_cpus": 0.1}}
         for name, count in replicas.items()

@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+import multiprocessing
 import subprocess
 import sys
 
 import pytest
 
+from loadtests.counting import Asked, counters
 from loadtests.paced import Client, Tally
 from loadtests.relay import document, step_ms
 from loadtests.relay_report import Idle, OneToken, Outcome, Width, regressions
-from loadtests.sides import MARK, Processes, new_mark
+from loadtests.sides import MARK, Processes, free_port, new_mark
 from loadtests.streams import Target
 from tests.model_server import Model, serving
 
@@ -63,6 +65,24 @@ async def test_no_more_connections_than_were_asked_for():
     async with serving(model) as url:
         assert await client(url).ask(tally, "guide", 4, 20) > 0
     assert (tally.whole, model.most_at_once) == (20, 4)
+
+
+async def test_several_clients_count_the_same_window_each_for_itself():
+    async with serving(Model()) as url:
+        asked = Asked(Target("it", url, "", "secret"), "guide", 10_000, 3)
+        async with counters([asked, asked]) as opened:
+            counted = await opened.count(0.5)
+    assert [one.failures for one in counted] == [{}, {}]
+    for one in counted:
+        assert 3 < one.events <= 10_000 and len(one.gaps_s) == one.pieces > 3
+        assert 0 < one.spent_s < 5
+
+
+async def test_a_client_that_cannot_connect_is_an_error_and_leaves_no_process():
+    with pytest.raises(EOFError):
+        async with counters([Asked(Target("it", f"http://127.0.0.1:{free_port()}", ""), "guide", 10, 1)]):
+            pytest.fail("it has no server")
+    assert multiprocessing.active_children() == []
 
 
 def test_processes_that_wrote_over_their_mark_are_found_by_their_parents():
