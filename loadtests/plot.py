@@ -6,6 +6,7 @@ from html import escape
 from loadtests.streams import Figures
 
 WIDTH, HEIGHT, MARGIN = 360, 240, 48
+TICK_BELOW = 36
 COLOURS = ("#8a94a6", "#2f6fed", "#d9822b")
 
 Sides = Mapping[str, Mapping[int, Figures]]
@@ -34,19 +35,20 @@ def _chart(sides: Sides, title: str, figure: str, left: float) -> str:
     axis = f'<path d="M{left + MARGIN} {MARGIN}v{HEIGHT}h{WIDTH - MARGIN}" fill="none" stroke="#d5d9e0"/>'
     parts = [f'<text x="{left + MARGIN}" y="{MARGIN - 18}" font-weight="600">{escape(title)}</text>', axis]
     parts += [
-        f'<text x="{place(width, 0)[0]:.0f}" y="{MARGIN + HEIGHT + 18}" text-anchor="middle">{width}</text>'
+        f'<text x="{place(width, 0)[0]:.0f}" y="{MARGIN + HEIGHT + TICK_BELOW}" text-anchor="middle">{width}</text>'
         for width in widths
     ]
+    highest = {w: max(getattr(v[w], figure) for v in sides.values() if w in v) for w in widths}
     for number, (name, values) in enumerate(sides.items()):
         colour = COLOURS[number % len(COLOURS)]
         points = [place(width, getattr(values[width], figure)) for width in sorted(values)]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in points]
-        parts += [
-            f'<text x="{x:.0f}" y="{y - 8:.0f}" text-anchor="middle" fill="{colour}">{value:,.0f}</text>'
-            for value, (x, y) in zip((getattr(values[w], figure) for w in sorted(values)), points, strict=True)
-        ]
+        for width, (x, y) in zip(sorted(values), points, strict=True):
+            value = getattr(values[width], figure)
+            beside = y - 8 if value == highest[width] else y + 18  # so that figures of lines that run close stay apart
+            parts.append(f'<text x="{x:.0f}" y="{beside:.0f}" text-anchor="middle" fill="{colour}">{value:,.0f}</text>')
         parts.append(
             f'<text x="{left + MARGIN + 12}" y="{MARGIN + 14 + 16 * number}" fill="{colour}">{escape(name)}</text>'
         )

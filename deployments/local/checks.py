@@ -1,5 +1,8 @@
 """What must hold before a start, each with the sentence that is said when it does not."""
 
+import os
+import shutil
+import sysconfig
 from pathlib import Path
 
 import psutil
@@ -10,6 +13,8 @@ from deployments.local.state import LauncherError
 from deployments.local.stores import require_postgres, require_redis
 
 GIB = 1024**3
+COMPILERS = ("cc", "gcc", "clang")
+"""Where Triton looks, after the variable CC."""
 
 
 def require_ports(settings: LauncherSettings, host: str) -> None:
@@ -35,6 +40,18 @@ def require_memory(needed_gib: float) -> None:
             f"{available:.1f} GiB of memory are available, this configuration needs about {needed_gib:.1f}: "
             "close other programs, or choose a smaller model or VLLM_CPU_KVCACHE_SPACE"
         )
+
+
+def require_compiler() -> None:
+    """What Triton compiles vLLM's GPU kernels with is there: a C compiler, and Python's headers."""
+    named = os.environ.get("CC")
+    missing: list[str] = []
+    if not any(map(shutil.which, (named,) if named else COMPILERS)):
+        missing.append("gcc")
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        missing.append("python3.11-dev")
+    if missing:
+        raise LauncherError(f"vLLM compiles its GPU kernels when it starts: apt install {' '.join(missing)}")
 
 
 def available_gib() -> float:

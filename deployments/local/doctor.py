@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from deployments.local import ports
-from deployments.local.checks import GIB, available_gib
+from deployments.local.checks import GIB, available_gib, require_compiler
 from deployments.local.instance import Instance
 from deployments.local.service_file import gpus, read
 from deployments.local.settings import REPOSITORY, LauncherSettings
@@ -119,6 +119,8 @@ def _ports(settings: LauncherSettings) -> Finding:
 
 def _gpu(settings: LauncherSettings) -> Finding:
     found = gpus()
+    if found:
+        require_compiler()
     return Finding("ok", "GPU", "; ".join(found) if found else "none, the CPU does the work")
 
 

@@ -87,6 +87,8 @@ class Launcher:
             leftovers.sweep(state.path)
             service = read(self._settings)
             checks.require_memory(service.memory_gib)
+            if service.uses_gpus:
+                checks.require_compiler()
             checks.require_ports(self._settings, service.host)
             checks.require_stores(self._settings)
             service.write(config_path(state.path))

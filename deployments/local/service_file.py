@@ -48,6 +48,12 @@ class ServiceFile:
         """Least memory that must be available for a start."""
         return BASE_MEMORY_GIB + sum(_memory_gib(model) for model in self.settings.models)
 
+    @property
+    def uses_gpus(self) -> bool:
+        """Whether a replica is to have a GPU."""
+        deployments = [one for application in self.document["applications"] for one in _deployments(application)]
+        return any(_child(one, "ray_actor_options").get("num_gpus") for one in deployments)
+
     def write(self, path: Path) -> None:
         """Write the document for the process that deploys it."""
         path.write_text(yaml.safe_dump(self.document, sort_keys=False), encoding="utf-8")

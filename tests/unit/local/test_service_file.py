@@ -82,6 +82,11 @@ def test_a_gpu_is_asked_for_where_there_is_one(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(service_file, "gpus", lambda: ["GPU 0: NVIDIA H100"])
     options = deployment(read(), "model-guide")["ray_actor_options"]
     assert options == {"num_cpus": 1, "num_gpus": 1}
+    assert read().uses_gpus
+
+
+def test_without_a_gpu_none_is_asked_for() -> None:
+    assert not read().uses_gpus
 
 
 def test_tensor_parallelism_asks_for_as_many_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""What a start on a GPU needs besides the GPU."""
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from deployments.local import checks, doctor
+from deployments.local.settings import LauncherSettings
+from deployments.local.state import LauncherError
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine with a compiler and Python's headers."""
+    for name in ("bin/gcc", "include/Python.h"):
+        file = tmp_path / name
+        file.parent.mkdir()
+        file.touch()
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path / name))
+    return tmp_path
+
+
+def test_a_compiler_and_the_headers_are_enough(machine: Path) -> None:
+    checks.require_compiler()
+
+
+@pytest.mark.parametrize(
+    ("lost", "packages"),
+    [
+        (["bin/gcc"], "gcc"),
+        (["include/Python.h"], "python3.11-dev"),
+        (["bin/gcc", "include/Python.h"], "gcc python3.11-dev"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_package(machine: Path, lost: list[str], packages: str) -> None:
+    for name in lost:
+        (machine / name).unlink()
+    with pytest.raises(LauncherError, match=f"apt install {packages}$"):
+        checks.require_compiler()
+
+
+def test_a_compiler_that_was_named_counts_alone(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "icx")
+    with pytest.raises(LauncherError, match=r"apt install gcc$"):
+        checks.require_compiler()
+    monkeypatch.setenv("CC", str(machine / "bin/gcc"))
+    checks.require_compiler()
+
+
+def test_the_doctor_says_so_too(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "gpus", lambda: ["GPU 0: NVIDIA H100"])
+    settings = LauncherSettings(state=machine)
+    said = {finding.subject: finding for finding in doctor.examine(settings)}["GPU"]
+    assert (said.verdict, said.text) == ("ok", "GPU 0: NVIDIA H100")
+    (machine / "bin/gcc").unlink()
+    said = {finding.subject: finding for finding in doctor.examine(settings)}["GPU"]
+    assert said.verdict == "fail" and "apt install gcc" in said.text
