@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 from redis.asyncio import Redis, RedisCluster
 
+from deployments.cache.connecting import connect
 from deployments.cache.expiring import ExpiringMap
-from deployments.cache.store import connect, translated
+from deployments.cache.store_errors import translated
 
 CLAIM_TTL_S = 5.0
 SCRIPT = (Path(__file__).parent / "claim.lua").read_text(encoding="utf-8")
@@ -34,6 +35,17 @@ class Claim(NamedTuple):
 def name_since(name: str, version: str) -> str:
     """Return the name of a generation that begins at this version of all purges: after a purge it is another one."""
     return f"{name}@{version}"
+
+
+def claim_call(
+    namespace: str, claim: Claim, unless: str = "", ttl_s: float = CLAIM_TTL_S
+) -> tuple[str | bytes | int, ...]:
+    """Return the arguments of the EVAL that claims, unless there is something under the name `unless` in Redis.
+
+    It brings who holds the name now, or None.
+    """
+    names = [f"{namespace}:inflight:{claim.name}", *([unless] if unless else [])]
+    return SCRIPT, len(names), *names, claim.address, claim.lost, round(ttl_s * 1000)
 
 
 class Claims(Protocol):
@@ -72,13 +84,13 @@ class RedisClaims:
     """The claims in Redis or Valkey, each decided by a script, which runs alone."""
 
     def __init__(self, url: str, namespace: str, timeout_s: float, ttl_s: float = CLAIM_TTL_S) -> None:
-        self._prefix = f"{namespace}:inflight:"
+        self._namespace = namespace
         self._timeout_s = timeout_s
-        self._ttl_ms = round(ttl_s * 1000)
+        self._ttl_s = ttl_s
         self._client: Redis | RedisCluster = connect(url, timeout_s)
 
     async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
-        calls = [(SCRIPT, 1, self._prefix + claim.name, claim.address, claim.lost, self._ttl_ms) for claim in claims]
+        calls = [claim_call(self._namespace, claim, ttl_s=self._ttl_s) for claim in claims]
         with translated():
             async with asyncio.timeout(self._timeout_s):
                 return await self._run(calls)

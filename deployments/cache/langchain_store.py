@@ -20,7 +20,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
 
 from deployments.cache.loop_thread import LoopThread
-from deployments.cache.store import CacheStore, RedisStore, StoreError
+from deployments.cache.store import CacheStore, RedisStore
+from deployments.cache.store_errors import StoreError
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ is plugged in (similar/) is asked here too, by a call of its own.
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.claims import Claim, Claims, MemoryClaims, RedisClaims
 from deployments.cache.purging import Purge, PurgeableAnswers
 from deployments.cache.remote import Address, Consulted, Found, LookupFigures, Question, write_timeout_s
-from deployments.cache.store import CacheStore, RedisStore, StoreError
+from deployments.cache.store import CacheStore, RedisStore
+from deployments.cache.store_errors import StoreError
 from deployments.config import Addresses, CacheSettings
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class CacheLookup:
         self._reading, self._writing = Breaker(), Breaker()
         self._similar = _similar(settings, self._answers)
         self._server = LookupServer(self.lookup)
+        self._version = ""
 
     async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
         """Return what is stored under the keys; a failure of Redis is a miss for all of them, never an exception.
@@ -54,9 +56,15 @@ class CacheLookup:
         Without a key it tells the version alone.
         """
         try:
+            likely = self._likely(claims)
             with self._reading.attempt():
-                values, version = await self._answers.lookup(keys)
-            return Found(values, "", await self._held(values, claims, version) if any(claims) else [], version)
+                values, version, holders = await self._answers.lookup_or_claim(keys, likely)
+            self._version = version
+            if not any(claims):
+                return Found(values, "", [], version)
+            claims = [claim and claim.since(version) for claim in claims]
+            told = {claim: holder for claim, holder in zip(likely, holders, strict=True) if claim and holder}
+            return Found(values, "", await self._held(values, claims, told), version)
         except BreakerOpen:
             kind = BREAKER_OPEN
         except StoreError as error:
@@ -65,11 +73,23 @@ class CacheLookup:
         self.failures[kind] += 1
         return Found([None] * len(keys), kind)
 
-    async def _held(self, values: Sequence[bytes | None], claims: Sequence[Claim | None], version: str) -> list[bytes]:
-        claims = [claim and claim.since(version) for claim in claims]
-        wanted = [claim for value, claim in zip(values, claims, strict=True) if value is None and claim]
-        holders = dict(zip(wanted, await self.hold(wanted), strict=False)) if wanted else {}
-        return [holders.get(claim, b"") if claim else b"" for claim in claims]
+    def _likely(self, claims: Sequence[Claim | None]) -> list[Claim | None]:
+        """Return the claims as they are if nothing has been purged since the last look-up, to be made along with it.
+
+        Else, and where something stands under the key that was purged, a claim costs a round trip of its own.
+        """
+        if not isinstance(self._claims, RedisClaims) or self._writing.is_open:
+            return []
+        return [claim and claim.since(self._version) for claim in claims]
+
+    async def _held(
+        self, values: Sequence[bytes | None], claims: Sequence[Claim | None], told: Mapping[Claim, bytes]
+    ) -> list[bytes]:
+        """Return who holds what is missing: as `told`, else as `hold` says."""
+        wanted = [c for value, c in zip(values, claims, strict=True) if value is None and c and c not in told]
+        holders = {**told, **dict(zip(wanted, await self.hold(wanted), strict=False))} if wanted else told
+        pairs = zip(values, claims, strict=True)
+        return [holders.get(claim, b"") if claim and value is None else b"" for value, claim in pairs]
 
     async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
         """Claim names, or renew or take over claims; empty, never an exception, if Redis does not answer."""

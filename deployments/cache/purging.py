@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from deployments.cache.claims import Claim
 from deployments.cache.store import CacheStore
 
 VERSION: Final = "version"
@@ -57,11 +58,18 @@ class PurgeableAnswers:
 
         What bears no stamp is returned as an empty value, which is no answer.
         """
+        values, version, _ = await self.lookup_or_claim(keys, ())
+        return values, version
+
+    async def lookup_or_claim(
+        self, keys: Sequence[str], claims: Sequence[Claim | None]
+    ) -> tuple[list[bytes | None], str, list[bytes | None]]:
+        """Do what `lookup` does, and what `CacheStore.read_or_claim` does with the claims."""
         scopes = {key: _scopes(key) for key in keys}
         names = {VERSION, ALL}.union(*scopes.values())
-        values, marks = await self._store.read(keys, sorted(names))
+        values, marks, holders = await self._store.read_or_claim(keys, sorted(names), claims)
         found = [_opened(value, _stamp(scopes[key], marks)) for key, value in zip(keys, values, strict=True)]
-        return found, _version(marks)
+        return found, _version(marks), holders
 
     async def store(self, entries: Sequence[tuple[str, bytes, float]], versions: Sequence[str | None] = ()) -> None:
         """Keep each (key, value, seconds to live); one that is purged meanwhile may be lost, never found.

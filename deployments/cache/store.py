@@ -6,26 +6,19 @@ time is over or the store needs the room, and whatever goes wrong is a
 """
 
 import asyncio
-from collections.abc import Awaitable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from redis import exceptions as lower
 from redis.asyncio import RedisCluster
 
+from deployments.cache.claims import Claim, claim_call
 from deployments.cache.connecting import connect
 from deployments.cache.expiring import ExpiringMap
+from deployments.cache.store_errors import translated
 
 MARKS = "marks"
-
-
-class StoreError(Exception):
-    """The store did not do what it was asked; `kind` is a word for the counters."""
-
-    def __init__(self, kind: str = "server") -> None:
-        self.kind = kind
-        super().__init__(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +45,15 @@ class CacheStore(Protocol):
         self, keys: Sequence[str], marks: Sequence[str]
     ) -> tuple[list[bytes | None], dict[str, bytes | None]]:
         """Return the values as `get_many` does, and the marks by name, in one round trip."""
+        ...
+
+    async def read_or_claim(
+        self, keys: Sequence[str], marks: Sequence[str], claims: Sequence[Claim | None]
+    ) -> tuple[list[bytes | None], dict[str, bytes | None], list[bytes | None]]:
+        """Do what `read` does, and in the same round trip hold the claim that goes with a key without a value.
+
+        The last are who holds each claim now; None for one that was not tried, where that must be asked for by itself.
+        """
         ...
 
     async def set_many(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
@@ -98,6 +100,12 @@ class MemoryStore:
     ) -> tuple[list[bytes | None], dict[str, bytes | None]]:
         return await self.get_many(keys), {name: self._marks.get(name) for name in marks}
 
+    async def read_or_claim(
+        self, keys: Sequence[str], marks: Sequence[str], claims: Sequence[Claim | None]
+    ) -> tuple[list[bytes | None], dict[str, bytes | None], list[bytes | None]]:
+        values, found = await self.read(keys, marks)
+        return values, found, [None for _ in claims]
+
     async def set_many(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
         for key, value, ttl_s in entries:
             self._held.put(key, value, len(value), ttl_s)
@@ -134,7 +142,7 @@ class RedisStore:
     def __init__(
         self, url: str, namespace: str = "chatllm", read_timeout_s: float = 0.04, write_timeout_s: float = 1.0
     ) -> None:
-        self._namespace = f"{namespace}:"
+        self._namespace = namespace
         self._marks = f"{namespace}:{MARKS}"
         self._read_timeout_s = read_timeout_s
         self._write_timeout_s = write_timeout_s
@@ -143,7 +151,7 @@ class RedisStore:
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         if not keys:
             return []
-        names = [self._namespace + key for key in keys]
+        names = [f"{self._namespace}:{key}" for key in keys]
         with translated():
             async with asyncio.timeout(self._read_timeout_s):
                 if isinstance(self._client, RedisCluster):
@@ -155,7 +163,14 @@ class RedisStore:
     async def read(
         self, keys: Sequence[str], marks: Sequence[str]
     ) -> tuple[list[bytes | None], dict[str, bytes | None]]:
-        names = [self._namespace + key for key in keys]
+        values, found, _ = await self.read_or_claim(keys, marks, ())
+        return values, found
+
+    async def read_or_claim(
+        self, keys: Sequence[str], marks: Sequence[str], claims: Sequence[Claim | None]
+    ) -> tuple[list[bytes | None], dict[str, bytes | None], list[bytes | None]]:
+        names = [f"{self._namespace}:{key}" for key in keys]
+        holders: list[bytes | None] = [None] * len(claims)
         with translated():
             async with asyncio.timeout(self._read_timeout_s):
                 pipeline = self._client.pipeline(transaction=False)
@@ -163,14 +178,24 @@ class RedisStore:
                 if isinstance(self._client, RedisCluster):
                     for name in names:
                         pipeline.get(name)
-                elif names:
-                    pipeline.mget(names)
+                    tried: list[int] = []  # claim and answer lie on different servers
+                else:
+                    if names:
+                        pipeline.mget(names)
+                    tried = [place for place, claim in enumerate(claims) if claim]
+                for place in tried:
+                    call = claim_call(self._namespace, cast(Claim, claims[place]), names[place])
+                    pipeline.execute_command("EVAL", *call)
                 # The value of another type that lies under a key is an error of its own, and no value of ours.
                 found, *values = await pipeline.execute(raise_on_error=False)
         with translated():
+            if tried:
+                held, values = values[-len(tried) :], values[: -len(tried)]
+                for place, holder in zip(tried, held, strict=True):
+                    holders[place] = _value(holder)
             if names and not isinstance(self._client, RedisCluster):
                 values = _raised(values[0])
-            return [_value(value) for value in values], dict(zip(marks, _raised(found), strict=True))
+            return [_value(value) for value in values], dict(zip(marks, _raised(found), strict=True)), holders
 
     async def set_many(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
         if not entries:
@@ -179,7 +204,7 @@ class RedisStore:
             async with asyncio.timeout(self._write_timeout_s):
                 pipeline = self._client.pipeline(transaction=False)
                 for key, value, ttl_s in entries:
-                    pipeline.set(self._namespace + key, value, px=max(1, round(ttl_s * 1000)))
+                    pipeline.set(f"{self._namespace}:{key}", value, px=max(1, round(ttl_s * 1000)))
                 await pipeline.execute()
 
     async def set_marks(self, marks: Mapping[str, bytes], *, alone: bool = False) -> int:
@@ -201,12 +226,12 @@ class RedisStore:
 
     async def delete(self, key: str) -> None:
         with translated():
-            await self._unlink([(self._namespace + key).encode()])
+            await self._unlink([f"{self._namespace}:{key}".encode()])
 
     async def clear(self, prefix: str) -> None:
         with translated():
             batch: list[bytes] = []
-            async for name in self._client.scan_iter(match=_literal(self._namespace + prefix) + "*", count=1000):
+            async for name in self._client.scan_iter(match=_literal(f"{self._namespace}:{prefix}") + "*", count=1000):
                 batch.append(name)
                 if len(batch) >= 1000:
                     await self._unlink(batch)
@@ -249,37 +274,3 @@ def _raised(found: Any) -> Any:
 def _literal(text: str) -> str:
     """Escape what Redis's patterns would read as a wildcard."""
     return "".join(f"\\{letter}" if letter in "*?[]\\^-" else letter for letter in text)
-
-
-# The first that fits decides, so that the special stand before the general.
-KINDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((TimeoutError, lower.TimeoutError), "timeout"),
-    ((lower.AuthenticationError, lower.AuthorizationError, lower.NoPermissionError), "auth"),
-    ((lower.AuthenticationWrongNumberOfArgsError, lower.ExternalAuthProviderError), "auth"),
-    ((lower.BusyLoadingError,), "loading"),
-    ((lower.OutOfMemoryError,), "full"),
-    ((lower.ReadOnlyError,), "read_only"),
-    ((lower.MaxConnectionsError,), "pool"),
-    ((lower.ClusterError, lower.RedisClusterException, lower.AskError, lower.TryAgainError), "cluster"),
-    ((lower.ClusterCrossSlotError,), "cluster"),
-    ((lower.ConnectionError, OSError), "connection"),
-    ((lower.InvalidResponse, lower.DataError, ValueError), "garbage"),
-    ((lower.ResponseError,), "server"),
-    ((lower.RedisError, lower.ChildDeadlockedError), "client"),
-)
-FOREIGN = tuple(error for errors, _ in KINDS for error in errors)
-
-
-@contextmanager
-def translated() -> Generator[None]:
-    """The border to redis-py: its errors leave as `StoreError`, without the keys and addresses of their texts."""
-    try:
-        yield
-    except FOREIGN as error:
-        kind = next(kind for errors, kind in KINDS if isinstance(error, errors))
-        raise StoreError(kind) from error
-    except AttributeError as error:
-        # When redis-py's client of a cluster sees the nodes anew, it closes connections that others just send on.
-        if error.name != "writelines":
-            raise
-        raise StoreError("connection") from error

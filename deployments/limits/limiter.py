@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime
 from weakref import WeakValueDictionary
 
 from deployments.cache.breaker import Breaker, BreakerOpen
-from deployments.cache.store import StoreError
+from deployments.cache.store_errors import StoreError
 from deployments.config import KeyLimitSettings
 from deployments.errors import ChatLLMError
 from deployments.keys.types import KeyLimits

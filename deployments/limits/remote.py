@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from deployments.cache.connecting import connect
-from deployments.cache.store import translated
+from deployments.cache.store_errors import translated
 from deployments.limits.scripts import Script, Scripts
 from deployments.limits.store import RECOUNT_S, Demand, Limit, Verdict
 

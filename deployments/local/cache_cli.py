@@ -12,7 +12,8 @@ import typer
 
 from deployments.cache.key import model_part, tenant_part
 from deployments.cache.purging import Purge, PurgeableAnswers
-from deployments.cache.store import RedisStore, StoreError
+from deployments.cache.store import RedisStore
+from deployments.cache.store_errors import StoreError
 from deployments.config import Settings
 from deployments.errors import ChatLLMError
 from deployments.local import service_file

@@ -13,7 +13,8 @@ from deployments.cache.claims import Claim, RedisClaims
 from deployments.cache.client import CacheClient
 from deployments.cache.entry import CacheEntry
 from deployments.cache.lookup import CacheLookup
-from deployments.cache.store import RedisStore, StoreError
+from deployments.cache.store import RedisStore
+from deployments.cache.store_errors import StoreError
 from deployments.config import CacheSettings
 from tests.valkey import ClusterNode, Server
 
@@ -236,6 +237,8 @@ async def test_a_cluster_of_two(tmp_path):
             [name.encode() for name in names],
             {"one": b"x", "two": None},
         )
+        (_, _, holders) = await store.read_or_claim(["3", "missing"], ["one"], [None, Claim("a", b"me")])
+        assert holders == [None, None], "claim and answer may lie on different nodes"
         for node in nodes:
             async with Redis(port=node.port) as raw:
                 assert 10 < await raw.dbsize() < 41

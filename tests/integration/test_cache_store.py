@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from deployments.cache.client import CacheClient
 from deployments.cache.entry import CacheEntry
 from deployments.cache.lookup import CacheLookup
-from deployments.cache.store import FOREIGN, KINDS, MemoryStore, RedisStore
+from deployments.cache.store import MemoryStore, RedisStore
+from deployments.cache.store_errors import FOREIGN, KINDS
 from deployments.config import CacheSettings
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from deployments.cache.store import StoreError
+from deployments.cache.store_errors import StoreError
 from deployments.config import KeyLimitSettings
 from deployments.errors import HistoryUnavailable
 from deployments.keys.types import KeyLimits

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 import redis.asyncio
 
-from deployments.cache.store import StoreError
+from deployments.cache.store_errors import StoreError
 from deployments.config import ScriptedModel
 from deployments.metrics.buckets import BUCKET_S, BUCKETS
 from deployments.metrics.memory import MemoryFigures

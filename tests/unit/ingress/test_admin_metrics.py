@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 
-from deployments.cache.store import StoreError
+from deployments.cache.store_errors import StoreError
 from deployments.config import ScriptedModel
 from deployments.ingress.admin_metrics import AdminMetrics
 from tests.unit.ingress.conftest import Service, running

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from deployments.cache.remote import Found
-from deployments.cache.store import StoreError
+from deployments.cache.store_errors import StoreError
 from deployments.config import CacheSettings, ModelCacheSettings, ScriptedModel
 from tests.unit.ingress.conftest import Service, running
 

@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 
 from deployments.app import build_app
 from deployments.cache.similar.plugged import loaded
-from deployments.cache.store import StoreError
+from deployments.cache.store_errors import StoreError
 from deployments.config import CacheSettings, ModelCacheSettings, ScriptedModel, Settings
 from tests import langchain_caches
 from tests.langchain_caches import PATH, Blocking, SameWords

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deployments.cache.store import StoreError
+from deployments.cache.store_errors import StoreError
 from deployments.errors import Overloaded
 from deployments.metrics.memory import MemoryFigures
 from deployments.metrics.recorder import Recorder
