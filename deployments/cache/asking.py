@@ -38,6 +38,19 @@ class ConnectedCache(HandleCache):
         self._connections: dict[Address, _Connection] = {}
         self._refresh_at = float("-inf")
         self._refreshing: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    def connect(self) -> None:
+        """Begin to connect, so that no look-up waits for it; goes on until a replica is there. Returns at once."""
+        self._connecting = detached(self._until_connected(), "cache-connections")
+
+    async def _until_connected(self) -> None:
+        while not self._connections:
+            self._refresh_at = float("-inf")
+            self._refresh_when_due()
+            if self._refreshing is not None:
+                await asyncio.wait((self._refreshing,))
+            await asyncio.sleep(AGAIN_S)
 
     async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
         self._refresh_when_due()
@@ -51,9 +64,9 @@ class ConnectedCache(HandleCache):
         return await super().lookup(keys, claims)
 
     async def aclose(self) -> None:
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.gather(self._refreshing, return_exceptions=True)
+        for task in filter(None, (self._connecting, self._refreshing)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         for connection in self._connections.values():
             connection.close()
 

@@ -14,7 +14,7 @@ from starlette.routing import Match, Route
 
 from deployments.cache.asking import ConnectedCache
 from deployments.cache.client import CacheClient, NoCache
-from deployments.config import Addresses, Limits, Settings
+from deployments.config import Addresses, Limits, ModelCacheSettings, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
 from deployments.ingress import (
     admin_keys,
@@ -133,5 +133,10 @@ class Ingress:
         configure_logging(settings.log_level)
         client = ModelClient(self._models, ModelNames.of(settings), settings.timeouts)
         policies = {model.identity: model.settings.cache for model in self._models.values()}
-        cache = CacheClient(ConnectedCache(self._cache), settings.cache, policies) if self._cache else NoCache()
+        cache = self._connected(policies) if self._cache else NoCache()
         return build_http(lambda: opened(settings, Addresses.from_environment(), client, cache), settings.limits, True)
+
+    def _connected(self, policies: Mapping[str, ModelCacheSettings]) -> CacheClient:
+        remote = ConnectedCache(self._cache)
+        remote.connect()
+        return CacheClient(remote, self._settings.cache, policies)

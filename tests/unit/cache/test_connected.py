@@ -116,6 +116,19 @@ async def test_the_first_look_up_goes_by_the_handle_and_those_after_it_do_not(
     assert handle.broadcasts == 1
 
 
+async def test_who_connects_beforehand_needs_the_handle_for_no_look_up(cache: ConnectedCache, handle: Handle) -> None:
+    replicas, handle.replicas = handle.replicas, []
+    cache.connect()
+    await until(lambda: handle.broadcasts > 1)  # none is there yet
+    handle.replicas = replicas
+    await until(lambda: cache._connections)
+    assert (await cache.lookup(["one"])).values == [b"one"]
+    assert handle.lookups == 0
+    asked = handle.broadcasts
+    await asyncio.sleep(2 * asking.AGAIN_S)
+    assert handle.broadcasts == asked
+
+
 async def test_answers_find_their_askers_in_any_order(cache: ConnectedCache, replica: Replica) -> None:
     await connected(cache)
     replica.gate.clear()
