@@ -13,7 +13,7 @@ from deployments.local.state import LauncherError
 from deployments.local.stores import require_postgres, require_redis
 
 GIB = 1024**3
-COMPILERS = ("cc", "gcc", "clang")
+COMPILERS = ("gcc", "clang")
 """Where Triton looks, after the variable CC."""
 
 
