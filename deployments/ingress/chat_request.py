@@ -1,23 +1,19 @@
 """The types of a chat completion request (OpenAI API reference, "Create chat completion").
 
 Here stand the fields that this service itself reads and those of OpenAI whose
-ranges are known; `parameters.py` decides on the rest. Fields of vLLM's own pass to
-the model, which knows them.
+ranges are known; `parameters.py` decides on the rest. How tokens are chosen is
+`Sampling`, shared with responses; a field that stands nowhere passes to the model,
+which knows it or refuses it.
 """
 
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from deployments.parameters import Sampling
+
 Count = Annotated[int, msgspec.Meta(ge=1)]
-Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
-Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Choices = Annotated[int, msgspec.Meta(ge=1, le=128)]
-Temperature = Annotated[float, msgspec.Meta(ge=0, le=2)]
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Stop = str | Annotated[list[Annotated[str, msgspec.Meta(min_length=1)]], msgspec.Meta(max_length=4)]
-TokenId = Annotated[str, msgspec.Meta(pattern=r"^\d{1,10}$")]
-LogitBias = dict[TokenId, Annotated[float, msgspec.Meta(ge=-100, le=100)]]
 FunctionName = Annotated[str, msgspec.Meta(pattern="^[a-zA-Z0-9_.-]{1,64}$")]
 Metadata = Annotated[
     dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]],
@@ -121,7 +117,7 @@ class StructuralTag(msgspec.Struct, tag_field="type", tag="structural_tag"):
     """The `response_format` of vLLM's own: text with JSON between tags."""
 
 
-class ChatRequest(msgspec.Struct):
+class ChatRequest(Sampling, kw_only=True):
     """A chat completion request.
 
     `conversation` and `parent` are this service's own: the stored conversation
@@ -134,14 +130,7 @@ class ChatRequest(msgspec.Struct):
     stream_options: StreamOptions | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
-    temperature: Temperature | None = None
-    top_p: Share | None = None
     n: Choices | None = None
-    seed: Seed | None = None
-    stop: Stop | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    logit_bias: LogitBias | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], msgspec.Meta(max_length=128)] | None = None
@@ -149,7 +138,6 @@ class ChatRequest(msgspec.Struct):
     parallel_tool_calls: bool | None = None
     response_format: PlainText | AnyObject | FittingObject | StructuralTag | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    user: str | None = None
     store: bool | None = None
     metadata: Metadata | None = None
     conversation: str | ConversationReference | None = None

@@ -8,19 +8,17 @@ from starlette.responses import Response
 
 from deployments.errors import BadRequest
 from deployments.ingress.asking import ERRORS, ask
-from deployments.ingress.chat_request import Choices, LogitBias, Penalty, Seed, Share, Stop, StreamOptions, Temperature
+from deployments.ingress.chat_request import Choices, StreamOptions
 from deployments.ingress.openapi import documented
 from deployments.ingress.parameters import check_stream_options
 from deployments.ingress.shapes import Completion
+from deployments.parameters import LogitBias, Penalty, Seed, Share, Stop, Temperature, without_hints
 
 router = APIRouter(tags=["completions"])
 
 MAX_CONTINUATIONS = 128
 DEFAULT_MAX_TOKENS = 16
 """OpenAI API reference, "Create completion"."""
-
-WITHOUT_EFFECT = frozenset({"user"})
-"""Labels for the caller's own records."""
 
 
 class CompletionRequest(msgspec.Struct):
@@ -70,8 +68,9 @@ def _settled(body: dict[str, Any]) -> dict[str, Any]:
     if body.get("best_of") not in (None, choices):
         raise BadRequest("'best_of' is not supported: it can only be as large as 'n'.", "best_of")
     check_stream_options(body)
-    kept = {name: value for name, value in body.items() if name not in WITHOUT_EFFECT and name != "best_of"}
-    return {"max_tokens": DEFAULT_MAX_TOKENS} | {k: v for k, v in kept.items() if (k, v) != ("max_tokens", None)}
+    kept = without_hints(body)
+    kept.pop("best_of", None)
+    return {"max_tokens": DEFAULT_MAX_TOKENS} | kept
 
 
 def prompts_in(prompt: str | list[Any], field: str) -> int:

@@ -11,12 +11,12 @@ from deployments.ingress.asking import ERRORS, ask
 from deployments.ingress.completions import prompts_in
 from deployments.ingress.openapi import documented
 from deployments.ingress.shapes import Embeddings
+from deployments.parameters import without_hints
 
 router = APIRouter(tags=["embeddings"])
 
 MAX_TEXTS = 2048
 """OpenAI API reference, "Create embeddings"."""
-WITHOUT_EFFECT = frozenset({"user"})
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -43,4 +43,4 @@ async def create_embeddings(request: Request) -> Response:
 def _settled(body: dict[str, Any]) -> dict[str, Any]:
     if prompts_in(body["input"], "input") > MAX_TEXTS:
         raise BadRequest(f"'input' may hold at most {MAX_TEXTS} texts.", "input")
-    return {name: value for name, value in body.items() if value is not None and name not in WITHOUT_EFFECT}
+    return without_hints(body)

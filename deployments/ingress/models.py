@@ -36,8 +36,6 @@ async def list_models(request: Request) -> Response:
 async def retrieve_model(request: Request, model: str) -> Response:
     """Return one model, with its replicas and the requests that their engines hold now."""
     models = services_of(request).models
-    if not models.names.is_known(model):
-        raise ModelNotFound(f"The model {model!r} does not exist.", "model")
     name = models.resolve(model)
     state = next(state for state in await models.states() if state.id == name)
     shown = _model(state, await models.input_modalities(name))

@@ -27,6 +27,7 @@ from deployments.errors import (
     UnsupportedEncoding,
     UnsupportedMediaType,
 )
+from deployments.parameters import HINTS
 
 Schema = type[Any] | Mapping[str, Any]
 """A msgspec type, or JSON Schema where no type says it."""
@@ -35,11 +36,15 @@ REFERENCE = "#/components/schemas/{name}"
 REQUEST_ID = {"description": "The request's id: yours, or one made here.", "schema": {"type": "string"}}
 RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}
 
-ABOUT = """An OpenAI-compatible API with durable conversations and a response cache.
+ABOUT = f"""An OpenAI-compatible API with durable conversations and a response cache.
 
 Every request but `/health` and `/ready` carries a key: `Authorization: Bearer sk-chatllm-…`.
 Every answer carries `x-request-id`, which is also in every error. A streamed answer is
-server-sent events; after the first, a failure is an error event and the stream's end."""
+server-sent events; after the first, a failure is an error event and the stream's end.
+
+A parameter of OpenAI's is honored, or it is a hint, or it is a 400 that names it. A hint is accepted
+with any value and dropped, because the answer is right without it:
+{"; ".join(f"`{name}` ({reason})" for name, reason in HINTS.items())}."""
 
 
 class ErrorDetail(msgspec.Struct):

@@ -1,29 +1,18 @@
-"""What becomes of each parameter of OpenAI's chat completions: honoured, without effect here, or refused.
+"""What becomes of each parameter of OpenAI's chat completions: honored, dropped as a hint, or refused.
 
-The honoured ones are the fields of `ChatRequest`. None is ignored in silence where
-it would change the answer: a test walks the parameters of OpenAI's own client, so
-that a new one fails until it stands here.
+The honored ones are the fields of `ChatRequest`, the hints stand in `deployments/parameters.py`.
+None is ignored in silence where it would change the answer: a test walks the parameters of
+OpenAI's own client, so that a new one fails until it stands in one of the three.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from deployments.errors import BadRequest
-
-WITHOUT_EFFECT: Mapping[str, str] = {
-    "user": "a label for the caller's own records",
-    "safety_identifier": "a label, as `user` is",
-    "prompt_cache_key": "vLLM caches every prefix of a prompt by itself",
-    "prompt_cache_options": "vLLM caches every prefix of a prompt by itself",
-    "prompt_cache_retention": "vLLM caches every prefix of a prompt by itself",
-    "prediction": "a hint that can only hurry the same answer",
-}
-"""Accepted with any value and dropped, each with the reason why the answer is the same."""
+from deployments.parameters import without_hints
 
 ONLY: Mapping[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
-    "service_tier": ("auto", "default"),
-    "verbosity": ("medium",),
 }
 """Accepted where the value asks for what is done anyway."""
 
@@ -37,29 +26,26 @@ REFUSED: Mapping[str, str] = {
 
 
 def settled(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a well-formed request as the model is to see it; raises BadRequest for what cannot be honoured."""
-    kept = {name: value for name, value in request.items() if value is not None}
+    """Return a well-formed request as the model is to see it; raises BadRequest for what cannot be honored."""
+    check_stream_options(request)
+    kept = without_hints(request)
     for name, reason in REFUSED.items():
         if name in kept:
             raise BadRequest(f"'{name}' is not supported. {reason}", name)
     for name, allowed in ONLY.items():
         if name in kept and kept[name] not in allowed:
             raise BadRequest(f"'{name}' can only be {' or '.join(map(repr, allowed))} here.", name)
-    check_stream_options(kept)
     if kept.get("top_logprobs") and not kept.get("logprobs"):
         raise BadRequest("'top_logprobs' needs 'logprobs' to be true.", "top_logprobs")
     if kept.get("tool_choice") not in (None, "none") and not kept.get("tools"):
         raise BadRequest("'tool_choice' is only allowed where there are 'tools'.", "tool_choice")
-    return _with_allowed_tools({name: kept[name] for name in kept if name not in WITHOUT_EFFECT and name not in ONLY})
+    return _with_allowed_tools({name: kept[name] for name in kept if name not in ONLY})
 
 
 def check_stream_options(request: Mapping[str, Any]) -> None:
-    """Raise BadRequest for options of a stream that is none, or for what no stream here has."""
-    options = request.get("stream_options") or {}
-    if options and not request.get("stream"):
+    """Raise BadRequest for options of a stream where nothing is streamed."""
+    if request.get("stream_options") and not request.get("stream"):
         raise BadRequest("'stream_options' needs 'stream' to be true.", "stream_options")
-    if options.get("include_obfuscation"):
-        raise BadRequest("Streams are not obfuscated here.", "stream_options.include_obfuscation")
 
 
 def _with_allowed_tools(request: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ ECHOED = (
 def response_object(response: StoredResponse) -> dict[str, Any]:
     """Return the JSON of a response."""
     request = response.request
-    reasoning = request.get("reasoning", {})
+    reasoning, text = request.get("reasoning", {}), request.get("text", {})
     return {
         "id": response.id,
         "object": "response",
@@ -43,7 +43,7 @@ def response_object(response: StoredResponse) -> dict[str, Any]:
         "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
         "service_tier": "default",
         "store": request.get("store", True),
-        "text": {"format": request.get("text", {}).get("format") or {"type": "text"}},
+        "text": {"format": text.get("format") or {"type": "text"}, "verbosity": text.get("verbosity") or "medium"},
         "tool_choice": request.get("tool_choice", "auto"),
         "tools": request.get("tools", []),
         "truncation": request.get("truncation", "disabled"),

@@ -1,7 +1,7 @@
 """What a client asks of `POST /v1/responses`, and the chat completion request that it comes to.
 
-Every parameter of OpenAI's is honoured, changes nothing here (a label, a hint), or
-is refused by name; `REFUSED` and the functions below say which.
+Every parameter of OpenAI's is honored, dropped as a hint (`deployments/parameters.py`), or
+refused by name; `REFUSED` and the functions below say which.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import msgspec
 from deployments.cache.steering import UNSTEERED, CacheControl, parsed
 from deployments.errors import BadRequest
 from deployments.history.types import NewItem
+from deployments.parameters import HINTS, SAMPLING, Sampling
 from deployments.responses.input import new_items
 
 Label = Annotated[str, msgspec.Meta(max_length=512)]
@@ -23,38 +24,28 @@ Metadata = Annotated[
 
 REFUSED: Mapping[str, str] = {
     "access_programs": "this service has no access programs",
-    "background_options": "background responses start at once",
     "context_management": "this service compacts no context; see 'truncation'",
-    "image": "this service generates no images",
     "moderation": "this service does not moderate",
     "prompt": "this service keeps no prompt templates",
-    "prompt_cache_options": "the prefix cache of the engine has no options",
 }
-"""OpenAI's parameters that cannot be honoured here, each with the reason."""
+"""OpenAI's parameters that cannot be honored here, each with the reason."""
 
 CACHE_CONTROL = "cache_control"
 """Where the header's directives are kept, beside the parameters; a body that names it is refused."""
 
-INCLUDABLE = frozenset({"message.output_text.logprobs", "message.input_image.image_url"})
-
-EXTENSIONS = frozenset(
+INCLUDABLE = frozenset(
     {
-        "add_generation_prompt",
-        "chat_template_kwargs",
-        "continue_final_message",
-        "frequency_penalty",
-        "logit_bias",
-        "min_p",
-        "min_tokens",
-        "presence_penalty",
-        "repetition_penalty",
-        "seed",
-        "stop",
-        "structured_outputs",
-        "top_k",
+        "code_interpreter_call.outputs",
+        "computer_call_output.output.image_url",
+        "file_search_call.results",
+        "message.input_image.image_url",
+        "message.output_text.logprobs",
+        "reasoning.encrypted_content",
+        "web_search_call.action.sources",
+        "web_search_call.results",
     }
 )
-"""Parameters of a chat completion that go to the model as they are; not OpenAI's for responses."""
+"""What OpenAI lets a client ask for. Items of built-in tools do not occur here; reasoning is returned readable."""
 
 
 class ConversationReference(msgspec.Struct):
@@ -64,28 +55,29 @@ class ConversationReference(msgspec.Struct):
 
 
 class TextOptions(msgspec.Struct):
-    """The `text` field; `verbosity` can only be what a model does anyway."""
+    """The `text` field; `verbosity` is a hint."""
 
     format: dict[str, Any] | None = None
-    verbosity: Literal["medium"] | None = None
+    verbosity: Label | None = None
 
 
 class ReasoningOptions(msgspec.Struct):
-    """The `reasoning` field; what a model reasons is given whole, never as a summary."""
+    """The `reasoning` field; all but `effort` are hints: reasoning is returned in full, not as a summary."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    summary: Literal["auto"] | None = None
-    generate_summary: Literal["auto"] | None = None
-    context: Literal["auto"] | None = None
+    summary: Label | None = None
+    generate_summary: Label | None = None
+    context: Label | None = None
+    mode: Label | None = None
 
 
 class ResponseStreamOptions(msgspec.Struct):
-    """The `stream_options` field; nothing is obfuscated here."""
+    """The `stream_options` field; obfuscation is a hint."""
 
     include_obfuscation: bool | None = None
 
 
-class ResponseRequest(msgspec.Struct):
+class ResponseRequest(Sampling, kw_only=True):
     """The types of a request for a response (OpenAI API reference, "Create a model response").
 
     `parent` is this service's own: the item of the `conversation` that the input follows, "" for none.
@@ -110,15 +102,14 @@ class ResponseRequest(msgspec.Struct):
     include: list[str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     metadata: Metadata | None = None
     user: Label | None = None
     safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None
-    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
+
+
+FIELDS = frozenset(ResponseRequest.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +161,23 @@ class Asked:
 
 def asked(body: Mapping[str, Any], max_items: int, cache_control: CacheControl = UNSTEERED) -> Asked:
     """Return the request of a body whose types are those of `ResponseRequest`; raises BadRequest, naming the field."""
-    request = {name: value for name, value in body.items() if name != "input" and value is not None}
+    request = {name: value for name, value in body.items() if value is not None and name != "input" and _counts(name)}
     _refuse(request)
     if cache_control.header:
         request[CACHE_CONTROL] = cache_control.header
     return Asked(request, tuple(new_items(body["input"], max_items)), chat_fields(request))
 
 
+def _counts(name: str) -> bool:
+    """Tell what is honored, refused or returned with the response from hints that are only dropped."""
+    return name in FIELDS or name not in HINTS
+
+
 def _refuse(request: Mapping[str, Any]) -> None:
-    known = {*ResponseRequest.__struct_fields__, *EXTENSIONS}
     for name in request:
         if name in REFUSED:
             raise BadRequest(f"'{name}' is not supported: {REFUSED[name]}.", name)
-        if name not in known:
+        if name not in FIELDS:
             raise BadRequest(f"Unrecognized request argument: {name}", name)
     if request.get("previous_response_id") and request.get("conversation"):
         raise BadRequest("'conversation' and 'previous_response_id' exclude each other.", "conversation")
@@ -197,7 +192,7 @@ def _refuse(request: Mapping[str, Any]) -> None:
 
 def chat_fields(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a request a model is asked, as a chat completion request without model and messages."""
-    fields = {name: request[name] for name in ("temperature", "top_p", *EXTENSIONS) if name in request}
+    fields = {name: value for name, value in request.items() if name in SAMPLING}
     if "max_output_tokens" in request:
         fields["max_completion_tokens"] = request["max_output_tokens"]
     if "message.output_text.logprobs" in request.get("include", ()) or request.get("top_logprobs"):

@@ -11,6 +11,7 @@ import pytest
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings, ScriptedModel
 from deployments.ingress.chat_request import ChatRequest
+from deployments.parameters import HINTS
 from deployments.responses.request import ResponseRequest
 from tests.unit.ingress.conftest import Service, running
 
@@ -92,19 +93,62 @@ async def test_one_entry_serves_streamed_and_plain_with_all_that_was_said(
     assert whole(original)["usage"]["completion_tokens"] > 0
 
 
-VALUES: dict[str, Any] = {
-    "messages": [{"role": "user", "content": "something else"}],
-    "model": "other",
-    "max_tokens": 5,
-    "max_completion_tokens": 6,
+SAMPLING_VALUES: dict[str, Any] = {
     "temperature": 0.5,
     "top_p": 0.9,
-    "n": 2,
     "seed": 8,
     "stop": "x",
     "frequency_penalty": 0.1,
     "presence_penalty": 0.1,
     "logit_bias": {"5": 1},
+    "top_k": 5,
+    "min_p": 0.1,
+    "repetition_penalty": 1.1,
+    "length_penalty": 1.1,
+    "min_tokens": 2,
+    "ignore_eos": True,
+    "stop_token_ids": [3],
+    "include_stop_str_in_output": True,
+    "allowed_token_ids": [3],
+    "bad_words": ["x"],
+    "structured_outputs": {"choice": ["x"]},
+    "repetition_detection": {"max_pattern_size": 3},
+    "use_beam_search": True,
+    "watermarking": True,
+    "skip_special_tokens": False,
+    "spaces_between_special_tokens": False,
+    "truncate_prompt_tokens": 5,
+    "truncation_side": "left",
+    "prompt_logprobs": 1,
+    "logprob_token_ids": [3],
+    "thinking_token_budget": 5,
+    "include_reasoning": False,
+    "echo": True,
+    "add_generation_prompt": False,
+    "continue_final_message": True,
+    "add_special_tokens": True,
+    "documents": [{"title": "x"}],
+    "chat_template": "x",
+    "chat_template_kwargs": {"x": 1},
+    "media_io_kwargs": {"image": {"x": 1}},
+    "mm_processor_kwargs": {"x": 1},
+    "return_tokens_as_token_ids": True,
+    "return_token_ids": True,
+    "return_prompt_text": True,
+    "stream_interval": 2,
+    "cache_salt": "x",
+    "vllm_xargs": {"x": 1},
+}
+SAME_SAMPLING: dict[str, Any] = {"priority": 1, "session_id": "x"}
+NOT_CACHED = {"kv_transfer_params", "ec_transfer_params"}
+"""They move state between engines."""
+
+VALUES: dict[str, Any] = SAMPLING_VALUES | {
+    "messages": [{"role": "user", "content": "something else"}],
+    "model": "other",
+    "max_tokens": 5,
+    "max_completion_tokens": 6,
+    "n": 2,
     "logprobs": True,
     "top_logprobs": (2, {"logprobs": True}),
     "tools": TOOLS,
@@ -115,10 +159,9 @@ VALUES: dict[str, Any] = {
 }
 """A value of each field that changes the answer, and what else the request then needs."""
 
-SAME_ANSWER: dict[str, Any] = {
+SAME_ANSWER: dict[str, Any] = SAME_SAMPLING | {
     "stream": True,
     "stream_options": ({"include_usage": True}, {"stream": True}),
-    "user": "someone",
     "store": True,
     "metadata": {"a": "b"},
 }
@@ -134,7 +177,8 @@ async def key_of(service: Service, **more: Any) -> str:
 
 async def test_each_field_of_a_chat_is_in_the_key_unless_it_cannot_change_the_answer(service: Service) -> None:
     """A field that is new in the API fails here until it has been thought about."""
-    assert VALUES.keys() | SAME_ANSWER.keys() | ABOUT_CONVERSATIONS == set(ChatRequest.__struct_fields__)
+    considered = VALUES.keys() | SAME_ANSWER.keys() | ABOUT_CONVERSATIONS | NOT_CACHED
+    assert considered == set(ChatRequest.__struct_fields__)
     other = ScriptedModel(id="other", kind="scripted", tokens=8)
     async with running(ScriptedModel(id="quick", kind="scripted", tokens=8), other) as service:
         base = await key_of(service)
@@ -145,12 +189,13 @@ async def test_each_field_of_a_chat_is_in_the_key_unless_it_cannot_change_the_an
             assert key not in (found, without), name
             found.add(key)
         assert len(found) == len(VALUES) + 1
-        for name, given in SAME_ANSWER.items():
+        hints = {name: "any" for name in HINTS if "." not in name}
+        for name, given in (SAME_ANSWER | hints).items():
             value, needs = given if isinstance(given, tuple) else (given, {})
             assert await key_of(service, **{name: value}, **needs) == base, name
 
 
-SAME_RESPONSE = {
+SAME_RESPONSE: dict[str, Any] = SAME_SAMPLING | {
     "background": True,
     "metadata": {"a": "b"},
     "parallel_tool_calls": None,  # only with tools
@@ -159,9 +204,7 @@ SAME_RESPONSE = {
     "conversation": None,
     "max_tool_calls": 3,
     "prompt_cache_key": "x",
-    "prompt_cache_retention": "24h",
     "safety_identifier": "x",
-    "service_tier": "auto",
     "store": False,
     "stream": True,
     "stream_options": {},
@@ -169,7 +212,7 @@ SAME_RESPONSE = {
     "user": "x",
     "include": ["message.input_image.image_url"],
 }
-RESPONSE_VALUES: dict[str, Any] = {
+RESPONSE_VALUES: dict[str, Any] = SAMPLING_VALUES | {
     "input": "something else",
     "model": "slow",
     "instructions": "Be brief.",
@@ -178,14 +221,13 @@ RESPONSE_VALUES: dict[str, Any] = {
     "reasoning": {"effort": "low"},
     "truncation": "auto",
     "max_output_tokens": 3,
-    "temperature": 0.5,
-    "top_p": 0.5,
     "top_logprobs": 2,
 }
 
 
 async def test_each_field_of_a_response_that_changes_the_answer_is_in_the_key(service: Service) -> None:
-    assert SAME_RESPONSE.keys() | RESPONSE_VALUES.keys() == set(ResponseRequest.__struct_fields__)
+    considered = SAME_RESPONSE.keys() | RESPONSE_VALUES.keys() | NOT_CACHED
+    assert considered == set(ResponseRequest.__struct_fields__)
 
     async def key_of(**more: Any) -> str:
         request = {"model": "quick", "input": "hello", "seed": 7, "max_output_tokens": 4, **more}
@@ -194,7 +236,9 @@ async def test_each_field_of_a_response_that_changes_the_answer_is_in_the_key(se
     base = await key_of()
     keys = [base, *[await key_of(**{name: value}) for name, value in RESPONSE_VALUES.items()]]
     assert len(set(keys)) == len(RESPONSE_VALUES) + 1
-    for name, value in SAME_RESPONSE.items():
+    hints: dict[str, Any] = {name: "any" for name in HINTS if "." not in name}
+    hints |= {"text": {"verbosity": "low"}, "reasoning": {"summary": "detailed", "context": "all_turns"}}
+    for name, value in (SAME_RESPONSE | hints).items():
         if value is not None and name != "background":  # whose own answer is no answer of a model
             assert await key_of(**{name: value}) == base, name
 

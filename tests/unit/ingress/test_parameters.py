@@ -1,20 +1,29 @@
-"""Each parameter of OpenAI's is honoured, has no effect, or is refused by its name."""
+"""Each parameter of OpenAI's is honored, dropped as a hint, or refused by its name."""
 
 from typing import Any, get_type_hints
 
 import pytest
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_params
+from openai.types.responses import response_create_params
 
 from deployments.errors import BadRequest
 from deployments.ingress.chat_request import ChatRequest
 from deployments.ingress.completions import CompletionRequest
 from deployments.ingress.embeddings import EmbeddingRequest
-from deployments.ingress.parameters import ONLY, REFUSED, WITHOUT_EFFECT, settled
+from deployments.ingress.parameters import ONLY, REFUSED, settled
 from deployments.ingress.requests import checked
+from deployments.parameters import HINTS, SAMPLING, without_hints
+from deployments.responses.request import REFUSED as REFUSED_OF_RESPONSES
+from deployments.responses.request import ResponseRequest
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 OWN = {"conversation", "parent"}
+NOT_FOR_CLIENTS = {
+    "request_id",  # this service's own
+    "routed_experts_prompt_start",  # for the debugging of engines
+    *("return_token_offsets", "mm_payload", "return_mm_kwargs"),  # of vLLM's render endpoints only
+}
 F = {"type": "function", "function": {"name": "f"}}
 G = {"type": "function", "function": {"name": "g"}}
 
@@ -25,11 +34,30 @@ def fields(schema: Any) -> set[str]:
 
 def test_every_parameter_of_openais_chat_has_been_decided() -> None:
     theirs = set(get_type_hints(chat_params.CompletionCreateParamsNonStreaming))
-    honoured = fields(ChatRequest) - OWN - WITHOUT_EFFECT.keys()
-    decisions = [honoured, set(WITHOUT_EFFECT), set(ONLY), set(REFUSED)]
+    honored = fields(ChatRequest) - OWN - (SAMPLING - theirs)
+    decisions = [honored, theirs & HINTS.keys(), set(ONLY), set(REFUSED)]
     assert set().union(*decisions) == theirs
     assert sum(map(len, decisions)) == len(theirs)
-    assert all([*WITHOUT_EFFECT.values(), *REFUSED.values()])
+    assert all([*HINTS.values(), *REFUSED.values()])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # importing vLLM and torch warns of much that is not ours
+def test_every_field_of_vllms_chat_is_taken_by_chats_and_responses_alike() -> None:
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+    theirs = set(ChatCompletionRequest.model_fields) - NOT_FOR_CLIENTS
+    openais = set(get_type_hints(chat_params.CompletionCreateParamsNonStreaming))
+    assert theirs - SAMPLING == theirs & (openais | {"stream"}) - SAMPLING
+    assert fields(ChatRequest) >= SAMPLING
+    assert fields(ResponseRequest) >= SAMPLING
+
+
+def test_every_hint_is_a_parameter_of_some_client() -> None:
+    chats = set(get_type_hints(chat_params.CompletionCreateParamsNonStreaming))
+    responses = set(get_type_hints(response_create_params.ResponseCreateParamsNonStreaming))
+    assert {name.partition(".")[0] for name in HINTS} <= chats | responses | {"client_metadata"}
+    assert not HINTS.keys() & (REFUSED.keys() | REFUSED_OF_RESPONSES.keys())
 
 
 def test_every_parameter_of_openais_completions_and_embeddings_has_been_decided() -> None:
@@ -46,31 +74,24 @@ def test_what_is_refused_is_named(name: str) -> None:
     assert settled({**HELLO, name: None}) == HELLO
 
 
-@pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
-def test_what_has_no_effect_does_not_reach_the_model(name: str) -> None:
-    assert settled({**HELLO, name: "any"}) == HELLO
+@pytest.mark.parametrize("name", sorted(HINTS))
+@pytest.mark.parametrize("value", ["any", {"any": "value"}, 3])
+def test_a_hint_does_not_reach_the_model(name: str, value: Any) -> None:
+    outer, _, inner = name.partition(".")
+    assert without_hints({**HELLO, outer: {inner: value} if inner else value}) == HELLO | ({outer: {}} if inner else {})
 
 
-@pytest.mark.parametrize(
-    ("name", "fine", "wrong"),
-    [
-        ("service_tier", "default", "priority"),
-        ("service_tier", "auto", "flex"),
-        ("modalities", ["text"], ["text", "audio"]),
-        ("verbosity", "medium", "low"),
-    ],
-)
-def test_a_value_that_changes_nothing_is_accepted(name: str, fine: Any, wrong: Any) -> None:
-    assert settled({**HELLO, name: fine}) == HELLO
-    with pytest.raises(BadRequest, match=name):
-        settled({**HELLO, name: wrong})
+def test_a_value_that_changes_nothing_is_accepted() -> None:
+    assert settled({**HELLO, "modalities": ["text"]}) == HELLO
+    with pytest.raises(BadRequest, match="modalities"):
+        settled({**HELLO, "modalities": ["text", "audio"]})
 
 
 @pytest.mark.parametrize(
     ("field", "fields_"),
     [
         ("stream_options", {"stream_options": {"include_usage": True}}),
-        ("stream_options.include_obfuscation", {"stream": True, "stream_options": {"include_obfuscation": True}}),
+        ("stream_options", {"stream_options": {"include_obfuscation": False}}),
         ("top_logprobs", {"top_logprobs": 2}),
         ("tool_choice", {"tool_choice": "required"}),
         (

@@ -1,12 +1,14 @@
 """What a request for a response asks of a model."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
+from openai.types.responses import ResponseIncludable
 from openai.types.responses.response_create_params import ResponseCreateParamsBase, ResponseCreateParamsNonStreaming
 
 from deployments.history.types import Context, Item, NewItem
-from deployments.responses.request import REFUSED, ResponseRequest, asked
+from deployments.parameters import HINTS
+from deployments.responses.request import INCLUDABLE, REFUSED, ResponseRequest, asked
 from deployments.responses.turn import Place, messages_for
 
 SCHEMA = {"type": "object", "properties": {}}
@@ -109,7 +111,12 @@ def test_the_output_of_a_call_that_was_left_out_is_left_out() -> None:
 
 
 def test_every_parameter_of_the_sdk_is_decided_on() -> None:
-    known = {*ResponseRequest.__struct_fields__, *REFUSED}
+    known = {*ResponseRequest.__struct_fields__, *REFUSED, *HINTS}
     names = {*ResponseCreateParamsNonStreaming.__annotations__, *ResponseCreateParamsBase.__annotations__}
     assert names - known == set()
     assert not REFUSED.keys() & {*ResponseRequest.__struct_fields__}
+
+
+def test_all_that_openai_lets_a_client_include_is_accepted() -> None:
+    assert set(get_args(ResponseIncludable)) == INCLUDABLE
+    assert chat(include=["reasoning.encrypted_content"]) == {}
