@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop status doctor tools test test-unit test-integration test-serve test-ui test-e2e bench bench-relay bench-cache lint format typecheck lock clean
+.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e bench bench-relay bench-cache lint format typecheck lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,9 @@ serve: install  ## start everything and say where to go; Ctrl-C ends it
 
 stop:  ## end what `make serve` started, and what a crash left
 	@$(BIN)/chatllm down
+
+link: install  ## print a link that opens the chat page in one more browser
+	@$(BIN)/chatllm link
 
 status: install  ## addresses, states and versions
 	@$(BIN)/chatllm status

@@ -77,6 +77,7 @@ def served(answer: str, token_s: float) -> Generator[tuple[str, psutil.Process]]
             "CHATLLM_API_URL": f"http://127.0.0.1:{api_port}",
             "CHATLLM_API_KEY": KEY,
             "CHATLLM_PAGE_PORT": str(page_port),
+            "CHATLLM_PAGE_SIGN_IN": "0",
             "NICEGUI_STORAGE_PATH": folder,
         }
         environ.pop("PYTEST_CURRENT_TEST", None)

@@ -81,6 +81,10 @@ class Launched:
             base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, timeout=60, **options
         )
 
+    def page_link(self) -> str:
+        """Return an address that opens the page in one browser."""
+        return self.chatllm("link").strip()
+
     def status(self) -> dict[str, Any]:
         return json.loads(self.chatllm("status", "--json"))
 

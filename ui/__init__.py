@@ -4,8 +4,9 @@
     app         routes, shared state page        one open browser page, put together
     chat        the open conversation as it is read and asked
     account     all that acts with one key: nothing of it is shared with another's
-    sessions    who has signed in    gate        which requests and sockets are whose
-    sign_in     the form             attempts    how often an address may try
+    gate        which requests and sockets are whose
+    sessions    who has signed in    sign_in     the form     attempts    how often an address may try
+    links       one-time links, and the browsers that followed one    link_entry  the way in by them
     sharing     a conversation's links     shared      what a link shows
     client      the HTTP API         shapes      what it answers with
     completion  a streamed answer, through the openai SDK     stream      what it is made of

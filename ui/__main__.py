@@ -1,12 +1,14 @@
-"""`python -m ui`: serves the chat page. The service may still be starting, or not be there yet."""
+"""`python -m ui`: serves the chat page. The service may still be starting, or not be there yet.
+
+`python -m ui link` prints an address that opens it in one browser.
+"""
 
 import sys
 
 
 def main() -> int:
     """Serve until told to end; a setting that makes no sense ends with one sentence and exit status 2."""
-    _skip_unused_imports()
-    from ui.app import serve
+    from ui.links import opening_address
     from ui.settings import Settings, SettingsError
 
     try:
@@ -14,6 +16,12 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    if sys.argv[1:] == ["link"]:
+        sys.stdout.write(f"{opening_address(settings)}\n")
+        return 0
+    _skip_unused_imports()
+    from ui.app import serve
+
     serve(settings)
     return 0
 

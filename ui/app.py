@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import re
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,7 +14,9 @@ from ui.account import Account, ClosableAsks
 from ui.asking import Shared
 from ui.client import Api
 from ui.compare import ComparePage
-from ui.gate import Gate, cut, guard_sockets, not_found, session_of
+from ui.gate import Entry, Gate, SessionEntry, cut, guard_sockets, not_found, session_of
+from ui.link_entry import LinkEntry
+from ui.links import Links, opening_address
 from ui.ops.page import mount_ops
 from ui.page import ChatPage
 from ui.pdf import MAX_OF_ALL_AT_ONCE
@@ -57,10 +60,12 @@ class Service:
         app.on_startup(self._open)
         app.on_shutdown(self._close)
         if self._settings.must_sign_in:
-            app.add_middleware(Gate, sessions=self._sessions)
-            app.add_exception_handler(404, not_found)
-            guard_sockets(self._settings.names)
+            self._guard(SessionEntry(self._sessions))
             SignIn(self._settings, self._sessions, self._account).mount()
+        elif self._settings.links is not None:
+            entry = LinkEntry(Links(self._settings.links), self._settings.port)
+            self._guard(entry)
+            entry.mount()
 
         mount_ops(self._settings)
         SharedPages(self._public).mount()
@@ -82,6 +87,11 @@ class Service:
             await self._compare(conversation_id if _CONVERSATION.fullmatch(conversation_id) else None)
 
         del home, conversation, compare, compared  # the decorator has registered them
+
+    def _guard(self, entry: Entry) -> None:
+        app.add_middleware(Gate, entry=entry)
+        app.add_exception_handler(404, not_found)
+        guard_sockets(self._settings.names)
 
     async def _show(self, conversation_id: str | None) -> None:
         apply_theme()
@@ -143,8 +153,10 @@ async def _load() -> Callable[[Settings], ClosableAsks]:
 
 
 def serve(settings: Settings) -> None:
-    """Serve the page until the process is told to end."""
+    """Serve the page until the process is told to end; on a terminal it says where to open it."""
     Service(settings).mount()
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{opening_address(settings)}\n")
     if settings.is_local:  # a foreign site must not reach the page under a name of its own (DNS rebinding)
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", *settings.names])
     app.add_middleware(SafetyHeaders)

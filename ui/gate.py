@@ -1,13 +1,14 @@
-"""Who may ask for what where visitors sign in: each request and each socket belongs to a session, or to nobody.
+"""Who may ask for what: each request and each socket belongs to a visitor who was let in, or to nobody.
 
-Gate           an HTTP request without a session gets the sign-in, the public pages and the assets
-guard_sockets  what a browser says over its socket is heard by the pages of its own session alone
+Gate           an HTTP request of nobody gets the public pages, the assets, and the way in
+guard_sockets  what a browser says over its socket is heard by the pages of its own visitor alone
+Entry          how visitors are let in: `SessionEntry` by signing in, `link_entry` by a one-time link
 """
 
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, quote, urlsplit
 
 from nicegui import Client, core, nicegui
@@ -21,34 +22,76 @@ from ui.sessions import Reason, Session, Sessions
 
 SIGN_IN = "/sign-in"
 COOKIE, SECURE_COOKIE = "chatllm", "__Host-chatllm"  # a browser takes the second from this host over https alone
-_SESSION = "chatllm.session"  # in the ASGI scope of a request
-_PUBLIC = re.compile(r"/sign-in|/s/[^/]+|/favicon\.ico|/assets/.+|/_nicegui_ws/.*|/_nicegui/[\d.]+\w*/.+")
+_VISITOR = "chatllm.visitor"  # in the ASGI scope of a request
+_PUBLIC = re.compile(r"/sign-in|/open|/s/[^/]+|/favicon\.ico|/assets/.+|/_nicegui_ws/.*|/_nicegui/[\d.]+\w*/.+")
 MAX_UPLOAD_BYTES = 17 * 1024 * 1024  # the largest file that any part takes, and the form around it
 _UPLOAD = re.compile(r"/_nicegui/client/([^/]+)/upload/\d+")
 HEARD = ("connect", "handshake", "event", "javascript_response", "ack", "log")  # what NiceGUI has a handler for
 _PAGE = re.compile(r"/(?:[\w-]+(?:/[\w-]+)*)?")
 
 
-class Gate:
-    """Finds the session of each request; without one it leads to the sign-in."""
+class Visitor(Protocol):
+    """Who was let in; pages and sockets are told apart by its identity."""
 
-    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
-        self._app, self._sessions = app, sessions
+    @property
+    def ended(self) -> object:
+        """Not None once the visitor is shut out."""
+        ...
+
+    def touch(self) -> None:
+        """A request of this visitor has come."""
+        ...
+
+
+class Entry(Protocol):
+    """How visitors are let in."""
+
+    def visitor(self, headers: Headers, is_https: bool) -> Visitor | None:
+        """Return whom the request comes from, or None if that is nobody."""
+        ...
+
+    def refusal(self, scope: Scope) -> ASGIApp:
+        """Return the answer to nobody's request for what is not public."""
+        ...
+
+
+class Gate:
+    """Finds the visitor of each request; without one it shows the way in."""
+
+    def __init__(self, app: ASGIApp, entry: Entry) -> None:
+        self._app, self._entry = app, entry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, or ask for a key."""
+        """Answer as the app does, or refuse."""
         if scope["type"] in ("http", "websocket"):
-            scope[_SESSION] = session = self._session(Headers(scope=scope), scope["scheme"] in ("https", "wss"))
+            is_https = scope["scheme"] in ("https", "wss")
+            scope[_VISITOR] = visitor = self._entry.visitor(Headers(scope=scope), is_https)
             if scope["type"] == "http":
-                if session is not None:
-                    session.touch()
-                if (refusal := _refusal(scope, session)) is not None:
+                if visitor is not None:
+                    visitor.touch()
+                if (refusal := self._refusal(scope, visitor)) is not None:
                     await refusal(scope, receive, send)
                     return
         await self._app(scope, receive, send)
 
-    def _session(self, headers: Headers, is_https: bool) -> Session | None:
-        cookies = _cookies(headers.get("cookie", ""))
+    def _refusal(self, scope: Scope, visitor: Visitor | None) -> ASGIApp | None:
+        path: str = scope["path"]
+        if upload := _UPLOAD.fullmatch(path):
+            if not _owns(visitor, upload[1]):
+                return PlainTextResponse("This is not your page.", 403)
+            return None if _is_bounded(Headers(scope=scope)) else PlainTextResponse("This file is too large.", 413)
+        return None if visitor is not None or _PUBLIC.fullmatch(path) else self._entry.refusal(scope)
+
+
+class SessionEntry:
+    """Visitors who sign in: their sessions' cookies."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def visitor(self, headers: Headers, is_https: bool) -> Session | None:
+        """Return the session whose cookie the request carries."""
+        cookies = cookies_of(headers)
         for name, is_secure in ((SECURE_COOKIE, True), (COOKIE, False)):
             session = self._sessions.find(cookies.get(name, ""))
             # Any page under a sibling host could have set the plain name: a session that began over https is not
@@ -57,17 +100,24 @@ class Gate:
                 return session
         return None
 
+    def refusal(self, scope: Scope) -> ASGIApp:
+        """Lead to the sign-in."""
+        if scope["method"] in ("GET", "HEAD"):
+            return RedirectResponse(sign_in_address(scope["path"]), 303, {"cache-control": "no-store"})
+        return PlainTextResponse("Sign in first.", 401)
+
 
 async def not_found(request: Request, error: Exception) -> Response:
     """Answer a stranger without a page: NiceGUI would make one for each request, and keep it for a while."""
-    if request.scope.get(_SESSION, _SESSION) is None:
+    if request.scope.get(_VISITOR, _VISITOR) is None:
         return PlainTextResponse("There is nothing here.", 404)
     return await getattr(nicegui, "_exception_handler_404")(request, error)  # noqa: B009 - it is NiceGUI's own
 
 
 def session_of(scope: Scope) -> Session | None:
-    """Return the session of the request, if it has one."""
-    return scope.get(_SESSION)
+    """Return the session of the request, if its visitor has signed in."""
+    visitor = scope.get(_VISITOR)
+    return visitor if isinstance(visitor, Session) else None
 
 
 def sign_in_address(path: str, reason: Reason | None = None) -> str:
@@ -100,47 +150,38 @@ def is_own_origin(headers: Headers, names: Collection[str]) -> bool:
     return bool(origin.netloc) and (origin.netloc == headers.get("host") or origin.hostname in names)
 
 
-def _refusal(scope: Scope, session: Session | None) -> ASGIApp | None:
-    path: str = scope["path"]
-    if upload := _UPLOAD.fullmatch(path):
-        if not _owns(session, upload[1]):
-            return PlainTextResponse("This is not your page.", 403)
-        return None if _is_bounded(Headers(scope=scope)) else PlainTextResponse("This file is too large.", 413)
-    if session is not None or _PUBLIC.fullmatch(path):
-        return None
-    if scope["method"] in ("GET", "HEAD"):
-        return RedirectResponse(sign_in_address(path), 303, {"cache-control": "no-store"})
-    return PlainTextResponse("Sign in first.", 401)
-
-
 def _is_bounded(headers: Headers) -> bool:
     """Whether a body says of itself that it is not too long: the bounds of the parts are kept by browsers alone."""
     length = headers.get("content-length", "")
     return length.isdecimal() and len(length) < 10 and int(length) <= MAX_UPLOAD_BYTES
 
 
-def _owns(session: Session | None, client_id: object) -> bool:
+def _owns(visitor: Visitor | None, client_id: object) -> bool:
     client = Client.instances.get(str(client_id))
     if client is None:
         return False
-    return session_of(client.request.scope) is session and (session is None or session.ended is None)
+    return _visitor_of(client.request.scope) is visitor and (visitor is None or visitor.ended is None)
 
 
-def _cookies(header: str) -> dict[str, str]:
-    """Read a header in which other pages of the host may have left what the standard library gives up at."""
-    pairs = (pair.partition("=") for pair in header.split(";"))
+def _visitor_of(scope: Scope) -> Visitor | None:
+    return scope.get(_VISITOR)
+
+
+def cookies_of(headers: Headers) -> dict[str, str]:
+    """Read the cookies, among which other pages of the host may have left what the standard library gives up at."""
+    pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 # NiceGUI hears an event from any socket that names its page's id. The id cannot be guessed, but it is no
-# secret either: it stands in addresses that proxies log. So every message is checked against the session
-# that its socket was opened with.
+# secret either: it stands in addresses that proxies log. So every message is checked against the visitor
+# that its socket was opened by.
 
 Handler = Callable[..., Any]
 
 
 def guard_sockets(names: Collection[str]) -> None:
-    """Let each socket speak to the pages of its own session alone; `names` are the page's besides the one asked for.
+    """Let each socket speak to the pages of its own visitor alone; `names` are the page's besides the one asked for.
 
     May be called again.
     """
@@ -150,13 +191,13 @@ def guard_sockets(names: Collection[str]) -> None:
         scope, client_id = environ["asgi.scope"], _client_id(environ)
         if not is_own_origin(Headers(scope=scope), names):
             raise exceptions.ConnectionRefusedError("This is another site's page.")
-        if client_id and not _owns(session_of(scope), client_id):
-            # In NiceGUI's own words, to which its script reloads the page: it then leads to the sign-in.
+        if client_id and not _owns(_visitor_of(scope), client_id):
+            # In NiceGUI's own words, to which its script reloads the page: it then shows the way in.
             raise exceptions.ConnectionRefusedError("Implicit handshake failed")
         await heard["connect"](sid, environ, auth)
 
     async def on_handshake(sid: str, data: dict[str, Any]) -> bool:
-        return _owns(_session_of_socket(sid), data.get("client_id")) and await heard["handshake"](sid, data)
+        return _owns(_visitor_of_socket(sid), data.get("client_id")) and await heard["handshake"](sid, data)
 
     core.sio.on("connect", on_connect)
     core.sio.on("handshake", on_handshake)
@@ -172,21 +213,21 @@ async def cut(session: Session) -> None:
 
 
 def _guarded(handler: Handler, *, is_reader: bool) -> Handler:
-    """Return the handler for messages of the page's own session; some of them say that its reader is there."""
+    """Return the handler for messages of the page's own visitor; some of them say that its reader is there."""
 
     def guarded(sid: str, message: dict[str, Any]) -> None:
-        session = _session_of_socket(sid)
-        if _owns(session, message.get("client_id")):
-            if session is not None and is_reader:
-                session.touch()
+        visitor = _visitor_of_socket(sid)
+        if _owns(visitor, message.get("client_id")):
+            if visitor is not None and is_reader:
+                visitor.touch()
             handler(sid, message)
 
     return guarded
 
 
-def _session_of_socket(sid: str) -> Session | None:
+def _visitor_of_socket(sid: str) -> Visitor | None:
     environ: dict[str, Any] = core.sio.get_environ(sid) or {}
-    return session_of(environ.get("asgi.scope", {}))
+    return _visitor_of(environ.get("asgi.scope", {}))
 
 
 def _client_id(environ: Mapping[str, Any]) -> str:

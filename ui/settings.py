@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+STATE = Path(__file__).parents[1] / ".chatllm"
+LINKS = "page"  # in the state folder
 LOCAL = ("127.0.0.1", "localhost", "::1")
+
+ANY = ("0.0.0.0", "")  # noqa: S104 - compared, not bound
 
 
 class SettingsError(Exception):
@@ -54,6 +58,8 @@ class Settings:
     port: int = 8080
     names: tuple[str, ...] = ()
     must_sign_in: bool = False
+    links: Path | None = None
+    """The folder of the one-time links by which browsers are let in; without one nobody is asked for a link."""
     dashboard_url: str = ""
     titles: bool = True
 
@@ -62,13 +68,20 @@ class Settings:
         """Whether only this machine reaches the page."""
         return self.host in LOCAL
 
+    @property
+    def url(self) -> str:
+        """Where the page is, for a browser on this machine."""
+        host = "localhost" if ":" in self.host else self.host if self.host not in ANY else "127.0.0.1"
+        return f"http://{host}:{self.port}"
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read CHATLLM_API_URL, CHATLLM_API_KEY_FILE or CHATLLM_API_KEY, CHATLLM_PAGE_HOST, CHATLLM_PAGE_PORT.
 
         CHATLLM_PAGE_NAMES lists, with commas, further host names under which a local page may be
         asked for, as behind a proxy. CHATLLM_PAGE_SIGN_IN says whether every visitor signs in with
-        a key of their own: unless it is set, only where the page listens to other machines.
+        a key of their own: unless it is set, only where the page listens to other machines. Where it
+        listens to this machine alone, and is not set, a browser needs a one-time link, kept in CHATLLM_STATE.
         CHATLLM_DASHBOARD_URL is where Ray's dashboard is, if it is to be linked. CHATLLM_PAGE_TITLES says
         whether the model is asked for titles of conversations, as it is unless that is 0.
         """
@@ -95,9 +108,16 @@ class Settings:
             port=port,
             names=tuple(name.strip() for name in environ.get("CHATLLM_PAGE_NAMES", "").split(",") if name.strip()),
             must_sign_in=must_sign_in,
+            links=_links(environ) if host in LOCAL else None,
             dashboard_url=_web_address(environ.get("CHATLLM_DASHBOARD_URL", "")),
             titles=_switch(environ, "CHATLLM_PAGE_TITLES", default=True),
         )
+
+
+def _links(environ: Mapping[str, str]) -> Path | None:
+    if environ.get("CHATLLM_PAGE_SIGN_IN", "").strip():
+        return None
+    return Path(environ.get("CHATLLM_STATE") or STATE).expanduser().absolute() / LINKS
 
 
 def _switch(environ: Mapping[str, str], name: str, *, default: bool) -> bool:

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from deployments.local.instance import Instance
+from deployments.local.page_link import opening_address
 from deployments.local.ray_report import RayReport
 
 TEXT = """
   Chat page   {page}
-  API         {api}/v1
+{page_note}  API         {api}/v1
   API key     {key}
               (kept in {key_file}, readable by you alone)
   Dashboard   {dashboard}   (Ray's own, a little later; its token is in {token_file})
@@ -24,10 +25,16 @@ TEXT = """
 """
 
 
+LINK_NOTE = """\
+              (opens it in one browser, once, within an hour; chatllm link prints another)
+"""
+
+
 def text(instance: Instance, key: str, state: Path) -> str:
-    """Return the addresses, the key and two ways to call the API, ready to be pasted."""
+    """Return the addresses, with a new link to the page, the key, and two ways to call the API, ready to be pasted."""
     return TEXT.format(
-        page=instance.page_url or "not started (--no-page)",
+        page=opening_address(instance, state) or "not started (--no-page)",
+        page_note=LINK_NOTE if instance.page_takes_links else "",
         api=instance.api_url,
         key=key,
         key_file=state / "api.key",

@@ -4,6 +4,8 @@ import http.client
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 2.0
+PAGE_ANSWERS = (200, 303, 403)
+"""What the chat page says to a stranger: come in, sign in first, or open it with a link first."""
 
 
 def status_of(url: str, timeout_s: float = TIMEOUT_S) -> int | None:

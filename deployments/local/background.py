@@ -11,6 +11,7 @@ from pathlib import Path
 from deployments.local import announcement, instance
 from deployments.local.instance import Instance
 from deployments.local.keys import FILE as KEY_FILE
+from deployments.local.page_link import open_browser
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 
@@ -48,6 +49,8 @@ def start(settings: LauncherSettings, *, waits_for_model: bool) -> None:
     sys.stdout.write(
         announcement.text(found, key, state.path) + "\n  It runs in the background; chatllm down ends it.\n"
     )
+    if settings.browser:
+        open_browser(found, state.path, sys.stdout)
 
 
 def _command(settings: LauncherSettings) -> list[str]:

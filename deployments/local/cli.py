@@ -35,6 +35,7 @@ def up(
     page_port: Annotated[int | None, typer.Option(help="Port of the chat page (8080).")] = None,
     dashboard_port: Annotated[int | None, typer.Option(help="Port of Ray's dashboard (8265).")] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Do not start the chat page.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page in a browser.")] = False,
     in_background: Annotated[bool, typer.Option("--in-background", hidden=True)] = False,
 ) -> None:
     """Start everything, and keep it running until Ctrl-C."""
@@ -49,6 +50,7 @@ def up(
         page_port=page_port,
         dashboard_port=dashboard_port,
         page=False if no_page else None,
+        browser=False if no_browser else None,
     )
     if detach:
         background.start(settings, waits_for_model=wait)
@@ -78,6 +80,21 @@ def status(
     typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines(found)))
     if not found["running"]:
         raise typer.Exit(3)
+
+
+@app.command()
+def link() -> None:
+    """Print a link that opens the chat page in one browser, once, within an hour."""
+    from deployments.local.instance import Instance
+    from deployments.local.page_link import opening_address
+
+    state = LauncherSettings.read().state.absolute()
+    found = Instance.read(state)
+    if found is None or not found.page_url:
+        raise LauncherError(
+            f"no chat page runs here (the state folder is {state}): start it, or name its CHATLLM_STATE"
+        )
+    typer.echo(opening_address(found, state))
 
 
 @app.command()

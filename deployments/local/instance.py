@@ -31,6 +31,7 @@ class Instance:
     phase: Phase = "starting"
     embedded_postgres: bool = True
     embedded_valkey: bool = True
+    page_takes_links: bool = False
 
     @classmethod
     def read(cls, state: Path) -> Self | None:

@@ -1,6 +1,7 @@
 """`chatllm up`: the whole service on one machine, from an empty folder to Ctrl-C."""
 
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,8 @@ from typing import Protocol
 from deployments.local import announcement, checks, instance, keys, leftovers
 from deployments.local.answers import status_of
 from deployments.local.instance import Instance
-from deployments.local.page_part import PagePart
+from deployments.local.page_link import open_browser
+from deployments.local.page_part import PagePart, takes_links
 from deployments.local.postgres import PostgresServer
 from deployments.local.ray_part import RayPart, config_path
 from deployments.local.service_file import ServiceFile, read
@@ -106,6 +108,7 @@ class Launcher:
             model=service.settings.default.id,
             embedded_postgres=settings.database_url is None,
             embedded_valkey=settings.redis_url is None,
+            page_takes_links=settings.page and takes_links(),
         )
 
     def _parts(self, state: StateFolder, record: Instance) -> dict[str, Part]:
@@ -146,6 +149,8 @@ class Launcher:
         replace(record, phase="answering").write(state.path)
         if self._announces:
             self._steps.say(announcement.text(record, key, state.path))
+            if self._settings.browser:
+                open_browser(record, state.path, sys.stdout)
         self._wait(f"Model {record.model} answers", record.api_url + "/ready")
         replace(record, phase="ready").write(state.path)
         hint = " Press Ctrl-C to stop." if self._announces else ""

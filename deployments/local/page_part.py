@@ -8,7 +8,7 @@ import threading
 import time
 
 from deployments.local import leftovers
-from deployments.local.answers import status_of
+from deployments.local.answers import PAGE_ANSWERS, status_of
 from deployments.local.keys import FILE as KEY_FILE
 from deployments.local.process import spawn, tail
 from deployments.local.settings import REPOSITORY
@@ -20,6 +20,11 @@ GRACE_S = 5.0
 
 # The page speaks to the API like any other client; it has no business with the stores.
 WITHHELD = ("DATABASE_URL", "REDIS_URL", "PYTHONDONTWRITEBYTECODE")
+
+
+def takes_links() -> bool:
+    """Whether the page asks a browser for a one-time link: unless the environment says who signs in."""
+    return not os.environ.get("CHATLLM_PAGE_SIGN_IN", "").strip()
 
 
 class PagePart:
@@ -65,7 +70,7 @@ class PagePart:
         while not self._stopping.wait(0.1):
             if process.poll() is not None:
                 raise LauncherError(f"the chat page ended at its start, see {self._log}: {tail(self._log)}")
-            if status_of(f"http://127.0.0.1:{self._port}/") in (200, 303):  # the page, or the way to its sign-in
+            if status_of(f"http://127.0.0.1:{self._port}/") in PAGE_ANSWERS:
                 return process
             if time.monotonic() > deadline:
                 process.kill()
@@ -77,6 +82,7 @@ class PagePart:
         return {
             **inherited,
             **leftovers.marks(self._state.path, "page"),
+            "CHATLLM_STATE": str(self._state.path),
             "CHATLLM_API_URL": self._api_url,
             "CHATLLM_API_KEY_FILE": str(self._state.path / KEY_FILE),
             "CHATLLM_PAGE_HOST": "127.0.0.1",

@@ -40,6 +40,7 @@ class LauncherSettings(Section):
     page_port: int = Field(default=8080, ge=1, le=65535, description="Port of the chat page.")
     dashboard_port: int = Field(default=8265, ge=1, le=65535, description="Port of Ray's dashboard.")
     page: bool = Field(default=True, description="Start the chat page.")
+    browser: bool = Field(default=True, description="Open the page in a browser, on a terminal with a display.")
     model: str = Field(default="", description="Hugging Face id or path, in place of the default model's.")
     database_url: SecretStr | None = Field(default=None, description="A Postgres of one's own.")
     redis_url: SecretStr | None = Field(default=None, description="A Redis or Valkey of one's own.")

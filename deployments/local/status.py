@@ -5,7 +5,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deployments.local.answers import status_of
+from deployments.local.answers import PAGE_ANSWERS, status_of
 from deployments.local.instance import Instance
 from deployments.local.ray_part import report_path
 from deployments.local.ray_report import RayReport
@@ -38,6 +38,8 @@ def lines(status: dict[str, Any]) -> Sequence[str]:
     for name, model in status["models"].items():
         replicas = ", ".join(f"{count} {kind.lower()}" for kind, count in model["replicas"].items())
         told.append(f"  {name:<10} {model['status'].lower()} ({replicas or 'no replica'}) {model['message']}".rstrip())
+    if status["addresses"].get("page"):
+        told.append("  chatllm link prints a link that opens the page.")
     return told
 
 
@@ -60,8 +62,7 @@ def _parts(found: Instance, state: Path) -> dict[str, str]:
 def _page(found: Instance) -> str:
     if not found.page_url:
         return "not started"
-    # 303: to the sign-in
-    return "answers" if status_of(found.page_url) in (200, 303) else "does not answer"
+    return "answers" if status_of(found.page_url) in PAGE_ANSWERS else "does not answer"
 
 
 def _models(report: RayReport | None) -> dict[str, Any]:

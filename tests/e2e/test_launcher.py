@@ -74,9 +74,26 @@ def test_the_first_key_and_the_token_can_be_read_by_their_owner_alone(service: L
     assert _models(service, (state / "api.key").read_text().strip()) == 200
 
 
+def test_the_page_opens_with_a_link_and_to_no_other_account(service: Launched) -> None:
+    assert httpx.get(service.page, timeout=10).status_code == 403
+    with httpx.Client(timeout=10, follow_redirects=True) as browser:
+        assert browser.get(link := service.page_link()).status_code == 200
+        assert httpx.get(link, timeout=10).status_code == 403
+        victim = _victim(service, None)
+        victim.kill()
+        victim.wait(10)
+        _eventually(lambda: _is_whole(service), timeout_s=RECOVERY_S)
+        assert browser.get(service.page).status_code == 200
+    assert "chatllm link" in service.chatllm("status")
+    assert (_state(service) / "page").stat().st_mode & 0o777 == 0o700
+
+
 def test_no_secret_stands_in_a_log(service: Launched) -> None:
     state = Path(service.environment["CHATLLM_STATE"])
     secret = (state / "api.key").read_text().strip()
+    link = service.page_link()
+    cookie = httpx.get(link, timeout=10).headers["set-cookie"].partition("=")[2].partition(";")[0]
+    secrets = (secret, link.partition("=")[2], cookie)
     _respond(service, "a prompt that is nobody's business")
 
     def logs() -> list[str]:
@@ -84,7 +101,7 @@ def test_no_secret_stands_in_a_log(service: Launched) -> None:
         return [path.read_text(errors="replace") for f in folders for path in f.rglob("*") if path.is_file()]
 
     _eventually(lambda: any("request id=" in log for log in logs()), timeout_s=10)  # the ingress's is among them
-    assert not any(secret in log or "nobody's business" in log for log in logs())
+    assert not any(said in log for said in (*secrets, "nobody's business") for log in logs())
 
 
 def test_nothing_listens_beyond_this_machine_without_a_token(service: Launched) -> None:
@@ -215,7 +232,8 @@ def _victim(service: Launched, program: str | None) -> psutil.Process:
 def _is_whole(service: Launched) -> bool:
     try:
         ready = httpx.get(f"{service.url}/ready", timeout=2).status_code
-        return ready == httpx.get(service.page, timeout=2).status_code == _models(service, service.key) == 200
+        page = httpx.get(service.page, timeout=2).status_code
+        return ready == _models(service, service.key) == 200 and page == 403  # it answers, though not to strangers
     except httpx.HTTPError:
         return False
 

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 
 def test_one_click_gives_an_answer_that_is_kept(product: Launched, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.goto(product.page)
+    page.goto(product.page_link())
     page.get_by_text("What is ChatLLM?", exact=True).first.click()
     expect(page).to_have_url(re.compile("/c/conv_"), timeout=30_000)
     answer = page.locator(".answer").last

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from deployments.local.page_link import leading_file
 from tests.e2e.chromium import DESKTOP, PHONE, keep, visit
 from tests.e2e.test_page_browser import ANSWER
 from tests.ui.process import page_process
 from tests.ui.stand_in import KEY, StandIn
+from ui.links import Links
 
 pytestmark = pytest.mark.browser
 NEW_KEY = "sk-stand-in-renewed"
@@ -112,3 +114,24 @@ def test_a_question_survives_the_end_of_its_key(browser: Browser, guarded: str, 
     page.locator(".composer textarea").press("Enter")
     expect(page.locator(".answer .prose")).to_contain_text("I am a stand-in.")
     context.close()
+
+
+def test_a_one_time_link_opens_the_page_in_one_browser(browser: Browser, api: StandIn, tmp_path: Path) -> None:
+    """Also through the file that the launcher opens, from which a browser leads to another site's page."""
+    links = Links(tmp_path / "state/page")
+    with api.served() as api_url, page_process(api_url, tmp_path, CHATLLM_PAGE_SIGN_IN="") as address:
+        with visit(browser, address, shows=".sign-in-command", faults_are_expected=True, **PHONE) as page:
+            keep(page, "needs-link")
+            link = links.create(address)
+            page.goto(link)
+            expect(page.locator(".composer textarea")).to_be_visible()
+            assert page.url == f"{address}/"
+            page.locator(".prompt").first.click()
+            expect(page.locator(".answer .prose")).to_contain_text("Hello there!")
+        with visit(browser, link, "", shows=".sign-in-wrong", faults_are_expected=True, locale="de-DE") as page:
+            expect(page.locator(".sign-in-wrong")).to_have_text("Dieser Link wurde schon benutzt oder ist abgelaufen.")
+            (tmp_path / "open.html").write_text(leading_file(links.create(address)))
+            page.goto((tmp_path / "open.html").as_uri())
+            expect(page.locator(".composer textarea")).to_be_visible()
+            page.reload()
+            expect(page.locator(".composer textarea")).to_be_visible()

@@ -18,7 +18,7 @@ from tests.ui.stand_in import KEY
 
 @contextmanager
 def page_process(api_url: str, folder: Path, **more: str) -> Iterator[str]:
-    """Run `python -m ui` as a user does; `more` is further environment."""
+    """Run `python -m ui`; `more` is further environment. Unless that says who is let in, everybody is."""
     port = free_port()
     process = start_page(api_url, folder, port, **more)
     try:
@@ -41,6 +41,8 @@ def start_page(api_url: str, folder: Path, port: int, key: str = KEY, **more: st
         "CHATLLM_API_URL": api_url,
         "CHATLLM_API_KEY_FILE": str(folder / "key"),
         "CHATLLM_PAGE_PORT": str(port),
+        "CHATLLM_STATE": str(folder / "state"),
+        "CHATLLM_PAGE_SIGN_IN": "0",
         "NICEGUI_STORAGE_PATH": str(folder / "nicegui"),
         **more,
     }
@@ -56,6 +58,8 @@ def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
         try:
             with urllib.request.urlopen(address, timeout=5) as response:
                 response.read()
+            return
+        except urllib.error.HTTPError:  # it does not let everybody in
             return
         except urllib.error.URLError:
             time.sleep(0.05)

@@ -14,6 +14,7 @@ from deployments.local.instance import Instance
 from deployments.local.ray_report import STALE_AFTER_S, Deployment, RayReport
 from deployments.local.state import LauncherError
 from deployments.local.steps import PlainSteps, Steps, TerminalSteps
+from ui.links import Links
 
 INSTANCE = Instance(
     pid=1, started_ticks=1, host="127.0.0.1", port=8000, page_port=8080, dashboard_port=8265, model="guide"
@@ -52,6 +53,12 @@ def test_the_announcement_holds_calls_that_can_be_pasted() -> None:
     assert snippet
     compile("\n".join(line.removeprefix("  ") for line in snippet.group(1).splitlines()), "snippet", "exec")
     assert "http://127.0.0.1:8080" in text
+
+
+def test_the_announcement_has_a_link_that_opens_the_page(tmp_path: Path) -> None:
+    text = announcement.text(replace(INSTANCE, page_takes_links=True), "sk-chatllm-x", tmp_path)
+    link = re.search(r"http://127\.0\.0\.1:8080/open\?link=(\S+)\n", text)
+    assert link and Links(tmp_path / "page").follow(link[1])
 
 
 def test_a_failed_model_is_one_line_without_its_traceback() -> None:
