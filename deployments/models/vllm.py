@@ -20,6 +20,7 @@ from starlette.responses import Response
 from deployments.config import VLLMModel
 from deployments.errors import BadRequest, ChatLLMError, ContextTooLong, ModelNotFound, Unavailable
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
+from deployments.models.greedy import repeated, settle_greedy
 from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Reply
 
 if TYPE_CHECKING:
@@ -79,16 +80,15 @@ class VLLMReplica:
         """Yield the answer's frames and its reply, or a failure; closing the generator aborts the engine's request."""
         self._running += 1
         try:
-            handler = self._handler(generation.endpoint)
-            result = await handler.answer(self._request(generation, handler))
+            handler, body = self._handler(generation.endpoint), orjson.loads(generation.body)
+            times = settle_greedy(body)
+            result = await handler.answer(self._request(generation, handler, body))
             if isinstance(result, AsyncGenerator):
                 async with aclosing(self._streamed(result)) as messages:
                     async for message in messages:
-                        yield message
-            elif isinstance(result, Reply):
-                yield result
+                        yield message if times == 1 else repeated(message, times)
             else:
-                yield _plain(bytes(result.body) if isinstance(result, Response) else result.model_dump_json().encode())
+                yield repeated(_whole(result), times)
         except ChatLLMError as error:
             yield Failed(error)
         except Exception as error:  # noqa: BLE001 - the border to vLLM: each of its errors becomes one of ours
@@ -102,8 +102,7 @@ class VLLMReplica:
             raise BadRequest(f"The model {self._model.id!r} can not {DOES[endpoint]}.", "model")
         return handler
 
-    def _request(self, generation: Generation, handler: "Handler") -> BaseModel:
-        body = orjson.loads(generation.body)
+    def _request(self, generation: Generation, handler: "Handler", body: dict[str, Any]) -> BaseModel:
         request_type = handler.type_of(body)
         fields = request_type.model_fields
         unknown = sorted(body.keys() - fields.keys() - ACCEPTED_AND_UNUSED)
@@ -168,6 +167,12 @@ class VLLMReplica:
 def _is_field(part: int | str) -> bool:
     """Tell a field's name or index from the names of the alternatives that pydantic tried."""
     return isinstance(part, int) or re.fullmatch("[a-z][a-z_]*", part) is not None
+
+
+def _whole(result: Any) -> Reply | Failed:
+    if isinstance(result, Reply):
+        return result
+    return _plain(bytes(result.body) if isinstance(result, Response) else result.model_dump_json().encode())
 
 
 def _plain(body: bytes) -> Reply | Failed:

@@ -15,6 +15,7 @@ from tests.launched import Launched
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ASK = [{"role": "user", "content": "What is ChatLLM?"}]
+NOT_CACHED = {"cache-control": "no-store"}
 LONG = {"model": "guide", "messages": ASK, "max_tokens": 1500, "stream": True, "temperature": 1}
 
 
@@ -106,6 +107,33 @@ def test_every_answer_is_of_the_clients_types(product: Launched) -> None:
         texts[piece.choices[0].index] += piece.choices[0].text
     greedy = api.completions.create(model="guide", prompt=["ChatLLM is", "Hello"], max_tokens=4, temperature=0)
     assert [choice.text for choice in greedy.choices] == texts
+
+
+def test_greedy_decoding_as_openai_allows_it(product: Launched) -> None:
+    api = client(product, _strict_response_validation=True)
+    ask: dict[str, Any] = {"model": "guide", "messages": ASK, "max_tokens": 12}
+    one = api.chat.completions.create(**ask, temperature=0)
+    text, usage = one.choices[0].message.content, one.usage
+    assert usage
+    several = api.chat.completions.create(**ask, temperature=0, n=3)
+    assert [(choice.index, choice.message.content) for choice in several.choices] == [(n, text) for n in range(3)]
+    assert several.usage and several.usage.completion_tokens == 3 * usage.completion_tokens
+    streamed = ["", ""]
+    for chunk in api.chat.completions.create(**ask, temperature=0, n=2, stream=True, extra_headers=NOT_CACHED):
+        for choice in chunk.choices:
+            streamed[choice.index] += choice.delta.content or ""
+    assert streamed == [text, text]
+    narrow = api.chat.completions.create(**ask, top_p=0)
+    assert narrow.choices[0].message.content == text
+    pair = api.completions.create(model="guide", prompt=["ChatLLM is", "Hello"], max_tokens=4, temperature=0, n=2)
+    first, again, second, once_more = (choice.text for choice in pair.choices)
+    assert (first, second) == (again, once_more) and first != second
+
+
+def test_responses_take_vllms_sampling_as_chats_do(product: Launched) -> None:
+    more: Any = {"ignore_eos": True, "min_p": 0.1, "top_k": 20, "repetition_penalty": 1.1, "bad_words": ["never"]}
+    answer = client(product).responses.create(model="guide", input="Hi", max_output_tokens=100, extra_body=more)
+    assert answer.usage and answer.usage.output_tokens == 100, "it went on behind its end"
 
 
 def test_responses_of_the_real_model(product: Launched) -> None:
