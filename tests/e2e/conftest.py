@@ -28,6 +28,27 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, str]]:
+    """A stand-in service and the page's process in front of it, started once for the stories of a module."""
+    api = StandIn()
+    with api.served() as api_url, page_process(api_url, tmp_path_factory.mktemp("page")) as address:
+        yield api, address
+
+
+@pytest.fixture
+def warm_api(page_server: tuple[StandIn, str]) -> StandIn:
+    """The running stand-in as if it were new: `api` for stories that change neither its models nor its keys."""
+    page_server[0].reset()
+    return page_server[0]
+
+
+@pytest.fixture
+def warm_address(warm_api: StandIn, page_server: tuple[StandIn, str]) -> str:
+    """The address of the running page: `address` without the seconds that a process takes to start."""
+    return page_server[1]
+
+
 @pytest.fixture
 def api() -> StandIn:
     """A service that does what it is told, not yet reachable."""

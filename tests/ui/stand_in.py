@@ -94,6 +94,17 @@ class StandIn:
     """The service, its store and its switches."""
 
     def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.runs: dict[str, Run] = {}
+        self.reset()
+        self.app = _routes(self)
+
+    def reset(self) -> None:
+        """Forget everything that was stored, told or seen; what is still being answered is cancelled."""
+        for run in self.runs.values():
+            if run.task is not None and not run.is_over:
+                run.task.get_loop().call_soon_threadsafe(run.task.cancel)
+        self.go_on.set()
         self.behaviour = Behaviour()
         self.seen = Seen()
         self.keys = {KEY: "Reader"}
@@ -103,11 +114,10 @@ class StandIn:
         self.conversations: dict[str, dict[str, Any]] = {}
         self.owners: dict[str, str] = {}
         self.items: dict[str, list[dict[str, Any]]] = {}
-        self.runs: dict[str, Run] = {}
+        self.runs = {}
         self.shares: dict[str, dict[str, Any]] = {}
         self.go_on = threading.Event()
         self.started_at = time.time()
-        self.app = _routes(self)
 
     def add_conversation(self, title: str | None = None, age_s: float = 0.0, owner: str | None = None) -> str:
         now = time.time() - age_s
