@@ -7,11 +7,12 @@ from typing import Any
 from nicegui import background_tasks, ui
 
 from ui.comparing import Side
+from ui.fields import Bounds, NumberField
 from ui.figures import figures
 from ui.generation import Answer
 from ui.growing import GrowingAnswer, follow
 from ui.notice import show_trouble
-from ui.parameters import number
+from ui.parameters import TEMPERATURE
 from ui.parts import attribute, button, icon_button, literal, tag, words
 from ui.picker import Picker
 from ui.texts import t
@@ -36,10 +37,8 @@ class Column:
             with tag("div", "side-head"):
                 self._picker = Picker(lambda model: on_pick(place, model), label, f"side-{place}-")
                 tag("div", "gap")
-                with tag("label", "side-field"):
-                    words("span", t("Temperature"))
-                    self._temperature = ui.input(placeholder=t("auto")).props("borderless").mark(f"temperature-{place}")
-                attribute(self._temperature, inputmode="decimal", maxlength="4")
+                bounds, marker = Bounds(*TEMPERATURE), f"temperature-{place}"
+                self.temperature = NumberField(t("Temperature"), bounds, None, marker, t("auto"), "side-field")
             self._body = tag("div", "side-body answer")
         ui.context.client.on_delete(self.release)
         self.clear()
@@ -47,16 +46,12 @@ class Column:
     @property
     def side(self) -> Side:
         """How this side answers."""
-        return Side(self.model or "", number(self._temperature.value, 0, 2))
+        return Side(self.model or "", self.temperature.value)
 
     def offer(self, models: list[str], model: str | None) -> None:
         """Show who answers, and who else could."""
         self.model = model
         self._picker.show(models, model)
-
-    def set_temperature(self, temperature: float | None) -> None:
-        """Show the temperature of this side."""
-        self._temperature.value = "" if temperature is None else f"{temperature:g}"
 
     def release(self) -> None:
         """Follow nothing any more."""

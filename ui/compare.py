@@ -7,6 +7,7 @@ from ui.asking import Shared
 from ui.attachments import Attachments
 from ui.column import Column
 from ui.composer import Composer
+from ui.fields import are_right
 from ui.gate import leaving
 from ui.generation import Answer
 from ui.message import pieces
@@ -56,12 +57,12 @@ class ComparePage:
             return
         for column, answer in zip(self._columns, answers, strict=False):
             column.offer(self._shared.readiness.models, answer.question.model)
-            column.set_temperature(answer.question.parameters.temperature)
+            column.temperature.set(answer.question.parameters.temperature)
         self._show(answers)
 
     async def send(self, text: str) -> None:
-        """Ask both sides, in a new conversation."""
-        if self._is_busy:
+        """Ask both sides, in a new conversation; not with a temperature that is none."""
+        if self._is_busy or not are_right([column.temperature for column in self._columns]):
             return
         self._composer.clear()
         self._is_starting = True
@@ -169,7 +170,7 @@ class ComparePage:
                 column.offer(models, column.model if column.model in models else _default(models, place))
             if len(models) == 1 and not self._alone.visible:
                 for column, temperature in zip(self._columns, APART, strict=True):
-                    column.set_temperature(temperature)
+                    column.temperature.set(temperature)
             self._alone.set_visibility(len(models) == 1)
             self._status.show(self._shared.readiness.of(self._columns[0].model))
 

@@ -2,7 +2,7 @@
 
 from nicegui import ui
 
-from ui.parts import attribute, button, dialog, tag, words
+from ui.parts import attribute, button, dialog, form, submit_button, tag, words
 from ui.texts import t
 
 MAX_TITLE_CHARS = 120
@@ -12,13 +12,13 @@ async def ask_title(current: str) -> str | None:
     """Return the new title of a conversation; None if it keeps its own."""
     with dialog(t("Rename this conversation")) as asked, tag("div", "card"):
         words("h2", t("Rename this conversation"), "card-title")
-        with tag("label", "field"):
-            title = ui.input(value=current).props("borderless autofocus").mark("title")
-        attribute(title, maxlength=str(MAX_TITLE_CHARS), aria_label=t("Title"))
-        title.on("keydown.enter", lambda: asked.submit(True), args=[])
-        with tag("div", "card-actions"):
-            button(t("Cancel"), lambda: asked.submit(None), "quiet")
-            button(t("Save"), lambda: asked.submit(True)).mark("save-title")
+        with form(lambda: asked.submit(True) if (title.value or "").strip() else None).mark("renaming"):
+            with tag("label", "field"):
+                title = ui.input(value=current).props("borderless autofocus").mark("title")
+            attribute(title, maxlength=str(MAX_TITLE_CHARS), aria_label=t("Title"), required="", dir="auto")
+            with tag("div", "card-actions"):
+                button(t("Cancel"), lambda: asked.submit(None), "quiet")
+                submit_button(t("Save")).mark("save-title")
     try:
         if not await asked:
             return None

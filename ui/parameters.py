@@ -6,6 +6,8 @@ from dataclasses import dataclass
 MAX_SYSTEM_CHARS = 4_000
 PIECE_CHARS = 500  # a value of the metadata holds 512 characters, so that a system prompt takes several
 MAX_ANSWER_TOKENS = 131_072
+TEMPERATURE, TOP_P = (0.0, 2.0), (0.0, 1.0)
+"""The least and the greatest value of each."""
 NO_SYSTEM = "You are a helpful assistant."
 """Said where an earlier system prompt is to hold no longer: what was said cannot be unsaid."""
 
@@ -28,8 +30,8 @@ class Parameters:
         return cls(
             metadata.get("model", ""),
             "".join(pieces),
-            number(metadata.get("temperature"), 0, 2),
-            number(metadata.get("top_p"), 0, 1),
+            number(metadata.get("temperature"), *TEMPERATURE),
+            number(metadata.get("top_p"), *TOP_P),
             None if tokens is None else int(tokens),
         )
 

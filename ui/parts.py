@@ -26,8 +26,24 @@ def button(label: str, on_click: Callable[..., Any] | None = None, classes: str 
     return made.on("click", on_click, args=[]) if on_click else made
 
 
+def form(on_submit: Callable[[], Any], classes: str = "") -> ui.element:
+    """Return a form, to be filled with fields and a `submit_button`.
+
+    Enter in a field submits it: the browser knows the Enter of an input method, which does not.
+    """
+    return tag("form", classes).on("submit.prevent", on_submit, args=[])
+
+
+def submit_button(label: str, classes: str = "") -> TextElement:
+    """Return the button that submits the form around it."""
+    return attribute(button(label, classes=classes), type="submit")
+
+
 def dialog(label: str) -> ui.dialog:
-    """Return a dialog, to be filled with a card; Quasar's own element has the role, and so takes the name."""
+    """Return a dialog, to be filled with a card; Quasar's own element has the role, and so takes the name.
+
+    The card is a `div`: a child of another name gets no clicks from Quasar's style sheet, and the dialog closes.
+    """
     return attribute(ui.dialog(), aria_label=label)
 
 

@@ -13,6 +13,13 @@ from ui.thread import Turn
 
 MAX_CHARS = 32_000
 
+# Escape closes the editor and does nothing else; one that gives up a word of an input method does not even that.
+_ON_ESCAPE = """(event) => {
+  if (event.isComposing || event.keyCode === 229) return;
+  event.stopPropagation();
+  emit();
+}"""
+
 
 class QuestionView:
     """One question; `number` is its place in the transcript."""
@@ -50,8 +57,8 @@ class QuestionView:
         with self._editor:
             text = ui.textarea(value=pieces(self._turn.text).text).props("borderless autogrow")
             text.mark(f"editor-{self._number}")
-            attribute(text, aria_label=t("Your message"), maxlength=str(MAX_CHARS), rows="1")
-            text.on("keydown.escape", self._close, args=[])
+            attribute(text, aria_label=t("Your message"), dir="auto", maxlength=str(MAX_CHARS), rows="1")
+            text.on("keydown.escape", self._close, args=[], js_handler=_ON_ESCAPE)
             with tag("div", "editor-actions"):
                 button(t("Cancel"), self._close, "small quiet").mark(f"cancel-{self._number}")
                 sent = button(t("Send again"), lambda: self._send(text.value or ""), "small")

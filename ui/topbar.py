@@ -19,7 +19,7 @@ class TopBar:
             tag("div", "gap")
             compare = tag("a", "icon-button icon-compare", aria_label=t("Compare two models")).mark("compare")
             attribute(compare, href="/compare", title=t("Compare two models"))
-            icon_button("tune", t("How this chat is answered"), on_tune).mark("tune")
+            icon_button("tune", t("Chat settings"), on_tune).mark("tune")
             keys = icon_button("keys", t("Keyboard shortcuts"), show_shortcuts).mark("keys")
             keys.classes("desk-only")
             icon_button("theme", t("Light or dark"), act="theme").mark("theme")

@@ -78,7 +78,7 @@ def test_an_empty_page_and_its_dialogs(browser: Browser, address: str, stored: s
         assert faults(page) == []
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
-        page.get_by_label("How this chat is answered").click()
+        page.get_by_label("Chat settings").click()
         expect(page.get_by_role("dialog")).to_be_visible()
         assert faults(page) == []
         page.keyboard.press("Escape")

@@ -56,6 +56,10 @@ class Reader(User):
         """Click what is marked so."""
         self.find(marker=marker).click()
 
+    def submits(self, marker: str) -> None:
+        """Submit the form that is marked so, as its button or Enter in a field does."""
+        self.find(marker=marker).trigger("submit.prevent").trigger("submit")
+
     def texts(self, css_class: str) -> list[str]:
         """Return the texts and HTML of all visible elements of a class, in the order of the page."""
         return [

@@ -35,7 +35,7 @@ async def let_in(reader: Reader, secret: str = ADMIN_KEY) -> None:
 
 def give(reader: Reader, secret: str) -> None:
     reader.find(marker="admin-key").type(secret)
-    reader.clicks("open-ops")
+    reader.submits("access")
 
 
 async def opened(reader: Reader) -> None:

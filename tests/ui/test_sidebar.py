@@ -78,7 +78,7 @@ async def test_a_conversation_gets_another_title(reader: Reader, api: StandIn) -
     await choose(reader, "rename", conversation_id)
     await reader.sees_marked("save-title")
     reader.find(marker="title").clear().type("  Rivers of\nEurope ")
-    reader.clicks("save-title")
+    reader.submits("renaming")
     await until(lambda: reader.texts("entry-link") == ["Rivers of Europe"])
     assert api.conversations[conversation_id]["title"] == "Rivers of Europe"
 

@@ -94,9 +94,12 @@ async def test_a_chat_has_a_system_prompt_and_parameters_of_its_own(reader: Read
     await reader.sees_marked("save-tuning")
     reader.find(marker="system").type("Speak like a pirate. " * 40)
     reader.find(marker="temperature").type("0.5")
-    reader.find(marker="top-p").type("7")  # has no meaning, and is left out
+    reader.find(marker="top-p").type("7")
     reader.find(marker="max-tokens").type("64")
-    reader.clicks("save-tuning")
+    reader.submits("tuning")
+    assert [fault for fault in reader.texts("field-fault") if fault] == ["Enter a number from 0 to 1."]
+    reader.find(marker="top-p").clear()  # until then nothing is saved
+    reader.submits("tuning")
     await ask(reader, "Hello")
     await until(lambda: api.seen.finished == 1)
     first = api.seen.requests[0]
@@ -138,7 +141,7 @@ async def tunes(reader: Reader, marker: str, value: str) -> None:
     reader.clicks("tune")
     await reader.sees_marked("save-tuning")
     reader.find(marker=marker).type(value)
-    reader.clicks("save-tuning")
+    reader.submits("tuning")
 
 
 async def test_what_a_model_thinks_is_folded_away_from_what_it_says(reader: Reader, api: StandIn) -> None:

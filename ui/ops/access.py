@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from nicegui import events, ui
 
-from ui.parts import attribute, button, tag, words
+from ui.parts import attribute, button, submit_button, tag, words
 from ui.texts import t
 
 MAX_KEY_CHARS = 200
@@ -13,7 +13,7 @@ MAX_KEY_CHARS = 200
 # and a password manager fills the form and submits it in one go.
 _ON_SUBMIT = """(event) => {
   event.preventDefault();
-  emit(event.target.closest("form").querySelector("input").value);
+  emit(event.target.querySelector("input").value);
 }"""
 
 
@@ -24,7 +24,7 @@ class AskForKey:
         """`on_key` tries a key and returns why it is not let in, or nothing."""
         self._on_key = on_key
         self._is_trying = False
-        with tag("form", "card ops-access") as self.root:
+        with tag("form", "card ops-access").mark("access") as self.root:
             words("h1", t("Operations"), "card-title")
             words("p", t("This page is for administrators. It needs an administrator's API key."), "card-text")
             with tag("label", "field"):
@@ -35,12 +35,11 @@ class AskForKey:
             attribute(self._said, role="alert")
             with tag("div", "card-actions"):
                 attribute(words("a", t("Back to the chat"), "button quiet"), href="/")
-                self._open = button(t("Open")).mark("open-ops")
+                self._open = submit_button(t("Open")).mark("open-ops")
             with tag("p", "access-hint"):
                 words("span", t("On the machine that runs the service, this makes one:"))
                 words("code", "chatllm keys create NAME --admin")
-        self._open.on("click", self._try, js_handler=_ON_SUBMIT)
-        self._key.on("keydown.enter", self._try, js_handler=_ON_SUBMIT)
+        self.root.on("submit", self._try, js_handler=_ON_SUBMIT)
 
     async def _try(self, event: events.GenericEventArguments) -> None:
         told = event.args if isinstance(event.args, str) else self._key.value

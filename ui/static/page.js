@@ -161,6 +161,9 @@
     }
   });
 
+  // The keys of an input method belong to it; Safari tells of the one that ends a word only by its code.
+  const isComposing = (event) => event.isComposing || event.keyCode === 229;
+
   // Alt with a letter works everywhere; "/" and "?" only where they are not being written.
   const keys = {
     n: () => document.querySelector(".new-chat")?.click(),
@@ -170,7 +173,7 @@
     r: () => [...document.querySelectorAll(".answer .icon-again")].pop()?.click(),
   };
   document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.ctrlKey || event.metaKey || document.querySelector(".q-dialog")) return;
+    if (isComposing(event) || event.ctrlKey || event.metaKey || document.querySelector(".q-dialog")) return;
     const act = event.altKey && keys[event.code.replace("Key", "").toLowerCase()];
     const isWriting = event.target.closest?.("input, textarea, [contenteditable]");
     if (act) act();
@@ -181,7 +184,7 @@
     event.preventDefault();
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || document.querySelector(".q-dialog, .q-menu")) return;
+    if (event.key !== "Escape" || isComposing(event) || document.querySelector(".q-dialog, .q-menu")) return;
     if (root.classList.contains("drawer-open")) return closeDrawer();
     document.querySelector("[data-act=stop]:not(.hidden)")?.click();
   });
