@@ -36,6 +36,10 @@ class ModelCacheSettings(Section):
     )
 
 
+VLLM_MAX_NUM_SEQS = 128
+"""The least of vLLM's own defaults of `max_num_seqs`: that of an API server on a CPU."""
+
+
 class ModelBase(Section):
     """What every kind of model has."""
 
@@ -44,6 +48,11 @@ class ModelBase(Section):
         default=512, ge=2, description="Messages of a stored conversation that are considered as context, newest first."
     )
     cache: ModelCacheSettings = ModelCacheSettings()
+
+    @property
+    def max_sequences(self) -> int:
+        """How many sequences one replica runs at once."""
+        raise NotImplementedError
 
     @property
     def deployment(self) -> str:
@@ -63,6 +72,11 @@ class VLLMModel(ModelBase):
     environment: dict[str, str] = Field(
         default_factory=dict, description="Environment of the engine, e.g. VLLM_CPU_KVCACHE_SPACE (GiB)."
     )
+
+    @property
+    def max_sequences(self) -> int:
+        """What is set as `max_num_seqs`, or the least that vLLM may choose."""
+        return int(self.engine.get("max_num_seqs") or VLLM_MAX_NUM_SEQS)
 
     @model_validator(mode="after")
     def _names_a_model(self) -> Self:
@@ -91,6 +105,11 @@ class ScriptedModel(ModelBase):
     input_modalities: tuple[Literal["text", "image"], ...] = Field(
         default=("text",), description="What a message may hold."
     )
+
+    @property
+    def max_sequences(self) -> int:
+        """As many as vLLM runs on most GPUs; a script has no bound of its own."""
+        return 2 * VLLM_MAX_NUM_SEQS
 
 
 AnyModel = Annotated[VLLMModel | ScriptedModel, Field(discriminator="kind")]
@@ -172,6 +191,15 @@ class KeyLimitSettings(Section):
     timeout_s: PositiveSeconds = Field(
         default=0.05, description="Seconds after which Redis counts as away: limits then hold per replica."
     )
+    concurrent_requests: int | None = Field(
+        default=None,
+        ge=0,
+        description="Answers generated at once of a key without `concurrent_requests` of its own, 0 for no limit; if "
+        "not given, half of what the smallest engine runs at once (`max_num_seqs`, or 128).",
+    )
+    assumed_answer_tokens: int = Field(
+        default=256, ge=0, description="Tokens that an answer without a bound of its own is estimated at."
+    )
     lease_s: float = Field(
         default=30.0, ge=1, description="Seconds after which the running requests of a killed replica no longer count."
     )
@@ -243,6 +271,16 @@ class Settings(Section):
             if not alias or alias in names or name not in names:
                 raise ValueError(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")
         return self
+
+    @property
+    def default_concurrent_requests(self) -> int | None:
+        """How many sequences a key without a limit of its own may run at once; None for any number.
+
+        With half of the smallest engine, one such key leaves room for the others.
+        """
+        if self.key_limits.concurrent_requests is not None:
+            return self.key_limits.concurrent_requests or None
+        return max(1, min(model.max_sequences for model in self.models) // 2)
 
     @property
     def default(self) -> AnyModel:

@@ -15,6 +15,7 @@
     ├── UnsupportedEncoding          415  unsupported_encoding
     ├── UnsupportedMediaType         415  unsupported_content_type
     ├── TooManyRequests              429  rate_limit_exceeded
+    │   ├── ExceedsLimits            429  rate_limit_exceeded
     │   └── InsufficientQuota        429  insufficient_quota
     ├── HeadersTooLarge              431  headers_too_large
     ├── NotCached                    504  not_cached
@@ -37,6 +38,8 @@ class ChatLLMError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     kind: ClassVar[str] = "server_error"
+    may_succeed_later: ClassVar[bool] = True
+    """Whether the same request can succeed at another time; if not, clients are told not to try it again."""
 
     def __init__(self, message: str = "", param: str | None = None, retry_after_s: float | None = None) -> None:
         """Keep `message` (default: the class's docstring), the request field at fault and a wait in seconds."""
@@ -165,6 +168,14 @@ class TooManyRequests(ChatLLMError):
     status = 429
     code = "rate_limit_exceeded"
     kind = "rate_limit_error"
+
+
+class ExceedsLimits(TooManyRequests):
+    """The request is larger than this key's limits ever allow."""
+
+    # A 429 as OpenAI has it for this case ("Request too large for …"), and not a 400: nothing is wrong with
+    # the request, and another key may send it.
+    may_succeed_later = False
 
 
 class InsufficientQuota(TooManyRequests):

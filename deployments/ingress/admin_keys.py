@@ -14,22 +14,37 @@ from deployments.ingress.requests import checked, json_object
 from deployments.ingress.services import caller_of, services_of
 from deployments.keys.authenticator import Caller
 from deployments.keys.store import no_key
-from deployments.keys.types import ID_PREFIX, LIMIT_NAMES, MAX_LIMIT, MAX_NAME, Key, KeyChanges, State
+from deployments.keys.types import (
+    ANY_NUMBER,
+    ID_PREFIX,
+    LIMIT_NAMES,
+    MAX_LIMIT,
+    MAX_NAME,
+    Key,
+    KeyChanges,
+    KeyLimits,
+    State,
+)
 
 MAX_BODY_BYTES = 65_536
 MAX_TIME_S = 253_402_300_799  # the end of the year 9999
 ERRORS = (Forbidden, HistoryUnavailable)
+UNLIMITED = "unlimited"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)] | None
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 
 
 class LimitsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A key's limits; what is absent stays, null takes a limit away."""
+    """A key's limits; what is absent stays, null takes a limit away.
+
+    `concurrent_requests` counts the answers that are generated at once: a request for `n` answers to each of
+    several prompts counts as all of these. With null the configuration's default holds, with "unlimited" none.
+    """
 
     requests_per_minute: Count = None
     tokens_per_minute: Count = None
-    concurrent_requests: Count = None
+    concurrent_requests: Count | Literal["unlimited"] = None
     tokens_per_month: Count = None
 
 
@@ -174,6 +189,8 @@ def _id(key: str) -> str:
 def _changes(body: dict[str, Any]) -> KeyChanges:
     """Return what a well-formed body sets."""
     changes: dict[str, Any] = dict(body.get("limits") or {})
+    if changes.get("concurrent_requests") == UNLIMITED:
+        changes["concurrent_requests"] = ANY_NUMBER
     if "name" in body:
         changes["name"] = body["name"]
     if "admin" in body:
@@ -198,8 +215,14 @@ def _shown(key: Key) -> dict[str, Any]:
         "created_at": int(key.created_at.timestamp()),
         "expires_at": _seconds(key.expires_at),
         "revoked_at": _seconds(key.revoked_at),
-        "limits": {name: getattr(key.limits, name) for name in LIMIT_NAMES},
+        "limits": _limits(key.limits),
     }
+
+
+def _limits(limits: KeyLimits) -> dict[str, Any]:
+    at_once = limits.concurrent_requests
+    own = {name: getattr(limits, name) for name in LIMIT_NAMES}
+    return {**own, "concurrent_requests": UNLIMITED if at_once == ANY_NUMBER else at_once}
 
 
 def _seconds(moment: datetime | None) -> int | None:

@@ -32,10 +32,15 @@ class JSON(Response):
 
 
 def error_response(error: ChatLLMError, request_id: str) -> Response:
-    """Return `error` in OpenAI's shape, with `Retry-After` (whole seconds) where waiting helps."""
+    """Return `error` in OpenAI's shape, with `Retry-After` (whole seconds) where waiting helps.
+
+    OpenAI's clients heed `x-should-retry`, and would repeat a 429 or a 5xx by themselves.
+    """
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if not error.may_succeed_later:
+        headers["x-should-retry"] = "false"
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSON(error.body(request_id), error.status, headers)

@@ -12,7 +12,7 @@ from deployments.errors import ContextTooLong, InvalidJSON, ModelLoading, ModelN
 from deployments.ingress.exchange import exchange
 from deployments.ingress.requests import body_as
 from deployments.ingress.services import cache_control_of, caller_of, services_of
-from deployments.limits.estimate import answer_tokens
+from deployments.limits.estimate import weight_of
 from deployments.models.protocol import Endpoint
 
 ERRORS = (InvalidJSON, ContextTooLong, ModelNotFound, ModelLoading, Timeout)
@@ -35,5 +35,5 @@ async def ask(
         caller,
         call.streams,
         lambda summary: services.chat.ask(call, summary),
-        answer_tokens(body),
+        weight_of(endpoint, body, services.settings.key_limits.assumed_answer_tokens),
     )

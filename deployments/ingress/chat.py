@@ -22,7 +22,7 @@ from deployments.ingress.parameters import settled
 from deployments.ingress.requests import body_as
 from deployments.ingress.services import cache_control_of, caller_of, services_of
 from deployments.ingress.shapes import ChatCompletion, ChatCompletionChunk
-from deployments.limits.estimate import answer_tokens
+from deployments.limits.estimate import weight_of
 
 PATH = "/v1/chat/completions"
 
@@ -51,5 +51,5 @@ async def create_chat_completion(request: Request) -> Response:
         caller,
         call.streams,
         lambda summary: services.chat.chat(call, summary),
-        answer_tokens(body),
+        weight_of("chat", body, services.settings.key_limits.assumed_answer_tokens),
     )

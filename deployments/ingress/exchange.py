@@ -13,6 +13,7 @@ from deployments.ingress.connection import ClientGone, Connection
 from deployments.ingress.metering import CLIENT_GONE_STATUS, Meter
 from deployments.ingress.services import Services
 from deployments.keys.authenticator import Caller
+from deployments.limits.estimate import Weight
 from deployments.summary import Summary
 from deployments.timing import Timing
 
@@ -23,20 +24,19 @@ async def exchange(
     caller: Caller,
     streams: bool,
     work: Callable[[Summary], Awaitable[Answer]],
-    answer_tokens: int = 0,
+    weight: Weight,
 ) -> Response:
     """Answer with what `work` returns; it fills in the summary until the answer has ended.
 
     `work` is cancelled when the client leaves. Every endpoint that can generate
     goes through here, so that each request is counted and limited in one place.
-    `answer_tokens` is how many tokens the request allows its answers, if it says so.
-    Raises TooManyRequests before `work` begins.
+    `weight` is what it asks of the engine. Raises TooManyRequests before `work` begins.
     """
     request_id: str = request.state.request_id
     services.telemetry.began()
     timing: Timing = request.state.timing
     summary = Summary(timing=timing)
-    meter = Meter(request, services.limiter, services.usage_writer, caller, answer_tokens)
+    meter = Meter(request, services.limiter, services.usage_writer, caller, weight)
 
     def ended(outcome: ChatLLMError | ClientGone | None) -> None:
         outcome = outcome or summary.failure

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from deployments.errors import HistoryUnavailable
-from deployments.ingress.admin_keys import LimitsBody
 from deployments.ingress.answers import JSON
 from deployments.ingress.openapi import documented
 from deployments.ingress.services import caller_of, services_of
@@ -30,6 +29,15 @@ class Left(msgspec.Struct):
     limit: int
     remaining: int
     reset_s: float
+
+
+class OwnLimits(msgspec.Struct):
+    """The limits that hold for the key, those of the configuration included; null where there is none."""
+
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    concurrent_requests: int | None
+    tokens_per_month: int | None
 
 
 class AllLeft(msgspec.Struct):
@@ -55,7 +63,7 @@ class Me(msgspec.Struct):
     last4: str
     admin: bool
     expires_at: int | None
-    limits: LimitsBody
+    limits: OwnLimits
     remaining: AllLeft
     usage: MonthUsage
 
@@ -70,7 +78,7 @@ async def read_me(request: Request, caller: CallerOf) -> Response:
     used = rows[0].used if rows else Used()
     # Asks for nothing, so that it is never refused, and is told where the key stands.
     per_minute = replace(caller.limits, concurrent_requests=None, tokens_per_month=None)
-    verdict = (await services.limiter.admit(caller.key_id, per_minute, requests=0, runs=False)).verdict
+    verdict = (await services.limiter.admit(caller.key_id, per_minute, requests=0, sequences=0)).verdict
     return JSON(
         {
             "id": key.id,

@@ -12,9 +12,10 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.keys.authenticator import Caller
-from deployments.limits.estimate import prompt_tokens
+from deployments.keys.types import KeyLimits
+from deployments.limits.estimate import Weight
 from deployments.limits.limiter import Admission, Limiter
-from deployments.limits.wording import headers, refusal
+from deployments.limits.wording import excess, headers, refusal
 from deployments.summary import Summary
 from deployments.usage.types import Used
 from deployments.usage.writer import UsageWriter
@@ -35,7 +36,7 @@ async def count(request: Request, limiter: Limiter, caller: Caller) -> None:
     if getattr(request.state, "is_counted", False):
         return
     of_requests = replace(limits, concurrent_requests=None, tokens_per_month=None)
-    admission = await limiter.admit(caller.key_id, of_requests, runs=False)
+    admission = await limiter.admit(caller.key_id, of_requests, sequences=0)
     request.state.is_counted = True
     _tell(request, admission, 0)
     admission.end(0)
@@ -44,29 +45,32 @@ async def count(request: Request, limiter: Limiter, caller: Caller) -> None:
 class Meter:
     """What one request that may generate costs its key. `ended` must be called, however it ended."""
 
-    def __init__(
-        self, request: Request, limiter: Limiter, usage: UsageWriter, caller: Caller, answer_tokens: int
-    ) -> None:
-        """`answer_tokens` is how many tokens the request allows its answers, 0 if it does not say."""
+    def __init__(self, request: Request, limiter: Limiter, usage: UsageWriter, caller: Caller, weight: Weight) -> None:
         self._request = request
         self._limiter = limiter
         self._usage = usage
         self._caller = caller
-        self._prompt_tokens = max(1, prompt_tokens(getattr(request.state, "body_bytes", 0)))
-        self._answer_tokens = answer_tokens
+        self._weight = weight
+        body_bytes = getattr(request.state, "body_bytes", 0)
+        self._tokens, self._prompt_tokens = weight.tokens(body_bytes), weight.prompt_tokens_in(body_bytes)
         self._admission: Admission | None = None
         self._is_admitted = False
 
     async def admit(self) -> None:
         """Let the request in, or raise TooManyRequests, which says which limit it met and when to come again."""
-        caller = self._caller
-        if caller.limits:
-            tokens = self._prompt_tokens + self._answer_tokens
-            requests = 0 if getattr(self._request.state, "is_counted", False) else 1
-            admission = await self._limiter.admit(caller.key_id, caller.limits, tokens, requests=requests)
-            _tell(self._request, admission, tokens)
-            self._admission = admission
+        if self._caller.limits:
+            self._admission = await self._admitted(self._caller.key_id, self._caller.limits)
         self._is_admitted = True
+
+    async def _admitted(self, key_id: str, limits: KeyLimits) -> Admission:
+        if error := excess(limits, self._weight, self._tokens):
+            _tell(self._request, await self._limiter.admit(key_id, limits, requests=0, sequences=0), 0)
+            raise error
+        requests = 0 if getattr(self._request.state, "is_counted", False) else 1
+        places = self._weight.places(limits.concurrent_requests)
+        admission = await self._limiter.admit(key_id, limits, self._tokens, requests=requests, sequences=places)
+        _tell(self._request, admission, self._tokens)
+        return admission
 
     def ended(self, summary: Summary, status: int) -> None:
         """Count what was really used; nothing for a request that was not let in."""

@@ -26,7 +26,7 @@ from deployments.ingress.openapi import documented
 from deployments.ingress.requests import body_as
 from deployments.ingress.services import Services, cache_control_of, caller_of, services_of
 from deployments.keys.authenticator import Caller
-from deployments.limits.estimate import answer_tokens
+from deployments.limits.estimate import NOTHING, weight_of
 from deployments.responses.objects import response_object
 from deployments.responses.request import INCLUDABLE, Asked, ResponseRequest, asked
 from deployments.summary import Summary
@@ -70,7 +70,8 @@ async def create_response(request: Request) -> Response:
             return await _started(services, caller, wanted, summary)
         return await services.responses.answer(caller.tenant, caller.key_id, wanted, summary)
 
-    return await exchange(request, services, caller, wanted.streams, work, answer_tokens(wanted.request))
+    weight = weight_of("chat", wanted.chat, services.settings.key_limits.assumed_answer_tokens)
+    return await exchange(request, services, caller, wanted.streams, work, weight)
 
 
 async def _started(services: Services, caller: Caller, wanted: Asked, summary: Summary) -> Answer:
@@ -111,7 +112,7 @@ async def retrieve_response(
         frames = services.background.follow(caller.tenant, response, after)
         return Answer(frames=_begun(await anext(frames, None), frames))
 
-    return await exchange(request, services, caller, True, work)
+    return await exchange(request, services, caller, True, work, NOTHING)
 
 
 async def _begun(first: bytes | None, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:

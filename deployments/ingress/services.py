@@ -28,6 +28,7 @@ from deployments.ingress.observing import RunObserver
 from deployments.keys.authenticator import Authenticator, Caller
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.store import KeyStore
+from deployments.keys.types import KeyLimits
 from deployments.limits.limiter import Limiter
 from deployments.limits.remote import RedisLimits
 from deployments.metrics.recorder import Recorder
@@ -139,7 +140,8 @@ async def opened(
         await limiter.open()
         stack.push_async_callback(limiter.aclose)
         keys = PostgresKeys(database)
-        authenticator = Authenticator(keys, settings.keys)
+        defaults = KeyLimits(concurrent_requests=settings.default_concurrent_requests)
+        authenticator = Authenticator(keys, settings.keys, defaults)
         stack.push_async_callback(authenticator.aclose)
         metrics = Metrics(Recorder(), RedisFigures(addresses.redis_url.get_secret_value(), settings.cache.namespace))
         await metrics.open()

@@ -65,7 +65,9 @@ class Authenticator:
     `cache_ttl_s` on every replica. Requests with one key share one look-up.
     """
 
-    def __init__(self, store: KeyStore, settings: KeySettings) -> None:
+    def __init__(self, store: KeyStore, settings: KeySettings, defaults: KeyLimits = UNLIMITED) -> None:
+        """`defaults` hold for a key that has no such limit of its own."""
+        self._defaults = defaults
         self._store = store
         self._settings = settings
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -92,7 +94,7 @@ class Authenticator:
             raise Unauthenticated
         if not key.is_valid():
             raise Unauthenticated(REASONS.get(key.state, ""))
-        return Caller(key.tenant, key.id, key.name, key.is_admin, key.limits)
+        return Caller(key.tenant, key.id, key.name, key.is_admin, key.limits.within(self._defaults))
 
     async def aclose(self) -> None:
         """End the look-ups that are under way."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Literal, TypedDict
 
@@ -19,7 +19,10 @@ State = Literal["valid", "disabled", "expired", "revoked"]
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """What a key may use; None is no limit. Months are those of UTC."""
+    """What a key may use; None is no limit. Months are those of UTC.
+
+    `concurrent_requests` counts sequences: a request has one for each answer to each of its prompts.
+    """
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -28,6 +31,13 @@ class KeyLimits:
 
     def __bool__(self) -> bool:
         return bool(self.requests_per_minute or self.concurrent_requests or self.counts_tokens)
+
+    def within(self, defaults: "KeyLimits") -> "KeyLimits":
+        """Return what holds for a key with these limits of its own; `ANY_NUMBER` at once stands against a default."""
+        at_once = self.concurrent_requests or defaults.concurrent_requests
+        if at_once == self.concurrent_requests != ANY_NUMBER:
+            return self
+        return replace(self, concurrent_requests=None if at_once == ANY_NUMBER else at_once)
 
     @property
     def counts_tokens(self) -> bool:
@@ -39,6 +49,8 @@ UNLIMITED = KeyLimits()
 LIMIT_NAMES = tuple(field.name for field in fields(KeyLimits))
 # What every store and every replica can count exactly.
 MAX_LIMIT = 2**48
+ANY_NUMBER = MAX_LIMIT
+"""The `concurrent_requests` of a key that has no such limit, whatever the configuration gives to others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 -- Decides one demand, atomically: takes all that it asks for, or nothing. See store.py.
--- KEYS: 1 the key's buckets and month (hash), 2 its leases (sorted set, by the time they lapse)
+-- KEYS: 1 the key's buckets and month (hash), 2 the places of its leases (sorted set, by the time they lapse)
 -- ARGV: 1-4 requests and tokens per minute, requests at once, tokens per month (0: no limit)
 --       5 requests, 6 tokens, 7 tokens to reserve, 8 lease ('' for none), 9 a lease's life in ms
 --       10 month, 11 tokens used in it ('' not asked for yet, -1 nobody knows), 12 a count's life in ms
+--       13 places of the lease, one for each sequence
 -- Returns {refused by, wait ms, remaining requests, reset ms, remaining tokens, reset ms, counted in}
 local SLACK = 1e-6
 local rpm, tpm, at_once, monthly = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local requests, tokens, reserved = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local lease = ARGV[8]
+local lease, places = ARGV[8], tonumber(ARGV[13])
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
@@ -56,7 +57,7 @@ end
 local refused_by, wait = 0, 0
 if at_once > 0 and lease ~= '' then
     redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-    if redis.call('ZCARD', KEYS[2]) >= at_once then
+    if redis.call('ZCARD', KEYS[2]) + places > at_once then
         refused_by, wait = 3, 1000
     end
 end
@@ -87,6 +88,9 @@ end
 redis.call('PEXPIRE', KEYS[1], 86400000)
 if at_once > 0 and lease ~= '' then
     redis.call('ZADD', KEYS[2], now + ARGV[9], lease)
+    for place = 2, places do
+        redis.call('ZADD', KEYS[2], now + ARGV[9], lease .. '#' .. place)
+    end
     redis.call('PEXPIRE', KEYS[2], ARGV[9])
 end
 return standing(0, 0, counted)

@@ -59,6 +59,11 @@ class Admission:
         return self._admitted.demand.key_id if self._admitted else ""
 
     @property
+    def places(self) -> list[str]:
+        """The places that it holds among what runs at once."""
+        return self._admitted.demand.places if self._admitted else []
+
+    @property
     def is_refused(self) -> bool:
         return self._admitted is None
 
@@ -107,19 +112,18 @@ class Limiter:
             await self._remote.aclose()
 
     async def admit(
-        self, key_id: str, limits: KeyLimits, tokens: int = 0, *, requests: int = 1, runs: bool = True
+        self, key_id: str, limits: KeyLimits, tokens: int = 0, *, requests: int = 1, sequences: int = 1
     ) -> Admission:
         """Decide on one request that is estimated at `tokens`, in one round trip.
 
-        `requests` is 0 for one that was counted before, `runs` says that it counts among
-        those that run at once until its admission ends. Cancellation while Redis decides
-        may leave a lease behind, which lapses.
+        `requests` is 0 for one that was counted before. `sequences` count among what runs at once
+        until the admission ends. Cancellation while Redis decides may leave a lease behind, which lapses.
         """
         self._admissions += 1
-        if runs:
+        if sequences:
             self._remember(key_id, limits)
-        lease = f"{self._replica}:{self._admissions}" if runs and limits.concurrent_requests else ""
-        demand = Demand(key_id, limits, requests, tokens, lease, f"{datetime.now(UTC):%Y-%m}")
+        lease = f"{self._replica}:{self._admissions}" if sequences and limits.concurrent_requests else ""
+        demand = Demand(key_id, limits, requests, tokens, lease, f"{datetime.now(UTC):%Y-%m}", sequences)
         remotely = await self._ask_remote(demand)
         if remotely is not None:
             verdict = remotely
@@ -210,8 +214,8 @@ class Limiter:
 
     async def _renew(self) -> None:
         leases: dict[str, list[str]] = {}
-        for lease, admission in self._leases.items():
-            leases.setdefault(admission.key_id, []).append(lease)
+        for admission in self._leases.values():
+            leases.setdefault(admission.key_id, []).extend(admission.places)
         await self._local.renew(leases)
         self._no_renewal_runs.clear()
         try:

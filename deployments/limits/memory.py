@@ -72,7 +72,8 @@ class MemoryLimits:
     def end(self, demand: Demand, reserved: int, counted_in: int, tokens: int) -> None:
         """Do what `settle` does, at once."""
         now, state = self._clock(), self._state(demand.key_id)
-        state.leases.pop(demand.lease, None)
+        for place in demand.places:
+            state.leases.pop(place, None)
         per_minute = demand.limits.tokens_per_minute
         if per_minute:
             state.tokens = state.tokens or _Bucket(per_minute - reserved, now)
@@ -120,12 +121,14 @@ class MemoryLimits:
             (_wait_s(state.requests, limits.requests_per_minute, demand.requests, now), "requests_per_minute"),
             (_wait_s(state.tokens, limits.tokens_per_minute, demand.reserved, now), "tokens_per_minute"),
         ]
-        if limits.concurrent_requests and demand.lease and self._running(state, now) >= limits.concurrent_requests:
+        places = limits.concurrent_requests
+        if places and demand.lease and self._running(state, now) + demand.sequences > places:
             waits.append((CONCURRENT_WAIT_S, "concurrent_requests"))
         wait_s, name = max(waits)
         return (name, wait_s) if wait_s > 0 else (None, 0.0)
 
     def _running(self, state: _State, now: float) -> int:
+        """Return how many sequences run."""
         for lease in [lease for lease, until in state.leases.items() if until <= now]:
             del state.leases[lease]
         return len(state.leases)
@@ -138,8 +141,8 @@ class MemoryLimits:
         if limits.tokens_per_minute:
             state.tokens = state.tokens or _Bucket(limits.tokens_per_minute, now)
             state.tokens.put(-demand.reserved, limits.tokens_per_minute, now)
-        if limits.concurrent_requests and demand.lease:
-            state.leases[demand.lease] = now + self._lease_s
+        if limits.concurrent_requests:
+            state.leases.update(dict.fromkeys(demand.places, now + self._lease_s))
         if self._counted_in(state, demand) and state.month:
             state.month.used += demand.tokens
 

@@ -53,6 +53,7 @@ class RedisLimits:
             demand.month,
             "" if month_used is None else month_used,
             round(RECOUNT_S * 1000),
+            demand.sequences,
         )
         with translated():
             async with asyncio.timeout(self._timeout_s):
@@ -67,6 +68,7 @@ class RedisLimits:
             demand.month,
             demand.tokens,
             counted_in,
+            demand.sequences,
         )
         await self._background.run(SETTLE, self._keys(demand.key_id), arguments)
 

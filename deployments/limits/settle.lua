@@ -1,11 +1,14 @@
 -- Ends one admitted demand: its lease, and the difference between what it reserved and what it used. See store.py.
--- KEYS: 1 the key's buckets and month (hash), 2 its leases (sorted set)
+-- KEYS: 1 the key's buckets and month (hash), 2 the places of its leases (sorted set)
 -- ARGV: 1 tokens per minute (0: no limit), 2 tokens reserved, 3 tokens used, 4 lease ('' for none)
---       5 month, 6 tokens that the month's count has for it, 7 the count that has them
+--       5 month, 6 tokens that the month's count has for it, 7 the count that has them, 8 places of the lease
 local per_minute, reserved, used = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
 if ARGV[4] ~= '' then
     redis.call('ZREM', KEYS[2], ARGV[4])
+    for place = 2, tonumber(ARGV[8]) do
+        redis.call('ZREM', KEYS[2], ARGV[4] .. '#' .. place)
+    end
 end
 local state = redis.call('HMGET', KEYS[1], 't', 'ta', 'month', 'counted')
 if per_minute > 0 then

@@ -6,7 +6,8 @@ Both stores decide alike, under the same tests, and each decision is atomic:
   continuously. A bucket may go below zero when a request used more than it was
   estimated at; then it has to fill up first. An estimate above a minute's worth
   needs a full bucket, so that no request is refused for ever.
-- Requests at once are leases, which lapse unless they are renewed.
+- What runs at once is counted in sequences. A request holds a lease of one place for
+  each of its sequences; places lapse unless they are renewed.
 - The month's tokens are a count that the store may lose: it then asks for it.
 """
 
@@ -28,7 +29,10 @@ CONCURRENT_WAIT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a request asks of its key: `tokens` is an estimate, `lease` is "" where it does not count as running."""
+    """What a request asks of its key: `tokens` is an estimate, `lease` is "" where it does not count as running.
+
+    `sequences` is how many places a lease has.
+    """
 
     key_id: str
     limits: KeyLimits
@@ -36,6 +40,12 @@ class Demand:
     tokens: int
     lease: str
     month: str
+    sequences: int = 1
+
+    @property
+    def places(self) -> list[str]:
+        """Names of the places that the lease holds."""
+        return [self.lease, *(f"{self.lease}#{at}" for at in range(2, self.sequences + 1))] if self.lease else []
 
     @property
     def reserved(self) -> int:
@@ -80,7 +90,7 @@ class LimitStore(Protocol):
         ...
 
     async def renew(self, leases: Mapping[str, Sequence[str]]) -> None:
-        """Keep leases, by key id, for another while; those that the store has lost are taken anew."""
+        """Keep places of leases, by key id, for another while; those that the store has lost are taken anew."""
         ...
 
     async def aclose(self) -> None:

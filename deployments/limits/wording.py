@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime
 
-from deployments.errors import InsufficientQuota, TooManyRequests
+from deployments.errors import ExceedsLimits, InsufficientQuota, TooManyRequests
 from deployments.keys.types import KeyLimits
+from deployments.limits.estimate import Weight
 from deployments.limits.store import Verdict
 
 
@@ -35,8 +36,8 @@ def refusal(limits: KeyLimits, verdict: Verdict, tokens: int) -> TooManyRequests
             )
         case "concurrent_requests":
             return TooManyRequests(
-                f"This key's limit of {limits.concurrent_requests} requests at once is reached. "
-                "It allows the next one as soon as one has ended.",
+                f"This key's limit of {limits.concurrent_requests} requests at once is reached, "
+                "where each answer of a request counts. It allows more as soon as one has ended.",
                 None,
                 verdict.wait_s,
             )
@@ -47,6 +48,29 @@ def refusal(limits: KeyLimits, verdict: Verdict, tokens: int) -> TooManyRequests
     return TooManyRequests(
         f"This key's limit of {text}. Please try again in {duration(verdict.wait_s)}.", None, verdict.wait_s
     )
+
+
+def excess(limits: KeyLimits, weight: Weight, tokens: int) -> ExceedsLimits | None:
+    """Return the error for a request that could be sent in parts, and that the limits never allow as a whole.
+
+    One that cannot be sent in parts waits for a full bucket instead: its bound is often larger than its answer.
+    """
+    sequences, at_once, per_minute = weight.sequences, limits.concurrent_requests, limits.tokens_per_minute
+    parts = f"{weight.prompts} prompt{'s' if weight.prompts > 1 else ''} × n = {weight.answers}"
+    field = "n" if weight.answers > 1 else None
+    remedy = f"Send fewer prompts{', or a smaller n,' if field else ''} in one request."
+    if at_once and weight.places(at_once) > at_once:
+        return ExceedsLimits(
+            f"This request asks for {sequences} answers at once ({parts}). This key's limit is {at_once}. {remedy}",
+            field,
+        )
+    if per_minute and sequences > 1 and tokens > per_minute:
+        return ExceedsLimits(
+            f"This request may use about {tokens} tokens ({parts}, up to {weight.answer_tokens} tokens an answer). "
+            f"This key's limit is {per_minute} tokens per minute. {remedy}",
+            field,
+        )
+    return None
 
 
 def next_month(now: datetime) -> datetime:

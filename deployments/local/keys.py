@@ -14,7 +14,7 @@ from deployments.config import HistorySettings
 from deployments.errors import ChatLLMError, Conflict
 from deployments.history.database import Database
 from deployments.keys.postgres import PostgresKeys
-from deployments.keys.types import hash_of
+from deployments.keys.types import ANY_NUMBER, hash_of
 from deployments.local.state import LauncherError
 from deployments.local.stores import require_postgres
 
@@ -60,10 +60,12 @@ def write_secret(path: Path, secret: str) -> None:
 
 
 async def _create(keys: PostgresKeys) -> str:
+    """Make a key without limits: it is that of the machine's own user, and of the chat page."""
     try:
-        return (await keys.create(NAME))[1]
+        return (await keys.create(NAME, {"concurrent_requests": ANY_NUMBER}))[1]
     except Conflict:  # the file was lost, the key was not: someone may still use it
-        return (await keys.create(f"{NAME} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"))[1]
+        name = f"{NAME} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+        return (await keys.create(name, {"concurrent_requests": ANY_NUMBER}))[1]
 
 
 async def _run(url: str, work: Callable[[Database], Awaitable[T]]) -> T:

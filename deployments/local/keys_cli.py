@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.keys.types import LIMIT_NAMES, Key, KeyChanges, KeyLimits
+from deployments.keys.types import ANY_NUMBER, LIMIT_NAMES, MAX_LIMIT, Key, KeyChanges, KeyLimits
 from deployments.local import keys
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import StateFolder
@@ -17,6 +17,7 @@ keys_app = typer.Typer(help="Make, list, change and revoke API keys.", no_args_i
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 NEVER = "never"
+DEFAULT = "default"
 # In the order of KeyLimits.
 SHORT = ("rpm", "tpm", "at once", "tokens a month")
 
@@ -26,7 +27,10 @@ Expires = Annotated[
 ]
 PerMinute = Annotated[int | None, typer.Option("--rpm", min=0, help="Requests per minute; 0 for no limit.")]
 Tokens = Annotated[int | None, typer.Option("--tpm", min=0, help="Tokens per minute; 0 for no limit.")]
-AtOnce = Annotated[int | None, typer.Option("--concurrent", min=0, help="Requests at once; 0 for no limit.")]
+AtOnce = Annotated[
+    str | None,
+    typer.Option("--concurrent", help="Answers generated at once; 0 for no limit, default for the configuration's."),
+]
 Monthly = Annotated[int | None, typer.Option("--monthly-tokens", min=0, help="Tokens per month (UTC); 0: no limit.")]
 
 
@@ -41,7 +45,7 @@ def create(
     monthly_tokens: Monthly = None,
 ) -> None:
     """Make a key and print it, alone; it cannot be read again."""
-    changes = _changes(expires, rpm, tpm, concurrent, monthly_tokens)
+    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens)
     changes["is_admin"] = admin
     with lent_postgres() as url:
         typer.echo(keys.run(url, lambda store: store.create(name, changes))[1])
@@ -68,7 +72,7 @@ def update(
     monthly_tokens: Monthly = None,
 ) -> None:
     """Change what is given; it holds within seconds."""
-    changes = _changes(expires, rpm, tpm, concurrent, monthly_tokens)
+    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens)
     if name is not None:
         changes["name"] = name
     if admin is not None:
@@ -101,15 +105,31 @@ def _update(key: str, changes: KeyChanges) -> None:
         typer.echo(_line(keys.run(url, lambda store: store.update(key, changes))))
 
 
-def _changes(expires: str | None, *limits: int | None) -> KeyChanges:
+def _changes(
+    expires: str | None, concurrent: str | None, rpm: int | None, tpm: int | None, monthly_tokens: int | None
+) -> KeyChanges:
     """Return what the options set: none of those that were not given."""
     changes: KeyChanges = {}
     if expires is not None:
         changes["expires_at"] = moment(expires)
-    for name, value in zip(LIMIT_NAMES, limits, strict=True):
-        if value is not None:
-            changes[name] = value or None
+    if concurrent is not None:
+        changes["concurrent_requests"] = at_once(concurrent)
+    if rpm is not None:
+        changes["requests_per_minute"] = rpm or None
+    if tpm is not None:
+        changes["tokens_per_minute"] = tpm or None
+    if monthly_tokens is not None:
+        changes["tokens_per_month"] = monthly_tokens or None
     return changes
+
+
+def at_once(text: str) -> int | None:
+    """Return the limit of what runs at once that `text` says, None for the default; raises BadParameter."""
+    if text == DEFAULT:
+        return None
+    if not text.isdecimal() or int(text) > MAX_LIMIT:
+        raise typer.BadParameter(f"{text!r} is neither a number, 0 for no limit, nor {DEFAULT}")
+    return int(text) or ANY_NUMBER
 
 
 def moment(text: str) -> datetime | None:
@@ -135,7 +155,8 @@ def _line(key: Key) -> str:
 
 def _limits(limits: KeyLimits) -> str:
     values = (getattr(limits, name) for name in LIMIT_NAMES)
-    return ", ".join(f"{value} {short}" for value, short in zip(values, SHORT, strict=True) if value)
+    shown = ("any number" if value == ANY_NUMBER else value for value in values)
+    return ", ".join(f"{value} {short}" for value, short in zip(shown, SHORT, strict=True) if value)
 
 
 @contextmanager

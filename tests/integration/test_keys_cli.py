@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from deployments.config import HistorySettings
 from deployments.history.database import Database
 from deployments.keys.postgres import PostgresKeys
-from deployments.keys.types import Key, KeyLimits, hash_of
+from deployments.keys.types import ANY_NUMBER, Key, KeyLimits, hash_of
 from deployments.local.cli import app
-from deployments.local.keys_cli import moment
+from deployments.local.keys_cli import at_once, moment
 from deployments.local.state import LauncherError
 from deployments.usage.postgres import PostgresUsage
 from deployments.usage.types import Place, Used
@@ -68,6 +68,10 @@ def test_a_key_lives_through_all_its_states(run: Run, database_url: str) -> None
     key = found(database_url, secret)
     assert (key.name, key.is_admin, key.expires_at) == ("android", False, None)
     assert key.limits == KeyLimits(None, 5, 2, 1000)
+    assert "any number at once" in run("keys", "update", "android", "--concurrent", "0")
+    assert found(database_url, secret).limits.concurrent_requests == ANY_NUMBER
+    run("keys", "update", "android", "--concurrent", "default")
+    assert found(database_url, secret).limits.concurrent_requests is None
 
     assert "disabled" in run("keys", "disable", "android")
     assert found(database_url, secret).state == "disabled"
@@ -109,6 +113,12 @@ def test_usage_is_told_by_day_key_and_model(run: Run, database_url: str) -> None
 def test_an_expiry_that_says_nothing_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         moment(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "many", "1.5", str(2**49)])
+def test_a_number_at_once_that_says_nothing_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        at_once(text)
 
 
 def test_an_expiry_is_a_time_from_now_or_a_day() -> None:

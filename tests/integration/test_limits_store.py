@@ -108,6 +108,31 @@ async def test_requests_at_once_are_bounded_until_one_ends(store: LimitStore) ->
     assert (await store.admit(third)).refused_by is None
 
 
+async def test_each_sequence_of_a_request_takes_a_place(store: LimitStore) -> None:
+    wide, narrow = (
+        replace(demand(lease=name, concurrent_requests=5), sequences=count) for name, count in (("w", 4), ("n", 1))
+    )
+    verdict = await store.admit(wide)
+    assert (await store.admit(replace(wide, lease="w2"))).refused_by == "concurrent_requests"
+    assert (await store.admit(replace(narrow, sequences=2))).refused_by == "concurrent_requests"
+    assert (await store.admit(narrow)).refused_by is None
+    assert (await store.admit(replace(narrow, lease="n2"))).refused_by == "concurrent_requests"
+    await settle(store, wide, verdict, 0)
+    assert (await store.admit(replace(wide, lease="w2"))).refused_by is None
+    assert (await store.admit(replace(narrow, lease="n2"))).refused_by == "concurrent_requests"
+
+
+async def test_the_places_of_a_request_lapse_and_are_renewed_together(store: LimitStore) -> None:
+    killed, long = (replace(demand(lease=name, concurrent_requests=6), sequences=3) for name in ("killed", "long"))
+    await store.admit(killed)
+    await store.admit(long)
+    for _ in range(3):
+        await asyncio.sleep(LEASE_S * 0.4)
+        await store.renew({"key_a": long.places})
+    assert (await store.admit(replace(long, lease="more", sequences=4))).refused_by == "concurrent_requests"
+    assert (await store.admit(replace(long, lease="new"))).refused_by is None
+
+
 async def test_a_lease_lapses_unless_it_is_renewed(store: LimitStore) -> None:
     await store.admit(demand(lease="killed", concurrent_requests=2))
     await store.admit(demand(lease="long", concurrent_requests=2))
@@ -186,7 +211,8 @@ async def test_both_stores_decide_alike(valkey_url: str, seed: int) -> None:
             await settle(memory, asked, here, used)
             await settle(remote, asked, there, used)
             continue
-        asked = Demand(f"key_{step // 20}", limits, 1, chance.randrange(1, 200), f"lease {step}", MONTH)
+        tokens, sequences = chance.randrange(1, 200), chance.randrange(1, 3)
+        asked = Demand(f"key_{step // 20}", limits, 1, tokens, f"lease {step}", MONTH, sequences)
         here, there = await memory.admit(asked, 10), await remote.admit(asked, 10)
         assert here.refused_by == there.refused_by
         assert abs(here.remaining_tokens - there.remaining_tokens) <= 1

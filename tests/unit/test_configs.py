@@ -133,3 +133,22 @@ def test_the_dashboards_panels_do_not_overlap():
         cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
         assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
         taken |= cells
+
+
+@pytest.mark.parametrize(
+    ("models", "key_limits", "at_once"),
+    [
+        ([{}], {}, 64),
+        ([{"max_num_seqs": 256}], {}, 128),
+        ([{"max_num_seqs": 256}, {"max_num_seqs": 9}], {}, 4),
+        ([{"max_num_seqs": 1}], {}, 1),
+        ([{}], {"concurrent_requests": 500}, 500),
+        ([{}], {"concurrent_requests": 0}, None),
+    ],
+)
+def test_a_key_without_limits_leaves_half_of_the_smallest_engine(
+    models: list[dict[str, int]], key_limits: dict[str, int], at_once: int | None
+) -> None:
+    served = [{"id": f"m{at}", "engine": {"model": "x", **engine}, "kind": "vllm"} for at, engine in enumerate(models)]
+    settings = Settings.model_validate({"models": served, "key_limits": key_limits})
+    assert settings.default_concurrent_requests == at_once

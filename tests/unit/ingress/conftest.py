@@ -34,6 +34,7 @@ from deployments.ingress.server import build_http
 from deployments.ingress.services import Services
 from deployments.keys.authenticator import Authenticator
 from deployments.keys.memory import MemoryKeys
+from deployments.keys.types import KeyLimits
 from deployments.limits.limiter import Limiter
 from deployments.limits.memory import MemoryLimits
 from deployments.metrics.memory import MemoryFigures
@@ -99,7 +100,7 @@ async def running(
     )
     services = Services(
         settings,
-        Authenticator(keys, KeySettings()),
+        Authenticator(keys, KeySettings(), KeyLimits(concurrent_requests=settings.default_concurrent_requests)),
         history,
         in_process,
         chat,

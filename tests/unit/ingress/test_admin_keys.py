@@ -71,6 +71,8 @@ async def test_a_key_is_changed_disabled_enabled_and_revoked(service: Service, a
     limited = await change(limits={"tokens_per_minute": 7, "concurrent_requests": 2})
     assert (limited["name"], limited["limits"]["tokens_per_minute"]) == ("android", 7)
     assert (await change(limits={"tokens_per_minute": None}))["limits"]["concurrent_requests"] == 2
+    assert (await change(limits={"concurrent_requests": "unlimited"}))["limits"]["concurrent_requests"] == "unlimited"
+    assert (await change(limits={"concurrent_requests": None}))["limits"]["concurrent_requests"] is None
     assert (await change(disabled=True))["status"] == "disabled"
     own = {"authorization": f"Bearer {key['secret']}"}
     assert (await service.http.get("/v1/models", headers=own)).status_code == 401
@@ -92,6 +94,8 @@ async def test_a_key_is_changed_disabled_enabled_and_revoked(service: Service, a
         ({"name": "a\nb"}, "name"),
         ({"name": None}, "name"),
         ({"name": "x", "limits": {"requests_per_minute": 0}}, "limits.requests_per_minute"),
+        ({"name": "x", "limits": {"requests_per_minute": "unlimited"}}, "limits.requests_per_minute"),
+        ({"name": "x", "limits": {"concurrent_requests": "many"}}, "limits.concurrent_requests"),
         ({"name": "x", "limits": {"requests_per_hour": 1}}, "limits"),
         ({"name": "x", "limits": {"tokens_per_month": 2**60}}, "limits.tokens_per_month"),
         ({"name": "x", "expires_at": 10**15}, "expires_at"),

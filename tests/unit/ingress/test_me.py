@@ -10,11 +10,13 @@ from tests.unit.ingress.test_metering import PATH, body, key, used
 DAY_S = 86_400
 
 
-async def test_a_key_learns_its_name_and_that_nothing_limits_it(service: Service) -> None:
+async def test_a_key_learns_its_name_and_what_limits_all_keys(service: Service) -> None:
     me = (await service.http.get("/v1/me")).json()
     assert (me["object"], me["name"], me["admin"], me["expires_at"]) == ("api_key", "test", False, None)
     assert me["id"].startswith("key_") and len(me["last4"]) == 4
-    assert set(me["limits"].values()) == {None} and set(me["remaining"].values()) == {None}
+    others = {name: limit for name, limit in me["limits"].items() if name != "concurrent_requests"}
+    assert set(others.values()) == {None} and set(me["remaining"].values()) == {None}
+    assert me["limits"]["concurrent_requests"] == 128  # half of what a script counts as
     assert me["usage"]["start"].endswith("-01")
 
 

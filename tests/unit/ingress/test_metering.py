@@ -11,8 +11,8 @@ import httpx
 import orjson
 import pytest
 
-from deployments.config import ScriptedModel
-from deployments.keys.types import KeyChanges
+from deployments.config import KeyLimitSettings, ScriptedModel
+from deployments.keys.types import ANY_NUMBER, KeyChanges
 from tests.unit.ingress.conftest import Service, running
 
 PATH = "/v1/chat/completions"
@@ -123,6 +123,76 @@ async def test_requests_at_once(service: Service) -> None:
             await asyncio.sleep(0.01)
 
 
+def never(response: httpx.Response) -> str:
+    """Return the message of a refusal that no waiting helps against."""
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "rate_limit_exceeded"), response.text
+    assert response.headers["x-should-retry"] == "false" and "retry-after" not in response.headers
+    return response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_each_answer_to_a_request_takes_one_of_the_places(service: Service, stream: bool) -> None:
+    headers = await key(service, concurrent_requests=4)
+    wide = body("slow", n=4, max_tokens=400, ignore_eos=True, stream=stream)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(service.http.post(PATH, json=wide, headers=headers))
+        async with asyncio.timeout(5):
+            while not service.models.replicas["slow"]._running:
+                await asyncio.sleep(0.01)
+        assert retry_after(await service.http.post(PATH, json=body(), headers=headers)) == 1
+        running.cancel()
+    async with asyncio.timeout(5):
+        while (await service.http.post(PATH, json=body(n=4), headers=headers)).status_code == 429:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_request_for_more_answers_than_its_key_may_ever_run_says_how_many(service: Service) -> None:
+    headers = await key(service, concurrent_requests=1, requests_per_minute=5)
+    refused = await service.http.post(PATH, json=body("slow", n=128, max_tokens=400), headers=headers)
+    assert "128 answers" in never(refused) and "limit is 1" in never(refused)
+    assert (refused.json()["error"]["param"], refused.headers["x-ratelimit-remaining-requests"]) == ("n", "5")
+    many = {"model": "slow", "prompt": ["hello"] * 64, "n": 2, "max_tokens": 200}
+    assert "64 prompts × n = 2" in never(await service.http.post("/v1/completions", json=many, headers=headers))
+    assert not service.models.replicas["slow"]._running
+    assert (await service.http.post(PATH, json=body(), headers=headers)).status_code == 200
+
+
+async def test_the_tokens_of_all_answers_are_estimated(service: Service) -> None:
+    headers = await key(service, tokens_per_minute=300)
+    many = {"model": "quick", "prompt": ["hello"] * 128, "max_tokens": 200}
+    message = never(await service.http.post("/v1/completions", json=many, headers=headers))
+    assert re.search(r"about 25\d\d\d tokens \(128 prompts", message) and "300 tokens per minute" in message
+    unbounded = await service.http.post(PATH, json=body(n=128), headers=headers)
+    assert "tokens per minute" in never(unbounded)
+    assert (await service.http.post(PATH, json=body(n=2, max_tokens=100), headers=headers)).status_code == 200
+    total = await used(service, headers)
+    assert total["total_tokens"] == 3 + 2 * 8
+
+
+async def test_tokenizing_uses_no_tokens_and_embeddings_wait_until_all_places_are_free() -> None:
+    quick = ScriptedModel(id="quick", kind="scripted", context_tokens=10**6, embedding_dimensions=2)
+    async with running(quick, ScriptedModel(id="slow", kind="scripted", token_ms=20, tokens=500)) as service:
+        headers = await key(service, tokens_per_minute=2_000, concurrent_requests=2)
+        long = {"model": "quick", "prompt": "word " * 10_000}
+        for _ in range(3):
+            told = await service.http.post("/v1/tokenize", json=long, headers=headers)
+            assert (told.status_code, told.headers["x-ratelimit-remaining-tokens"]) == (200, "2000"), told.text
+        texts = {"model": "quick", "input": ["a"] * 500}
+        assert (await service.http.post("/v1/embeddings", json=texts, headers=headers)).status_code == 200
+        async with service.http.stream("POST", PATH, json=body("slow", stream=True, max_tokens=9), headers=headers):
+            assert retry_after(await service.http.post("/v1/embeddings", json=texts, headers=headers)) == 1
+
+
+async def test_a_key_without_limits_cannot_fill_an_engine_unless_it_is_allowed_to() -> None:
+    slow = ScriptedModel(id="slow", kind="scripted", token_ms=20, tokens=500)
+    async with running(slow, key_limits=KeyLimitSettings(concurrent_requests=3)) as service:
+        plain, free = await key(service), await key(service, concurrent_requests=ANY_NUMBER)
+        assert "limit is 3" in never(await service.http.post(PATH, json=body("slow", n=4), headers=plain))
+        assert (await service.http.post(PATH, json=body("slow", n=4, max_tokens=1), headers=free)).status_code == 200
+        me = [(await service.http.get("/v1/me", headers=headers)).json() for headers in (plain, free)]
+        assert [each["limits"]["concurrent_requests"] for each in me] == [3, None]
+
+
 async def failing(service: Service, headers: dict[str, str]) -> None:
     assert (await service.http.post(PATH, json=body("none"), headers=headers)).status_code == 404
 
@@ -205,9 +275,9 @@ async def test_a_failure_in_mid_stream_counts_what_was_sent() -> None:
 
 
 async def test_a_cached_answer_costs_a_request_and_no_tokens(service: Service) -> None:
-    headers = await key(service, tokens_per_month=40, requests_per_minute=10)
+    headers = await key(service, tokens_per_month=60, requests_per_minute=10)
     for _ in range(5):
-        response = await service.http.post(PATH, json=body(temperature=0), headers=headers)
+        response = await service.http.post(PATH, json=body(temperature=0, max_tokens=8), headers=headers)
         assert response.status_code == 200
     assert response.headers["x-cache"] == "HIT"
     assert response.headers["x-ratelimit-remaining-requests"] == "5"
@@ -216,7 +286,7 @@ async def test_a_cached_answer_costs_a_request_and_no_tokens(service: Service) -
 
 async def test_a_spent_budget_is_refused_until_the_month_ends(service: Service) -> None:
     headers = await key(service, tokens_per_month=50)
-    assert (await service.http.post(PATH, json=body(), headers=headers)).status_code == 200
+    assert (await service.http.post(PATH, json=body(max_tokens=8), headers=headers)).status_code == 200
     refused = await service.http.post(PATH, json=body(max_tokens=100), headers=headers)
     wait_s = retry_after(refused)
     assert refused.json()["error"]["code"] == "insufficient_quota"

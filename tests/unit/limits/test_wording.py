@@ -1,14 +1,16 @@
 """What a client is told of its limits."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from deployments.errors import InsufficientQuota, TooManyRequests
+from deployments.errors import ExceedsLimits, InsufficientQuota, TooManyRequests
 from deployments.keys.types import UNLIMITED, KeyLimits
-from deployments.limits.estimate import answer_tokens, prompt_tokens
+from deployments.limits.estimate import Weight, prompt_tokens, weight_of
 from deployments.limits.store import Limit, Verdict
-from deployments.limits.wording import duration, headers, next_month, refusal
+from deployments.limits.wording import duration, excess, headers, next_month, refusal
+from deployments.models.protocol import Endpoint
 
 
 @pytest.mark.parametrize(
@@ -74,9 +76,67 @@ def test_months_follow_each_other_over_the_year() -> None:
     assert next_month(datetime(2026, 11, 22, tzinfo=UTC)) == datetime(2026, 12, 1, tzinfo=UTC)
 
 
-def test_estimates() -> None:
+@pytest.mark.parametrize(
+    ("limits", "weight", "words", "param"),
+    [
+        (KeyLimits(concurrent_requests=8), Weight(3, 4, 5), ("12 answers", "3 prompts × n = 4", "limit is 8"), "n"),
+        (KeyLimits(concurrent_requests=1), Weight(2), ("2 answers", "2 prompts × n = 1", "limit is 1"), None),
+        (KeyLimits(None, 300), Weight(128, 1, 200), ("25625 tokens", "128 prompts", "300 tokens per minute"), None),
+    ],
+)
+def test_what_is_too_large_for_ever_says_how_much_it_is_and_may_not_be_tried_again(
+    limits: KeyLimits, weight: Weight, words: tuple[str, ...], param: str | None
+) -> None:
+    error = excess(limits, weight, weight.tokens(100))
+    assert isinstance(error, ExceedsLimits)
+    assert (error.status, error.retry_after_s, error.may_succeed_later, error.param) == (429, None, False, param)
+    assert all(word in str(error) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("limits", "weight"),
+    [
+        (UNLIMITED, Weight(128, 1, 10**6)),
+        (KeyLimits(None, 10**6, 12), Weight(3, 4, 5)),
+        (KeyLimits(None, 300, 1), Weight(1, 1, 10**6)),  # one answer cannot be sent in parts
+        (KeyLimits(concurrent_requests=1), Weight(2048, is_whole=True)),
+    ],
+)
+def test_what_fits_or_cannot_be_sent_in_parts_is_not_refused_for_its_size(limits: KeyLimits, weight: Weight) -> None:
+    assert excess(limits, weight, weight.tokens(100)) is None
+
+
+CHAT = {"messages": []}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "request_", "sequences", "tokens"),
+    [
+        ("chat", CHAT, 1, 50 + 7),
+        ("chat", {**CHAT, "max_tokens": 5, "n": 3}, 3, 50 + 15),
+        ("chat", {**CHAT, "n": 128}, 128, 50 + 128 * 7),
+        ("chat", {**CHAT, "max_completion_tokens": 9, "max_tokens": 5}, 1, 50 + 9),
+        ("chat", {**CHAT, "max_tokens": 5, "n": 4, "use_beam_search": True}, 4, 50 + 20),
+        ("completion", {"prompt": "a", "max_tokens": 16}, 1, 50 + 16),
+        ("completion", {"prompt": ["a"] * 128, "max_tokens": 200}, 128, 50 + 128 * 200),
+        ("completion", {"prompt": ["a", "b"], "max_tokens": 16, "n": 3, "best_of": 3}, 6, 50 + 6 * 16),
+        ("completion", {"prompt": "a", "max_tokens": 16, "best_of": 5}, 5, 50 + 5 * 16),
+        ("completion", {"prompt": "a", "max_tokens": 0, "echo": True}, 1, 50),
+        ("completion", {"prompt": [7, 8, 9], "max_tokens": 1}, 1, 3 + 1),
+        ("completion", {"prompt": [[7, 8, 9], [7]], "max_tokens": 2, "n": 2}, 4, 4 + 8),
+        ("embedding", {"input": ["a", "b", "c"]}, 3, 50),
+        ("embedding", {"input": [[1, 2], [3]]}, 2, 3),
+        ("tokenize", {"prompt": "a long text"}, 1, 0),
+        ("detokenize", {"tokens": [1, 2, 3]}, 1, 0),
+    ],
+)
+def test_a_request_weighs_its_sequences_and_their_tokens(
+    endpoint: Endpoint, request_: dict[str, Any], sequences: int, tokens: int
+) -> None:
+    weight = weight_of(endpoint, request_, assumed_answer_tokens=7)
+    assert (weight.sequences, weight.tokens(200)) == (sequences, tokens)
+
+
+def test_a_prompt_is_estimated_by_its_bytes() -> None:
     assert [prompt_tokens(count) for count in (0, 1, 4, 5)] == [0, 1, 1, 2]
-    assert answer_tokens({}) == answer_tokens({"max_tokens": None}) == 0
-    assert answer_tokens({"max_tokens": 5, "n": 3}) == 15
-    assert answer_tokens({"max_completion_tokens": 7, "max_tokens": 5}) == 7
-    assert answer_tokens({"max_output_tokens": 9}) == 9
+    assert Weight().tokens(0) == 1
