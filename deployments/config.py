@@ -34,6 +34,11 @@ class ModelCacheSettings(Section):
     max_entry_bytes: int | None = Field(
         default=None, ge=1024, description="Bytes above which its answers are not stored, in place of the cache's own."
     )
+    shared_prefixes: bool | None = Field(
+        default=None,
+        description="Let all keys share vLLM's prefix cache, e.g. for one long system prompt; else each has its own. "
+        "Not set: as `cache.shared`. Where it is shared, the time to the first token tells what others have asked.",
+    )
 
 
 VLLM_MAX_NUM_SEQS = 128

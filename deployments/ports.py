@@ -83,6 +83,10 @@ class Models(Protocol):
         """Return which requests of a model are cached without being asked to."""
         ...
 
+    def shares_prefixes(self, model: str) -> bool | None:
+        """Return whether all tenants share the model's prefix cache; None if its settings do not say."""
+        ...
+
     def max_prompt_messages(self, model: str) -> int:
         """Return how many messages of a conversation are considered as context."""
         ...

@@ -21,6 +21,7 @@ import orjson
 
 from deployments.cache.entry import EVENT_END, CacheEntry
 from deployments.cache.key import cache_key
+from deployments.cache.prefix import SALTED, cache_salt
 from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
 from deployments.cache.steering import reason_against
 from deployments.call import GENERATING, Answer, ChatCall
@@ -83,6 +84,8 @@ class ChatService:
         request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
         request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
         wish = self._wish(call, request, model, turn.is_stored)
+        if call.endpoint in SALTED:
+            request["cache_salt"] = self._salt(call, model)
         if call.wants_usage_throughout:
             request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored, call.endpoint)
@@ -111,6 +114,12 @@ class ChatService:
         endpoint = f"{call.endpoint}, trimmed" if is_trimmed else call.endpoint
         key = None if reason else cache_key(tenant, self._models.identity(model), request, endpoint)
         return Wish(key, reason, call.cache_control, call.reply_id)
+
+    def _salt(self, call: ChatCall, model: str) -> str:
+        """Return what keeps the prompt's blocks in vLLM's prefix cache apart from those of other tenants."""
+        shares = self._models.shares_prefixes(model)
+        is_shared = self._cache_is_shared if shares is None else shares
+        return cache_salt("" if is_shared else call.tenant, call.request.get("cache_salt"))
 
     async def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
         now = time.time()

@@ -98,6 +98,10 @@ class ModelClient:
         """Return which requests of a model are cached without being asked to."""
         return self._models[model].settings.cache.requests
 
+    def shares_prefixes(self, model: str) -> bool | None:
+        """Return whether all tenants share a model's prefix cache; None if its settings do not say."""
+        return self._models[model].settings.cache.shared_prefixes
+
     def max_prompt_messages(self, model: str) -> int:
         """Return how many messages of a conversation are considered as context."""
         return self._models[model].settings.max_prompt_messages

@@ -39,6 +39,9 @@ class InProcessModels:
     def cached_requests(self, model: str) -> Mode:
         return self._settings[model].cache.requests
 
+    def shares_prefixes(self, model: str) -> bool | None:
+        return self._settings[model].cache.shared_prefixes
+
     def max_prompt_messages(self, model: str) -> int:
         return self._settings[model].max_prompt_messages
 
