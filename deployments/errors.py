@@ -11,6 +11,7 @@
     ├── MethodNotAllowed             405  method_not_allowed
     ├── SlowSender                   408  request_timeout
     ├── Conflict                     409  conflict
+    │   └── LastingConflict          409  conflict
     ├── BodyTooLarge                 413  body_too_large
     ├── UnsupportedEncoding          415  unsupported_encoding
     ├── UnsupportedMediaType         415  unsupported_content_type
@@ -21,6 +22,7 @@
     ├── NotCached                    504  not_cached
     └── Unavailable                  503  unavailable
         ├── ModelLoading             503  model_loading
+        ├── ModelFailed              503  model_failed
         ├── Overloaded               503  overloaded
         ├── HistoryUnavailable       503  history_unavailable
         └── Timeout                  504  timeout
@@ -138,6 +140,12 @@ class Conflict(ChatLLMError):
     kind = "invalid_request_error"
 
 
+class LastingConflict(Conflict):
+    """The request contradicts what is stored, and waiting does not change that."""
+
+    may_succeed_later = False
+
+
 class BodyTooLarge(ChatLLMError):
     """The request's body is larger than this server accepts."""
 
@@ -199,6 +207,7 @@ class NotCached(ChatLLMError):
     status = 504
     code = "not_cached"
     kind = "invalid_request_error"
+    may_succeed_later = False
 
 
 class Unavailable(ChatLLMError):
@@ -212,6 +221,13 @@ class ModelLoading(Unavailable):
     """The model is still loading."""
 
     code = "model_loading"
+
+
+class ModelFailed(Unavailable):
+    """The model failed to load; its operator finds the reason in the replica's log and in Ray's dashboard."""
+
+    code = "model_failed"
+    may_succeed_later = False
 
 
 class Overloaded(Unavailable):

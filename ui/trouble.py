@@ -115,6 +115,9 @@ ADVICE = {
     ),
     "permission_denied": Advice("This page may not do this", "Its API key lacks the permission.", False),
     "model_loading": Advice("The model is still loading", "It will answer as soon as it is ready."),
+    "model_failed": Advice(
+        "The model could not be loaded", "Whoever runs this service finds the reason in its log.", False
+    ),
     "overloaded": _BUSY,
     "history_unavailable": Advice(
         "Your conversations cannot be reached", "Nothing is lost: they will be back when the store answers again."

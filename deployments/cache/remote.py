@@ -8,6 +8,7 @@ from deployments.cache.claims import Claim
 from deployments.cache.purging import Purge
 from deployments.cache.store import StoreFigures
 from deployments.config import CacheSettings
+from deployments.handles import carrying
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +125,15 @@ class HandleCache:
         return await self._handle.hold.remote(claims)
 
     async def store(self, entries: Sequence[tuple[str, bytes, float]], versions: Sequence[str | None] = ()) -> str:
-        return await self._handle.store.remote(entries, versions)
+        handle = carrying(self._handle, sum(len(value) for _, value, _ in entries))
+        return await handle.store.remote(entries, versions)
 
     async def consult(self, question: Question) -> Consulted:
         return await self._handle.consult.remote(question)
 
     async def teach(self, lessons: Sequence[tuple[Question, bytes, float]]) -> str:
-        return await self._handle.teach.remote(lessons)
+        handle = carrying(self._handle, sum(len(question.body) + len(value) for question, value, _ in lessons))
+        return await handle.teach.remote(lessons)
 
     async def purge(self, purge: Purge) -> str:
         return await self._handle.purge.remote(purge)

@@ -13,7 +13,7 @@ from deployments.detached import detached
 log = logging.getLogger(__name__)
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
-MAX_BYTES_PER_CALL = 4 * 1024 * 1024
+MAX_BYTES_PER_CALL = 1024 * 1024
 
 Name = TypeVar("Name")
 

@@ -74,7 +74,7 @@ class Neighbours:
                 if message.data:
                     yield message
                 message = await inbox.get(SILENCE_S)
-            has_ended = True
+            has_ended = not inbox.is_cut
             if inbox.is_lost and isinstance(message, Failed):
                 raise FlightLost
             yield message

@@ -37,7 +37,7 @@ def error_response(error: ChatLLMError, request_id: str) -> Response:
     OpenAI's clients heed `x-should-retry`, and would repeat a 429 or a 5xx by themselves.
     """
     headers: dict[str, str] = {}
-    if error.retry_after_s is not None:
+    if error.retry_after_s is not None and error.may_succeed_later:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if not error.may_succeed_later:
         headers["x-should-retry"] = "false"

@@ -3,11 +3,11 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from deployments.errors import ModelFailed
 from deployments.ingress.answers import JSON
 from deployments.ingress.openapi import documented
 from deployments.ingress.services import services_of
 from deployments.ingress.shapes import Health, Readiness
-from deployments.models.client import FAILED_TO_LOAD
 
 router = APIRouter(tags=["health"])
 
@@ -35,9 +35,12 @@ async def ready(request: Request) -> Response:
                 "status": state.status,
                 "elapsed_s": round(state.elapsed_s, 1),
                 "replicas": state.replicas,
-                "message": FAILED_TO_LOAD if state.status == "failed" else "",
+                "message": ModelFailed().message if state.status == "failed" else "",
             }
             for state in states
         ],
     }
-    return JSON(body, 200) if is_ready else JSON(body, 503, {"retry-after": str(RETRY_AFTER_S)})
+    if is_ready:
+        return JSON(body)
+    has_failed = states[0].status == "failed"
+    return JSON(body, 503, {"x-should-retry": "false"} if has_failed else {"retry-after": str(RETRY_AFTER_S)})

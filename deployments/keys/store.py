@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from deployments.errors import Conflict, NotFound
+from deployments.errors import Conflict, LastingConflict, NotFound
 from deployments.history.types import Page
 from deployments.keys.types import Key, KeyChanges
 
@@ -50,7 +50,7 @@ class KeyStore(Protocol):
 
 def name_taken(name: str) -> Conflict:
     """Return the error for a name that a key which is not revoked has."""
-    return Conflict(f"A key named '{name}' exists already: revoke it or choose another name.", "name")
+    return LastingConflict(f"A key named '{name}' exists already: revoke it or choose another name.", "name")
 
 
 def no_key(id_or_name: str) -> NotFound:

@@ -4,12 +4,14 @@ Translates Ray's errors, keeps the deadlines and knows which model can answer.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
+import grpc
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import (
     BackPressureError,
@@ -23,19 +25,22 @@ from ray.util import get_node_ip_address
 
 from deployments.cache.steering import Mode
 from deployments.config import AnyModel, Timeouts
-from deployments.errors import ChatLLMError, ModelLoading, Overloaded, Timeout, Unavailable
+from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, ModelLoading, Overloaded, Timeout, Unavailable
+from deployments.handles import CALL_ERRORS, carrying
 from deployments.models.deploying import FailedDeployments
 from deployments.models.listener import Inbox, Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Frames, Generation, Message
 from deployments.models.router import presence
+from deployments.traces import trace
+
+logger = logging.getLogger(__name__)
 
 APPLICATION = "chatllm"
 RETRY_AFTER_S = 5.0
 RUNNING_TIMEOUT_S = 2.0
 ARRIVAL_TIMEOUT_S = 5.0
 TEXT_ALONE = ("text",)
-FAILED_TO_LOAD = "The model failed to load; its operator finds the reason in the replica's log and in Ray's dashboard."
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,7 @@ class ModelClient:
     async def input_modalities(self, model: str) -> tuple[str, ...]:
         """Return what a message may hold, as a replica told once; text alone as long as none can tell."""
         if model not in self._modalities and (await self._state(self._models[model])).status == "ready":
-            with suppress(TimeoutError, RayError, RayServeException):
+            with suppress(TimeoutError, *CALL_ERRORS):
                 async with asyncio.timeout(RUNNING_TIMEOUT_S):
                     self._modalities[model] = await self._handles[model].input_modalities.remote()
         return self._modalities.get(model, TEXT_ALONE)
@@ -145,7 +150,7 @@ class ModelClient:
                 return sum(await self._handles[model].broadcast(method).results_async())
         except TimeoutError:
             raise Timeout("The model's replicas did not answer in time.", None, 1.0) from None
-        except (RayError, RayServeException) as error:
+        except CALL_ERRORS as error:
             raise translated(error) from None
 
     async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
@@ -156,28 +161,30 @@ class ModelClient:
         """
         state = await self._state(self._models[model])
         if state.status == "failed":
-            raise Unavailable(FAILED_TO_LOAD, None, 30.0)
+            raise ModelFailed
         if state.status == "loading":
             raise ModelLoading(
                 f"The model {model!r} is still loading ({state.elapsed_s:.0f} s so far).", None, RETRY_AFTER_S
             )
         inbox = self._listener.inbox()
-        response = self._handles[model].deliver.remote(generation, inbox.destination)
+        handle = carrying(self._handles[model], len(generation.body))
+        response = handle.deliver.remote(generation, inbox.destination)
         self._watch(cast(Awaitable[None], response), inbox)
-        ended = False
+        is_last = has_ended = False
         try:
             now = asyncio.get_running_loop().time
             deadline, wait_s = now() + self._timeouts.total_s, self._timeouts.first_token_s
-            while not ended:
+            while not is_last:
                 message = await inbox.get(min(wait_s, deadline - now()))
-                ended = not isinstance(message, Frames)
+                is_last = not isinstance(message, Frames)
+                has_ended = is_last and not inbox.is_cut
                 yield message
                 wait_s = self._timeouts.idle_s
         except TimeoutError:
             raise Timeout("The model did not answer in time.", None, RETRY_AFTER_S) from None
         finally:
             inbox.close()
-            if not ended:
+            if not has_ended:
                 with suppress(Exception):
                     response.cancel()
 
@@ -187,11 +194,11 @@ class ModelClient:
         async def watch() -> None:
             try:
                 await response
-            except (RayError, RayServeException) as error:
-                inbox.fail(translated(error))
             except asyncio.CancelledError:
                 inbox.fail(Unavailable("The request was cancelled by the server.", None, 1.0))
                 raise
+            except Exception as error:  # noqa: BLE001 - the border to Ray: however a call ends, its stream ends too
+                inbox.fail(translated(error))
             else:
                 if inbox.is_open:
                     await asyncio.sleep(ARRIVAL_TIMEOUT_S)
@@ -203,14 +210,12 @@ class ModelClient:
 
 
 def translated(error: Exception) -> ChatLLMError:
-    """Turn an error of Ray's into one of ours; its text, which can hold a remote traceback, stays behind."""
+    """Turn an error of a call into one of ours; its text, which can hold a remote traceback, stays behind."""
     match error:
         case BackPressureError():
             return Overloaded("", None, error.retry_after_s or 1.0)
         case DeploymentUnavailableError():
-            return Unavailable(
-                "The model failed to load; the operator finds the reason in Ray's dashboard.", None, 30.0
-            )
+            return ModelFailed()
         case ReplicaUnavailableError() | RayActorError():
             return Unavailable("The model's replica was lost; please try again.", None, 1.0)
         case RequestCancelledError():
@@ -219,5 +224,17 @@ def translated(error: Exception) -> ChatLLMError:
             return cause
         case RayTaskError():
             return ChatLLMError("The model's replica failed.")
-        case _:
+        case grpc.RpcError() if _status(error) == grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return BodyTooLarge("The request is larger than what the model's replica accepts in one message.")
+        case grpc.RpcError():
+            logger.warning("a call to a model's replica failed: gRPC's status %s", _status(error))
+            return Unavailable("The model's replica was lost; please try again.", None, 1.0)
+        case RayError() | RayServeException():
             return Unavailable("", None, RETRY_AFTER_S)
+        case _:
+            logger.error("unexpected error of a call to a model's replica: %s", trace(error))
+            return ChatLLMError()
+
+
+def _status(error: grpc.RpcError) -> grpc.StatusCode | None:
+    return error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else None

@@ -5,8 +5,8 @@ import logging
 import time
 
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.exceptions import RayServeException
+
+from deployments.handles import CALL_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class FailedDeployments:
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     self._names = await asyncio.to_thread(self._ask)
-            except (TimeoutError, RayError, RayServeException) as error:
+            except (TimeoutError, *CALL_ERRORS) as error:
                 logger.warning("Serve's controller did not tell its state: %s", type(error).__name__)
         return self._names
 

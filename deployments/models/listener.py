@@ -27,6 +27,8 @@ class Inbox:
         self.destination = destination
         self.is_open = True
         self.is_lost = False
+        self.is_cut = False
+        """Whether the stream was ended here: its sender may still be at work, and must be told to stop."""
         self._forget = forget
         self.source: object | None = None
         self._waiting: deque[Message] = deque()
@@ -39,6 +41,7 @@ class Inbox:
             self._unread_bytes += len(message.data)
             if self._unread_bytes > MAX_UNREAD_BYTES:
                 self.close()
+                self.is_cut = True
                 message = Failed(Overloaded("The answer was not read fast enough.", None, 1.0))
         self._waiting.append(message)
         if self._arrived is not None and not self._arrived.done():
@@ -147,7 +150,7 @@ class Listener:
         self._connections.discard(connection)
         for inbox in list(self._inboxes.values()):
             if inbox.source is connection:
-                inbox.is_lost = True
+                inbox.is_lost = inbox.is_cut = True
                 inbox.fail(Unavailable("The model's replica was lost; please try again.", None, 1.0))
 
 

@@ -51,18 +51,38 @@ async def test_models_and_their_states(service: Launched) -> None:
         async with asyncio.timeout(60):
             while "failed" not in (models := await _model_states(http)).values():
                 await asyncio.sleep(1)
-        assert models == {"quick": "ready", "slow": "ready", "loading": "loading", "broken": "failed"}
+        assert models == {
+            "quick": "ready",
+            "slow": "ready",
+            "silent": "ready",
+            "loading": "loading",
+            "broken": "failed",
+        }
         assert (await http.get("/v1/models/quick")).json()["input_modalities"] == ["text", "image"]
         assert (await http.get("/v1/models/loading")).json()["input_modalities"] == ["text"]
         async with asyncio.timeout(10):  # the other ingress replica learns it on its own
             while (broken := await http.post(PATH, json=body("broken"))).json()["error"]["code"] == "model_loading":
                 await asyncio.sleep(0.2)
-        assert (broken.status_code, broken.json()["error"]["code"]) == (503, "unavailable")
+        assert (broken.status_code, broken.json()["error"]["code"]) == (503, "model_failed")
+        assert broken.headers["x-should-retry"] == "false" and "retry-after" not in broken.headers
         refused = await http.post(PATH, json=body("loading"))
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "model_loading"
         assert int(refused.headers["retry-after"]) >= 1
         assert (await http.get("/ready")).status_code == 200
+
+
+@pytest.mark.parametrize("size", [1_000_000, 4_190_000, 4_200_000, 8_380_000])
+async def test_a_body_of_any_size_up_to_the_limit_reaches_the_model(service: Launched, size: int) -> None:
+    url = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * size}}
+    request = body("quick")
+    request["messages"][0]["content"] = [{"type": "text", "text": "hello"}, url]
+    async with service.client() as http:
+        conversation = (await http.post("/v1/conversations", json={})).json()["id"]
+        for more in ({}, {"stream": True}, {"conversation": conversation}):
+            async with asyncio.timeout(30):
+                answer = await http.post(PATH, json=request | more)
+            assert answer.status_code == 200, answer.text[:500]
 
 
 async def test_a_conversation_over_two_ingress_and_two_model_replicas(service: Launched) -> None:

@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from deployments.errors import ChatLLMError
+from deployments.errors import ChatLLMError, ModelFailed, ModelLoading
+from deployments.ingress.answers import error_response
 
 
 def tree(error: type[ChatLLMError]) -> list[type[ChatLLMError]]:
@@ -26,3 +27,14 @@ def test_the_drawing_names_every_error() -> None:
 
     for kind in tree(ChatLLMError):
         assert f" {kind.__name__} " in (errors.__doc__ or "").replace("──", "── ").replace("\n", " ") + " "
+
+
+@pytest.mark.parametrize("kind", tree(ChatLLMError))
+def test_what_waiting_cannot_help_says_so_and_gives_no_time(kind: type[ChatLLMError]) -> None:
+    headers = error_response(kind("", None, 2.0), "r1").headers
+    assert headers.get("retry-after") == (None if not kind.may_succeed_later else "2")
+    assert headers.get("x-should-retry") == ("false" if not kind.may_succeed_later else None)
+
+
+def test_a_model_that_failed_to_load_is_not_worth_waiting_for() -> None:
+    assert ModelLoading.may_succeed_later and not ModelFailed.may_succeed_later

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from deployments.errors import BadRequest, Conflict, NotFound
+from deployments.errors import BadRequest, Conflict, LastingConflict, NotFound
 
 MAX_SHARES = 50
 """Links of one conversation that are valid at once."""
@@ -103,4 +103,4 @@ def nothing_to_share() -> BadRequest:
 
 def too_many_shares() -> Conflict:
     """Return the error for one share more than there may be."""
-    return Conflict(f"A conversation may have {MAX_SHARES} shares at most: revoke one of them.")
+    return LastingConflict(f"A conversation may have {MAX_SHARES} shares at most: revoke one of them.")

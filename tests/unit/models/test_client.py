@@ -1,0 +1,152 @@
+"""A model's answer ends for its reader as soon as it has ended anywhere; only Ray is played."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import grpc
+import pytest
+from ray.serve.exceptions import DeploymentUnavailableError
+
+from deployments.config import ScriptedModel, Timeouts
+from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, Overloaded, Unavailable
+from deployments.models.client import ModelClient, ServedModel
+from deployments.models.delivery import Delivery
+from deployments.models.listener import MAX_UNREAD_BYTES
+from deployments.models.names import ModelNames
+from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+from deployments.models.router import presence
+from deployments.models.wire import Destination
+
+Deliver = Callable[[Generation, Destination], Awaitable[None]]
+MODEL = ScriptedModel(id="played", kind="scripted")
+END = Reply(b"{}", 1, 2, "stop")
+
+
+@dataclass
+class Handle:
+    """Serve's handle of a deployment of one replica, whose `deliver` is given."""
+
+    work: Deliver
+    calls: list[asyncio.Task[None]] = field(default_factory=list[Any])
+    by_reference: list[bool] = field(default_factory=list[bool])
+    _by_reference: bool = False
+
+    def options(self, _by_reference: bool = False, **_options: Any) -> "Handle":
+        return Handle(self.work, self.calls, self.by_reference, _by_reference)
+
+    @property
+    def deliver(self) -> Self:
+        return self
+
+    def remote(self, generation: Generation, to: Destination) -> asyncio.Task[None]:
+        async def call() -> None:
+            await self.work(generation, to)
+
+        self.by_reference.append(self._by_reference)
+        self.calls.append(asyncio.create_task(call()))
+        return self.calls[-1]
+
+
+async def messages(work: Deliver, body: bytes = b"{}", pause_s: float = 0.0) -> tuple[list[Message], Handle]:
+    """Return what a request's reader gets, who waits for `pause_s` after the first message."""
+    handle = Handle(work)
+    presence(MODEL.deployment).note(1)
+    served: Any = ServedModel(MODEL, "identity", handle)  # type: ignore[arg-type]
+    client = ModelClient({MODEL.id: served}, ModelNames([MODEL.id], MODEL.id), Timeouts())
+    await client.open()
+    found: list[Message] = []
+    try:
+        async for message in client.generate(MODEL.id, Generation("r", body, True)):
+            found.append(message)
+            await asyncio.sleep(pause_s if len(found) == 1 else 0)
+    finally:
+        await client.aclose()
+    return found, handle
+
+
+async def grpc_failure(status: grpc.StatusCode, size: int = 1) -> None:
+    """Fail as a real call does whose server aborts it with `status`, or whose message is too large."""
+
+    async def abort(_request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        await context.abort(status, "a text with a prompt in it")
+        return b""
+
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", 1000)])
+    handlers = {"call": grpc.unary_unary_rpc_method_handler(abort)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await channel.unary_unary("/test/call")(b"x" * size)
+    finally:
+        await server.stop(None)
+
+
+async def too_large(_generation: Generation, _to: Destination) -> None:
+    await grpc_failure(grpc.StatusCode.INTERNAL, 2000)
+
+
+async def unknown(_generation: Generation, _to: Destination) -> None:
+    await grpc_failure(grpc.StatusCode.UNKNOWN)
+
+
+async def never_loaded(_generation: Generation, _to: Destination) -> None:
+    raise DeploymentUnavailableError("it")  # type: ignore[arg-type]
+
+
+async def a_bug(_generation: Generation, _to: Destination) -> None:
+    raise KeyError("a text with a prompt in it")
+
+
+@pytest.mark.parametrize(
+    ("work", "kind"),
+    [(too_large, BodyTooLarge), (unknown, Unavailable), (never_loaded, ModelFailed), (a_bug, ChatLLMError)],
+)
+async def test_however_its_call_fails_the_stream_ends_at_once(work: Deliver, kind: type[ChatLLMError]) -> None:
+    began = time.perf_counter()
+    [message], _ = await messages(work)
+    assert isinstance(message, Failed) and type(message.error) is kind
+    assert "prompt" not in message.error.message
+    assert time.perf_counter() - began < 5
+
+
+async def test_an_answer_that_is_not_read_fast_enough_is_cancelled_at_the_engine() -> None:
+    is_stopped = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[Message]:
+        try:
+            while True:
+                yield Frames(b"x" * (MAX_UNREAD_BYTES // 16))
+                await asyncio.sleep(0)
+        finally:
+            is_stopped.set()
+
+    async def work(_generation: Generation, to: Destination) -> None:
+        await Delivery().deliver(endless(), to)
+
+    found, handle = await messages(work, pause_s=0.5)
+    assert isinstance(found[-1], Failed) and isinstance(found[-1].error, Overloaded)
+    async with asyncio.timeout(5):
+        await is_stopped.wait()
+        await asyncio.wait(handle.calls)
+    assert handle.calls[0].cancelled()
+
+
+@pytest.mark.parametrize(("size", "by_reference"), [(1_000_000, False), (3_000_000, True), (12_000_000, True)])
+async def test_a_large_request_goes_by_reference_and_a_whole_answer_cancels_nothing(
+    size: int, by_reference: bool
+) -> None:
+    async def work(_generation: Generation, to: Destination) -> None:
+        async def answer() -> AsyncGenerator[Message]:
+            yield END
+
+        await Delivery().deliver(answer(), to)
+
+    found, handle = await messages(work, b"x" * size)
+    assert found == [END] and handle.by_reference == [by_reference]
+    await asyncio.wait(handle.calls)
+    assert not handle.calls[0].cancelled()
