@@ -13,7 +13,7 @@ from deployments.ingress.answers import INNERMOST_SEND, error_response, translat
 from deployments.timing import Timing
 
 ACCEPTED_ID = re.compile(r"[!-~]{1,128}")
-MAX_HEADER_BYTES = 65_536
+MAX_HEADER_BYTES = 49_152
 SMALL_BODY_BYTES = 65_536
 LINGER_S = 2.0
 

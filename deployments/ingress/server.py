@@ -1,6 +1,7 @@
 """The HTTP application, and the Serve deployment that runs it. Imports neither torch nor vllm."""
 
 import functools
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from deployments.cache.asking import ConnectedCache
 from deployments.cache.client import CacheClient, NoCache
 from deployments.config import Addresses, Limits, ModelCacheSettings, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
+from deployments.haproxy import warn_unless_mended
 from deployments.ingress import (
     admin_keys,
     admin_metrics,
@@ -131,6 +133,7 @@ class Ingress:
         """Return the application (called by Serve in the replica's event loop)."""
         settings = self._settings
         configure_logging(settings.log_level)
+        warn_unless_mended(os.environ)
         client = ModelClient(self._models, ModelNames.of(settings), settings.timeouts)
         policies = {model.identity: model.settings.cache for model in self._models.values()}
         cache = self._connected(policies) if self._cache else NoCache()

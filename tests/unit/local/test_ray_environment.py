@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from deployments.haproxy import WRAPPER, warn_unless_mended
 from deployments.local import leftovers
-from deployments.local.ray_environment import FIXED_PORTS, INGRESS_PORTS, WRAPPER, ray_environment
+from deployments.local.ray_environment import FIXED_PORTS, INGRESS_PORTS, ray_environment
 
 STORES = {"DATABASE_URL": "postgresql://db", "REDIS_URL": "redis://cache"}
 
@@ -46,7 +47,7 @@ def test_the_inner_ports_of_haproxy_are_taken_off_the_network_and_headers_have_a
     """And the public port stays as it is configured."""
     config = tmp_path / "cfg"
     config.write_text(
-        "defaults\n    mode http\n"
+        "global\n    maxconn 9\ndefaults\n    mode http\n"
         "frontend x\n    bind :101\nfrontend y\n    bind *:8000\nlisten z\n  bind *:100\n    bind :1010\n"
     )
     wrapped = {
@@ -65,9 +66,10 @@ def test_the_inner_ports_of_haproxy_are_taken_off_the_network_and_headers_have_a
         "127.0.0.1:100",
         ":1010",
     ]
-    assert (
-        "defaults\n    timeout http-request 10s\n    timeout http-keep-alive 90s\n    mode http" in config.read_text()
-    )
+    assert "defaults\n    timeout http-request 10s\n    timeout http-keep-alive 90s\n" in config.read_text()
+    once = config.read_text()
+    subprocess.run([WRAPPER, "-db", "-f", config], env=wrapped, check=True)
+    assert config.read_text() == once
 
 
 @pytest.mark.parametrize(("target", "kept"), [("", False), ("10.0.0.7:514", True)])
@@ -80,3 +82,15 @@ def test_requests_are_logged_to_a_port_only_where_one_is_named(tmp_path: Path, t
 
     assert ("log " in config.read_text()) == kept
     assert "maxconn 4096" in config.read_text()
+
+
+@pytest.mark.parametrize(
+    ("binary", "is_warned"), [(str(WRAPPER), False), ("/bin/sh", True), ("/nowhere", True), ("", True)]
+)
+def test_the_ingress_warns_of_an_haproxy_as_ray_comes_with_it(
+    binary: str, is_warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert warn_unless_mended({})
+    environment = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_HAPROXY_BINARY_PATH": binary}
+    assert warn_unless_mended(environment) is not is_warned
+    assert bool(caplog.records) is is_warned

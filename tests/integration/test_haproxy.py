@@ -1,0 +1,95 @@
+"""HAProxy in front of the application, by Ray's own configuration, mended: its errors, headers, inner ports."""
+
+import asyncio
+import re
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from deployments.config import ScriptedModel
+from tests.haproxied import haproxied
+from tests.launched import free_ports
+from tests.unit.ingress.conftest import running
+
+QUICK = ScriptedModel(id="quick", kind="scripted")
+
+
+def port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port
+    return port
+
+
+def assert_is_ours(answer: httpx.Response, status: int, code: str) -> None:
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    error = answer.json()["error"]
+    assert error["code"] == code and set(error) == {"message", "type", "param", "code", "request_id"}
+    assert error["request_id"] == answer.headers["x-request-id"]
+    assert "<" not in answer.text
+
+
+async def test_a_dead_replica_is_a_503_in_the_api_s_own_shape(tmp_path: Path) -> None:
+    with haproxied(tmp_path, *free_ports(1)) as url:
+        async with httpx.AsyncClient(base_url=url) as http:
+            answer = await http.get("/v1/models")
+            assert_is_ours(answer, 503, "unavailable")
+            assert re.fullmatch("req_[0-9a-f-]{36}", answer.headers["x-request-id"])
+            assert int(answer.headers["retry-after"]) >= 1
+            for given in ("mine", 'a"b\\c%d'):
+                answer = await http.get("/v1/models", headers={"x-request-id": given})
+                assert_is_ours(answer, 503, "unavailable")
+                assert answer.headers["x-request-id"] == given
+
+
+async def test_before_anything_is_deployed_the_service_is_starting(tmp_path: Path) -> None:
+    with haproxied(tmp_path, is_deployed=False) as url:
+        async with httpx.AsyncClient(base_url=url) as http:
+            answer = await http.post("/v1/chat/completions", json={})
+            assert_is_ours(answer, 503, "unavailable")
+            assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_replica_that_is_lost_while_it_answers_is_a_502(tmp_path: Path) -> None:
+    async def vanish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/health" in await reader.readline():
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(vanish, "127.0.0.1", 0) as server:
+        replica = server.sockets[0].getsockname()[1]
+        with haproxied(tmp_path, replica) as url:
+            async with httpx.AsyncClient(base_url=url) as http:
+                answer = await http.get("/v1/models")
+    assert_is_ours(answer, 502, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(("count", "length"), [(200, 10), (900, 10), (10, 4000)])
+async def test_requests_with_many_headers_and_long_ones_are_answered(tmp_path: Path, count: int, length: int) -> None:
+    async with running(QUICK) as service:
+        with haproxied(tmp_path, port_of(service.url)) as url:
+            headers = {f"x-{at}": "y" * length for at in range(count)} | dict(service.http.headers)
+            async with httpx.AsyncClient(base_url=url, headers=headers) as http:
+                assert (await http.get("/v1/models")).status_code == 200
+
+
+async def test_headers_past_the_limit_are_a_431_that_names_it(tmp_path: Path) -> None:
+    async with running(QUICK) as service:
+        with haproxied(tmp_path, port_of(service.url)) as url:
+            async with httpx.AsyncClient(base_url=url, headers=dict(service.http.headers)) as http:
+                answer = await http.get("/v1/models", headers={"x-large": "y" * 60_000})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (431, "headers_too_large")
+
+
+def test_statistics_and_metrics_are_for_this_machine_alone(tmp_path: Path) -> None:
+    with haproxied(tmp_path, *free_ports(1)):
+        config = (tmp_path / "cfg").read_text()
+        inner = re.findall(r"^ *bind (\S+)$", config, re.MULTILINE)
+        assert len(inner) == 3 and all(address.startswith("127.0.0.1:") for address in inner)
+        for address in inner:
+            socket.create_connection(tuple(address.split(":")), timeout=5).close()
+        assert "option splice" not in config and "option abortonclose" in config
