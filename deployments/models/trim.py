@@ -6,14 +6,16 @@ the oldest messages that fit, by a digest of what they say: the least one. It th
 stays the head until it no longer fits, for many turns, wherever the messages that
 we are given begin (a long conversation's oldest are not even read) and on
 whichever replica. `loadtests/memory.py` measures what that saves.
+
+Nothing here judges a message: the engine's parser does, and what was stored has
+been made readable before.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
-from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages, trim_messages
 
 TOKENS_PER_MESSAGE = 8
 """What a chat template adds around one message, roughly."""
@@ -21,12 +23,20 @@ TOKENS_PER_MESSAGE = 8
 HEAD_ROOM = 0.4
 """The part of the window, at its old end, in which the head is chosen: more is steadier, less forgets less."""
 
+INSTRUCTING = ("system", "developer")
 
-def text_of(message: BaseMessage) -> str:
+
+def text_of(message: Mapping[str, Any]) -> str:
     """Return the text of a message, its text parts joined."""
-    if isinstance(message.content, str):
-        return message.content
-    return "".join(part if isinstance(part, str) else str(part.get("text", "")) for part in message.content)
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts: list[Any] = content if isinstance(content, list) else []
+    return "".join(
+        part if isinstance(part, str) else str(part.get("text") or "")
+        for part in parts
+        if isinstance(part, str | Mapping)
+    )
 
 
 def trimmed(
@@ -34,59 +44,48 @@ def trimmed(
 ) -> list[dict[str, Any]]:
     """Return the newest of `messages` (OpenAI's shape) that fit into `budget_tokens`.
 
-    A leading system message stays. The result starts with a user message. If
-    nothing older can go, the last message comes back and the model says that the
-    prompt is too long. Tokens are counted from the newest message back and no
-    further than what fits, so that the cost does not grow with the conversation.
+    The leading system and developer messages stay. What follows them starts with a
+    user message, or with an assistant's where no user message fits; never with the
+    output of a tool whose call is gone. If nothing older can go, the last message
+    comes back and the model says that the prompt is too long. Tokens are counted
+    from the newest message back and no further than what fits, so that the cost
+    does not grow with the conversation.
     """
-    parsed = convert_to_messages(messages)
-    lead = parsed[:1] if parsed[0].type == "system" else []
-    counts = {id(message): _count(message, count_tokens) for message in lead}
-    room = budget_tokens - sum(counts.values())
-    first, below = _fitting(parsed, len(lead), room, counts, count_tokens)
-    if first == len(lead):
+    lead = next((at for at, said in enumerate(messages) if said.get("role") not in INSTRUCTING), len(messages) - 1)
+    room = budget_tokens - sum(_count(message, count_tokens) for message in messages[:lead])
+    first, below = _fitting(messages, lead, room, count_tokens)
+    if first == lead:
         return messages
-    heads = [at for at in range(first, len(parsed)) if parsed[at].type == "human"]
+    fitting = range(first, len(messages))
+    heads = [at for at in fitting if messages[at].get("role") == "user"]
+    heads = heads or [at for at in fitting if messages[at].get("role") == "assistant"]
     if not heads:
-        return messages[: len(lead)] + messages[-1:]
+        return messages[:lead] + messages[-1:]
     old = [at for at in heads if below[at] >= (1 - HEAD_ROOM) * room] or heads[:1]
-    head = min(old, key=lambda at: _digest(parsed, at))
-    kept = trim_messages(
-        [*lead, *parsed[first:]],
-        max_tokens=budget_tokens - room + below[head],
-        strategy="last",
-        include_system=True,
-        start_on="human",
-        token_counter=lambda group: sum(counts[id(message)] for message in group),
-    )
-    return messages[: len(lead)] + messages[len(messages) - len(kept) + len(lead) :]
+    head = min(old, key=lambda at: _digest(messages, at))
+    return messages[:lead] + messages[head:]
 
 
 def _fitting(
-    messages: Sequence[BaseMessage], stop: int, room: int, counts: dict[int, int], count_tokens: Callable[[str], int]
+    messages: Sequence[Mapping[str, Any]], stop: int, room: int, count_tokens: Callable[[str], int]
 ) -> tuple[int, dict[int, int]]:
-    """Return where the messages that fit begin, no earlier than `stop`, and the tokens from each to the end.
-
-    Adds their own tokens to `counts`.
-    """
+    """Return where the messages that fit begin, no earlier than `stop`, and the tokens from each to the end."""
     below: dict[int, int] = {}
     total = 0
     for at in range(len(messages) - 1, stop - 1, -1):
-        count = _count(messages[at], count_tokens)
-        total += count
+        total += _count(messages[at], count_tokens)
         if total > room:
             return at + 1, below
-        counts[id(messages[at])] = count
         below[at] = total
     return stop, below
 
 
-def _count(message: BaseMessage, count_tokens: Callable[[str], int]) -> int:
-    calls = orjson.dumps(message.tool_calls).decode() if isinstance(message, AIMessage) and message.tool_calls else ""
-    return count_tokens(text_of(message) + calls) + TOKENS_PER_MESSAGE
+def _count(message: Mapping[str, Any], count_tokens: Callable[[str], int]) -> int:
+    calls = message.get("tool_calls")
+    return count_tokens(text_of(message) + (orjson.dumps(calls).decode() if calls else "")) + TOKENS_PER_MESSAGE
 
 
-def _digest(messages: Sequence[BaseMessage], at: int) -> bytes:
+def _digest(messages: Sequence[Mapping[str, Any]], at: int) -> bytes:
     """Return a number of a message and its answer: the same words are said often, but seldom answered the same."""
     said = "\0".join(text_of(message) for message in messages[at : at + 2])
     return hashlib.blake2b(said.encode(errors="replace"), digest_size=8).digest()

@@ -155,6 +155,8 @@ class VLLMReplica:
         code, param = error.get("code"), error.get("param")
         if "maximum context length" in message or "context length" in message:
             return ContextTooLong(message, prompt_field)
+        if message.endswith("is not a multimodal model"):
+            return BadRequest(f"The model {self._model.id!r} reads only text.", prompt_field)
         if code == 404:
             return ModelNotFound(message, param)
         if code == NOT_IMPLEMENTED or (isinstance(code, int) and 400 <= code < 500):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
+import orjson
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.openai.models.protocol import BaseModelPath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
@@ -12,10 +13,10 @@ from vllm.entrypoints.serve.exception_handling.error_response import create_erro
 from vllm.envs import enable_envs_cache
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
-from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from deployments.config import VLLMModel
+from deployments.models.chat_renderer import ChatRenderer
 from deployments.models.engine_metrics import EngineMetrics
 from deployments.models.protocol import Endpoint
 from deployments.models.trim import trimmed
@@ -58,13 +59,16 @@ class Engine:
         return ("text", *(modality for modality, limit in limits.items() if limit > 0))
 
     def trim(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the request's messages without the oldest that do not fit the window beside the answer."""
+        """Return the request's messages without the oldest that do not fit the window beside tools and answer."""
         window = self.client.model_config.max_model_len
         asked = body.get("max_completion_tokens") or body.get("max_tokens") or window // 4
         tokenizer = self.client.renderer.get_tokenizer()
-        return trimmed(
-            body["messages"], max(1, window - min(asked, window // 2)), lambda text: len(tokenizer.encode(text))
-        )
+
+        def count_tokens(text: str) -> int:
+            return len(tokenizer.encode(text))
+
+        tools = count_tokens(orjson.dumps(body["tools"]).decode()) if body.get("tools") else 0
+        return trimmed(body["messages"], max(1, window - asked - tools), count_tokens)
 
 
 def engine_arguments(settings: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +103,7 @@ async def open_engine(model: VLLMModel) -> Engine:
     models = OpenAIServingModels(client, [BaseModelPath(name=model.id, model_path=model.engine["model"])])
     options: dict[str, Any] = {"chat_template_content_format": "auto", **model.chat}
     options["chat_template"] = load_chat_template(options.get("chat_template"))
-    renderer = OnlineRenderer(
+    renderer = ChatRenderer(
         client.model_config,
         client.renderer,
         request_logger=None,

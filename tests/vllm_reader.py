@@ -1,0 +1,90 @@
+"""vLLM's own reading of a chat request, without an engine: its types, its parser, a chat template and the window.
+
+The demo model's tokenizer counts; the template is the demo model's, or another's.
+"""
+
+import warnings
+from collections.abc import AsyncGenerator
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from demo_model.train import WEIGHTS
+from deployments.config import ScriptedModel
+from deployments.errors import BadRequest
+from deployments.models.protocol import Failed, Generation, Message
+from deployments.models.scripted import ScriptedReplica
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # vLLM's own imports
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.exceptions import VLLMClientError
+    from vllm.renderers import renderer_from_config
+
+    from deployments.models.chat_renderer import ChatRenderer
+    from deployments.models.vllm_engine import Engine
+
+WINDOW = 512
+
+
+@cache
+def _parts() -> tuple[Any, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # vLLM's own
+        config = AsyncEngineArgs(model=str(WEIGHTS), max_model_len=WINDOW, enforce_eager=True).create_engine_config()
+        return config.model_config, renderer_from_config(config)
+
+
+class Reader:
+    """Reads chats as a replica of the demo model does, with its chat template or another."""
+
+    def __init__(self, template: str | None = None) -> None:
+        config, renderer = _parts()
+        self.renderer = ChatRenderer(
+            config,
+            renderer,
+            request_logger=None,
+            chat_template=template,
+            chat_template_content_format="auto",
+            enable_auto_tools=True,
+            tool_parser="hermes",
+        )
+        self.renderer.warmup()
+        client: Any = SimpleNamespace(model_config=config, renderer=renderer)
+        self._engine = Engine(client, {}, load=client, error_response=lambda error: error)
+
+    async def read(self, body: dict[str, Any], trim: bool = False) -> str:
+        """Return the prompt that a model would get; raises pydantic's ValidationError, or vLLM's errors."""
+        if trim:
+            body = {**body, "messages": self._engine.trim(body)}
+        request = ChatCompletionRequest.model_validate(body)
+        rendered = await self.renderer.render_chat(request)
+        if not isinstance(rendered, tuple):
+            raise ValueError(rendered.error.message)
+        prompt: dict[str, Any] = dict(rendered[1][0])
+        text: str = self.renderer.renderer.get_tokenizer().decode(prompt["prompt_token_ids"])
+        return text
+
+
+class ReadingReplica(ScriptedReplica):
+    """A scripted model that answers only what vLLM can read, and keeps the prompts."""
+
+    def __init__(self, model: ScriptedModel, reader: Reader) -> None:
+        super().__init__(model)
+        self._reader = reader
+        self.prompts: list[str] = []
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Message]:
+        """Yield the scripted answer, or why vLLM refuses the request."""
+        if generation.endpoint == "chat":
+            try:
+                self.prompts.append(await self._reader.read(orjson.loads(generation.body), generation.trim))
+            except (ValidationError, VLLMClientError, ValueError) as error:
+                yield Failed(BadRequest(f"vLLM cannot read this: {error}"))
+                return
+        async for message in super().generate(generation):
+            yield message
