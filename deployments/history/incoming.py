@@ -39,7 +39,7 @@ class Refusal(msgspec.Struct, tag_field="type", tag="refusal"):
 
 
 class InputImage(msgspec.Struct, tag_field="type", tag="input_image", omit_defaults=True):
-    """An image, by its address or as a data URL."""
+    """An image, by its address or as a data URL; one by the id of a file is refused."""
 
     image_url: str | None = None
     file_id: str | None = None
@@ -47,7 +47,7 @@ class InputImage(msgspec.Struct, tag_field="type", tag="input_image", omit_defau
 
 
 class InputFile(msgspec.Struct, tag_field="type", tag="input_file", omit_defaults=True):
-    """A file, by its address or its data."""
+    """A file: known by its shape, so that it can be refused in words."""
 
     file_data: str | None = None
     file_id: str | None = None
@@ -135,8 +135,19 @@ def _new_item(item: Mapping[str, Any], where: str) -> NewItem:
         text, _, path = str(error).partition(" - at `$")
         field = f"{where}{path.rstrip('`')}"
         raise BadRequest(f"Invalid value for '{field}': {text}.", field) from None
+    for name in ("content", "output"):
+        _refuse_files(fields.get(name), f"{where}.{name}")
     status = fields.pop("status", None)
     is_whole = status in (None, "completed")
     if kind == "message":
         return item_of_message(fields, "completed" if is_whole else "incomplete")
     return NewItem(fields, new_id(prefix), type=kind, status="completed" if is_whole else "incomplete")
+
+
+def _refuse_files(parts: object, where: str) -> None:
+    """Raise BadRequest for what no model here could read in any later turn."""
+    for at, part in enumerate(parts if isinstance(parts, list) else ()):
+        if part.get("type") == "input_file":
+            raise BadRequest("This service reads no files: send their text as 'input_text'.", f"{where}[{at}].type")
+        if part.get("type") == "input_image" and not part.get("image_url"):
+            raise BadRequest("An image needs an 'image_url'; this service keeps no files.", f"{where}[{at}].image_url")

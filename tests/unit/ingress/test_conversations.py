@@ -111,11 +111,20 @@ async def test_items_can_follow_any_item(service: Service) -> None:
         ({"type": "function_call", "call_id": "c", "name": "f", "arguments": {}}, "items[0].arguments"),
         ({"type": "function_call_output", "output": "x"}, "items[0]"),
         ({"type": "reasoning", "summary": "x"}, "items[0].summary"),
+        ({"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}, "items[0].content[0].type"),
+        ({"role": "user", "content": [{"type": "input_file", "file_data": "YQ=="}]}, "items[0].content[0].type"),
+        ({"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}, "items[0].content[0].image_url"),
+        (
+            {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_file", "file_id": "f"}]},
+            "items[0].output[0].type",
+        ),
     ],
 )
 async def test_what_no_item_is_is_refused_by_name(service: Service, item: dict[str, Any], param: str) -> None:
-    response = await service.http.post("/v1/conversations", json={"items": [item]})
-    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
+    there = (await service.http.post("/v1/conversations", json={})).json()["id"]
+    for path in ("/v1/conversations", f"/v1/conversations/{there}/items"):
+        response = await service.http.post(path, json={"items": [item]})
+        assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
 @pytest.mark.parametrize(
