@@ -1,8 +1,13 @@
-"""Between OpenAI's shapes and stored items: conversation items, chat messages and answers."""
+"""Between OpenAI's shapes and stored items: conversation items, chat messages and answers.
+
+What was stored once, by a client or for a model, must stay readable: items become
+messages that every model's parser takes (`history/readable.py`), whatever they hold.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from deployments.history.readable import call_of, part_of, text_of_parts, with_matching_calls
 from deployments.history.types import Item, NewItem, Status
 
 
@@ -10,7 +15,10 @@ def item_of_message(message: Mapping[str, Any], status: Status) -> NewItem:
     """Return a chat message as an item, which has no id yet."""
     role = str(message["role"])
     kept = {name: message[name] for name in ("tool_calls", "tool_call_id", "name") if message.get(name)}
-    return NewItem(role=role, status=status, payload={"content": _parts(role, message.get("content")), **kept})
+    parts = _parts(role, message.get("content"))
+    if message.get("refusal"):
+        parts.append({"type": "refusal", "refusal": message["refusal"]})
+    return NewItem(role=role, status=status, payload={"content": parts, **kept})
 
 
 def _parts(role: str, content: object) -> list[dict[str, Any]]:
@@ -27,65 +35,74 @@ def _parts(role: str, content: object) -> list[dict[str, Any]]:
 
 
 def message_of_item(item: Item | NewItem) -> dict[str, Any]:
-    """Return a stored item as the chat message that it was."""
-    parts = item.payload.get("content") or []
-    texts = [part["text"] for part in parts if part.get("type") in ("input_text", "output_text")]
-    if len(texts) == len(parts):
-        content: Any = "".join(texts) if parts else None
-    else:
-        content = [_chat_part(part) for part in parts]
-    kept = {name: item.payload[name] for name in ("tool_calls", "tool_call_id", "name") if name in item.payload}
-    return {"role": item.role, "content": content, **kept}
+    """Return a stored item as the chat message that it was.
+
+    Only an assistant's content can be null: parsers want a text of everyone else.
+    """
+    payload, role = item.payload, item.role or "user"
+    content = _content(payload.get("content"))
+    message: dict[str, Any] = {"role": role, "content": content}
+    if role == "assistant":
+        message["content"] = content or None
+        listed = payload.get("tool_calls")
+        calls = [call_of(call, at) for at, call in enumerate(listed)] if isinstance(listed, list) else []
+        if known := [call for call in calls if call is not None]:
+            message["tool_calls"] = known
+    kept = {name: payload[name] for name in ("tool_call_id", "name") if isinstance(payload.get(name), str)}
+    return message | kept
 
 
-def _chat_part(part: Mapping[str, Any]) -> dict[str, Any]:
-    match part.get("type"):
-        case "input_text" | "output_text":
-            return {"type": "text", "text": part["text"]}
-        case "input_image" if "image_url" in part:
-            return {"type": "image_url", "image_url": {"url": part["image_url"], "detail": part.get("detail", "auto")}}
-        case "refusal":
-            return {"type": "text", "text": part["refusal"]}
-        case _:
-            return dict(part)
+def _content(content: object) -> str | list[dict[str, Any]]:
+    """Return content as a chat message has it: a text, or parts where something in it is no text."""
+    if isinstance(content, str):
+        return content
+    parts = [part_of(part) for part in content] if isinstance(content, list) else []
+    return text_of_parts(parts) if all(part["type"] == "text" for part in parts) else parts
 
 
 def messages_of_items(items: Iterable[Item | NewItem]) -> list[dict[str, Any]]:
     """Return stored items as the chat messages that they were.
 
     Reasoning, text and function calls in a row are one message of the assistant.
+    Items of a type that this version does not know are left out, and so are calls
+    that were cut off (see `with_matching_calls`).
     """
     messages: list[dict[str, Any]] = []
     pending: dict[str, Any] | None = None  # the assistant's message that may still grow
     for item in items:
         piece = _assistant_piece(item)
-        if piece is None or pending is None or not _continues(pending, piece):
-            pending = piece
-            messages.append(piece if piece is not None else _other_message(item))
-        else:
+        if piece is not None and pending is not None and _continues(pending, piece):
             _extend(pending, piece)
-    return [message for message in messages if not _is_empty(message)]
+            continue
+        message = piece if piece is not None else _other_message(item)
+        if message is not None:
+            pending = piece
+            messages.append(message)
+    return [message for message in with_matching_calls(messages) if not _is_empty(message)]
 
 
 def _assistant_piece(item: Item | NewItem) -> dict[str, Any] | None:
     payload = item.payload
     if item.type == "reasoning":
-        parts = payload.get("content") or payload.get("summary") or []
+        listed = payload.get("content") or payload.get("summary") or []
+        parts = [part for part in listed if isinstance(part, dict)]
         return {"role": "assistant", "content": None, "reasoning": "".join(str(part.get("text", "")) for part in parts)}
     if item.type == "function_call":
-        function = {"name": payload["name"], "arguments": payload["arguments"]}
-        call = {"id": payload["call_id"], "type": "function", "function": function}
+        function = {"name": payload.get("name"), "arguments": payload.get("arguments")}
+        call = call_of({"id": payload.get("call_id"), "function": function}, 0)
         return {"role": "assistant", "content": None, "tool_calls": [call]}
-    return message_of_item(item) if item.role == "assistant" else None
+    is_said = item.type == "message" and item.role == "assistant"
+    return message_of_item(item) if is_said else None
 
 
-def _other_message(item: Item | NewItem) -> dict[str, Any]:
-    if item.type != "function_call_output":
-        return message_of_item(item)
-    output = item.payload.get("output")
-    if isinstance(output, list):
-        output = "".join(str(part.get("text", "")) for part in output)
-    return {"role": "tool", "tool_call_id": item.payload.get("call_id"), "content": output}
+def _other_message(item: Item | NewItem) -> dict[str, Any] | None:
+    if item.type == "function_call_output":
+        return {
+            "role": "tool",
+            "tool_call_id": item.payload.get("call_id"),
+            "content": _content(item.payload.get("output")),
+        }
+    return message_of_item(item) if item.type == "message" else None
 
 
 def _continues(message: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
