@@ -160,7 +160,9 @@ class HistorySettings(Section):
     )
     max_pending_writes: int = Field(default=10_000, ge=1, description="Writes kept in memory while Postgres is away.")
     max_context_bytes: int = Field(
-        default=1_048_576, ge=1024, description="Bytes of stored messages read as context, newest first."
+        default=8_388_608,
+        ge=1024,
+        description="Bytes of stored messages read as context, newest first; as many as one request can bring.",
     )
 
 

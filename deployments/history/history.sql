@@ -86,7 +86,7 @@ WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
 ORDER BY page.seq
 
 -- name: context
--- Walks from the leaf towards the root and stops at $4 items or $5 bytes.
+-- Walks from the leaf towards the root and stops at $4 items or $5 bytes; `beyond` is the item at which it stopped.
 -- No row: no such conversation. A row without an id: no such leaf.
 WITH RECURSIVE leaf AS (
     (SELECT * FROM items WHERE conversation_id = $2 AND $3::text IS NULL ORDER BY seq DESC LIMIT 1)
@@ -99,7 +99,11 @@ WITH RECURSIVE leaf AS (
     FROM walk JOIN items parent ON parent.conversation_id = $2 AND parent.id = walk.parent_id
     WHERE item_count < $4 AND total_bytes + parent.size_bytes <= $5
 )
-SELECT walk.* FROM conversations c
+SELECT walk.*, beyond.id AS beyond_id, beyond.size_bytes AS beyond_bytes FROM conversations c
 LEFT JOIN walk ON walk.deleted_at IS NULL OR walk.depth = 1
+LEFT JOIN (
+    SELECT id, size_bytes FROM items
+    WHERE conversation_id = $2 AND id = (SELECT parent_id FROM walk ORDER BY depth DESC LIMIT 1)
+) beyond ON true
 WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
 ORDER BY walk.depth DESC

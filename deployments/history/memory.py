@@ -12,7 +12,7 @@ from deployments.errors import Conflict, HistoryUnavailable, NotFound
 from deployments.history.encoding import clean, encode
 from deployments.history.search import Match
 from deployments.history.store import no_conversation, no_cursor, no_item
-from deployments.history.types import ROOT, Context, Conversation, Item, NewItem, Order, Page, new_id
+from deployments.history.types import ROOT, Context, Conversation, Cut, Item, NewItem, Order, Page, new_id
 from deployments.history.words import Wanted, wanted_of, words_of
 
 
@@ -133,7 +133,8 @@ class MemoryHistory:
             if step not in shelf.deleted:
                 branch.append(item)
             step = item.parent_id
-        return Context(tuple(reversed(branch)), start)
+        cut = None if step is None else Cut(step, _size(shelf.items[step]))
+        return Context(tuple(reversed(branch)), start, cut)
 
     def check(self) -> None:
         """Raise HistoryUnavailable while the store is away."""

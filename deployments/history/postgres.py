@@ -12,7 +12,7 @@ from deployments.history.encoding import clean, encode
 from deployments.history.queries import load
 from deployments.history.search import MAX_MATCHES, Match
 from deployments.history.store import no_conversation, no_cursor, no_item
-from deployments.history.types import Context, Conversation, Item, NewItem, Order, Page, new_id
+from deployments.history.types import Context, Conversation, Cut, Item, NewItem, Order, Page, new_id
 
 SQL = load(Path(__file__).parent / "history.sql")
 
@@ -113,7 +113,7 @@ class PostgresHistory:
         if newest["id"] is None and leaf is not None:
             raise no_item(leaf)
         items = tuple(item_of_row(row) for row in rows if row["id"] is not None and row["deleted_at"] is None)
-        return Context(items, newest["id"])
+        return Context(items, newest["id"], cut_of_row(newest))
 
 
 def _columns(
@@ -156,6 +156,11 @@ def item_of_row(row: asyncpg.Record) -> Item:
         payload=orjson.loads(row["payload"]),
         created_at=row["created_at"],
     )
+
+
+def cut_of_row(row: asyncpg.Record) -> Cut | None:
+    """Return where the reading of a context stopped, as each of its rows says."""
+    return None if row["beyond_id"] is None else Cut(row["beyond_id"], row["beyond_bytes"])
 
 
 def _match(row: asyncpg.Record) -> Match:

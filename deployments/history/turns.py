@@ -8,7 +8,7 @@ from deployments.call import ChatCall
 from deployments.errors import BadRequest
 from deployments.history.store import HistoryStore
 from deployments.history.types import ROOT, Context, NewItem
-from deployments.history.wire import answer_of, item_of_message, messages_of_items
+from deployments.history.wire import answer_of, item_of_message, messages_of_context
 from deployments.history.writer import HistoryWriter
 from deployments.ports import Turn
 
@@ -80,10 +80,9 @@ class StoredConversations:
             raise BadRequest("'n' must be 1 in a conversation: it keeps one answer.", "n")
         conversation = named if isinstance(named, str) else str(named["id"])
         parent = call.request.get("parent")
-        context = await self._store.context(
-            call.tenant, conversation, parent or None, max_messages, self._max_context_bytes
-        )
+        limit = 1 if parent == ROOT else max_messages
+        context = await self._store.context(call.tenant, conversation, parent or None, limit, self._max_context_bytes)
         if parent == ROOT:
             context = Context((), None)
-        said = messages_of_items(context.items)
+        said = messages_of_context(context)
         return StoredTurn(self._writer, call.tenant, conversation, context.leaf, asked, [*said, *asked])

@@ -95,8 +95,20 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the reading of a context stopped: at this item, which is not in it, of so many bytes."""
+
+    item_id: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
-    """The branch that ends in `leaf`, oldest item first; `leaf` is None in an empty conversation."""
+    """The branch that ends in `leaf`, oldest item first; `leaf` is None in an empty conversation.
+
+    `cut` says that there is more before its first item.
+    """
 
     items: tuple[Item, ...]
     leaf: str | None
+    cut: Cut | None = None

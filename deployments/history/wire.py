@@ -4,11 +4,12 @@ What was stored once, by a client or for a model, must stay readable: items beco
 messages that every model's parser takes (`history/readable.py`), whatever they hold.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deployments.history.readable import call_of, part_of, text_of_parts, with_matching_calls
-from deployments.history.types import Item, NewItem, Status
+from deployments.history.types import Context, Item, NewItem, Status
 
 
 def item_of_message(message: Mapping[str, Any], status: Status) -> NewItem:
@@ -79,6 +80,17 @@ def messages_of_items(items: Iterable[Item | NewItem]) -> list[dict[str, Any]]:
             pending = piece
             messages.append(message)
     return [message for message in with_matching_calls(messages) if not _is_empty(message)]
+
+
+def messages_of_context(context: Context, asked: Iterable[NewItem] = ()) -> list[dict[str, Any]]:
+    """Return what was said before, and what is asked, as chat messages.
+
+    Outputs of functions whose calls were cut off at the old end are left out as well: no template prints them.
+    """
+    items: Iterable[Item | NewItem] = context.items
+    if context.cut:
+        items = itertools.dropwhile(lambda item: item.type == "function_call_output" or item.role == "tool", items)
+    return messages_of_items([*items, *asked])
 
 
 def _assistant_piece(item: Item | NewItem) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import orjson
 
 from deployments.history.database import Database, only
 from deployments.history.encoding import encode
-from deployments.history.postgres import item_of_row
+from deployments.history.postgres import cut_of_row, item_of_row
 from deployments.history.queries import load
 from deployments.history.store import no_conversation, no_cursor
 from deployments.history.types import Context, Item, NewItem, Order, Page
@@ -68,7 +68,7 @@ class PostgresResponses:
         rows = await self._database.fetch(SQL["continuation"], tenant, response_id, max_items, max_bytes)
         found = only(rows, no_response(response_id))
         items = tuple(item_of_row(row) for row in rows if row["id"] is not None)
-        context = Context(items, found["leaf_id"])
+        context = Context(items, found["leaf_id"], cut_of_row(found))
         return Continuation(found["of_conversation"], found["is_hidden"], found["of_status"], context)
 
     async def response(self, tenant: str, response_id: str) -> StoredResponse:

@@ -5,7 +5,8 @@ SELECT begin_response($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $1
 SELECT end_response($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS is_done
 
 -- name: continuation
--- Walks from the response's last item towards the root and stops at $3 items or $4 bytes. No row: no such response.
+-- Walks from the response's last item towards the root and stops at $3 items or $4 bytes; `beyond` is
+-- the item at which it stopped. No row: no such response.
 WITH RECURSIVE previous AS (
     SELECT r.conversation_id AS of_conversation, r.status AS of_status, r.leaf_id, c.is_hidden
     FROM responses r JOIN conversations c ON c.id = r.conversation_id
@@ -19,7 +20,14 @@ WITH RECURSIVE previous AS (
     FROM walk JOIN items parent ON parent.conversation_id = walk.conversation_id AND parent.id = walk.parent_id
     WHERE item_count < $3 AND total_bytes + parent.size_bytes <= $4
 )
-SELECT previous.*, walk.* FROM previous LEFT JOIN walk ON walk.deleted_at IS NULL ORDER BY walk.depth DESC
+SELECT previous.*, walk.*, beyond.id AS beyond_id, beyond.size_bytes AS beyond_bytes
+FROM previous
+LEFT JOIN walk ON walk.deleted_at IS NULL
+LEFT JOIN LATERAL (
+    SELECT id, size_bytes FROM items
+    WHERE conversation_id = of_conversation AND id = (SELECT parent_id FROM walk ORDER BY depth DESC LIMIT 1)
+) beyond ON true
+ORDER BY walk.depth DESC
 
 -- name: response
 SELECT r.*, c.is_hidden, (

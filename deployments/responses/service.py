@@ -10,7 +10,7 @@ import orjson
 from deployments.call import Answer, ChatCall
 from deployments.errors import ChatLLMError, Conflict, ContextTooLong, HistoryUnavailable, NotFound
 from deployments.history.store import HistoryStore
-from deployments.history.types import ROOT, Context, new_id
+from deployments.history.types import ROOT, Context, Cut, new_id
 from deployments.history.writer import HistoryWriter
 from deployments.models.assembly import payloads
 from deployments.ports import Models
@@ -119,16 +119,17 @@ class Responses:
             place = Place(found.conversation_id, False, found.is_hidden, found.context)
         elif asked.conversation_id:
             parent = asked.parent
+            at_most = 1 if parent == ROOT else limit
             context = await self._history.context(
-                tenant, asked.conversation_id, parent or None, limit, self._max_context_bytes
+                tenant, asked.conversation_id, parent or None, at_most, self._max_context_bytes
             )
             if parent == ROOT:
                 context = Context((), None)
             place = Place(asked.conversation_id, False, False, context)
         else:
             return Place(new_id("conv"), True, True)
-        if not asked.trims and self._is_cut(place.context, limit):
-            raise ContextTooLong("More was said before than is read; 'truncation' can be 'auto'.", "truncation")
+        if not asked.trims and place.context.cut:
+            raise self._too_long(place.context, place.context.cut, limit)
         return place
 
     async def _until_settled(self, tenant: str, response_id: str) -> None:
@@ -139,12 +140,16 @@ class Responses:
             raise HistoryUnavailable("The previous response is still being written.", None, 1.0)
         self._unsettled.pop(response_id, None)
 
-    def _is_cut(self, context: Context, limit: int) -> bool:
-        """Tell whether older items were left out; where the oldest were deleted, a short rest is whole."""
-        if not context.items or context.items[0].parent_id is None:
-            return False
-        size = sum(len(orjson.dumps(item.payload)) for item in context.items)
-        return len(context.items) >= limit or size >= self._max_context_bytes // 2
+    def _too_long(self, context: Context, cut: Cut, limit: int) -> ContextTooLong:
+        """Return the error for a context that was not read to its beginning, where nothing may be left out."""
+        if len(context.items) >= limit:
+            reason = f"The conversation has more than {limit} items, the most that are read as context."
+        else:
+            reason = (
+                f"The item '{cut.item_id}' ({cut.size_bytes:,} bytes) and what follows it are larger than "
+                f"{self._max_context_bytes:,} bytes, the most that is read as context."
+            )
+        return ContextTooLong(f"{reason} With 'truncation': 'auto' the oldest items are left out.", "truncation")
 
     async def _whole(self, body: bytes, response: StoredResponse, turn: ResponseTurn) -> bytes:
         translator = Translator(response.id)

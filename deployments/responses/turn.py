@@ -1,6 +1,5 @@
 """What the model reads for a response, and what is kept: before, while and after it answers."""
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ import orjson
 
 from deployments.errors import ChatLLMError
 from deployments.history.types import ROOT, Context, NewItem
-from deployments.history.wire import messages_of_items
+from deployments.history.wire import messages_of_context
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.responses.events import Translator
 from deployments.responses.objects import error_object, usage_object
@@ -42,14 +41,10 @@ class Place:
 
 
 def messages_for(asked: Asked, place: Place) -> list[dict[str, Any]]:
-    """Return what the model is to read; instructions hold for one response only.
-
-    Outputs of functions whose calls were left out at the old end are left out as well: no template prints them.
-    """
+    """Return what the model is to read; instructions hold for one response only."""
     instructions = asked.request.get("instructions")
     head = [{"role": "system", "content": instructions}] if instructions else []
-    said = itertools.dropwhile(lambda item: item.type == "function_call_output", place.context.items)
-    return [*head, *messages_of_items([*said, *asked.input])]
+    return [*head, *messages_of_context(place.context, asked.input)]
 
 
 def begun(new: NewResponse, is_hidden: bool) -> StoredResponse:

@@ -139,7 +139,10 @@ async def test_branches_have_contexts_of_their_own(store: HistoryStore) -> None:
 async def test_the_context_is_bounded_by_count(store: HistoryStore) -> None:
     made = await store.create_conversation(ANN, {}, said("a", "b", "c", "d"))
 
-    assert texts((await store.context(ANN, made.id, None, 3, PLENTY)).items) == ["b", "c", "d"]
+    context = await store.context(ANN, made.id, None, 3, PLENTY)
+    assert texts(context.items) == ["b", "c", "d"]
+    assert context.cut and texts([await store.item(ANN, made.id, context.cut.item_id)]) == ["a"]
+    assert (await store.context(ANN, made.id, None, 4, PLENTY)).cut is None
 
 
 async def test_the_context_is_bounded_by_bytes_but_has_its_leaf(store: HistoryStore) -> None:
@@ -147,6 +150,20 @@ async def test_the_context_is_bounded_by_bytes_but_has_its_leaf(store: HistorySt
 
     assert [t[0] for t in texts((await store.context(ANN, made.id, None, PLENTY, 2500)).items)] == ["c", "d"]
     assert [t[0] for t in texts((await store.context(ANN, made.id, None, PLENTY, 10)).items)] == ["d"]
+
+
+async def test_a_context_says_where_it_was_cut(store: HistoryStore) -> None:
+    made = await store.create_conversation(ANN, {}, said("a", "b" * 20_000, "c", "d"))
+    large = (await store.items(ANN, made.id, order="asc")).data[1]
+
+    context = await store.context(ANN, made.id, None, PLENTY, 10_000)
+    assert texts(context.items) == ["c", "d"]
+    assert context.cut and context.cut.item_id == large.id
+    assert 20_000 < context.cut.size_bytes < 20_500
+
+    await store.delete_item(ANN, made.id, large.id)
+    context = await store.context(ANN, made.id, None, PLENTY, 10_000)
+    assert (texts(context.items), context.cut) == (["a", "c", "d"], None)
 
 
 async def test_the_context_of_an_empty_conversation_is_empty(store: HistoryStore) -> None:

@@ -87,14 +87,16 @@ async def running(
     policies = {in_process.identity(model.id): model.cache for model in models}
     cache = CacheClient(lookup, settings.cache, policies)
     completions = MemoryCompletions()
-    conversations = KeptConversations(StoredConversations(history, writer, 1_000_000), completions, writer)
+    conversations = KeptConversations(
+        StoredConversations(history, writer, settings.history.max_context_bytes), completions, writer
+    )
     chat = ChatService(conversations, cache, in_process, settings.cache.shared, None, settings.cache.replay_ms)
     usage = MemoryUsage()
     usage_writer = UsageWriter(usage, UsageSettings(flush_s=0.05))
     limiter = Limiter(MemoryLimits(30), usage.tokens, KeyLimitSettings())
     metrics = Metrics(Recorder(), MemoryFigures())
     stored, telemetry = MemoryResponses(history), Telemetry(metrics.recorder)
-    responses = Responses(chat, in_process, stored, history, writer, 1_000_000)
+    responses = Responses(chat, in_process, stored, history, writer, settings.history.max_context_bytes)
     runs = BackgroundResponses(
         responses, chat, stored, writer, settings.responses, 1800, RunObserver(telemetry, limiter, usage_writer)
     )
