@@ -21,6 +21,7 @@
     titles      a conversation's title, by the model
     generation  answers being written: they belong to a conversation, not to a browser
     markdown, math  untrusted text to inert HTML     blocks  the same for a text that still grows
+    rendering   both within bounded time, in processes of their own (render_process)
     texts       the reader's language, from catalogues/
     compare     two answers to one prompt, its columns (column) and what is kept of them (comparing)
     sidebar, menu, account_menu, search, topbar, picker, transcript, question, answer, growing,

@@ -11,6 +11,7 @@ from ui.deletions import Deletions
 from ui.generation import Generations
 from ui.pdf import PdfReader
 from ui.readiness import Readiness
+from ui.rendering import Renderer, RenderPool
 from ui.settings import ApiKey, Settings
 from ui.stream import Asks
 from ui.titles import Titles
@@ -32,9 +33,15 @@ class Account:
     """Nothing of it is shared with another key's: what a page sees of running answers, it sees here."""
 
     def __init__(
-        self, settings: Settings, key: ApiKey, readiness: Readiness, load: LoadAsks, pdf_places: asyncio.Semaphore
+        self,
+        settings: Settings,
+        key: ApiKey,
+        readiness: Readiness,
+        load: LoadAsks,
+        pdf_places: asyncio.Semaphore,
+        rendering: RenderPool,
     ) -> None:
-        """`pdf_places` are for the PDF files that all accounts read at once."""
+        """`pdf_places` and `rendering` are for what all accounts read and render at once."""
         self._settings = replace(settings, api_key=key)
         self._load = load
         self._completions: ClosableAsks | None = None
@@ -43,7 +50,9 @@ class Account:
         self.deletions = Deletions(self.api)
         self.titles = Titles(self.api, self.generations, is_on=settings.titles)
         pdfs = PdfReader(pdf_places)
-        self.shared = Shared(self.api, self.generations, readiness, self._asks, self.deletions, pdfs, self.titles)
+        self.shared = Shared(
+            self.api, self.generations, readiness, self._asks, self.deletions, pdfs, self.titles, Renderer(rendering)
+        )
 
     async def aclose(self) -> None:
         """Follow no answer any more (the service goes on writing), delete what was to be deleted, forget the key."""

@@ -10,6 +10,7 @@ from ui.notice import show_trouble
 from ui.pager import Pager
 from ui.parts import icon_button, literal, tag, words
 from ui.prose import show_prose
+from ui.rendering import Renderer
 from ui.texts import t
 from ui.thread import Turn
 from ui.trouble import Trouble
@@ -18,13 +19,15 @@ from ui.trouble import Trouble
 class AnswerView:
     """One answer. `show` may be called as often as it pleases; `number` is its place in the transcript."""
 
-    def __init__(self, turn: Turn, number: int, actions: Actions) -> None:
-        self._turn, self._number, self._actions = turn, number, actions
+    def __init__(self, turn: Turn, number: int, actions: Actions, renderer: Renderer) -> None:
+        self._turn, self._number, self._actions, self._renderer = turn, number, actions, renderer
         self._pager: Pager | None = None
         self._retry: ui.element | None = None
         self._proceed: ui.element | None = None
         self.root = tag("article", "turn answer", aria_label=t("Answer"))
-        if turn.answer is None and turn.id:
+        if turn.answer is not None and not turn.answer.is_running:
+            self._show_ended(turn.answer)
+        elif turn.answer is None and turn.id:
             self._show_stored(turn)
         else:
             self._begin()
@@ -43,15 +46,16 @@ class AnswerView:
             return True
         return bool(turn.id) and turn.id == self._turn.id and turn.text == self._turn.text
 
-    def show(self, answer: Answer) -> None:
+    async def show(self, answer: Answer) -> None:
         """Bring the view up to `answer`; at its end add what is left to say."""
         if self._is_closed:
             return
         if self._turn.answer is not answer:
             self._turn = Turn("assistant", answer.text, answer=answer)
         with self.root:  # so that its words are in the reader's language
-            self._growing.show(answer)
-        if not answer.is_running:
+            await self._growing.show(answer)
+        if not answer.is_running and not self.root.is_deleted:
+            self._end()
             self._close(answer)
 
     def fail(self, trouble: Trouble) -> None:
@@ -68,25 +72,33 @@ class AnswerView:
         self._retry = self._proceed = None
 
     def _show_stored(self, turn: Turn) -> None:
-        self._is_closed = True
+        self._show_whole(turn.text, turn.reasoning)
         with self.root:
-            if turn.reasoning:
-                with tag("details", "reasoning").mark("reasoning"):
-                    words("summary", t("Thoughts"))
-                    show_prose(turn.reasoning)
-            show_prose(turn.text)
             if turn.is_incomplete:
                 words("div", t("This answer was stopped before its end."), "note")
             self._show_tools(None, can_proceed=turn.is_incomplete)
+
+    def _show_ended(self, answer: Answer) -> None:
+        self._show_whole(answer.text, answer.reasoning)
+        self._close(answer)
+
+    def _show_whole(self, text: str, reasoning: str) -> None:
+        self._is_closed = True
+        with self.root:
+            if reasoning:
+                with tag("details", "reasoning").mark("reasoning"):
+                    words("summary", t("Thoughts"))
+                    show_prose(reasoning, self._renderer)
+            if text:
+                show_prose(text, self._renderer)
 
     def _begin(self) -> None:
         self._is_closed = False
         self.root.classes("live")
         with self.root:
-            self._growing = GrowingAnswer()
+            self._growing = GrowingAnswer(self._renderer)
 
     def _close(self, answer: Answer) -> None:
-        self._end()
         with self.root:
             if answer.state == "stopped":
                 words("div", t("You stopped this answer."), "note")

@@ -21,6 +21,7 @@ from ui.ops.page import mount_ops
 from ui.page import ChatPage
 from ui.pdf import MAX_OF_ALL_AT_ONCE
 from ui.readiness import Readiness
+from ui.rendering import RenderPool
 from ui.sessions import Session, Sessions
 from ui.settings import ApiKey, Settings
 from ui.shared import SharedPages
@@ -43,6 +44,7 @@ class Service:
         self._public = Api(settings)  # apart, so that readers of links leave the others their connections
         self._readiness = Readiness(self._api)
         self._sessions = Sessions(_leave)
+        self._rendering = RenderPool()
         self._pdf_places = asyncio.Semaphore(MAX_OF_ALL_AT_ONCE)
         self._own = None if settings.must_sign_in else self._account(settings.api_key)
         self._loading: asyncio.Task[Callable[[Settings], ClosableAsks]] | None = None
@@ -68,7 +70,7 @@ class Service:
             entry.mount()
 
         mount_ops(self._settings)
-        SharedPages(self._public).mount()
+        SharedPages(self._public, self._rendering).mount()
 
         @ui.page("/")
         async def home() -> None:
@@ -110,7 +112,7 @@ class Service:
         return account.shared, session
 
     def _account(self, key: ApiKey) -> Account:
-        return Account(self._settings, key, self._readiness, self._loaded, self._pdf_places)
+        return Account(self._settings, key, self._readiness, self._loaded, self._pdf_places, self._rendering)
 
     async def _loaded(self) -> Callable[[Settings], ClosableAsks]:
         assert self._loading is not None
@@ -123,6 +125,7 @@ class Service:
         self._loading = asyncio.create_task(_load())
         polling = asyncio.create_task(self._readiness.poll_forever())
         self._tasks = [self._loading, polling, asyncio.create_task(self._sessions.sweep_forever())]
+        self._tasks.append(asyncio.create_task(self._rendering.warm_up()))
 
     async def _close(self) -> None:
         for task in self._tasks:
@@ -132,6 +135,7 @@ class Service:
             await self._own.aclose()
         await self._public.aclose()
         await self._api.aclose()
+        await self._rendering.aclose()
 
 
 async def _opened(opening: Coroutine[Any, Any, None]) -> None:

@@ -9,6 +9,7 @@ from ui.deletions import Deletions
 from ui.generation import Answer, Generations
 from ui.pdf import PdfReader
 from ui.readiness import Readiness
+from ui.rendering import Renderer
 from ui.shapes import Conversation, Response
 from ui.sidebar import shorten
 from ui.stream import Asks, Question
@@ -28,6 +29,7 @@ class Shared:
     deletions: Deletions
     pdfs: PdfReader
     titles: Titles
+    renderer: Renderer
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from ui.transcript import Transcript
 from ui.trouble import Trouble
 from ui.welcome import show_welcome
 
+PREPARE_S = 0.5  # what has not been rendered by then is shown as it is, and rendered while it can be read
+
 
 class Chat:
     """What is done with the open conversation; `conversation` is another object whenever one is opened."""
@@ -44,7 +46,7 @@ class Chat:
         with tag("div", "scroll", id="scroll"), tag("div", "reading"):
             with tag("div") as self._welcome:
                 show_welcome(self._pick_prompt)
-            self._transcript = Transcript(actions, self._earlier)
+            self._transcript = Transcript(actions, self._earlier, shared.renderer)
         with tag("div", "dock"):
             icon_button("down", t("Go to the end"), act="to-end").classes("to-end")
             self.status = StatusLine(on_phase)
@@ -59,11 +61,21 @@ class Chat:
         self.composer.set_running(self._shared.generations.is_running(self.conversation.id))
         self._client.run_javascript("chatllm.focusComposer()")
 
-    def show_loaded(self) -> None:
-        """Show a conversation that has been read just now, at its end."""
+    async def show_loaded(self) -> None:
+        """Show a conversation that has been read just now, at its end, unless another one has been opened meanwhile."""
+        opened = self.conversation
+        await self._prepare()
+        if opened is not self.conversation:
+            return
         self._transcript.clear()
         self.draw()
         self._client.run_javascript("chatllm.toEnd()")
+
+    async def _prepare(self) -> None:
+        """Render what is about to be shown, beginning with what is seen first: the end."""
+        said = [turn for turn in reversed(self._shown()) if turn.role == "assistant"]
+        texts = [text for turn in said for text in (turn.text, turn.reasoning) if text]
+        await self._shared.renderer.prepare(texts, PREPARE_S)
 
     def show_trouble(self, trouble: Trouble, on_retry: Callable[[], Any]) -> None:
         """Show that the conversation could not be read."""
@@ -197,6 +209,7 @@ class Chat:
             await opened.load_earlier()
         except Trouble:
             return  # the button stays, to be tried again
+        await self._prepare()
         if opened is self.conversation:
             self._transcript.clear()
             self.draw()

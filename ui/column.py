@@ -15,6 +15,7 @@ from ui.notice import show_trouble
 from ui.parameters import TEMPERATURE
 from ui.parts import attribute, button, icon_button, literal, tag, words
 from ui.picker import Picker
+from ui.rendering import Renderer
 from ui.texts import t
 from ui.trouble import Trouble
 
@@ -28,8 +29,9 @@ class Column:
         on_pick: Callable[[int, str], Any],
         on_keep: Callable[[Answer], Any],
         on_again: Callable[[int], Any],
+        renderer: Renderer,
     ) -> None:
-        self._place, self._on_keep, self._on_again = place, on_keep, on_again
+        self._place, self._on_keep, self._on_again, self._renderer = place, on_keep, on_again, renderer
         self._following: asyncio.Task[None] | None = None
         self.model: str | None = None
         label = t("First answer") if place == 0 else t("Second answer")
@@ -78,7 +80,7 @@ class Column:
         self._body.clear()
         self._body.classes("live")
         with self._body:
-            self._growing = GrowingAnswer()
+            self._growing = GrowingAnswer(self._renderer)
 
     def fail(self, trouble: Trouble) -> None:
         """Show a failure that came before there was an answer at all."""
@@ -88,10 +90,10 @@ class Column:
         with self._body:
             show_trouble(trouble, lambda: self._on_again(self._place))
 
-    def _show(self, answer: Answer) -> None:
+    async def _show(self, answer: Answer) -> None:
         with self._body:
-            self._growing.show(answer)
-            if not answer.is_running:
+            await self._growing.show(answer)
+            if not answer.is_running and not self._body.is_deleted:
                 self._close(answer)
 
     def _close(self, answer: Answer) -> None:

@@ -204,7 +204,10 @@ class ComparePage:
                     self._alone.set_visibility(False)
                     self._asked = tag("div", "turn question said")
                     with tag("div", "sides"):
-                        self._columns = [Column(place, self._pick, self.keep, self.again) for place in range(2)]
+                        self._columns = [
+                            Column(place, self._pick, self.keep, self.again, self._shared.renderer)
+                            for place in range(2)
+                        ]
                 with tag("div", "dock"):
                     self._status = StatusLine(self._on_phase)
                     files = Attachments(self._shared, lambda: self._columns[0].model)

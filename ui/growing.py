@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from ui.generation import Answer
 from ui.parts import tag, words
 from ui.prose import GrowingProse
+from ui.rendering import Renderer
 from ui.texts import t
 
 SHOW_EVERY_S = 0.1
@@ -17,7 +17,8 @@ SHOW_SHARE = 5  # rendering takes at most one part in six of a core, however lon
 class GrowingAnswer:
     """Stands where it is made; `show` may be called as often as it pleases."""
 
-    def __init__(self) -> None:
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
         self._thoughts: GrowingProse | None = None
         self._waiting = tag("div", "thinking", role="status")
         with self._waiting:
@@ -26,39 +27,39 @@ class GrowingAnswer:
             words("span", t("The answer is on its way"), "unseen")
         self._reasoning = tag("details", "reasoning").mark("reasoning")
         self._reasoning.set_visibility(False)
-        self._text = GrowingProse(is_announced=True)
+        self._text = GrowingProse(renderer, is_announced=True)
 
-    def show(self, answer: Answer) -> None:
+    async def show(self, answer: Answer) -> None:
         """Bring it up to `answer`, in the language of the slot that is open."""
         if answer.reasoning:
-            self._think(answer)
+            await self._think(answer)
         if answer.text:
             self._waiting.set_visibility(False)
-            self._text.show(answer.text)
+            await self._text.show(answer.text)
 
     def end(self) -> None:
         """No more comes."""
         self._waiting.delete()
         self._text.end()
 
-    def _think(self, answer: Answer) -> None:
+    async def _think(self, answer: Answer) -> None:
         with self._reasoning:
             if self._thoughts is None:
                 self._reasoning.set_visibility(True)
                 self._summary = words("summary", t("Thinking …"))
-                self._thoughts = GrowingProse()
+                self._thoughts = GrowingProse(self._renderer)
             if answer.text or not answer.is_running:
                 self._summary.text = t("Thoughts")
-        self._thoughts.show(answer.reasoning)
+        await self._thoughts.show(answer.reasoning)
 
 
-async def follow(answer: Answer, show: Callable[[Answer], Any]) -> None:
+async def follow(answer: Answer, show: Callable[[Answer], Awaitable[object]]) -> None:
     """Call `show` as the answer grows, at once and then at most every `SHOW_EVERY_S`, until it has ended."""
     version = -1
     while True:
         await answer.changed_since(version)
         version, began = answer.version, time.perf_counter()
-        show(answer)
+        await show(answer)
         if not answer.is_running:
             return
         await asyncio.sleep(max(SHOW_EVERY_S, SHOW_SHARE * (time.perf_counter() - began)))

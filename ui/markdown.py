@@ -2,16 +2,22 @@
 
 Safe by construction: raw HTML is text, only http(s) and mailto become links, images
 are named but never loaded. The browser's DOMPurify runs over the result all the same.
+
+Nothing here bounds the time that a text takes, and Pygments' expressions can backtrack
+for hours. Pages therefore render through `rendering`, in a process that is ended when it
+takes too long; this module imports nothing that such a process would not need.
 """
 
 import importlib
 import re
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_inline import StateInline, image, link
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from pygments import highlight
@@ -19,23 +25,29 @@ from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from ui.fallback import MAX_MARKDOWN_CHARS, plain
 from ui.math import math_plugin
-from ui.texts import t
 
-MAX_MARKDOWN_CHARS = 100_000  # markdown-it takes up to 25 µs for a hostile character, 1 µs for an ordinary one
 MAX_HIGHLIGHT_CHARS = 20_000
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 LINKS = ("https://", "http://", "mailto:")
 
 
-def render(text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The words of the page that stand within rendered text, in the reader's language."""
+
+    copy: str = "Copy"
+    copied: str = "Copied"
+    image: str = "Image:"
+
+
+ENGLISH = Labels()
+
+
+def render(text: str, labels: Labels = ENGLISH) -> str:
     """Return `text` as inert HTML; past `MAX_MARKDOWN_CHARS` as plain text."""
-    return plain(text) if len(text) > MAX_MARKDOWN_CHARS else _MARKDOWN.render(text)
-
-
-def plain(text: str) -> str:
-    """Return `text` as it is, line by line."""
-    return f'<p class="plain">{escapeHtml(text)}</p>\n'
+    return plain(text) if len(text) > MAX_MARKDOWN_CHARS else _MARKDOWN.render(text, {"labels": labels})
 
 
 def last_block_line(text: str) -> int:
@@ -44,12 +56,12 @@ def last_block_line(text: str) -> int:
     return tops[-1].map[0] if tops and tops[-1].map else 0
 
 
-def _code_block(source: str, language: str) -> str:
+def _code_block(source: str, language: str, labels: Labels) -> str:
     label = escapeHtml(language or "text")
     return (
         f'<div class="code"><div class="code-head"><span>{label}</span>'
-        f'<button type="button" class="code-copy" data-act="copy-code" data-said="{t("Copied")}">'
-        f"{t('Copy')}</button></div>"
+        f'<button type="button" class="code-copy" data-act="copy-code" data-said="{escapeHtml(labels.copied)}">'
+        f"{escapeHtml(labels.copy)}</button></div>"
         f"<pre><code>{_revealed(_highlighted(source, language))}</code></pre></div>\n"
     )
 
@@ -72,14 +84,15 @@ Tokens = Sequence[Token]
 Env = MutableMapping[str, Any]
 
 
-def _fence(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, _env: Env) -> str:
+def _fence(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, env: Env) -> str:
     words = tokens[index].info.split()
-    return _code_block(tokens[index].content, words[0][:30] if words else "")
+    return _code_block(tokens[index].content, words[0][:30] if words else "", env["labels"])
 
 
-def _image(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, _env: Env) -> str:
+def _image(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, env: Env) -> str:
     source, alt = str(tokens[index].attrs.get("src", "")), tokens[index].content
-    return f'<a class="image-link" href="{escapeHtml(source)}">{t("Image:")} {escapeHtml(alt or source)}</a>'
+    label = escapeHtml(env["labels"].image)
+    return f'<a class="image-link" href="{escapeHtml(source)}">{label} {escapeHtml(alt or source)}</a>'
 
 
 def _table_open(_: RendererHTML, _tokens: Tokens, _index: int, _options: OptionsDict, _env: Env) -> str:
@@ -94,9 +107,26 @@ def _is_harmless_link(url: str) -> bool:
     return url.lower().startswith(LINKS)
 
 
+def _where_it_can_close(rule: Callable[[StateInline, bool], bool]) -> Callable[[StateInline, bool], bool]:
+    """Spare the search for a label's end where no bracket closes any more: it reads all that follows."""
+
+    def bounded(state: StateInline, silent: bool) -> bool:
+        last = state.cache.get(_LAST_CLOSING)
+        if last is None:
+            last = state.cache[_LAST_CLOSING] = state.src.rfind("]")
+        return state.pos < last and rule(state, silent)
+
+    return bounded
+
+
+_LAST_CLOSING = -1  # no position, and so a free place in a cache of positions
+
+
 def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     markdown.validateLink = _is_harmless_link  # type: ignore[method-assign]  # the library's documented way
+    for name, parsing in (("link", link), ("image", image)):
+        markdown.inline.ruler.at(name, _where_it_can_close(parsing))
     for name, rule in {
         "fence": _fence,
         "code_block": _fence,

@@ -4,10 +4,8 @@ What the elements hold is the formula's source as text: where the script is miss
 """
 
 from collections.abc import MutableMapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import nicegui
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
@@ -21,12 +19,6 @@ Env = MutableMapping[str, Any]
 
 MAX_CHARS = 5_000
 _FENCES = {"$$": "$$", "\\[": "\\]"}
-
-
-def katex() -> Path | None:
-    """Return KaTeX as NiceGUI ships it (for its diagrams); None if it does so no more."""
-    found = sorted((Path(nicegui.__file__).parent / "elements/mermaid/dist").glob("katex-*.js"))
-    return found[0] if found else None
 
 
 def math_plugin(markdown: MarkdownIt) -> None:

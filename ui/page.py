@@ -63,7 +63,7 @@ class ChatPage:
         if opened is self._chat.conversation:  # else another one was opened meanwhile
             self._model = opened.parameters.model or self._model
             self._on_readiness()
-            self._chat.show_loaded()
+            await self._chat.show_loaded()
         return None
 
     async def tune(self) -> None:

@@ -1,16 +1,26 @@
 """Markdown as it is read: whole, or growing while it is written."""
 
-from nicegui import ui
+from nicegui import background_tasks, ui
 
-from ui.blocks import GrowingMarkdown
-from ui.markdown import render
+from ui.fallback import plain
 from ui.parts import attribute, tag
+from ui.rendering import GrowingMarkdown, Renderer
 
 
-def show_prose(text: str) -> None:
-    """Show a whole text."""
+def show_prose(text: str, renderer: Renderer) -> None:
+    """Show a whole text; as it is until it has been rendered."""
+    html = renderer.known(text)
     with tag("div", "prose"):
-        _html(render(text))
+        shown = _html(plain(text) if html is None else html)
+
+    async def fill() -> None:
+        with shown:  # for the language of its page
+            rendered = await renderer.render(text)
+        if not shown.is_deleted:
+            shown.set_content(rendered)
+
+    if html is None:
+        background_tasks.create(fill(), name="render a text")
 
 
 class GrowingProse:
@@ -20,18 +30,19 @@ class GrowingProse:
     added to the region is announced, but for the tail, whose changes are not.
     """
 
-    def __init__(self, *, is_announced: bool = False) -> None:
-        self._growing = GrowingMarkdown()
+    def __init__(self, renderer: Renderer, *, is_announced: bool = False) -> None:
+        self._growing = GrowingMarkdown(renderer)
         live = "polite" if is_announced else "off"
         self._root = tag("div", "prose", aria_live=live, aria_relevant="additions", aria_atomic="false")
         with self._root:
             self._tail = attribute(_html(""), aria_live="off")
 
-    def show(self, text: str) -> None:
+    async def show(self, text: str) -> None:
         """Show the whole text so far."""
-        settled, tail = self._growing.feed(text)
-        self._settle(settled)
-        self._tail.set_content(tail)
+        grown = await self._growing.feed(text)
+        if not self._root.is_deleted:
+            self._settle(grown.settled)
+            self._tail.set_content(grown.tail)
 
     def end(self) -> None:
         """No more comes: the last block is settled as well."""

@@ -33,8 +33,7 @@ class QuestionView:
                 show_said(turn.text)
                 with tag("div", "tools"):
                     self._pager = Pager(number, actions.walk)
-                    copy = f"chatllm.copy({literal(pieces(turn.text).readable)})"
-                    icon_button("copy", t("Copy the question"), lambda: ui.run_javascript(copy))
+                    icon_button("copy", t("Copy the question"), self._copy)
                     icon_button("new", t("Edit the question"), self._edit).mark(f"edit-{number}")
             self._editor = tag("div", "editor")
         self._editor.set_visibility(False)
@@ -49,6 +48,9 @@ class QuestionView:
         self._turn = turn
         self._pager.show(turn.versions, turn.version)
         return True
+
+    def _copy(self) -> None:
+        ui.run_javascript(f"chatllm.copy({literal(pieces(self._turn.text).readable)})")
 
     def _edit(self) -> None:
         self._said.set_visibility(False)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from datetime import UTC, datetime
 from html import escape
 
@@ -13,9 +13,10 @@ from starlette.responses import HTMLResponse, Response
 
 from ui.attempts import Attempts
 from ui.client import Api
+from ui.fallback import plain
 from ui.files import without_files
-from ui.markdown import plain, render
 from ui.plain import plain_page
+from ui.rendering import Renderer, RenderPool
 from ui.shapes import SharedConversation, SharedMessage
 from ui.texts import language, speaking, t
 from ui.trouble import Trouble, duration, explain
@@ -29,11 +30,11 @@ class SharedPages:
     """The route, and the pages that have been rendered lately.
 
     Each request asks the service, so that a revoked link is gone at once; only the rendering
-    is kept, by its content. It happens in a thread, one page at a time.
+    is kept, by its content. It happens one page at a time, in a process of the pool.
     """
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: Api, pool: RenderPool) -> None:
+        self._api, self._pool = api, pool
         self._attempts = Attempts(BURST, EVERY_S)
         self._rendering = asyncio.Lock()
         self._rendered: OrderedDict[bytes, str] = OrderedDict()
@@ -64,19 +65,22 @@ class SharedPages:
             self._rendered.move_to_end(place)
             return self._rendered[place]
         async with self._rendering:
-            body = self._rendered.get(place) or await asyncio.to_thread(_body, shared)
+            body = self._rendered.get(place) or await _body(shared, Renderer(self._pool))
         self._rendered[place] = body
         while sum(map(len, self._rendered.values())) > MAX_CACHED_CHARS:
             self._rendered.popitem(last=False)
         return body
 
 
-def _body(shared: SharedConversation) -> str:
+async def _body(shared: SharedConversation, renderer: Renderer) -> str:
     made = datetime.fromtimestamp(shared.created_at, UTC)
     date = f'<time datetime="{made:%Y-%m-%dT%H:%M:%SZ}">{made:%Y-%m-%d}</time>'
     about = escape(t("A conversation that was shared on {date}.")).replace("{date}", date)
     cut = f'<p class="note">{escape(t("It began earlier: only its end is shown."))}</p>' if shared.is_cut else ""
-    turns = "".join(_turns(shared.messages)) or f'<p class="note">{escape(t("There is nothing in it any more."))}</p>'
+    turns = (
+        "".join([turn async for turn in _turns(shared.messages, renderer)])
+        or f'<p class="note">{escape(t("There is nothing in it any more."))}</p>'
+    )
     label = escape(t("Light or dark"))
     return f"""<div class="shared"><header class="topbar"><div class="brand">
 <span class="mark" aria-hidden="true"></span><span class="brand-name">ChatLLM</span></div><div class="gap"></div>
@@ -87,7 +91,7 @@ def _body(shared: SharedConversation) -> str:
 <p class="shared-end">{escape(t("Answers can be wrong."))}</p></main></div>"""
 
 
-def _turns(messages: Iterable[SharedMessage]) -> Iterator[str]:
+async def _turns(messages: Iterable[SharedMessage], renderer: Renderer) -> AsyncGenerator[str]:
     left = MAX_RENDERED_CHARS
     for role, said, left_out in _joined(messages):
         missing = t("Attachments that are not shown: {count}", count=left_out) if left_out else ""
@@ -96,7 +100,7 @@ def _turns(messages: Iterable[SharedMessage]) -> Iterator[str]:
             yield f'<div class="turn question"><div class="said">{_said(said)}{note}</div></div>'
             continue
         left -= len(said)
-        prose = render(said) if left >= 0 else plain(said)
+        prose = await renderer.render(said) if left >= 0 else plain(said)
         answer = escape(t("Answer"))
         yield f'<article class="turn answer" aria-label="{answer}"><div class="prose">{prose}</div>{note}</article>'
 

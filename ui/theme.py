@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import nicegui
 from nicegui import app, ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ui.math import katex
 from ui.parts import attribute
 from ui.texts import language
 
@@ -59,6 +59,12 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+
+
+def katex() -> Path | None:
+    """Return KaTeX, which NiceGUI ships for its diagrams; None if it no longer does."""
+    found = sorted((Path(nicegui.__file__).parent / "elements/mermaid/dist").glob("katex-*.js"))
+    return found[0] if found else None
 
 
 def serve_assets() -> None:

@@ -13,6 +13,7 @@ from ui.growing import follow
 from ui.notice import show_trouble
 from ui.parts import button, tag
 from ui.question import QuestionView
+from ui.rendering import Renderer
 from ui.texts import t
 from ui.thread import Turn
 from ui.trouble import Trouble
@@ -21,8 +22,8 @@ from ui.trouble import Trouble
 class Transcript:
     """Shows turns, and follows one running answer at a time."""
 
-    def __init__(self, actions: Actions, on_earlier: Callable[[], Any]) -> None:
-        self._actions, self._on_earlier = actions, on_earlier
+    def __init__(self, actions: Actions, on_earlier: Callable[[], Any], renderer: Renderer) -> None:
+        self._actions, self._on_earlier, self._renderer = actions, on_earlier, renderer
         # What is read aloud as it comes is each answer's own business: opening a conversation announces nothing.
         self._root = tag("div", "turns", role="log", aria_live="off", aria_label=t("Conversation"))
         ui.html("").classes("hidden")  # so that the browser has the component before the first answer needs it
@@ -80,7 +81,7 @@ class Transcript:
             if isinstance(view, AnswerView):
                 view.give_up()
         with self._root:
-            view = AnswerView(turn or Turn("assistant", ""), len(self._views), self._actions)
+            view = AnswerView(turn or Turn("assistant", ""), len(self._views), self._actions, self._renderer)
         self._views.append(view)
         return view
 
@@ -107,7 +108,5 @@ class Transcript:
                 self._views.append(QuestionView(turn, len(self._views), self._actions))
             return
         view = self.answer(turn)
-        if turn.answer is not None:
-            view.show(turn.answer)
-            if turn.answer.is_running:
-                self.follow(turn.answer, view)
+        if turn.answer is not None and turn.answer.is_running:
+            self.follow(turn.answer, view)

@@ -140,7 +140,7 @@ async def test_a_stored_conversation_is_shown_whole_and_says_what_was_stopped(re
     api.add_message(conversation_id, "assistant", "Two is", status="incomplete")
     await reader.open(f"/c/{conversation_id}")
     await until(lambda: reader.texts("bubble") == ["One?", "Two?"])
-    assert "<strong>One.</strong>" in reader.answer()
+    await until(lambda: "<strong>One.</strong>" in reader.answer())
     await reader.sees("This answer was stopped before its end.")
 
 

@@ -9,9 +9,10 @@ import pytest
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
 from tests.ui.test_chat import ask
-from ui.blocks import MAX_TAIL_CHARS, GrowingMarkdown
-from ui.markdown import MAX_MARKDOWN_CHARS, render
-from ui.math import katex
+from ui.blocks import MAX_TAIL_CHARS, grow
+from ui.fallback import MAX_MARKDOWN_CHARS
+from ui.markdown import render
+from ui.theme import katex
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -44,8 +45,8 @@ TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)((?:\s+[^\s=>]+(?:=\"[^\"]*\")?)*)\s*/
 def test_hostile_markdown_becomes_inert_html(text: str) -> None:
     html = render(text)
     assert_inert(html)
-    settled, tail = GrowingMarkdown().feed(text)
-    assert_inert(settled + tail)
+    grown = grow(text, text.rfind("\n") + 1)
+    assert_inert(grown.settled + grown.tail)
 
 
 def assert_inert(html: str) -> None:
@@ -118,12 +119,13 @@ last *line*"""
 
 @pytest.mark.parametrize("seed", range(25))
 def test_a_growing_text_ends_as_the_same_html_as_the_whole(seed: int) -> None:
-    rng, growing, settled, end = random.Random(seed), GrowingMarkdown(), "", 0
+    rng, settled, settled_chars, end = random.Random(seed), "", 0, 0
     tail = ""
     while end < len(TEXT):
         end += rng.randint(1, 12)
-        newly, tail = growing.feed(TEXT[:end])
-        settled += newly
+        text = TEXT[settled_chars:end]
+        grown = grow(text, text.rfind("\n") + 1)
+        settled, tail, settled_chars = settled + grown.settled, grown.tail, settled_chars + grown.settled_chars
     assert squeezed(settled + tail) == squeezed(render(TEXT))
     assert squeezed(settled)  # most of it was rendered once only
 
@@ -136,7 +138,7 @@ def squeezed(html: str) -> str:
 def test_no_text_is_slow_to_render_past_the_bounds(piece: str) -> None:
     began = time.process_time()
     text = piece * (MAX_TAIL_CHARS // len(piece))
-    GrowingMarkdown().feed(text)
+    grow(text, text.rfind("\n") + 1)
     render(text * (1 + MAX_MARKDOWN_CHARS // len(text)))  # past the bound: plain text
     assert time.process_time() - began < 3.0
 

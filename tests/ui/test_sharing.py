@@ -15,6 +15,7 @@ from tests.ui.test_chat import ask
 from tests.ui.test_sidebar import choose
 from ui import client, shared
 from ui.client import Api
+from ui.rendering import Renderer
 from ui.settings import ApiKey, Settings
 from ui.shapes import Share
 from ui.trouble import Trouble
@@ -246,13 +247,13 @@ async def test_a_huge_conversation_is_rendered_once_and_in_bounds(
 ) -> None:
     monkeypatch.setattr(shared, "MAX_RENDERED_CHARS", 30)
     rendered: list[str] = []
-    render = shared.render
+    render = Renderer.render
 
-    def noting(text: str) -> str:
+    async def noting(renderer: Renderer, text: str) -> str:
         rendered.append(text)
-        return render(text)
+        return await render(renderer, text)
 
-    monkeypatch.setattr(shared, "render", noting)
+    monkeypatch.setattr(Renderer, "render", noting)
     mine = conversation(api, answer="**short** answer")
     api.add_message(mine, "user", "And now a long one")
     api.add_message(mine, "assistant", "**long** answer " * 10)
