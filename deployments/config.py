@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
+Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,*]+)$")]
+"""As browsers send it: a scheme, a host and its port unless it is the scheme's own, without a path."""
 
 
 class Section(BaseModel):
@@ -241,6 +243,20 @@ class Limits(Section):
     max_concurrent_requests: int = Field(default=2_000, ge=1, description="Requests at once in one ingress replica.")
 
 
+class CorsSettings(Section):
+    """Which web pages of other origins may call the API from a browser (https://fetch.spec.whatwg.org/#http-cors-protocol).
+
+    Keys travel in a header and never in cookies, so that no answer allows credentials.
+    """
+
+    allow_origins: tuple[Origin, ...] = Field(
+        default=(), description='Origins such as `https://app.example.org`, or `"*"` for any; none, if empty.'
+    )
+    max_age_s: int = Field(
+        default=600, ge=0, description="Seconds for which a browser remembers what a preflight request was answered."
+    )
+
+
 class Settings(Section):
     """The `args:` of serve_config.yaml."""
 
@@ -263,6 +279,7 @@ class Settings(Section):
     usage: UsageSettings = UsageSettings()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    cors: CorsSettings = CorsSettings()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Level of the service's own log."
     )

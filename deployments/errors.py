@@ -87,7 +87,7 @@ class ContextTooLong(BadRequest):
 
 
 class Unauthenticated(ChatLLMError):
-    """Incorrect API key provided: send it as 'Authorization: Bearer <key>'."""
+    """Incorrect API key provided: send it as 'Authorization: Bearer <key>', 'api-key: <key>' or 'x-api-key: <key>'."""
 
     status = 401
     code = "invalid_api_key"

@@ -27,6 +27,7 @@ from deployments.errors import (
     UnsupportedEncoding,
     UnsupportedMediaType,
 )
+from deployments.ingress.services import KEY_HEADERS
 from deployments.parameters import HINTS
 
 Schema = type[Any] | Mapping[str, Any]
@@ -38,7 +39,9 @@ RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"t
 
 ABOUT = f"""An OpenAI-compatible API with durable conversations and a response cache.
 
-Every request but `/health` and `/ready` carries a key: `Authorization: Bearer sk-chatllm-…`.
+Every request but `/health` and `/ready` carries a key: `Authorization: Bearer sk-chatllm-…`; else
+`api-key` or `x-api-key`, in this order, count as well. HEAD is answered wherever GET is, and one
+trailing slash is forgiven.
 Every answer carries `x-request-id`, which is also in every error. A streamed answer is
 server-sent events; after the first, a failure is an error event and the stream's end.
 
@@ -109,10 +112,13 @@ def described(app: FastAPI) -> dict[str, Any]:
         _complete(path, operation)
     document["components"] = {
         "schemas": _tidy(_hoisted([_schema(Error), document["paths"]])),
-        "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        "securitySchemes": {
+            "key": {"type": "http", "scheme": "bearer"},
+            **{name: {"type": "apiKey", "in": "header", "name": name} for name in KEY_HEADERS},
+        },
         "headers": {"RequestId": REQUEST_ID, "RetryAfter": RETRY_AFTER},
     }
-    document["security"] = [{"key": []}]
+    document["security"] = [{scheme: []} for scheme in ("key", *KEY_HEADERS)]
     return document
 
 

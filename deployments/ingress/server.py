@@ -10,12 +10,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from deployments.cache.asking import ConnectedCache
 from deployments.cache.client import CacheClient, NoCache
-from deployments.config import Addresses, Limits, ModelCacheSettings, Settings
+from deployments.config import Addresses, CorsSettings, Limits, ModelCacheSettings, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
 from deployments.haproxy import warn_unless_mended
 from deployments.ingress import (
@@ -39,6 +40,8 @@ from deployments.ingress import (
 )
 from deployments.ingress.answers import error_response, translated
 from deployments.ingress.connection import ClientGone
+from deployments.ingress.cors import options
+from deployments.ingress.lenient import LenientRouting, speak_plainly_to_http10
 from deployments.ingress.metering import LimitHeaders
 from deployments.ingress.middleware import ConcurrencyLimit, Lingering, RequestId
 from deployments.ingress.openapi import described
@@ -51,7 +54,12 @@ from deployments.models.names import ModelNames
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
 
-def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed: bool = False) -> FastAPI:
+def build_http(
+    open_services: OpenServices,
+    limits: Limits,
+    request_id_is_echoed: bool = False,
+    cors: CorsSettings = CorsSettings(),  # noqa: B008 - it is frozen
+) -> FastAPI:
     """Return the application; `open_services` is entered when it starts."""
 
     @asynccontextmanager
@@ -60,7 +68,7 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
             app.state.services = services
             yield
 
-    app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None)
+    app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     for routes in (chat, search, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
     for routes in (completions, embeddings, tokens, cache_admin, admin_metrics, me, shares):
@@ -71,6 +79,9 @@ def build_http(open_services: OpenServices, limits: Limits, request_id_is_echoed
     app.add_middleware(ConcurrencyLimit, limit=limits.max_concurrent_requests)
     app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
     app.add_middleware(Lingering)
+    app.add_middleware(LenientRouting)
+    if cors.allow_origins:
+        app.add_middleware(CORSMiddleware, **options(cors))
     app.add_exception_handler(ChatLLMError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -106,7 +117,8 @@ async def _answer_http(request: Request, error: Exception) -> Response:
 def _methods_at(request: Request) -> list[str]:
     """Return what the path of a request supports; the router itself names the methods of one route alone."""
     routes = [r for r in request.app.routes if isinstance(r, Route) and r.matches(request.scope)[0] != Match.NONE]
-    return sorted({method for route in routes for method in route.methods or ()})
+    methods = {method for route in routes for method in route.methods or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:
@@ -134,10 +146,15 @@ class Ingress:
         settings = self._settings
         configure_logging(settings.log_level)
         warn_unless_mended(os.environ)
+        speak_plainly_to_http10()
         client = ModelClient(self._models, ModelNames.of(settings), settings.timeouts)
         policies = {model.identity: model.settings.cache for model in self._models.values()}
         cache = self._connected(policies) if self._cache else NoCache()
-        return build_http(lambda: opened(settings, Addresses.from_environment(), client, cache), settings.limits, True)
+
+        def open_services() -> AbstractAsyncContextManager[Services]:
+            return opened(settings, Addresses.from_environment(), client, cache)
+
+        return build_http(open_services, settings.limits, True, settings.cors)
 
     def _connected(self, policies: Mapping[str, ModelCacheSettings]) -> CacheClient:
         remote = ConnectedCache(self._cache)

@@ -51,6 +51,7 @@ from deployments.usage.writer import UsageWriter
 DRAIN_TIMEOUT_S = 10.0
 USAGE_DRAIN_TIMEOUT_S = 5.0
 BACKGROUND_TIMEOUT_S = 5.0
+KEY_HEADERS = ("api-key", "x-api-key")
 
 
 class ServedModels(Models, Protocol):
@@ -206,11 +207,23 @@ def cache_control_of(request: Request) -> CacheControl:
 
 async def caller_of(request: Request) -> Caller:
     """Return who asks; raises Unauthenticated without a valid key, TooManyRequests past its requests per minute."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
+    secret = _key_of(request)
+    if not secret:
         raise Unauthenticated
     services = services_of(request)
-    caller = await services.authenticator.authenticate(secret.strip())
+    caller = await services.authenticator.authenticate(secret)
     request.state.timing.lap("auth")
     await count(request, services.limiter, caller)
     return caller
+
+
+def _key_of(request: Request) -> str:
+    """Return the key that a request carries, the first of `Authorization: Bearer`, `api-key` and `x-api-key`.
+
+    Clients of Azure and Anthropic send the last two. If there are several, the others are not looked at,
+    so that what a wrong key is answered does not depend on them; another scheme of `Authorization`,
+    which may be a proxy's, is passed over.
+    """
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    keys = secret if scheme.lower() == "bearer" else "", *(request.headers.get(name, "") for name in KEY_HEADERS)
+    return next((key.strip() for key in keys if key.strip()), "")

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from deployments.config import ScriptedModel
+from deployments.ingress.lenient import speak_plainly_to_http10
 from tests.haproxied import haproxied
 from tests.launched import free_ports
 from tests.unit.ingress.conftest import running
@@ -93,3 +94,28 @@ def test_statistics_and_metrics_are_for_this_machine_alone(tmp_path: Path) -> No
         for address in inner:
             socket.create_connection(tuple(address.split(":")), timeout=5).close()
         assert "option splice" not in config and "option abortonclose" in config
+
+
+async def test_a_stream_to_an_http_1_0_client_is_plain_bytes(tmp_path: Path) -> None:
+    speak_plainly_to_http10()
+    payload = b'{"messages": [{"role": "user", "content": "hello"}], "stream": true}'
+    async with running(QUICK) as service:
+        with haproxied(tmp_path, port_of(service.url)) as url:
+            key = service.http.headers["authorization"].encode()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
+            head = b"POST /v1/chat/completions HTTP/1.0\r\nauthorization: %s\r\ncontent-length: %d\r\n\r\n"
+            writer.write(head % (key, len(payload)) + payload)
+            async with asyncio.timeout(10):
+                headers, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            writer.close()
+    assert b" 200 OK" in headers and b"chunked" not in headers.lower()
+    assert body.startswith(b"data: {") and body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_haproxy_answers_head_and_a_slash_as_the_application_does(tmp_path: Path) -> None:
+    async with running(QUICK) as service:
+        with haproxied(tmp_path, port_of(service.url)) as url:
+            async with httpx.AsyncClient(base_url=url, headers=dict(service.http.headers)) as http:
+                got, head = await http.get("/v1/models/"), await http.head("/v1/models")
+                assert (got.status_code, head.status_code, head.content) == (200, 200, b"")
+                assert head.headers["content-length"] == str(len(got.content))

@@ -138,7 +138,8 @@ async def running(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(build_http(opened, settings.limits), port=port, log_level="warning"))
+    app = build_http(opened, settings.limits, cors=settings.cors)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)

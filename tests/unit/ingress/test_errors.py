@@ -68,10 +68,10 @@ async def test_unknown_things_are_404(service: Service) -> None:
 
 async def test_a_method_that_is_not_supported_names_those_that_are(service: Service) -> None:
     for path, allowed in (
-        ("/v1/models", {"GET"}),
+        ("/v1/models", {"GET", "HEAD"}),
         ("/v1/tokenize", {"POST"}),
-        ("/v1/conversations", {"GET", "POST"}),
-        ("/v1/conversations/conv_x", {"GET", "POST", "DELETE"}),
+        ("/v1/conversations", {"GET", "HEAD", "POST"}),
+        ("/v1/conversations/conv_x", {"GET", "HEAD", "POST", "DELETE"}),
     ):
         response = await service.http.patch(path)
         assert_error(response, 405, "method_not_allowed")

@@ -47,7 +47,7 @@ async def service() -> AsyncGenerator[Service]:
         ({"content": b"a=b", "headers": {"content-type": "application/x-www-form-urlencoded"}}, 415),
         ({"content": b"{}", "headers": {"content-encoding": "br"}}, 415),
         ({"method": "PUT", "json": CHAT}, 405),
-        ({"url": PATH + "/", "json": CHAT}, 307),
+        ({"url": PATH + "/", "json": CHAT}, 200),
         ({"url": PATH + "?stream=true", "json": CHAT}, 200),
     ],
 )
