@@ -22,6 +22,7 @@ HINTS: Mapping[str, str] = {
     "background_options": "it sets the price and the order of background work; here it starts at once",
     "image": "it lets images be compressed; here the model gets them as they are",
     "verbosity": "a wish about style; ask for it in the instructions",
+    "personality": "a wish about style; ask for it in the instructions",
     "text.verbosity": "a wish about style; ask for it in the instructions",
     "reasoning.summary": "reasoning is returned in full, which is more than a summary",
     "reasoning.generate_summary": "reasoning is returned in full, which is more than a summary",

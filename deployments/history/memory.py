@@ -1,7 +1,7 @@
 """Conversations in memory, with the promises of store.py but for durability: for tests and trials."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -106,6 +106,11 @@ class MemoryHistory:
         if item_id not in shelf.items or item_id in shelf.deleted:
             raise no_item(item_id)
         return shelf.items[item_id]
+
+    def items_by_id(self, tenant: str, ids: Collection[str]) -> dict[str, Item]:
+        """Return those of a tenant's items that have these ids, whatever their conversation."""
+        mine = [shelf for shelf in self._shelves.values() if shelf.conversation.tenant == tenant]
+        return {id_: shelf.items[id_] for shelf in mine for id_ in ids if id_ in shelf.items.keys() - shelf.deleted}
 
     async def delete_item(self, tenant: str, conversation_id: str, item_id: str) -> None:
         """Erase an item's content; its children keep their way to the root."""

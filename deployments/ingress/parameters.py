@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployments.errors import BadRequest
+from deployments.ingress.chat_parts import with_chat_parts
 from deployments.parameters import without_hints
 
 ONLY: Mapping[str, tuple[Any, ...]] = {
@@ -39,6 +40,7 @@ def settled(request: Mapping[str, Any]) -> dict[str, Any]:
         raise BadRequest("'top_logprobs' needs 'logprobs' to be true.", "top_logprobs")
     if kept.get("tool_choice") not in (None, "none") and not kept.get("tools"):
         raise BadRequest("'tool_choice' is only allowed where there are 'tools'.", "tool_choice")
+    kept["messages"] = with_chat_parts(kept["messages"])
     return _with_allowed_tools({name: kept[name] for name in kept if name not in ONLY})
 
 

@@ -75,3 +75,10 @@ class InputItems(msgspec.Struct):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+class InputTokens(msgspec.Struct):
+    """How many tokens the model would read for a response."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int

@@ -74,6 +74,28 @@ async def create_response(request: Request) -> Response:
     return await exchange(request, services, caller, wanted.streams, work, weight)
 
 
+@router.post(
+    "/input_tokens",
+    response_model=None,
+    openapi_extra=documented(
+        ResponseRequest,
+        shapes.InputTokens,
+        example=EXAMPLE,
+        errors=[ContextTooLong, ModelNotFound, NotFound, Conflict, ModelLoading, HistoryUnavailable, Timeout],
+    ),
+)
+async def count_input_tokens(request: Request) -> Response:
+    """Count the tokens that the model would read for such a response, by its tokenizer and chat template."""
+    services, caller = services_of(request), await caller_of(request)
+    wanted = asked(await body_as(request, ResponseRequest), services.settings.limits.max_messages)
+
+    async def work(summary: Summary) -> Answer:
+        tokens = await services.responses.input_tokens(caller.tenant, wanted, summary)
+        return Answer(orjson.dumps({"object": "response.input_tokens", "input_tokens": tokens}))
+
+    return await exchange(request, services, caller, False, work, weight_of("tokenize", {}, 0))
+
+
 async def _started(services: Services, caller: Caller, wanted: Asked, summary: Summary) -> Answer:
     """Return a response that runs from now on, or its events; when the client leaves it goes on."""
     summary.cache_reason, summary.is_follower = "background", True

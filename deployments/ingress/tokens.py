@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from deployments.errors import BadRequest
 from deployments.ingress.asking import ERRORS, ask
+from deployments.ingress.chat_parts import with_chat_parts
 from deployments.ingress.chat_request import ChatMessage, Tool
 from deployments.ingress.openapi import documented
 from deployments.ingress.shapes import Detokenized, Tokenized
@@ -52,6 +53,8 @@ def _settled(body: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in body.items() if value is not None}
     if ("prompt" in kept) == ("messages" in kept):
         raise BadRequest("One of 'prompt' and 'messages' is needed, and not both.", "prompt")
+    if "messages" in kept:
+        kept["messages"] = with_chat_parts(kept["messages"])
     return kept
 
 

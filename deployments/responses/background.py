@@ -5,7 +5,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -18,16 +18,18 @@ from deployments.limits.estimate import prompt_tokens
 from deployments.responses.events import Translator
 from deployments.responses.following import follow, written
 from deployments.responses.request import Asked, chat_fields
-from deployments.responses.run import BackgroundTurn, Run
+from deployments.responses.run import Run
 from deployments.responses.service import Responses, chat_call
 from deployments.responses.store import LOST, ResponseStore
-from deployments.responses.turn import Place, begun, messages_for
+from deployments.responses.turn import Place, Unkept, begun, messages_for
 from deployments.responses.types import Claim, NewResponse, StoredResponse
 from deployments.service import ChatService
 from deployments.summary import Summary
 from deployments.traces import trace
 
 log = logging.getLogger(__name__)
+
+Messages = list[dict[str, Any]]
 
 FLUSH_S = 0.2
 MAX_ATTEMPTS = 3
@@ -115,7 +117,7 @@ class BackgroundResponses:
         finally:
             self._starting -= 1
         response = begun(new, place.is_hidden)
-        self._launch(response, asked, place)
+        self._launch(response, asked, messages_for(new.request, place, new.input))
         return response
 
     def follow(self, tenant: str, response_id: str, after: int) -> AsyncGenerator[bytes]:
@@ -141,18 +143,18 @@ class BackgroundResponses:
         with suppress(HistoryUnavailable):  # with no room left, another replica will run it
             self._writer.defer(new.tenant, new.conversation_id, cancel, (new.id,), 0)
 
-    def _launch(self, response: StoredResponse, asked: Asked, place: Place) -> None:
+    def _launch(self, response: StoredResponse, asked: Asked, messages: Messages) -> None:
         run = self._runs[response.id] = Run(response, Translator(response.id))
         run.begin()
-        task = detached(self._run(run, asked, place), f"background-{response.id}")
+        task = detached(self._run(run, asked, messages), f"background-{response.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if self._flusher is None or self._flusher.done():
             self._flusher = detached(self._flush(), "response-flusher")
 
-    async def _run(self, run: Run, asked: Asked, place: Place) -> None:
+    async def _run(self, run: Run, asked: Asked, messages: Messages) -> None:
         try:
-            await run.until_done(asyncio.create_task(self._generate(run, asked, place)))
+            await run.until_done(asyncio.create_task(self._generate(run, asked, messages)))
             del self._runs[run.response.id]
             await self._end(run)
         finally:
@@ -196,10 +198,10 @@ class BackgroundResponses:
                 elif batches[id_]:
                     run.live.written()
 
-    async def _generate(self, run: Run, asked: Asked, place: Place) -> None:
+    async def _generate(self, run: Run, asked: Asked, messages: Messages) -> None:
         summary, status = Summary(), 200
         self._observer.began()
-        turn = BackgroundTurn(messages_for(asked, place), asked.trims)
+        turn = Unkept(messages, asked.trims)
         try:
             answer: Answer = await self._chat.answer(chat_call(run.response, asked, True), turn, summary)
             assert answer.frames is not None
@@ -263,4 +265,5 @@ class BackgroundResponses:
             return
         context = await self._responses.context_of(response)
         asked = Asked(response.request, (), chat_fields(response.request))
-        self._launch(response, asked, Place(response.conversation_id, False, response.is_hidden, context))
+        place = Place(response.conversation_id, False, response.is_hidden, context)
+        self._launch(response, asked, messages_for(response.request, place, ()))

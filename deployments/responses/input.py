@@ -5,23 +5,24 @@ from typing import Any
 
 from deployments.errors import BadRequest
 from deployments.history.types import NewItem, new_id
+from deployments.responses.references import ItemReference
 
 ROLES = frozenset({"user", "assistant", "system", "developer"})
 
 
-def new_items(given: str | Sequence[Mapping[str, Any]], limit: int) -> list[NewItem]:
+def new_items(given: str | Sequence[Mapping[str, Any]], limit: int) -> list[NewItem | ItemReference]:
     """Return the items of an `input` field, under ids of their own; raises BadRequest, naming the field."""
     if isinstance(given, str):
         return [NewItem.message("user", given)]
-    if not given:
-        raise BadRequest("The input must hold at least one item.", "input")
     if len(given) > limit:
         raise BadRequest(f"The input may hold at most {limit} items.", "input")
     return [_new_item(item, f"input[{at}]") for at, item in enumerate(given)]
 
 
-def _new_item(item: Mapping[str, Any], where: str) -> NewItem:
-    match item.get("type", "message" if "role" in item else None):
+def _new_item(item: Mapping[str, Any], where: str) -> NewItem | ItemReference:
+    match item.get("type") or ("message" if "role" in item else "item_reference" if "id" in item else None):
+        case "item_reference":
+            return ItemReference(_text(item, "id", where), where)
         case "message":
             return _message(item, where)
         case "function_call":
@@ -82,10 +83,7 @@ def _output(output: object, where: str) -> str | list[dict[str, Any]]:
         return output
     if not isinstance(output, list):
         raise BadRequest("The output must be a text or a list of parts.", f"{where}.output")
-    parts = [_asked(part, f"{where}.output[{at}]") for at, part in enumerate(output)]
-    if any(part["type"] != "input_text" for part in parts):
-        raise BadRequest("The output of a function can only hold text.", f"{where}.output")
-    return parts
+    return [_asked(part, f"{where}.output[{at}]") for at, part in enumerate(output)]
 
 
 def _reasoning(item: Mapping[str, Any], where: str) -> NewItem:

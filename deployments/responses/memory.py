@@ -1,7 +1,7 @@
 """Responses in memory, with the promises of store.py but for durability: for tests and trials."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from deployments.history.encoding import encode
 from deployments.history.memory import MemoryHistory
 from deployments.history.store import no_cursor
 from deployments.history.types import Item, Order, Page
-from deployments.responses.store import LOST, no_response
+from deployments.responses.store import LOST, no_response, too_many_bytes
 from deployments.responses.types import (
     UNFINISHED,
     Batch,
@@ -68,7 +68,7 @@ class MemoryResponses:
             conversation_id=new.conversation_id,
             is_hidden=new.conversation_id in self._hidden_ids,
             previous_id=new.previous_id,
-            leaf_id=new.input[-1].id,
+            leaf_id=new.leaf_id,
             status=new.status,
             request=orjson.loads(encode(new.request)),
             usage=None,
@@ -130,6 +130,14 @@ class MemoryResponses:
                 raise no_cursor(after)
             ids = ids[ids.index(after) + 1 :]
         return Page.of((await self._items(entry, ids))[: limit + 1], limit)
+
+    async def items(self, tenant: str, ids: Collection[str], max_bytes: int) -> dict[str, Item]:
+        """Return those of the tenant's items, of any conversation, that have these ids."""
+        self._check()
+        found = self._history.items_by_id(tenant, ids) | self._hidden.items_by_id(tenant, ids)
+        if sum(len(encode(item.payload)) for item in found.values()) > max_bytes:
+            raise too_many_bytes(max_bytes)
+        return found
 
     async def delete(self, tenant: str, response_id: str) -> None:
         """Delete a response."""

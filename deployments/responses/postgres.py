@@ -1,6 +1,6 @@
 """Responses in Postgres; see store.py for what each method promises."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from deployments.history.postgres import cut_of_row, item_of_row
 from deployments.history.queries import load
 from deployments.history.store import no_conversation, no_cursor
 from deployments.history.types import Context, Item, NewItem, Order, Page
-from deployments.responses.store import LOST, no_response
+from deployments.responses.store import LOST, no_response, too_many_bytes
 from deployments.responses.types import Batch, Claim, Continuation, Ending, Following, NewResponse, StoredResponse
 
 SQL = load(Path(__file__).parent / "responses.sql")
@@ -40,6 +40,7 @@ class PostgresResponses:
             new.created_at,
             new.runner,
             new.is_shown,
+            new.leaf_id,
             *_columns(new.input),
         )
         if not row["is_there"]:
@@ -84,6 +85,13 @@ class PostgresResponses:
         if not only(rows, no_response(response_id))["found_after"]:
             raise no_cursor(after)
         return Page.of([item_of_row(row) for row in rows if row["id"] is not None], limit)
+
+    async def items(self, tenant: str, ids: Collection[str], max_bytes: int) -> dict[str, Item]:
+        """Return those of the tenant's items, of any conversation, that have these ids."""
+        rows = await self._database.fetch(SQL["items_by_id"], tenant, list(ids), max_bytes)
+        if rows[0]["total_bytes"] > max_bytes:
+            raise too_many_bytes(max_bytes)
+        return {row["id"]: item_of_row(row) for row in rows if row["id"] is not None}
 
     async def delete(self, tenant: str, response_id: str) -> None:
         """Delete a response."""

@@ -15,6 +15,7 @@ from deployments.errors import BadRequest
 from deployments.history.types import NewItem
 from deployments.parameters import HINTS, SAMPLING, Sampling
 from deployments.responses.input import new_items
+from deployments.responses.references import ItemReference
 
 Label = Annotated[str, msgspec.Meta(max_length=512)]
 Metadata = Annotated[
@@ -83,7 +84,7 @@ class ResponseRequest(Sampling, kw_only=True):
     `parent` is this service's own: the item of the `conversation` that the input follows, "" for none.
     """
 
-    input: str | list[dict[str, Any]]
+    input: str | list[dict[str, Any]] | None = None
     model: str | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
@@ -120,7 +121,7 @@ class Asked:
     """
 
     request: dict[str, Any]
-    input: tuple[NewItem, ...]
+    input: tuple[NewItem | ItemReference, ...]
     chat: dict[str, Any]
 
     @property
@@ -165,7 +166,17 @@ def asked(body: Mapping[str, Any], max_items: int, cache_control: CacheControl =
     _refuse(request)
     if cache_control.header:
         request[CACHE_CONTROL] = cache_control.header
-    return Asked(request, tuple(new_items(body["input"], max_items)), chat_fields(request))
+    return Asked(request, tuple(_items(body.get("input"), request, max_items)), chat_fields(request))
+
+
+def _items(
+    given: str | list[dict[str, Any]] | None, request: Mapping[str, Any], max_items: int
+) -> list[NewItem | ItemReference]:
+    if given or isinstance(given, str):
+        return new_items(given, max_items)
+    if not (request.get("conversation") or request.get("previous_response_id")):
+        raise BadRequest("'input' is required where no conversation and no response is continued.", "input")
+    return []
 
 
 def _counts(name: str) -> bool:
@@ -200,6 +211,24 @@ def chat_fields(request: Mapping[str, Any]) -> dict[str, Any]:
     if effort := request.get("reasoning", {}).get("effort"):
         fields["reasoning_effort"] = effort
     return fields | _format(request.get("text", {}).get("format")) | _tools(request)
+
+
+PROMPT_FIELDS = frozenset(
+    {
+        *("tools", "add_generation_prompt", "add_special_tokens", "continue_final_message"),
+        *("chat_template", "chat_template_kwargs", "media_io_kwargs", "mm_processor_kwargs"),
+    }
+)
+"""What of a chat completion request shapes the prompt, besides model and messages."""
+
+
+def prompt_fields(chat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a chat completion request a tokenizer is told; vLLM hands the effort to the chat template."""
+    fields = {name: value for name, value in chat.items() if name in PROMPT_FIELDS}
+    if effort := chat.get("reasoning_effort"):
+        thinking = {"reasoning_effort": effort, "enable_thinking": effort != "none"}
+        fields["chat_template_kwargs"] = thinking | fields.get("chat_template_kwargs", {})
+    return fields
 
 
 def _format(wanted: Mapping[str, Any] | None) -> dict[str, Any]:

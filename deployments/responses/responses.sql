@@ -1,5 +1,5 @@
 -- name: begin
-SELECT begin_response($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS is_there
+SELECT begin_response($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) AS is_there
 
 -- name: end
 SELECT end_response($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS is_done
@@ -61,6 +61,15 @@ LEFT JOIN LATERAL (
 ) page ON true
 WHERE r.tenant = $1 AND r.id = $2
 ORDER BY page.seq DESC
+
+-- name: items_by_id
+-- One row without an id: nothing was found, or it has more than $3 bytes.
+WITH found AS (
+    SELECT items.* FROM items JOIN conversations c ON c.id = conversation_id
+    WHERE items.id = ANY ($2) AND c.tenant = $1 AND deleted_at IS NULL
+)
+SELECT total_bytes, found.* FROM (SELECT coalesce(sum(size_bytes), 0) AS total_bytes FROM found) AS total
+LEFT JOIN found ON total_bytes <= $3
 
 -- name: delete
 SELECT delete_response($1, $2) AS is_done

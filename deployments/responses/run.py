@@ -7,24 +7,11 @@ from dataclasses import replace
 
 from deployments.errors import ChatLLMError
 from deployments.models.assembly import payloads
-from deployments.ports import NoTurn
 from deployments.responses.events import Event, Translator, frame
 from deployments.responses.live import LiveEvents
 from deployments.responses.objects import response_object
 from deployments.responses.service import closed
 from deployments.responses.types import Ending, StoredResponse
-
-
-class BackgroundTurn(NoTurn):
-    """What a background response reads; its runner keeps what it says."""
-
-    def __init__(self, messages: list[dict[str, object]], trims: bool) -> None:
-        self._messages = messages
-        self.is_stored = trims
-
-    @property
-    def messages(self) -> list[dict[str, object]]:
-        return self._messages
 
 
 class Run:

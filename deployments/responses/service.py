@@ -1,5 +1,6 @@
 """A response that its client waits for: asked as a chat completion, answered as a response."""
 
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -8,17 +9,18 @@ from typing import Any
 import orjson
 
 from deployments.call import Answer, ChatCall
-from deployments.errors import ChatLLMError, Conflict, ContextTooLong, HistoryUnavailable, NotFound
+from deployments.errors import BadRequest, ChatLLMError, Conflict, ContextTooLong, HistoryUnavailable, NotFound
 from deployments.history.store import HistoryStore
-from deployments.history.types import ROOT, Context, Cut, new_id
+from deployments.history.types import ROOT, Context, Cut, NewItem, new_id
 from deployments.history.writer import HistoryWriter
 from deployments.models.assembly import payloads
 from deployments.ports import Models
 from deployments.responses.events import Translator, frame
 from deployments.responses.objects import response_object
-from deployments.responses.request import Asked
+from deployments.responses.references import resolved
+from deployments.responses.request import Asked, prompt_fields
 from deployments.responses.store import ResponseStore
-from deployments.responses.turn import REASONS, Place, ResponseTurn, begun, ended, ending_of, messages_for
+from deployments.responses.turn import REASONS, Place, ResponseTurn, Unkept, begun, ended, ending_of, messages_for
 from deployments.responses.types import UNFINISHED, Ending, NewResponse, Status, StoredResponse
 from deployments.service import ChatService
 from deployments.summary import Summary
@@ -55,7 +57,7 @@ class Responses:
         """
         new, place = await self.opened(tenant, key_id, asked)
         store = self._store if asked.is_stored else None
-        turn = ResponseTurn(messages_for(asked, place), asked.trims, new, store, self._writer)
+        turn = ResponseTurn(messages_for(new.request, place, new.input), asked.trims, new, store, self._writer)
         response = begun(new, place.is_hidden)
         call = chat_call(response, asked, asked.streams)
         answer = await self._chat.answer(call, turn, summary)
@@ -68,11 +70,10 @@ class Responses:
     ) -> tuple[NewResponse, Place]:
         """Return the response that a request begins and what was said before; reads once, writes nothing.
 
-        Raises NotFound for what it continues, Conflict if that has not ended, ContextTooLong
-        if more was said than may be read and nothing may be left out.
+        Raises NotFound for what it continues or refers to, Conflict if that has not ended, ContextTooLong
+        if more was said than may be read and nothing may be left out, BadRequest if there is nothing to answer.
         """
-        model = self._models.resolve(asked.request.get("model"))
-        place = await self._place(tenant, asked, self._models.max_prompt_messages(model))
+        model, place, items = await self._read(tenant, asked)
         new = NewResponse(
             id=new_id("resp"),
             tenant=tenant,
@@ -82,12 +83,22 @@ class Responses:
             previous_id=asked.previous_id,
             request={**asked.request, "model": model},
             created_at=datetime.now(UTC),
-            input=place.chained(asked.input),
+            input=place.chained(items),
+            parent_id=place.leaf,
             status="queued" if runner else "in_progress",
             runner=runner,
             is_shown=runner is not None and asked.streams,
         )
         return new, place
+
+    async def input_tokens(self, tenant: str, asked: Asked, summary: Summary) -> int:
+        """Return how many tokens the model would read for a response; raises what `opened` raises."""
+        model, place, items = await self._read(tenant, asked)
+        messages = messages_for(asked.request, place, items)
+        request = {**prompt_fields(asked.chat), "model": model, "messages": messages}
+        call = ChatCall(secrets.token_hex(16), tenant, request, "tokenize")
+        answer = await self._chat.answer(call, Unkept(messages, asked.trims), summary)
+        return int(orjson.loads(answer.body)["count"])
 
     async def context_of(self, response: StoredResponse) -> Context:
         """Return what was said up to a response's last item, for running it again."""
@@ -106,6 +117,15 @@ class Responses:
             self._unsettled.clear()
         self._unsettled[response.id] = response.conversation_id
         return False
+
+    async def _read(self, tenant: str, asked: Asked) -> tuple[str, Place, tuple[NewItem, ...]]:
+        """Return a request's model, what was said before, and the items that the request adds."""
+        model = self._models.resolve(asked.request.get("model"))
+        place = await self._place(tenant, asked, self._models.max_prompt_messages(model))
+        items = await resolved(self._store, tenant, asked.input, place.context, self._max_context_bytes)
+        if not items and not place.context.items:
+            raise BadRequest("There is nothing to answer: the conversation is empty, and 'input' is missing.", "input")
+        return model, place, items
 
     async def _place(self, tenant: str, asked: Asked, limit: int) -> Place:
         if asked.previous_id:

@@ -1,9 +1,9 @@
 """The interface of the store of responses."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from deployments.errors import NotFound
+from deployments.errors import ContextTooLong, NotFound
 from deployments.history.types import Item, Order, Page
 from deployments.responses.types import Batch, Claim, Continuation, Ending, Following, NewResponse, StoredResponse
 
@@ -43,6 +43,13 @@ class ResponseStore(Protocol):
         self, tenant: str, response_id: str, after: str | None, limit: int, order: Order
     ) -> Page[Item]:
         """Return a page of the items that the response's own request brought."""
+        ...
+
+    async def items(self, tenant: str, ids: Collection[str], max_bytes: int) -> dict[str, Item]:
+        """Return those of the tenant's items, of any conversation, that have these ids.
+
+        ContextTooLong: together they have more than `max_bytes`.
+        """
         ...
 
     async def delete(self, tenant: str, response_id: str) -> None:
@@ -94,6 +101,11 @@ class ResponseStore(Protocol):
 def no_response(response_id: str) -> NotFound:
     """Return the error for a response that is not there, or not this tenant's."""
     return NotFound(f"Response with id '{response_id}' not found.")
+
+
+def too_many_bytes(max_bytes: int) -> ContextTooLong:
+    """Return the error for items that are too large together."""
+    return ContextTooLong(f"The items that the input refers to have more than {max_bytes} bytes.", "input")
 
 
 LOST = {"code": "server_error", "message": "The server that generated this response was lost."}

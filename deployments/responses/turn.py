@@ -1,6 +1,6 @@
 """What the model reads for a response, and what is kept: before, while and after it answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -12,9 +12,9 @@ from deployments.errors import ChatLLMError
 from deployments.history.types import ROOT, Context, NewItem
 from deployments.history.wire import messages_of_context
 from deployments.history.writer import HistoryWriter, size_bytes
+from deployments.ports import NoTurn
 from deployments.responses.events import Translator
 from deployments.responses.objects import error_object, usage_object
-from deployments.responses.request import Asked
 from deployments.responses.store import ResponseStore
 from deployments.responses.types import Ending, NewResponse, Status, StoredResponse
 
@@ -30,21 +30,26 @@ class Place:
     is_hidden: bool
     context: Context = field(default=Context((), None))
 
-    def chained(self, items: tuple[NewItem, ...]) -> list[NewItem]:
+    @property
+    def leaf(self) -> str:
+        """The item that the response continues."""
+        return self.context.leaf or ROOT
+
+    def chained(self, items: Sequence[NewItem]) -> list[NewItem]:
         """Return `items` each after the one before it, the first after what was said before."""
         chain: list[NewItem] = []
-        parent = self.context.leaf or ROOT
+        parent = self.leaf
         for item in items:
             chain.append(item.after(parent))
             parent = item.id
         return chain
 
 
-def messages_for(asked: Asked, place: Place) -> list[dict[str, Any]]:
+def messages_for(request: Mapping[str, Any], place: Place, items: Sequence[NewItem]) -> list[dict[str, Any]]:
     """Return what the model is to read; instructions hold for one response only."""
-    instructions = asked.request.get("instructions")
+    instructions = request.get("instructions")
     head = [{"role": "system", "content": instructions}] if instructions else []
-    return [*head, *messages_of_context(place.context, asked.input)]
+    return [*head, *messages_of_context(place.context, items)]
 
 
 def begun(new: NewResponse, is_hidden: bool) -> StoredResponse:
@@ -56,7 +61,7 @@ def begun(new: NewResponse, is_hidden: bool) -> StoredResponse:
         conversation_id=new.conversation_id,
         is_hidden=is_hidden,
         previous_id=new.previous_id,
-        leaf_id=new.input[-1].id,
+        leaf_id=new.leaf_id,
         status=new.status,
         request=new.request,
         usage=None,
@@ -94,6 +99,18 @@ def ended(response: StoredResponse, ending: Ending) -> StoredResponse:
         completed_at=ending.completed_at,
         output=tuple(item.document() for item in ending.output),
     )
+
+
+class Unkept(NoTurn):
+    """What a model reads where the turn itself keeps nothing: a runner in the background does, or nobody."""
+
+    def __init__(self, messages: list[dict[str, Any]], trims: bool) -> None:
+        self._messages = messages
+        self.is_stored = trims
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return self._messages
 
 
 class ResponseTurn:

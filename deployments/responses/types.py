@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from deployments.history.types import Context, NewItem
+from deployments.history.types import ROOT, Context, NewItem
 
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
@@ -17,7 +17,7 @@ class NewResponse:
     """A response that begins, with its input.
 
     Each item of `input` names its parent, the first one the item that the
-    response continues. `has_own_conversation` says that the conversation is a
+    response continues, which is `parent_id`. `has_own_conversation` says that the conversation is a
     hidden one, to be made now. `request` is what was asked, without the input.
     `runner` names the replica that runs it in the background; None: a client waits.
     """
@@ -34,6 +34,12 @@ class NewResponse:
     status: Status = "in_progress"
     runner: str | None = None
     is_shown: bool = False
+    parent_id: str = ROOT
+
+    @property
+    def leaf_id(self) -> str:
+        """The last item so far, after which the output stands."""
+        return self.input[-1].id if self.input else self.parent_id
 
 
 @dataclass(frozen=True, slots=True)

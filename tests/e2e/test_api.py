@@ -15,6 +15,7 @@ from tests.launched import Launched
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ASK = [{"role": "user", "content": "What is ChatLLM?"}]
+WEATHER: Any = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
 NOT_CACHED = {"cache-control": "no-store"}
 LONG = {"model": "guide", "messages": ASK, "max_tokens": 1500, "stream": True, "temperature": 1}
 
@@ -141,6 +142,10 @@ def test_responses_of_the_real_model(product: Launched) -> None:
     first = api.responses.create(model="guide", input="What is ChatLLM?", temperature=0, instructions="Be brief.")
     assert first.status == "completed" and "ChatLLM" in first.output_text
     assert first.usage and first.usage.output_tokens > 5
+    ask: Any = {"model": "guide", "input": "Hello!", "previous_response_id": first.id, "tools": [WEATHER]}
+    counted = api.responses.input_tokens.count(**ask).input_tokens
+    told = api.responses.create(**ask, max_output_tokens=1).usage
+    assert told and told.input_tokens == counted
     events = list(api.responses.create(model="guide", input="Hello!", previous_response_id=first.id, stream=True))
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert events[0].type == "response.created" and events[-1].type == "response.completed"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployments.errors import Conflict, NotFound
+from deployments.errors import Conflict, ContextTooLong, NotFound
 from deployments.history.memory import MemoryHistory
 from deployments.history.postgres import PostgresHistory
 from deployments.history.store import HistoryStore
@@ -365,3 +365,30 @@ async def test_a_sweep_drops_old_events_and_ends_what_was_abandoned(store: Respo
     assert (await store.events(ANN, new.id, -1, 10)).batches == ()
     assert (await store.response(ANN, new.id)).status == "in_progress"
     assert (await store.response(ANN, waited_for.id)).status == "failed"
+
+
+async def test_items_are_found_by_their_ids_alone(history: HistoryStore, store: ResponseStore) -> None:
+    new = asked("hello")
+    await store.begin(new)
+    (said,) = new.input
+    talk = await history.create_conversation(ANN, {}, [NewItem.message("user", "x")])
+    (other,) = (await history.items(ANN, talk.id)).data
+    wanted = {said.id, other.id, "msg_none"}
+    found = await store.items(ANN, wanted, PLENTY)
+    assert {id_: item.payload["content"][0]["text"] for id_, item in found.items()} == {said.id: "hello", other.id: "x"}
+    assert await store.items(BOB, wanted, PLENTY) == {}
+    with pytest.raises(ContextTooLong):
+        await store.items(ANN, wanted, 100)
+    await history.delete_item(ANN, talk.id, other.id)
+    assert set(await store.items(ANN, wanted, PLENTY)) == {said.id}
+
+
+async def test_a_response_without_input_ends_where_it_began(store: ResponseStore) -> None:
+    first = asked("hello")
+    await store.begin(first)
+    leaf = first.input[-1].id
+    second = replace(asked(), input=[], parent_id=leaf, conversation_id=first.conversation_id, previous_id=first.id)
+    await store.begin(replace(second, has_own_conversation=False))
+    assert (await store.response(ANN, second.id)).leaf_id == leaf
+    assert (await store.input_items(ANN, second.id, None, 10, "asc")).data == []
+    assert [item.id for item in (await store.continuation(ANN, second.id, 10, PLENTY)).context.items] == [leaf]

@@ -5,7 +5,7 @@ from typing import Any, get_type_hints
 import pytest
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_params
-from openai.types.responses import response_create_params
+from openai.types.responses import input_token_count_params, response_create_params
 
 from deployments.errors import BadRequest
 from deployments.ingress.chat_request import ChatRequest
@@ -56,7 +56,8 @@ def test_every_field_of_vllms_chat_is_taken_by_chats_and_responses_alike() -> No
 def test_every_hint_is_a_parameter_of_some_client() -> None:
     chats = set(get_type_hints(chat_params.CompletionCreateParamsNonStreaming))
     responses = set(get_type_hints(response_create_params.ResponseCreateParamsNonStreaming))
-    assert {name.partition(".")[0] for name in HINTS} <= chats | responses | {"client_metadata"}
+    counts = set(get_type_hints(input_token_count_params.InputTokenCountParams))
+    assert {name.partition(".")[0] for name in HINTS} <= chats | responses | counts | {"client_metadata"}
     assert not HINTS.keys() & (REFUSED.keys() | REFUSED_OF_RESPONSES.keys())
 
 

@@ -236,7 +236,8 @@ async def test_the_response_cache_answers_responses(service: Service) -> None:
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"include": ["file_search_call"]}, "include[0]"),
         ({"nonsense": 1}, "nonsense"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
+        ({"input": [{"type": "item_reference"}]}, "input[0].id"),
+        ({"input": [{"type": "nonsense"}]}, "input[0].type"),
         ({"input": []}, "input"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},

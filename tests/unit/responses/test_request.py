@@ -6,9 +6,9 @@ from typing import Any, get_args
 from openai.types.responses import ResponseIncludable
 from openai.types.responses.response_create_params import ResponseCreateParamsBase, ResponseCreateParamsNonStreaming
 
-from deployments.history.types import Context, Item, NewItem
+from deployments.history.types import Context, Cut, Item, NewItem
 from deployments.parameters import HINTS
-from deployments.responses.request import INCLUDABLE, REFUSED, ResponseRequest, asked
+from deployments.responses.request import INCLUDABLE, REFUSED, Asked, ResponseRequest, asked
 from deployments.responses.turn import Place, messages_for
 
 SCHEMA = {"type": "object", "properties": {}}
@@ -20,7 +20,12 @@ def chat(**more: Any) -> dict[str, Any]:
 
 
 def messages(given: Any, **more: Any) -> list[dict[str, Any]]:
-    return messages_for(asked({"input": given, **more}, 10), Place("conv_1", True, True, Context((), None)))
+    wanted = asked({"input": given, **more}, 10)
+    return messages_for(wanted.request, Place("conv_1", True, True, Context((), None)), new(wanted))
+
+
+def new(wanted: Asked) -> list[NewItem]:
+    return [item for item in wanted.input if isinstance(item, NewItem)]
 
 
 def test_parameters_become_those_of_a_chat_completion() -> None:
@@ -90,7 +95,7 @@ def test_items_become_messages() -> None:
 def test_input_gets_ids_of_its_own_and_stands_after_what_was_said() -> None:
     item = {"type": "message", "id": "msg_of_another", "role": "user", "content": "x"}
     wanted = asked({"input": [item, item]}, 10)
-    first, second = Place("conv_1", False, True, Context((), "msg_leaf")).chained(wanted.input)
+    first, second = Place("conv_1", False, True, Context((), "msg_leaf")).chained(new(wanted))
     assert "msg_of_another" not in (first.id, second.id)
     assert (first.parent_id, second.parent_id) == ("msg_leaf", first.id)
 
@@ -105,8 +110,8 @@ def test_the_output_of_a_call_that_was_left_out_is_left_out() -> None:
     now = datetime.now(UTC)
     output = Item("fco_1", "conv_1", "fc_1", "function_call_output", None, "completed", {"output": "1"}, now)
     said = Item("msg_1", "conv_1", "fco_1", "message", "user", "completed", NewItem.message("user", "y").payload, now)
-    context = Context((output, said), "msg_1")
-    found = messages_for(asked({"input": "x"}, 10), Place("conv_1", False, True, context))
+    context = Context((output, said), "msg_1", Cut("fc_1", 100))
+    found = messages_for({}, Place("conv_1", False, True, context), [NewItem.message("user", "x")])
     assert [message["content"] for message in found] == ["y", "x"]
 
 
