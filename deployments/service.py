@@ -27,8 +27,9 @@ from deployments.cache.steering import reason_against
 from deployments.call import GENERATING, Answer, ChatCall
 from deployments.errors import ChatLLMError
 from deployments.flights.flights import Flights
+from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import DONE, assemble, payloads
-from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+from deployments.models.protocol import Failed, Frames, Generation, Message, Reply, Spent
 from deployments.ports import Conversations, Models, NoTurn, Turn
 from deployments.reuse import Cache, Reuse, Wish
 from deployments.summary import Summary
@@ -90,12 +91,13 @@ class ChatService:
             request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored, call.endpoint)
         summary.cache_key = wish.key or ""
+        summary.prompt_estimate = prompt_tokens(len(generation.body))
         found = await self._reuse.find(wish, generation, lambda: self._models.generate(model, generation))
         summary.timing.lap("cache")
         summary.cache, summary.cache_reason = found.result, found.reason
         if isinstance(found.answer, CacheEntry):
             return await self._replay(found.answer, call, turn, summary)
-        answer = self._kept(found.answer, turn, summary)
+        answer = self._kept(found.answer, turn, summary, generation.spent)
         if not call.streams:
             return Answer(await _whole(answer))
         return Answer(frames=_started(await anext(answer), answer, call.wants_usage))
@@ -137,9 +139,13 @@ class ChatService:
         return Answer(frames=_paced(frames, self._replay_s) if self._replay_s else _once(frames))
 
     async def _kept(
-        self, messages: AsyncGenerator[Message], turn: Turn, summary: Summary
+        self, messages: AsyncGenerator[Message], turn: Turn, summary: Summary, spent: Spent
     ) -> AsyncGenerator[Frames | Reply]:
-        """Pass `messages` on and remember them; what was sent of an interrupted answer is kept as incomplete."""
+        """Pass `messages` on and remember them; what was sent of an interrupted answer is kept as incomplete.
+
+        One that is not streamed has used by then what was `spent`.
+        """
+        is_whole = False
         sent: list[bytes] = []
         try:
             async with aclosing(messages):
@@ -160,6 +166,7 @@ class ChatService:
                             if not sent:
                                 turn.accept()
                             sent.clear()
+                            is_whole = True
                             await turn.complete(completion)
                             summary.timing.lap("history")
                             yield message
@@ -171,6 +178,8 @@ class ChatService:
                 chunks = payloads(b"".join(sent))
                 summary.completion_tokens = _tokens_sent(chunks)
                 turn.interrupt(assemble(chunks))
+            elif not is_whole:
+                summary.prompt_tokens, summary.completion_tokens = spent.prompt_tokens, spent.completion_tokens
 
 
 def _tokens_sent(chunks: Iterable[Mapping[str, Any]]) -> int:

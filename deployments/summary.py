@@ -17,6 +17,8 @@ class Summary:
     cache_reason: str = ""
     cache_key: str = ""
     age_s: int | None = None
+    prompt_estimate: int = 0
+    """What the prompt is thought to have cost as long as nobody has told its `prompt_tokens`."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     finish_reason: str = ""

@@ -9,16 +9,17 @@ import asyncio
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from deployments.errors import BodyTooLarge, InvalidJSON, SlowSender, UnsupportedEncoding
+from deployments.ingress.connection import ClientGone
 
 RESERVED_DEPTH = 30
 """Levels of nesting that this service may put around a client's JSON; orjson writes 254 in all."""
 
 
 async def body_of(request: Request, max_bytes: int, timeout_s: float) -> bytes:
-    """Return the whole body; raises BodyTooLarge before reading more than `max_bytes`, or SlowSender."""
+    """Return the whole body; raises BodyTooLarge before reading more than `max_bytes`, SlowSender, or ClientGone."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedEncoding
     declared = request.headers.get("content-length", "")
@@ -35,6 +36,8 @@ async def body_of(request: Request, max_bytes: int, timeout_s: float) -> bytes:
                 parts.append(part)
     except TimeoutError:
         raise SlowSender(f"The request's body did not arrive within {timeout_s:g} s.") from None
+    except ClientDisconnect:
+        raise ClientGone from None
     return b"".join(parts)
 
 

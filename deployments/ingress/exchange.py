@@ -1,5 +1,6 @@
 """One request that may generate: counted in, answered whole or as a stream, counted out once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from fastapi import Request
@@ -53,7 +54,7 @@ async def exchange(
             answer = await work(summary)
     except BaseException as error:
         connection.close()
-        ended(error if isinstance(error, ChatLLMError | ClientGone) else ChatLLMError())
+        ended(_outcome(error))
         raise
     headers = _headers(summary)
     if answer.frames is not None:
@@ -62,6 +63,16 @@ async def exchange(
     connection.close()
     ended(None)
     return JSON(answer.body, 200, headers)
+
+
+def _outcome(error: BaseException) -> ChatLLMError | ClientGone:
+    """Return what an exception means for the request.
+
+    Ray Serve cancels the task of a request whose client has left, often before the connection tells it.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        return ClientGone()
+    return error if isinstance(error, ChatLLMError | ClientGone) else ChatLLMError()
 
 
 def _headers(summary: Summary) -> dict[str, str]:

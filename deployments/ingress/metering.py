@@ -86,8 +86,14 @@ class Meter:
         if summary.cache == "HIT":
             return Used(1, 0, 0, 0, prompt + completion)
         if not prompt and not summary.is_follower and (completion or status == CLIENT_GONE_STATUS):
-            prompt = self._prompt_tokens  # cut short before the model said how long the prompt was
+            prompt = self._unfinished_prompt(summary)
         return Used(1, int(status >= 500), prompt, completion)
+
+    def _unfinished_prompt(self, summary: Summary) -> int:
+        """Return about how long the prompt was of an answer that was cut short before the model said it."""
+        if self._weight.prompt_tokens is None and summary.prompt_estimate:
+            return summary.prompt_estimate  # with what was said before in its conversation
+        return self._prompt_tokens
 
 
 class LimitHeaders:

@@ -167,6 +167,7 @@ class ModelClient:
                 f"The model {model!r} is still loading ({state.elapsed_s:.0f} s so far).", None, RETRY_AFTER_S
             )
         inbox = self._listener.inbox()
+        inbox.spent = generation.spent
         handle = carrying(self._handles[model], len(generation.body))
         response = handle.deliver.remote(generation, inbox.destination)
         self._watch(cast(Awaitable[None], response), inbox)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from deployments.errors import Unavailable
-from deployments.models.protocol import Message
+from deployments.models.protocol import Message, Progress
 from deployments.models.wire import Asked, Destination, encode
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Delivery:
     def __init__(self) -> None:
         self._connections: dict[bytes, asyncio.Task[_Outgoing]] = {}
 
-    async def deliver(self, messages: AsyncGenerator[Message], to: Destination) -> None:
+    async def deliver(self, messages: AsyncGenerator[Message | Progress], to: Destination) -> None:
         """Send all `messages`, and return when the last has been handed to the connection.
 
         Raises Unavailable where the ingress cannot be reached, and is cancelled

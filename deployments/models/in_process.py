@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 
 from deployments.cache.steering import Mode
 from deployments.config import ScriptedModel
@@ -10,7 +11,7 @@ from deployments.models.client import RETRY_AFTER_S, ModelState
 from deployments.models.identity import identity
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
-from deployments.models.protocol import Generation, Message
+from deployments.models.protocol import Generation, Message, Progress
 from deployments.models.scripted import ScriptedReplica
 
 
@@ -61,5 +62,9 @@ class InProcessModels:
     async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
         if not self.is_ready:
             raise ModelLoading("", None, RETRY_AFTER_S)
-        async for message in self.replicas[model].generate(generation):
-            yield message
+        async with aclosing(self.replicas[model].generate(generation)) as messages:
+            async for message in messages:
+                if isinstance(message, Progress):
+                    message.tell(generation.spent)
+                else:
+                    yield message

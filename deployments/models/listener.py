@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from deployments.errors import ChatLLMError, Overloaded, Unavailable
 from deployments.introduction import SECRET_BYTES, Introduced
-from deployments.models.protocol import Failed, Frames, Message
-from deployments.models.wire import STREAM_BYTES, Asked, Destination, Leave, Subscribe, decode
+from deployments.models.protocol import Failed, Frames, Message, Progress, Spent
+from deployments.models.wire import STREAM_BYTES, Asked, Crossing, Destination, Leave, Subscribe, decode
 
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
 """What may wait for a client that reads slowly before its answer is given up."""
@@ -29,6 +29,7 @@ class Inbox:
         self.is_lost = False
         self.is_cut = False
         """Whether the stream was ended here: its sender may still be at work, and must be told to stop."""
+        self.spent = Spent()
         self._forget = forget
         self.source: object | None = None
         self._waiting: deque[Message] = deque()
@@ -124,14 +125,18 @@ class Listener:
     def _forget(self, stream: bytes) -> None:
         self._inboxes.pop(stream, None)
 
-    def receive(self, source: object, stream: bytes, message: Message | Asked) -> None:
+    def receive(self, source: object, stream: bytes, message: Crossing) -> None:
         """Give a message to its stream; one for a stream that is over is dropped."""
         if isinstance(message, Subscribe | Leave):
             self.on_asked(stream, message)
             return
         inbox = self._inboxes.get(stream)
-        if inbox is not None:
-            inbox.source = source
+        if inbox is None:
+            return
+        inbox.source = source
+        if isinstance(message, Progress):
+            message.tell(inbox.spent)
+        else:
             inbox.put(message)
 
     def lose(self, stream: bytes) -> None:

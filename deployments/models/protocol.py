@@ -2,10 +2,11 @@
 
 A model replica speaks finished OpenAI frames; nobody downstream parses tokens.
 For each `Generation` it yields any number of `Frames` and then exactly one
-`Reply` or `Failed`. A generation that is not streamed yields the last alone.
+`Reply` or `Failed`. A generation that is not streamed yields the last alone,
+and tells with `Progress` what it has cost so far.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from deployments.errors import ChatLLMError
@@ -13,6 +14,14 @@ from deployments.timing import EngineTimes
 
 Endpoint = Literal["chat", "completion", "embedding", "tokenize", "detokenize"]
 """What is asked of a model; of these, `chat` and `completion` generate and can be streamed."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """The tokens that a generation has used so far, as its replica told last."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,8 @@ class Generation:
     stream: bool
     trim: bool = False
     endpoint: Endpoint = "chat"
+    spent: Spent = field(default_factory=Spent, compare=False)
+    """Filled in where the generation was asked for, so that an answer that nobody waits for any more has its price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,19 @@ class Failed:
     """The end in failure; after the first frame the ingress turns it into an error event."""
 
     error: ChatLLMError
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a generation that is not streamed has used so far; for the `spent` of its `Generation` alone."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    def tell(self, spent: Spent) -> None:
+        """Note it; of several sequences those that have ended are told no more."""
+        spent.prompt_tokens = max(spent.prompt_tokens, self.prompt_tokens)
+        spent.completion_tokens = max(spent.completion_tokens, self.completion_tokens)
 
 
 Message = Frames | Reply | Failed

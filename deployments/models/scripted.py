@@ -17,7 +17,8 @@ import orjson
 from deployments.config import ScriptedModel
 from deployments.errors import BadRequest, ChatLLMError, ContextTooLong
 from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads, sse
-from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+from deployments.models.progress import PROGRESS_S
+from deployments.models.protocol import Failed, Frames, Generation, Message, Progress, Reply
 from deployments.models.script.chat import choices, chunks
 from deployments.models.script.completion import completion_chunks, continuations, prompts_of
 from deployments.models.script.embedding import embeddings
@@ -43,8 +44,12 @@ class Speech:
         """Return the server-sent event of one `choices` entry."""
         if not self.tells_usage:
             return sse({**self.head, "choices": [choice]})
-        tokens = min(max(0, position + 1 - self.openings), self.usage["completion_tokens"])
+        tokens = self.tokens_at(position)
         return sse({**self.head, "choices": [choice], "usage": _usage(self.usage["prompt_tokens"], tokens)})
+
+    def tokens_at(self, position: int) -> int:
+        """Return how many tokens there are once the event at that position is out."""
+        return min(max(0, position + 1 - self.openings), self.usage["completion_tokens"])
 
 
 class Pace:
@@ -97,7 +102,7 @@ class ScriptedReplica:
         """Return how many of these have no token yet."""
         return self._waiting
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Message]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[Message | Progress]:
         """Yield the scripted answer as frames and a reply; closing the generator ends it at once."""
         self._running += 1
         try:
@@ -141,10 +146,10 @@ class ScriptedReplica:
             raise BadRequest(f"The model {self._model.id!r} can not make embeddings.", "model")
         return embeddings(request, self._model.id, self._model.embedding_dimensions)
 
-    async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message]:
+    async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message | Progress]:
         sent, began = bytearray(), time.perf_counter()
         await self._prefill()
-        prefilled = time.perf_counter()
+        prefilled = told = time.perf_counter()
         pace = Pace(self._model.token_ms / 1e3, self._model.in_step)
         for position, choice in enumerate(speech.chunks):
             if position and self._model.token_ms:
@@ -155,6 +160,9 @@ class ScriptedReplica:
             sent += event
             if is_streamed:
                 yield Frames(event)
+            elif time.perf_counter() - told > PROGRESS_S:
+                told = time.perf_counter()
+                yield Progress(speech.usage["prompt_tokens"], speech.tokens_at(position))
         completion: dict[str, Any] = {**assemble(payloads(bytes(sent))), "usage": speech.usage}
         finish, tokens = completion["choices"][0]["finish_reason"], speech.usage["completion_tokens"]
         times = EngineTimes(0.0, prefilled - began, time.perf_counter() - prefilled)

@@ -9,8 +9,9 @@ import asyncio
 import itertools
 import os
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,7 +22,8 @@ from deployments.config import VLLMModel
 from deployments.errors import BadRequest, ChatLLMError, ContextTooLong, ModelNotFound, Unavailable
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
 from deployments.models.greedy import repeated, settle_greedy
-from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Reply
+from deployments.models.progress import with_progress
+from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Progress, Reply
 
 if TYPE_CHECKING:
     from deployments.models.vllm_handlers import Handler
@@ -76,25 +78,36 @@ class VLLMReplica:
         """Return how many of these have no token yet."""
         return self._engine.load.without_token
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Message]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[Message | Progress]:
         """Yield the answer's frames and its reply, or a failure; closing the generator aborts the engine's request."""
         self._running += 1
         try:
             handler, body = self._handler(generation.endpoint), orjson.loads(generation.body)
             times = settle_greedy(body)
-            result = await handler.answer(self._request(generation, handler, body))
-            if isinstance(result, AsyncGenerator):
-                async with aclosing(self._streamed(result)) as messages:
-                    async for message in messages:
-                        yield message if times == 1 else repeated(message, times)
-            else:
-                yield repeated(_whole(result), times)
+            answer = handler.answer(self._request(generation, handler, body))
+            async with aclosing(self._answered(generation, answer)) as messages:
+                async for message in messages:
+                    yield message if times == 1 or isinstance(message, Progress) else repeated(message, times)
         except ChatLLMError as error:
             yield Failed(error)
         except Exception as error:  # noqa: BLE001 - the border to vLLM: each of its errors becomes one of ours
             yield Failed(self._translated(error, PROMPT_FIELDS.get(generation.endpoint, "prompt")))
         finally:
             self._running -= 1
+
+    async def _answered(self, generation: Generation, answer: Awaitable[Any]) -> AsyncGenerator[Message | Progress]:
+        if not generation.stream:
+            async with aclosing(with_progress(answer, partial(self._engine.usage.of, generation.request_id))) as told:
+                async for step in told:
+                    yield step if isinstance(step, Progress) else _whole(step)
+            return
+        result = await answer
+        if not isinstance(result, AsyncGenerator):
+            yield _whole(result)
+            return
+        async with aclosing(self._streamed(result)) as messages:
+            async for message in messages:
+                yield message
 
     def _handler(self, endpoint: Endpoint) -> "Handler":
         handler = self._engine.handlers.get(endpoint)

@@ -21,6 +21,7 @@ from deployments.models.engine_metrics import EngineMetrics
 from deployments.models.protocol import Endpoint
 from deployments.models.trim import trimmed
 from deployments.models.vllm_handlers import Handler, open_handlers
+from deployments.models.vllm_usage import RunningUsage
 
 RENDERER_OPTIONS = ("enable_auto_tools", "exclude_tools_when_tool_choice_none", "tool_parser", "reasoning_parser")
 
@@ -49,6 +50,7 @@ class Engine:
     client: AsyncLLM
     handlers: Mapping[Endpoint, Handler]
     load: Load
+    usage: RunningUsage
     error_response: Callable[[Exception], Any]
 
     @property
@@ -116,4 +118,6 @@ async def open_engine(model: VLLMModel) -> Engine:
         renderer.warmup()
     handlers = open_handlers(client, models, renderer, options, tasks)
     enable_envs_cache()  # vLLM asks its environment for each token; its own server could do this and does not
-    return Engine(client, handlers, Load(client), create_error_response)
+    return Engine(
+        client, handlers, Load(client), RunningUsage(client.output_processor.request_states), create_error_response
+    )

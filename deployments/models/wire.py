@@ -18,14 +18,15 @@ import msgspec
 
 from deployments import errors
 from deployments.errors import ChatLLMError
-from deployments.models.protocol import Failed, Frames, Message, Reply
+from deployments.models.protocol import Failed, Frames, Message, Progress, Reply
 from deployments.timing import EngineTimes
 
 STREAM_BYTES = 16
 LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(f">I{STREAM_BYTES}sB")
+TOKENS = struct.Struct(">QQ")
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-FRAMES, REPLY, FAILED, SUBSCRIBE, LEAVE = range(5)
+FRAMES, REPLY, FAILED, SUBSCRIBE, LEAVE, PROGRESS = range(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Leave:
 
 
 Asked = Subscribe | Leave
+Crossing = Message | Progress | Asked
 
 
 class _Reply(msgspec.Struct, array_like=True):
@@ -72,7 +74,7 @@ class _Failure(msgspec.Struct, array_like=True):
     retry_after_s: float | None
 
 
-def encode(stream: bytes, message: Message | Asked) -> bytes:
+def encode(stream: bytes, message: Crossing) -> bytes:
     """Return one message as it crosses."""
     match message:
         case Frames(data):
@@ -84,6 +86,8 @@ def encode(stream: bytes, message: Message | Asked) -> bytes:
             kind = FAILED
             failure = _Failure(type(error).__name__, error.message, error.param, error.retry_after_s)
             payload = msgspec.msgpack.encode(failure)
+        case Progress(prompt_tokens, completion_tokens):
+            kind, payload = PROGRESS, TOKENS.pack(prompt_tokens, completion_tokens)
         case Subscribe(to):
             kind, payload = SUBSCRIBE, msgspec.msgpack.encode(to)
         case Leave(left):
@@ -91,9 +95,9 @@ def encode(stream: bytes, message: Message | Asked) -> bytes:
     return HEAD.pack(STREAM_BYTES + 1 + len(payload), stream, kind) + payload
 
 
-def decode(buffer: bytearray) -> list[tuple[bytes, Message | Asked]]:
+def decode(buffer: bytearray) -> list[tuple[bytes, Crossing]]:
     """Take the whole messages off the front of `buffer`, each with its stream; raises ValueError for what is none."""
-    found: list[tuple[bytes, Message | Asked]] = []
+    found: list[tuple[bytes, Crossing]] = []
     at, end = 0, len(buffer)
     while end - at >= HEAD.size:
         length, stream, kind = HEAD.unpack_from(buffer, at)
@@ -108,7 +112,7 @@ def decode(buffer: bytearray) -> list[tuple[bytes, Message | Asked]]:
     return found
 
 
-def _message(kind: int, payload: bytes) -> Message | Asked:
+def _message(kind: int, payload: bytes) -> Crossing:
     if kind == FRAMES:
         return Frames(payload)
     if kind == REPLY:
@@ -119,6 +123,8 @@ def _message(kind: int, payload: bytes) -> Message | Asked:
         found = getattr(errors, failure.name, None)
         ours = found if isinstance(found, type) and issubclass(found, ChatLLMError) else ChatLLMError
         return Failed(ours(failure.message, failure.param, failure.retry_after_s))
+    if kind == PROGRESS:
+        return Progress(*TOKENS.unpack(payload))
     if kind == SUBSCRIBE:
         return Subscribe(msgspec.msgpack.decode(payload, type=Destination))
     if kind == LEAVE:

@@ -11,6 +11,7 @@ import pytest
 
 from loadtests.streams import hops_in
 from tests.launched import Launched
+from tests.leaving import leave
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -218,3 +219,23 @@ async def _running(http: httpx.AsyncClient) -> int:
     """Return how many requests the engine holds."""
     models = (await http.get("/v1/models/guide")).json()
     return int(models["running"])
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_an_answer_that_nobody_waited_for_costs_what_the_engine_has_generated(
+    product: Launched, path: str
+) -> None:
+    """Nothing of it has been sent: the engine itself tells how far it was."""
+    secret = product.chatllm("keys", "create", f"impatient {path}").strip()
+    asked = {"prompt": "What is ChatLLM?"} if path == "/v1/completions" else {"messages": ASK}
+    long = {**asked, "model": "guide", "n": 2, "max_tokens": 1500, "ignore_eos": True, "temperature": 1}
+    assert not await leave(f"{product.url}{path}", secret, long, stays_s=2)
+    headers = {"authorization": f"Bearer {secret}"}
+    async with product.client() as http, asyncio.timeout(30):
+        tokens = (await http.post("/v1/tokenize", json={**asked, "model": "guide"})).json()["count"]
+        total = {"requests": 0}
+        while total["requests"] < 1:
+            await asyncio.sleep(0.2)
+            total = (await http.get("/v1/usage", headers=headers)).json()["total"]
+    assert (total["errors"], total["prompt_tokens"]) == (0, tokens)
+    assert 2 * 10 < total["completion_tokens"] < 2 * 1500

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.launched import Launched
+from tests.leaving import leave
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -145,6 +146,22 @@ async def test_leaving_stops_the_model(service: Launched) -> None:
             ("user", "completed"),
             ("assistant", "incomplete"),
         ]
+
+
+async def test_who_leaves_pays_for_what_was_generated_and_is_no_error(service: Launched) -> None:
+    secret = service.chatllm("keys", "create", "impatient", "--concurrent", "1").strip()
+    headers = {"authorization": f"Bearer {secret}"}
+    assert not await leave(f"{service.url}{PATH}", secret, body("slow"), stays_s=1.5)
+    async with service.client() as http, asyncio.timeout(20):
+        while (answer := await http.post(PATH, json=body(), headers=headers)).status_code == 429:
+            await asyncio.sleep(0.05)
+        assert answer.status_code == 200
+        total = {"requests": 0}
+        while total["requests"] < 2:
+            total = (await http.get("/v1/usage", headers=headers)).json()["total"]
+            await asyncio.sleep(0.2)
+    assert (total["errors"], total["prompt_tokens"]) == (0, 2 + 2)
+    assert 16 + 10 <= total["completion_tokens"] <= 16 + 90
 
 
 async def test_tenants_do_not_see_each_other(service: Launched) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
@@ -76,9 +77,13 @@ async def running(
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
     store: MemoryStore | None = None,
+    around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     **more: Any,
 ) -> AsyncGenerator[Service]:
-    """Serve `models` on a free port of this machine; `store` keeps their answers, `more` are further settings."""
+    """Serve `models` on a free port of this machine; `store` keeps their answers, `more` are further settings.
+
+    `around` puts something around the application.
+    """
     settings = Settings(models=models, limits=limits or Limits(), timeouts=timeouts or Timeouts(), **more)
     in_process = InProcessModels(*models, names=ModelNames.of(settings))
     history, keys = MemoryHistory(), MemoryKeys()
@@ -138,7 +143,7 @@ async def running(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    app = build_http(opened, settings.limits, cors=settings.cors)
+    app = around(build_http(opened, settings.limits, cors=settings.cors))
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     serving = asyncio.create_task(server.serve())
     while not server.started:

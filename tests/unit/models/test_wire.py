@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from deployments import errors
 from deployments.errors import ChatLLMError
-from deployments.models.protocol import Failed, Frames, Message, Reply
+from deployments.models.protocol import Failed, Frames, Progress, Reply
 from deployments.models.wire import (
     HEAD,
     MAX_MESSAGE_BYTES,
     STREAM_BYTES,
-    Asked,
+    Crossing,
     Destination,
     Leave,
     Subscribe,
@@ -27,17 +27,18 @@ messages = st.one_of(
     st.builds(Reply, st.binary(max_size=300), st.integers(0, 10**6), st.integers(0, 10**6), st.text(max_size=8)),
     st.builds(Subscribe, st.builds(Destination, st.text(max_size=40), st.integers(0, 65535), st.binary(), st.binary())),
     st.builds(Leave, st.binary(max_size=16)),
+    st.builds(Progress, st.integers(0, 2**63), st.integers(0, 2**63)),
 )
 
 
-def same(one: Message | Asked, other: Message | Asked) -> bool:
+def same(one: Crossing, other: Crossing) -> bool:
     if isinstance(one, Failed) and isinstance(other, Failed):
         return type(one.error) is type(other.error) and one.error.args == other.error.args
     return one == other
 
 
 @given(st.lists(messages, max_size=8), st.integers(1, 50))
-def test_any_cut_gives_the_same_messages(sent: list[Message | Asked], piece: int) -> None:
+def test_any_cut_gives_the_same_messages(sent: list[Crossing], piece: int) -> None:
     whole = b"".join(encode(STREAM, message) for message in sent)
     buffer, arrived = bytearray(), []
     for at in range(0, len(whole), piece):
