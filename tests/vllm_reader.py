@@ -28,7 +28,7 @@ with warnings.catch_warnings():
     from deployments.models.chat_renderer import ChatRenderer
     from deployments.models.vllm_engine import Engine
 
-WINDOW = 512
+WINDOW = 2048
 
 
 @cache

@@ -109,6 +109,7 @@ class BackgroundResponses:
         self._starting += 1
         try:
             new, place = await self._responses.opened(tenant, key_id, asked, self._runner)
+            messages = messages_for(new.request, place, new.input)
             try:
                 await self._store.begin(new)
             except (HistoryUnavailable, asyncio.CancelledError):
@@ -117,7 +118,7 @@ class BackgroundResponses:
         finally:
             self._starting -= 1
         response = begun(new, place.is_hidden)
-        self._launch(response, asked, messages_for(new.request, place, new.input))
+        self._launch(response, asked, messages)
         return response
 
     def follow(self, tenant: str, response_id: str, after: int) -> AsyncGenerator[bytes]:

@@ -40,7 +40,7 @@ def _new_item(item: Mapping[str, Any], where: str) -> NewItem | ItemReference:
 
 def _message(item: Mapping[str, Any], where: str) -> NewItem:
     role, content = item.get("role"), item.get("content")
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise BadRequest(f"The role must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
     if isinstance(content, str):
         content = [{"type": "output_text" if role == "assistant" else "input_text", "text": content}]

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from deployments.errors import ChatLLMError
+from deployments.errors import BadRequest, ChatLLMError
 from deployments.history.types import ROOT, Context, NewItem
 from deployments.history.wire import messages_of_context
 from deployments.history.writer import HistoryWriter, size_bytes
@@ -46,10 +46,16 @@ class Place:
 
 
 def messages_for(request: Mapping[str, Any], place: Place, items: Sequence[NewItem]) -> list[dict[str, Any]]:
-    """Return what the model is to read; instructions hold for one response only."""
+    """Return what the model is to read; instructions hold for one response only.
+
+    Raises BadRequest where there is nothing, such as for reasoning alone.
+    """
     instructions = request.get("instructions")
     head = [{"role": "system", "content": instructions}] if instructions else []
-    return [*head, *messages_of_context(place.context, items)]
+    messages = [*head, *messages_of_context(place.context, items)]
+    if not messages:
+        raise BadRequest("The input holds no message, function call or output that a model could read.", "input")
+    return messages
 
 
 def begun(new: NewResponse, is_hidden: bool) -> StoredResponse:

@@ -70,9 +70,11 @@ def client() -> Generator[Client]:
     reader = Reader()
 
     async def serve() -> None:
-        async with running(ScriptedModel(id="quick", kind="scripted", tokens=4, context_tokens=10**6)) as service:
-            model = ReadingReplica(ScriptedModel(id="quick", kind="scripted", tokens=4, context_tokens=10**6), reader)
-            service.models.replicas = {"quick": model}
+        quick = ScriptedModel(id="quick", kind="scripted", tokens=4, context_tokens=10**6)
+        slow = quick.model_copy(update={"id": "slow", "tokens": 100, "token_ms": 5.0})
+        async with running(quick, slow) as service:
+            model = ReadingReplica(quick, reader)
+            service.models.replicas = {"quick": model, "slow": ReadingReplica(slow, reader)}
             with httpx.Client(base_url=service.url, headers=service.http.headers, timeout=60) as http:
                 made.append(Client(http, model, service, loop))
                 ready.set()

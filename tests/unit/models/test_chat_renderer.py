@@ -113,6 +113,6 @@ async def test_an_image_is_refused_by_a_model_of_texts() -> None:
 
 async def test_trimming_leaves_room_for_tools_and_the_answer() -> None:
     tool = {"type": "function", "function": {"name": "f", "description": "word " * 100}}
-    body = {"model": "guide", "messages": said(*[("user", "word " * 50)] * 20), "tools": [tool], "max_tokens": 250}
+    body = {"model": "guide", "messages": said(*[("user", "word " * 50)] * 60), "tools": [tool], "max_tokens": 250}
     text = await Reader("{{ tools | tojson }}" + EACH).read(body, trim=True)  # vLLM refuses what does not fit
-    assert 0 < text.count("<user>") < 20
+    assert 0 < text.count("<user>") < 60
