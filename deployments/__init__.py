@@ -8,6 +8,7 @@
     ports.py          what it needs of the stores and machines behind it
     summary.py        what a request was: for metrics, the log line and the headers
     detached.py       work that no request owns, though one started it
+    handles.py        calls through Serve's handles: messages of any size, and how they fail
     introduction.py   who connects to a replica past Serve's handles shows a secret first
     logs.py           the service's log in the replica's file, within a second
     traces.py         where an unexpected error came from, without what it says
@@ -15,6 +16,7 @@
     timing.py         where a request's time goes, hop by hop
     telemetry.py      metrics, and the one line per request
     metrics/          the service's own figures of the last hour, over all ingress replicas
+    haproxy/          what Ray Serve starts in place of HAProxy, and how it mends Ray's configuration
     ingress/          HTTP: server.py, and a file per resource of the API
     cache/            key, entry, store, the look-up deployment, and its client
     flights/          identical requests in flight, over all ingress replicas, are one generation

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
+import signal
 import socket
 import struct
 import time
@@ -15,6 +17,7 @@ import httpx
 import pytest
 
 from tests.launched import Launched, launched, service_file
+from tests.serve.test_faults import replicas
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -173,3 +176,34 @@ async def test_a_client_that_leaves_stops_the_engine(
             leave(connection, is_reset)
         await until_running(http, model, 0)
         assert time.monotonic() - left_at < 3  # half a second, on a machine that does nothing else
+
+
+async def test_what_old_and_lenient_clients_send_passes_haproxy_and_serve(service: Launched) -> None:
+    body = b'{"model": "quick", "messages": [{"role": "user", "content": "hello"}], "stream": true}'
+    head = post(service, f"content-length: {len(body)}").replace(b"HTTP/1.1", b"HTTP/1.0")
+    headers, _, streamed = (await spoken(service, head + body)).partition(b"\r\n\r\n")
+    assert b" 200 OK" in headers and b"chunked" not in headers.lower()
+    assert streamed.startswith(b"data: {") and streamed.endswith(b"data: [DONE]\n\n")
+    async with service.client() as http:
+        many = {f"x-{number}": "y" for number in range(200)}
+        got, asked = await http.get("/v1/models/", headers=many), await http.head("/v1/models")
+        assert (got.status_code, asked.status_code, asked.content) == (200, 200, b"")
+        assert asked.headers["content-length"] == str(len(got.content))
+        azure = {"authorization": "", "api-key": service.key}
+        assert (await http.post(f"{PATH}/", json={**CHAT, "model": "quick"}, headers=azure)).status_code == 200
+
+
+async def test_a_request_whose_ingress_replica_is_lost_is_answered_in_the_api_s_own_shape(service: Launched) -> None:
+    """The last one of this file: until another replica runs, this service has none."""
+    async with service.client() as http, asyncio.timeout(120):
+        answering = asyncio.create_task(http.post(PATH, json={**CHAT, "model": "silent"}))
+        await until_running(http, "silent", 1)
+        (replica,) = replicas(service, "Ingress")
+        os.kill(replica, signal.SIGKILL)
+        lost = await answering
+        assert (lost.status_code, lost.json()["error"]["code"]) == (502, "unavailable")
+        assert lost.headers["content-type"] == "application/json" and lost.headers["retry-after"] == "1"
+        assert lost.json()["error"]["request_id"] == lost.headers["x-request-id"]
+        while (answer := await http.get("/v1/models")).status_code != 200:
+            assert answer.status_code in (502, 503) and answer.json()["error"]["code"] == "unavailable"
+            await asyncio.sleep(0.1)
