@@ -10,7 +10,7 @@ from ui.rendering import GrowingMarkdown, Renderer
 def show_prose(text: str, renderer: Renderer) -> None:
     """Show a whole text; as it is until it has been rendered."""
     html = renderer.known(text)
-    with tag("div", "prose"):
+    with tag("div", "prose") as prose:
         shown = _html(plain(text) if html is None else html)
 
     async def fill() -> None:
@@ -18,8 +18,10 @@ def show_prose(text: str, renderer: Renderer) -> None:
             rendered = await renderer.render(text)
         if not shown.is_deleted:
             shown.set_content(rendered)
+            attribute(prose, aria_busy="false").update()
 
     if html is None:
+        attribute(prose, aria_busy="true")
         background_tasks.create(fill(), name="render a text")
 
 

@@ -74,6 +74,7 @@ def open_stored(page: Page, api: StandIn, answer: str) -> None:
     api.add_message(conversation_id, "assistant", f"{answer}\n\n{END}")
     page.goto(page.url + f"c/{conversation_id}")
     expect(page.locator(".answer")).to_contain_text(END)
+    expect(page.locator(".prose[aria-busy=true]")).to_have_count(0)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
