@@ -16,3 +16,4 @@ class Actions:
     edit: Callable[[Turn, str], Any]
     proceed: Callable[[Turn], Any]
     walk: Callable[[str], Any]
+    stop: Callable[[], Any]

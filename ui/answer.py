@@ -96,7 +96,7 @@ class AnswerView:
         self._is_closed = False
         self.root.classes("live")
         with self.root:
-            self._growing = GrowingAnswer(self._renderer)
+            self._growing = GrowingAnswer(self._renderer, self._actions.stop)
 
     def _close(self, answer: Answer) -> None:
         with self.root:

@@ -42,7 +42,7 @@ class Chat:
         self.conversation = OpenConversation(shared.api, None)
         self._question = ""
         self._is_starting = False
-        actions = Actions(self.retry, self.regenerate, self.edit, self.proceed, self.walk)
+        actions = Actions(self.retry, self.regenerate, self.edit, self.proceed, self.walk, self.stop)
         with tag("div", "scroll", id="scroll"), tag("div", "reading"):
             with tag("div") as self._welcome:
                 show_welcome(self._pick_prompt)

@@ -29,9 +29,11 @@ class Column:
         on_pick: Callable[[int, str], Any],
         on_keep: Callable[[Answer], Any],
         on_again: Callable[[int], Any],
+        on_stop: Callable[[], Any],
         renderer: Renderer,
     ) -> None:
-        self._place, self._on_keep, self._on_again, self._renderer = place, on_keep, on_again, renderer
+        self._place, self._on_keep, self._on_again = place, on_keep, on_again
+        self._on_stop, self._renderer = on_stop, renderer
         self._following: asyncio.Task[None] | None = None
         self.model: str | None = None
         label = t("First answer") if place == 0 else t("Second answer")
@@ -80,7 +82,7 @@ class Column:
         self._body.clear()
         self._body.classes("live")
         with self._body:
-            self._growing = GrowingAnswer(self._renderer)
+            self._growing = GrowingAnswer(self._renderer, self._on_stop)
 
     def fail(self, trouble: Trouble) -> None:
         """Show a failure that came before there was an answer at all."""

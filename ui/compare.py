@@ -205,7 +205,7 @@ class ComparePage:
                     self._asked = tag("div", "turn question said")
                     with tag("div", "sides"):
                         self._columns = [
-                            Column(place, self._pick, self.keep, self.again, self._shared.renderer)
+                            Column(place, self._pick, self.keep, self.again, self.stop, self._shared.renderer)
                             for place in range(2)
                         ]
                 with tag("div", "dock"):

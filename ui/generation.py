@@ -18,6 +18,7 @@ MAX_KEPT = 500  # running and finished ones together; a finished one only serves
 MAX_KEPT_CHARS = 20_000_000  # of their questions, which hold images, and texts
 MAX_ANSWER_CHARS = 400_000
 ANSWER_TIMEOUT_S = 1800.0
+MAX_LIMIT_WAIT_S = 600.0  # in all; what is refused for longer has failed
 
 State = Literal["waiting", "streaming", "done", "stopped", "failed"]
 
@@ -27,6 +28,7 @@ class Answer:
 
     `response_id` is the service's name for it, once it has one. `was_taken_up` says that
     another process had asked for it, so that nobody knows when its first token came.
+    `sends_at` is set while the key's limit is reached: the question is asked again then.
     """
 
     def __init__(self, question: Question, response_id: str = "", asked_at_unix: float | None = None) -> None:
@@ -38,6 +40,7 @@ class Answer:
         self.text = question.continues
         self.reasoning = ""
         self.trouble: Trouble | None = None
+        self.sends_at: float | None = None
         self.from_cache = False
         self.was_joined = False
         self.request_id = ""
@@ -48,6 +51,7 @@ class Answer:
         self.first_token_at: float | None = None
         self.ended_at: float | None = None
         self._changed = asyncio.Event()
+        self._is_given_up = asyncio.Event()
 
     @property
     def is_running(self) -> bool:
@@ -69,6 +73,26 @@ class Answer:
         while not self.response_id and self.is_running:
             await self._changed.wait()
         return self.response_id
+
+    async def wait_for_limit(self, refusal: Trouble, wait_s: float) -> None:
+        """Wait until the question may be asked again; whoever shows the answer learns every second how long that is.
+
+        Raises `refusal` where the reader does not want to wait.
+        """
+        self.sends_at = until = time.monotonic() + wait_s
+        self._is_given_up.clear()
+        while (left_s := until - time.monotonic()) > 0 and not self._is_given_up.is_set():
+            self._touch()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_given_up.wait(), min(1.0, left_s))
+        self.sends_at = None
+        self._touch()
+        if self._is_given_up.is_set():
+            raise refusal
+
+    def give_up(self) -> None:
+        """Do not wait for the limit, and do not ask again."""
+        self._is_given_up.set()
 
     def take(self, event: Event) -> None:
         """Let the next event of the stream in."""
@@ -136,7 +160,8 @@ class Generations:
         """Begin an answer. Raises `Trouble` where one is running already, unless this one is asked for beside it."""
         if not is_beside and self.is_running(question.conversation_id):
             raise Trouble("busy_page")
-        return self._follow(asks, Answer(question), asks.ask(question), is_beside)
+        answer = Answer(question)
+        return self._follow(asks, answer, _asked(asks, answer), is_beside)
 
     def take_up(self, asks: Asks, question: Question, response_id: str, asked_at_unix: float) -> Answer:
         """Follow an answer that is being written already; once, however often it is found. Raises `Trouble`."""
@@ -175,8 +200,11 @@ class Generations:
                 raise trouble
 
     async def _stop(self, answer: Answer) -> None:
+        if answer.sends_at is not None:
+            return answer.give_up()
         if (response_id := await answer.named()) and (asks := self._asks.get(answer)):
             await asks.cancel(response_id)
+        return None
 
     def _follow(self, asks: Asks, answer: Answer, events: AsyncGenerator[Event], is_beside: bool) -> Answer:
         if len(self._tasks) >= MAX_RUNNING:
@@ -212,6 +240,22 @@ class Generations:
     def _tell(self, answer: Answer) -> None:
         for watcher in list(self._watchers):
             watcher(answer)
+
+
+async def _asked(asks: Asks, answer: Answer) -> AsyncGenerator[Event]:
+    """Ask the question, and again when the key's limit allows; a refused one has not been stored. Raises `Trouble`."""
+    until = time.monotonic() + MAX_LIMIT_WAIT_S
+    while True:
+        try:
+            async with aclosing(asks.ask(answer.question)) as events:
+                async for event in events:
+                    yield event
+            return
+        except Trouble as refusal:
+            wait_s = refusal.retry_after_s  # without it, the request is too large for the limit at any time
+            if answer.response_id or not refusal.is_limit or not wait_s or time.monotonic() + wait_s > until:
+                raise
+            await answer.wait_for_limit(refusal, wait_s)
 
 
 async def _write(asks: Asks, answer: Answer, events: AsyncGenerator[Event]) -> None:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from ui.generation import Answer
-from ui.parts import tag, words
+from ui.parts import attribute, button, tag, words
 from ui.prose import GrowingProse
 from ui.rendering import Renderer
 from ui.texts import t
+from ui.trouble import duration
 
 SHOW_EVERY_S = 0.1
 SHOW_SHARE = 5  # rendering takes at most one part in six of a core, however long the text is
@@ -17,7 +18,8 @@ SHOW_SHARE = 5  # rendering takes at most one part in six of a core, however lon
 class GrowingAnswer:
     """Stands where it is made; `show` may be called as often as it pleases."""
 
-    def __init__(self, renderer: Renderer) -> None:
+    def __init__(self, renderer: Renderer, on_cancel: Callable[[], object]) -> None:
+        """`on_cancel` is called where the reader does not want to wait for the key's limit."""
         self._renderer = renderer
         self._thoughts: GrowingProse | None = None
         self._waiting = tag("div", "thinking", role="status")
@@ -25,21 +27,24 @@ class GrowingAnswer:
             for _ in range(3):
                 tag("i")
             words("span", t("The answer is on its way"), "unseen")
+        self._limit = LimitNotice(on_cancel)
         self._reasoning = tag("details", "reasoning").mark("reasoning")
         self._reasoning.set_visibility(False)
         self._text = GrowingProse(renderer, is_announced=True)
 
     async def show(self, answer: Answer) -> None:
         """Bring it up to `answer`, in the language of the slot that is open."""
+        self._limit.show(answer.sends_at)
+        self._waiting.set_visibility(answer.sends_at is None and not answer.text)
         if answer.reasoning:
             await self._think(answer)
         if answer.text:
-            self._waiting.set_visibility(False)
             await self._text.show(answer.text)
 
     def end(self) -> None:
         """No more comes."""
         self._waiting.delete()
+        self._limit.show(None)
         self._text.end()
 
     async def _think(self, answer: Answer) -> None:
@@ -51,6 +56,25 @@ class GrowingAnswer:
             if answer.text or not answer.is_running:
                 self._summary.text = t("Thoughts")
         await self._thoughts.show(answer.reasoning)
+
+
+class LimitNotice:
+    """Says that a message waits for the key's limit, and for how long; hidden while none does."""
+
+    def __init__(self, on_cancel: Callable[[], object]) -> None:
+        with tag("div", "trouble waits", role="status") as self._root:
+            words("div", t("Rate limit reached"), "trouble-title")
+            words("div", t("Your message is kept here and sent by itself."), "trouble-advice")
+            with tag("div", "trouble-actions"):
+                self._countdown = attribute(words("span", "", "countdown"), role="timer").mark("countdown")
+                button(t("Cancel"), on_cancel, "small quiet").mark("cancel-wait")
+        self._root.set_visibility(False)
+
+    def show(self, sends_at: float | None) -> None:
+        """Show how long it is until then."""
+        self._root.set_visibility(sends_at is not None)
+        if sends_at is not None:
+            self._countdown.text = t("It is sent in {time}.", time=duration(sends_at - time.monotonic()))
 
 
 async def follow(answer: Answer, show: Callable[[Answer], Awaitable[object]]) -> None:

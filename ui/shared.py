@@ -47,7 +47,7 @@ class SharedPages:
         with speaking(request.headers.get("accept-language", "")):
             if wait_s := self._attempts.take(request.client.host if request.client else ""):
                 wait = t("It should work again in {time}.", time=duration(wait_s))
-                return _notice(t("That was a lot at once"), wait, 429)
+                return _notice(t("Too many pages at once"), wait, 429)
             if not token.replace("-", "").replace("_", "").isalnum() or not token.isascii():
                 return _gone()
             try:

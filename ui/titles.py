@@ -1,6 +1,7 @@
 """Titles of conversations by the model: asked for once, when the first answer is there whole.
 
 Until then, and where the model has no title to give, a conversation has its question's beginning.
+It keeps that where the key's limits are tight: a title is a request that counts.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from ui.client import Api
 from ui.generation import Answer, Generations
 from ui.message import pieces
+from ui.shapes import Me
 from ui.trouble import Trouble
 
 INSTRUCTION = (
@@ -16,6 +18,8 @@ INSTRUCTION = (
     "Answer with the title alone."
 )
 MAX_TOKENS = 32
+TIGHT = 10
+"""With a smaller limit, or with less than a quarter of it left, a key has no request to spare for a title."""
 SAID_CHARS = 2_000
 """How much of the question and of the answer the model is shown."""
 MAX_CHARS = 60
@@ -74,6 +78,8 @@ class Titles:
             {"role": "user", "content": INSTRUCTION},
         ]
         try:
+            if not _can_spare(await self._api.me()):
+                return
             proposed = accepted(await self._api.complete(asked.model, said, MAX_TOKENS))
             if not proposed or (await self._api.conversation(asked.conversation_id)).title != provisional:
                 return  # its reader has named or deleted it meanwhile
@@ -82,6 +88,14 @@ class Titles:
             return  # the question's beginning will do
         for watcher in list(self._watchers):
             watcher(asked.conversation_id, proposed)
+
+
+def _can_spare(me: Me) -> bool:
+    """Whether the key has a request to spare that its reader did not make."""
+    at_once = me.limits.get("concurrent_requests")
+    counted = [left for left in me.remaining.values() if left is not None]
+    is_tight = any(left.limit < TIGHT or left.remaining * 4 < left.limit for left in counted)
+    return not is_tight and (at_once is None or at_once > 1)
 
 
 def accepted(proposed: str) -> str:

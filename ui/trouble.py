@@ -29,6 +29,11 @@ class Trouble(Exception):
         self.retry_after_s = retry_after_s
         self.status = status
 
+    @property
+    def is_limit(self) -> bool:
+        """Whether the key has made too many requests for the moment: the same request is welcome a little later."""
+        return self.code == "rate_limit_exceeded" or (self.status == 429 and not self.code)
+
 
 @dataclass(frozen=True, slots=True)
 class Advice:
@@ -109,7 +114,7 @@ ADVICE = {
         "Shorten the message, or start a new chat: the model can only keep so much in mind.",
         False,
     ),
-    "rate_limit_exceeded": Advice("That was a lot at once", "The limit for this key is reached for the moment."),
+    "rate_limit_exceeded": Advice("Rate limit reached", "This key has reached its limit for the moment."),
     "insufficient_quota": Advice(
         "This month's budget is used up", "Whoever runs the service can raise it, or it begins anew next month.", False
     ),

@@ -42,6 +42,8 @@ class Behaviour:
     fail_status: int = 0
     fail_code: str = ""
     retry_after: str | None = None
+    requests_left: int | None = None
+    """So many generations are allowed; further ones are refused, for `retry_after` seconds."""
     fail_after: int | None = None
     """Send so many tokens, then fail the answer."""
     fail_reason: str = "internal_error"
@@ -310,6 +312,7 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
 
     @app.post("/v1/chat/completions")
     async def complete(request: Request) -> dict[str, Any]:
+        _count(api)
         api.seen.completions.append(await request.json())
         message = {"role": "assistant", "content": api.behaviour.title}
         return {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
@@ -325,6 +328,7 @@ def _add_responses(app: APIRouter, api: StandIn) -> None:
         body = await request.json()
         api.seen.requests.append(body)
         behaviour = api.behaviour
+        _count(api)
         if behaviour.fail_status:
             raise Refusal(behaviour.fail_status, behaviour.fail_code, retry_after=behaviour.retry_after)
         if body["model"] not in behaviour.models:
@@ -361,6 +365,15 @@ def _add_responses(app: APIRouter, api: StandIn) -> None:
         api.conversation(conversation_id)
         found = [run for run in api.runs.values() if run.body["conversation"] == conversation_id and not run.is_over]
         return {"object": "list", "data": [run.shown() for run in found[::-1]]}
+
+
+def _count(api: StandIn) -> None:
+    behaviour = api.behaviour
+    if behaviour.requests_left is None:
+        return
+    if behaviour.requests_left == 0:
+        raise Refusal(429, "rate_limit_exceeded", "Limit: 2 requests per minute.", behaviour.retry_after)
+    behaviour.requests_left -= 1
 
 
 def _events(api: StandIn, run: Run, after: int) -> Response:

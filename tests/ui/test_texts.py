@@ -73,8 +73,8 @@ async def test_a_german_reader_is_spoken_to_in_german_to_the_end(reader: Reader,
     api.behaviour.fail_status, api.behaviour.fail_code, api.behaviour.retry_after = 429, "rate_limit_exceeded", "7"
     await until(lambda: not reader.texts("status-title"))
     reader.writes("Hallo")
-    await reader.sees("Das war viel auf einmal")
-    await reader.sees("In 7 Sekunden sollte es wieder gehen.")
+    await reader.sees("Anfragelimit erreicht")
+    await reader.sees("Sie wird in 7 Sekunden gesendet.")
     await until(lambda: reader.texts("group") == ["Heute"])
 
 

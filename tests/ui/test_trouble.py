@@ -69,7 +69,7 @@ async def test_a_model_that_cannot_be_loaded_is_named_as_such(reader: Reader, ap
         (401, "invalid_api_key", "This page is not allowed in"),
         (404, "model_not_found", "This model is not available"),
         (400, "context_length_exceeded", "This is too long for the model"),
-        (429, "rate_limit_exceeded", "That was a lot at once"),
+        (429, "rate_limit_exceeded", "Rate limit reached"),
         (503, "overloaded", "Many people are asking at once"),
         (503, "model_loading", "The model is still loading"),
         (503, "history_unavailable", "Your conversations cannot be reached"),
@@ -89,8 +89,10 @@ async def test_a_refusal_says_what_happened_and_gives_the_request_id(
     await reader.sees_marked("send")
 
 
-async def test_a_limit_tells_how_long_to_wait_and_the_retry_succeeds_in_place(reader: Reader, api: StandIn) -> None:
-    api.behaviour.fail_status, api.behaviour.fail_code, api.behaviour.retry_after = 429, "rate_limit_exceeded", "7"
+async def test_a_full_service_tells_how_long_to_wait_and_the_retry_succeeds_in_place(
+    reader: Reader, api: StandIn
+) -> None:
+    api.behaviour.fail_status, api.behaviour.fail_code, api.behaviour.retry_after = 503, "overloaded", "7"
     await reader.open("/")
     await ask(reader, "Hello")
     await reader.sees("It should work again in 7 seconds.")
