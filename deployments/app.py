@@ -11,7 +11,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
-from deployments.cache.lookup import CacheLookup
+from deployments.cache.deployment import CacheReplica
 from deployments.config import AnyModel, Settings
 from deployments.ingress.server import Ingress
 from deployments.models.deployment import deployment_class
@@ -29,8 +29,8 @@ def build_app(args: Settings) -> Application:
         from deployments.cache.similar.plugged import named  # LangChain is for those who use it
 
         named(args.cache.langchain)  # what cannot be imported fails here, and not in replicas alone
-    models = {model.id: _model(model) for model in args.models}
-    cache = _cache().bind(args.cache) if args.cache.enabled else None
+    models = {model.id: _model(model, args.log_level) for model in args.models}
+    cache = _cache().bind(args.cache, args.log_level) if args.cache.enabled else None
     identities = {model.id: identity(model) for model in args.models}
     return _ingress().bind(args, identities, models, cache)
 
@@ -50,10 +50,10 @@ def _cache() -> serve.Deployment:
         max_ongoing_requests=1000,
         ray_actor_options={"num_cpus": 0.1},
         logging_config=NO_ACCESS_LOG,
-    )(CacheLookup)
+    )(CacheReplica)
 
 
-def _model(model: AnyModel) -> Application:
+def _model(model: AnyModel, log_level: str) -> Application:
     return serve.deployment(
         name=model.deployment,
         max_ongoing_requests=256,
@@ -64,4 +64,4 @@ def _model(model: AnyModel) -> Application:
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=30,
-    )(deployment_class(model)).bind(model)
+    )(deployment_class(model)).bind(model, log_level)

@@ -1,11 +1,46 @@
-"""The service's own log, in the replica's file beside Serve's lines, at most a second late."""
+"""The service's own log: in a replica's file beside Serve's lines, at most a second late; elsewhere on standard error.
+
+What a call passes as `extra` is part of its line, whatever formats it: Serve's formatter leaves it out.
+"""
 
 import asyncio
+import copy
+import json
 import logging
+import re
 import time
 from collections.abc import Sequence
 
 WRITTEN_S = 1.0
+MAX_FACT_CHARS = 500
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+_PLAIN = re.compile(r"[\w.:/@+-]{1,100}", re.ASCII)
+
+
+def with_facts(record: logging.LogRecord) -> logging.LogRecord:
+    """Return the record with what its call passed as `extra` behind the message, as `name=value`.
+
+    A value that is no plain word is quoted, so that it can neither begin a line nor forge another fact.
+    """
+    names = record.__dict__.keys() - _STANDARD
+    if not names:
+        return record
+    told = copy.copy(record)
+    facts = (f"{name}={_quoted(record.__dict__[name])}" for name in record.__dict__ if name in names)
+    told.msg, told.args = " ".join((record.getMessage(), *facts)), None
+    return told
+
+
+def _quoted(value: object) -> str:
+    text = str(value)[:MAX_FACT_CHARS]
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+class FactsFormatter(logging.Formatter):
+    """The ordinary formatter, with the facts of a call behind its message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(with_facts(record))
 
 
 class Written(logging.Handler):
@@ -22,6 +57,7 @@ class Written(logging.Handler):
         self._due_at = float("-inf")
 
     def emit(self, record: logging.LogRecord) -> None:
+        record = with_facts(record)
         for handler in self._handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
@@ -41,8 +77,15 @@ class Written(logging.Handler):
 
 
 def configure_logging(level: str) -> None:
-    """Send this service's log to the replica's own log file, beside Serve's; call it once in a replica."""
+    """Send this service's log to the replica's own log file, beside Serve's; every kind of replica calls it first."""
     ours = logging.getLogger("deployments")
     ours.setLevel(level)
     ours.handlers = [Written(logging.getLogger("ray.serve").handlers)]
     ours.propagate = False
+
+
+def log_to_terminal() -> None:
+    """Send warnings and errors to standard error: for the launcher and the command line."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(FactsFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger("deployments").handlers = [handler]

@@ -3,6 +3,7 @@
 `python -m ui link` prints an address that opens it in one browser.
 """
 
+import logging
 import sys
 
 
@@ -19,6 +20,7 @@ def main() -> int:
     if sys.argv[1:] == ["link"]:
         sys.stdout.write(f"{opening_address(settings)}\n")
         return 0
+    logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _skip_unused_imports()
     from ui.app import serve
 

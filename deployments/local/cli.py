@@ -13,6 +13,7 @@ from deployments.local.keys_cli import keys_app
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.usage_cli import usage
+from deployments.logs import log_to_terminal
 
 app = typer.Typer(
     help="Run ChatLLM on this machine: the API, the chat page, and all that they need.",
@@ -112,6 +113,7 @@ def doctor() -> None:
 
 def main() -> None:
     """Run a command; what a person can mend is one sentence on standard error and exit status 1."""
+    log_to_terminal()
     try:
         app()
     except LauncherError as error:

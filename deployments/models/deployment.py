@@ -1,6 +1,7 @@
 """The Serve deployment's class for each kind of model: a replica that loads when it is made."""
 
 from deployments.config import AnyModel, ScriptedModel, VLLMModel
+from deployments.logs import configure_logging
 from deployments.models.delivery import Delivery
 from deployments.models.protocol import Generation
 from deployments.models.scripted import ScriptedReplica
@@ -11,7 +12,8 @@ from deployments.models.wire import Destination
 class VLLM(VLLMReplica):
     """A vLLM replica, ready once it has been constructed."""
 
-    async def __init__(self, model: VLLMModel) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
+    async def __init__(self, model: VLLMModel, log_level: str) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
+        configure_logging(log_level)
         super().__init__(model)
         self._delivery = Delivery()
         await self.start()
@@ -24,7 +26,8 @@ class VLLM(VLLMReplica):
 class Scripted(ScriptedReplica):
     """A scripted replica, ready once it has been constructed."""
 
-    async def __init__(self, model: ScriptedModel) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
+    async def __init__(self, model: ScriptedModel, log_level: str) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
+        configure_logging(log_level)
         super().__init__(model)
         self._delivery = Delivery()
         await self.start()

@@ -1,15 +1,24 @@
-"""When the lines of the log reach its file."""
+"""What the lines of the log say, and when they reach its file."""
 
+import ast
 import asyncio
+import json
 import logging
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
 import pytest
+from ray.serve._private.logging_utils import configure_component_logger
+from ray.serve.schema import LoggingConfig
 
 from deployments import logs
-from deployments.logs import configure_logging
+from deployments.cache.deployment import CacheReplica
+from deployments.config import CacheSettings, ScriptedModel
+from deployments.logs import FactsFormatter, configure_logging
+from deployments.models.deployment import Scripted
 
 OURS, SERVES = logging.getLogger("deployments"), logging.getLogger("ray.serve")
 
@@ -67,3 +76,100 @@ def test_they_follow_serves_handlers(path: Path, tmp_path: Path) -> None:
 def test_without_an_event_loop_they_are_written_at_once(path: Path) -> None:
     logging.getLogger("deployments.service").warning("from a thread")
     assert lines(path) == ["from a thread"]
+
+
+@pytest.fixture
+def replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
+    """Sets up Serve's own logging of a replica and returns its file."""
+    for logger in (OURS, SERVES):
+        for name in ("handlers", "level", "propagate"):
+            monkeypatch.setattr(logger, name, [] if name == "handlers" else getattr(logger, name))
+
+    def start(encoding: str) -> Path:
+        config = LoggingConfig(encoding=encoding, logs_dir=str(tmp_path), enable_access_log=False)
+        names = {"component_name": "chatllm_CacheLookup", "component_id": "abc"}
+        configure_component_logger(
+            **names, logging_config=config, max_bytes=10**6, backup_count=1, buffer_size=1000, component_type=None
+        )
+        return next(tmp_path.glob("*.log"))
+
+    yield start
+    for handler in SERVES.handlers:
+        if isinstance(handler, MemoryHandler) and handler.target:
+            handler.target.close()
+        handler.close()
+
+
+def warn() -> None:
+    facts = {"kind": "redis_timeout", "breaker_is_open": True, "items": ["a", "b"], "reason": 'no "way"\nERROR x=1 %s'}
+    logging.getLogger("deployments.cache.lookup").warning("cache look-up %s", "failed", extra=facts)
+
+
+def test_serve_s_formatter_tells_the_facts(replica: Callable[[str], Path]) -> None:
+    path = replica("TEXT")
+    configure_logging("INFO")
+    warn()
+    (line,) = lines(path)
+    assert line.endswith(
+        "cache look-up failed kind=redis_timeout breaker_is_open=True items=\"['a', 'b']\" "
+        'reason="no \\"way\\"\\nERROR x=1 %s"'
+    )
+    assert line.startswith("WARNING ") and "chatllm_CacheLookup abc" in line
+
+
+def test_serve_s_json_tells_them_as_fields(replica: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray._common.filters.CoreContextFilter.get_ray_core_logging_context", dict)
+    path = replica("JSON")
+    configure_logging("INFO")
+    warn()
+    (line,) = lines(path)
+    told = json.loads(line)
+    assert told["kind"] == "redis_timeout" and told["message"].startswith("cache look-up failed kind=")
+
+
+def test_a_line_without_facts_is_left_as_it_is(replica: Callable[[str], Path]) -> None:
+    path = replica("TEXT")
+    configure_logging("INFO")
+    logging.getLogger("deployments.telemetry").info("request id=%s", "1")
+    logging.getLogger("deployments.telemetry").error("100 %")
+    assert [line.partition(" -- ")[2] for line in lines(path)] == ["request id=1", "100 %"]
+
+
+async def _scripted() -> None:
+    made = Scripted.__new__(Scripted)
+    await made.__init__(ScriptedModel(id="echo", kind="scripted"), "ERROR")  # type: ignore[misc]
+
+
+async def _cache() -> None:
+    CacheReplica(CacheSettings(), "ERROR")
+
+
+@pytest.mark.parametrize("start", [_scripted, _cache])
+async def test_every_kind_of_replica_logs_alike(
+    replica: Callable[[str], Path], start: Callable[[], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    path = replica("TEXT")
+    await start()
+    warn()
+    logging.getLogger("deployments.any").error("told", extra={"kind": "x"})
+    assert [line.partition(" -- ")[2] for line in lines(path)] == ["told kind=x"]
+
+
+def test_the_launcher_and_the_command_line_tell_the_facts() -> None:
+    code = (
+        "import logging, sys; from deployments.local import cli; sys.argv[1:] = ['--help']\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
+        "logging.getLogger('deployments.local.supervisor').warning('a server died', extra={'server': 'valkey'})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stderr.endswith("WARNING a server died server=valkey\n")
+
+
+def test_what_has_no_formatter_for_facts_passes_none() -> None:
+    """The page's process has its own log, without `FactsFormatter`."""
+    assert FactsFormatter("%(message)s").format(logging.makeLogRecord({"msg": "m", "x": 1})) == "m x=1"
+    for path in Path("ui").rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert not any(keyword.arg == "extra" for call in calls for keyword in call.keywords), path

@@ -1,0 +1,13 @@
+"""The Serve deployment's class for the cache's look-ups."""
+
+from deployments.cache.lookup import CacheLookup
+from deployments.config import CacheSettings
+from deployments.logs import configure_logging
+
+
+class CacheReplica(CacheLookup):
+    """A replica that looks up in the Redis of its environment."""
+
+    def __init__(self, settings: CacheSettings, log_level: str) -> None:
+        configure_logging(log_level)
+        super().__init__(settings)
