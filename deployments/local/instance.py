@@ -10,7 +10,7 @@ import select
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
@@ -32,6 +32,8 @@ class Instance:
     embedded_postgres: bool = True
     embedded_valkey: bool = True
     page_takes_links: bool = False
+    troubles: dict[str, str] = field(default_factory=dict[str, str])
+    """The parts that are down and could not be started again yet, each with the reason."""
 
     @classmethod
     def read(cls, state: Path) -> Self | None:

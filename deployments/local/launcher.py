@@ -1,5 +1,6 @@
 """`chatllm up`: the whole service on one machine, from an empty folder to Ctrl-C."""
 
+import logging
 import signal
 import sys
 import threading
@@ -9,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from os import getpid
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from deployments.local import announcement, checks, instance, keys, leftovers
 from deployments.local.answers import status_of
@@ -24,6 +25,8 @@ from deployments.local.state import LauncherError, StateFolder
 from deployments.local.steps import Steps
 from deployments.local.valkey import ValkeyServer
 
+log = logging.getLogger(__name__)
+
 POLL_S = 0.1
 WATCH_S = 1.0
 ANSWER_TIMEOUT_S = 300.0
@@ -35,6 +38,11 @@ class Part(Protocol):
     @property
     def restarts(self) -> int:
         """How often it was started again."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why it is down and could not be started again yet, or nothing."""
         ...
 
     def start(self) -> object:
@@ -63,6 +71,8 @@ class Launcher:
         self._announces = announces
         self._stop_asked = threading.Event()
         self._began = time.monotonic()
+        self._parts: dict[str, Part] = {}
+        self._restarts: dict[str, int] = {}
 
     def run(self) -> None:
         """Start everything, keep it running until a signal, and leave nothing behind; LauncherError on failure."""
@@ -71,16 +81,17 @@ class Launcher:
         state = StateFolder.open(self._settings.state)
         with state.locked("launcher"), ExitStack() as stack:
             service = self._check(state)
-            record = self._record(service)
+            self._state, self._record = state.path, self._instance(service)
             stack.callback(instance.forget, state.path)
-            record.write(state.path)
-            parts = self._parts(state, record)
-            for part in parts.values():
+            self._tell()
+            self._parts = self._make_parts(state, self._record)
+            for part in self._parts.values():
                 stack.callback(part.stop)
-            stack.callback(self._say_stopping, state, record)
+            stack.callback(self._say_stopping)
             try:
-                self._start(state, record, parts)
-                self._watch(parts)
+                self._start()
+                while not self._stop_asked.wait(WATCH_S):
+                    self._look_after_parts()
             except Stopped:
                 pass
 
@@ -96,7 +107,7 @@ class Launcher:
             service.write(config_path(state.path))
         return service
 
-    def _record(self, service: ServiceFile) -> Instance:
+    def _instance(self, service: ServiceFile) -> Instance:
         settings = self._settings
         return Instance(
             pid=getpid(),
@@ -111,7 +122,7 @@ class Launcher:
             page_takes_links=settings.page and takes_links(),
         )
 
-    def _parts(self, state: StateFolder, record: Instance) -> dict[str, Part]:
+    def _make_parts(self, state: StateFolder, record: Instance) -> dict[str, Part]:
         """Return the parts in the order in which they start; they stop in reverse."""
         parts: dict[str, Part] = {}
         postgres, valkey = PostgresServer(state), ValkeyServer(state)
@@ -131,13 +142,14 @@ class Launcher:
             parts["Page"] = PagePart(state, record.api_url, record.page_port, record.dashboard_url)
         return parts
 
-    def _start(self, state: StateFolder, record: Instance, parts: dict[str, Part]) -> None:
+    def _start(self) -> None:
+        parts, record = self._parts, self._record
         with ThreadPoolExecutor(len(parts) + 1, thread_name_prefix="start") as pool:
             try:
                 futures = {name: pool.submit(self._start_part, name, part) for name, part in parts.items()}
                 if "Postgres" in futures:
                     self._result(futures["Postgres"])
-                key = keys.ensure_first(self._database_url, state.path)
+                key = keys.ensure_first(self._database_url, self._state)
                 for future in futures.values():
                     self._result(future)
                 self._wait("API answers", record.api_url + "/health")
@@ -146,13 +158,13 @@ class Launcher:
                 for part in parts.values():
                     part.stop()
                 raise
-        replace(record, phase="answering").write(state.path)
+        self._tell(phase="answering")
         if self._announces:
-            self._steps.say(announcement.text(record, key, state.path))
+            self._steps.say(announcement.text(record, key, self._state))
             if self._settings.browser:
-                open_browser(record, state.path, sys.stdout)
+                open_browser(record, self._state, sys.stdout)
         self._wait(f"Model {record.model} answers", record.api_url + "/ready")
-        replace(record, phase="ready").write(state.path)
+        self._tell(phase="ready")
         hint = " Press Ctrl-C to stop." if self._announces else ""
         self._steps.say(f"Ready after {time.monotonic() - self._began:.1f} s.{hint}")
 
@@ -176,23 +188,33 @@ class Launcher:
             # wait with it, unless the machine is so busy that every answer takes its time.
             while status_of(url, min(2.0, max(0.3, (time.monotonic() - began) / 20))) != 200:
                 self._raise_if_stopped()
+                self._look_after_parts()
                 report = self._ray.report
                 if report and (report.application == "DEPLOY_FAILED" or report.phase == "failed"):
                     raise LauncherError(announcement.failure(report))
                 time.sleep(POLL_S)
 
-    def _watch(self, parts: dict[str, Part]) -> None:
-        """Tell of every part that had to be started again, until a signal comes."""
-        seen = dict.fromkeys(parts, 0)
-        while not self._stop_asked.wait(WATCH_S):
-            for name, part in parts.items():
-                if part.restarts > seen[name]:
-                    seen[name] = part.restarts
-                    self._steps.say(f"{name} had ended and was started again.")
+    def _look_after_parts(self) -> None:
+        """Tell of every part that had to be started again, or could not be."""
+        for name, part in self._parts.items():
+            if part.restarts > self._restarts.get(name, 0):
+                self._restarts[name] = part.restarts
+                self._steps.say(f"{name} had ended and was started again.")
+        troubles = {name: trouble for name, part in self._parts.items() if (trouble := part.trouble)}
+        if troubles != self._record.troubles:
+            self._tell(troubles=troubles)
 
-    def _say_stopping(self, state: StateFolder, record: Instance) -> None:
-        replace(record, phase="stopping").write(state.path)
+    def _say_stopping(self) -> None:
+        self._tell(phase="stopping")
         self._steps.say("Stopping …")
+
+    def _tell(self, **changes: Any) -> None:
+        """Write the record that `status` reads; a full disk does not end the service."""
+        self._record = replace(self._record, **changes)
+        try:
+            self._record.write(self._state)
+        except OSError as error:
+            log.warning("the launcher's record cannot be written", extra={"reason": error.strerror})
 
     def _raise_if_stopped(self) -> None:
         if self._stop_asked.is_set():

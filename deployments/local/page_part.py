@@ -49,6 +49,11 @@ class PagePart:
         """How often the page was started again since `start`."""
         return self._supervisor.restarts
 
+    @property
+    def trouble(self) -> str:
+        """Why it is down and could not be started again yet, or nothing."""
+        return self._supervisor.trouble
+
     def start(self) -> None:
         """Start the page and return once it answers, though the API may not do so yet."""
         self._supervisor.start()

@@ -76,6 +76,11 @@ class PostgresServer:
         """How often the server was started again since `start`."""
         return self._supervisor.restarts
 
+    @property
+    def trouble(self) -> str:
+        """Why it is down and could not be started again yet, or nothing."""
+        return self._supervisor.trouble
+
     def start(self) -> str:
         """Bring the server up, on a new folder for the first time, and return its address.
 

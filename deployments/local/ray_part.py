@@ -47,6 +47,11 @@ class RayPart:
         return self._supervisor.restarts
 
     @property
+    def trouble(self) -> str:
+        """Why it is down and could not be started again yet, or nothing."""
+        return self._supervisor.trouble
+
+    @property
     def report(self) -> RayReport | None:
         """The last that was heard of Ray."""
         return RayReport.read(report_path(self._state.path))

@@ -7,6 +7,7 @@ and it ends with a non-zero status when Ray's own processes fall.
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -21,10 +22,14 @@ import yaml
 from deployments.local import leftovers
 from deployments.local.ray_report import Deployment, RayReport
 from deployments.local.staging import without_engines
+from deployments.logs import log_to_terminal
+
+log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 0.25
 STEADY_EVERY_S = 2.0
 DASHBOARD_NICENESS = 10
+DASHBOARD_FIRST_DELAY_S, DASHBOARD_MAX_DELAY_S = 1.0, 60.0
 
 
 class RayFell(Exception):
@@ -136,8 +141,16 @@ class Service:
     def _hold_dashboard(self) -> None:
         """Start the dashboard, and stay: the kernel ends a child when the thread that started it ends."""
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), DASHBOARD_NICENESS)
-        self._node.start_dashboard()
-        self._stopping.wait()
+        delay_s = DASHBOARD_FIRST_DELAY_S
+        while not self._stopping.is_set():
+            try:
+                self._node.start_dashboard()
+            except Exception as error:  # noqa: BLE001 - the thread's border: a failed fork may work the next time
+                log.warning("Ray's dashboard does not start", extra={"reason": str(error), "next_try_s": delay_s})
+                self._stopping.wait(delay_s)
+                delay_s = min(DASHBOARD_MAX_DELAY_S, delay_s * 2)
+            else:
+                self._stopping.wait()
 
     def _stop(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -168,6 +181,7 @@ def _sentence(error: BaseException) -> str:
 
 def main() -> None:
     """Run until told to stop."""
+    log_to_terminal()
     parser = argparse.ArgumentParser()
     for name in ("state", "config", "report", "temporary"):
         parser.add_argument(f"--{name}", type=Path, required=True)

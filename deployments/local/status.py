@@ -23,6 +23,7 @@ def gather(state: Path) -> dict[str, Any]:
         "state": str(state),
         "addresses": _addresses(found) if found else {},
         "parts": _parts(found, state) if found else {},
+        "troubles": found.troubles if found else {},
         "models": _models(RayReport.read(report_path(state))) if found else {},
         "versions": _versions(),
     }
@@ -35,6 +36,7 @@ def lines(status: dict[str, Any]) -> Sequence[str]:
     told = [f"ChatLLM is {status['phase']} (process {status['pid']}, state in {status['state']})"]
     for title in ("addresses", "parts"):
         told += [f"  {name:<10} {value}" for name, value in status[title].items()]
+    told += [f"  {name} is down and does not start again: {why}" for name, why in status["troubles"].items()]
     for name, model in status["models"].items():
         replicas = ", ".join(f"{count} {kind.lower()}" for kind, count in model["replicas"].items())
         told.append(f"  {name:<10} {model['status'].lower()} ({replicas or 'no replica'}) {model['message']}".rstrip())

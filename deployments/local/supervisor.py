@@ -22,7 +22,9 @@ class Supervisor:
     """Starts a server, starts it again when it dies, and ends it.
 
     `launch` brings the server up and returns once it answers, or raises
-    LauncherError; what a dead predecessor left is its business too.
+    LauncherError; what a dead predecessor left is its business too. Where it fails when
+    a server is started again, for want of memory or processes for instance, it is called
+    again with growing pauses.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class Supervisor:
     ) -> None:
         self.name = name
         self.restarts = 0
+        self.trouble = ""
+        """Why the server is down and could not be started again yet; empty while it runs."""
         self._launch = launch
         self._stop_signals = stop_signals
         self._grace_s = grace_s
@@ -88,9 +92,11 @@ class Supervisor:
         while not self._stopping.wait(self._pause_s()):
             try:
                 self._start()
-            except LauncherError as error:
-                log.error("a server does not start", extra={"server": self.name, "reason": str(error)})
+            except Exception as error:  # noqa: BLE001 - the thread's border: whatever failed may work the next time
+                self.trouble = _reason(error)
+                log.error("a server does not start", extra={"server": self.name, "reason": self.trouble})
             else:
+                self.trouble = ""
                 self.restarts += 1
                 return
 
@@ -101,3 +107,9 @@ class Supervisor:
         if len(recent) == MAX_STARTS_PER_MINUTE:
             return recent[0] + 60.0 - now
         return min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** len(recent)) if len(recent) > 1 else 0.0
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in one line; what only the system can mean is told with the kind of the error."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, LauncherError) else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -62,6 +62,11 @@ class ValkeyServer:
         """How often the server was started again since `start`."""
         return self._supervisor.restarts
 
+    @property
+    def trouble(self) -> str:
+        """Why it is down and could not be started again yet, or nothing."""
+        return self._supervisor.trouble
+
     def start(self) -> str:
         """Bring the server up and return its address; raises LauncherError with the remedy."""
         self._lock = self._state.lock("valkey")

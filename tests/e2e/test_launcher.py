@@ -129,6 +129,22 @@ def test_a_killed_part_comes_back(service: Launched, part: str, program: str | N
     assert _victim(service, program).pid != victim.pid
 
 
+def test_a_part_that_cannot_be_started_again_is_named_with_the_reason_and_tried_again(service: Launched) -> None:
+    log = _state(service) / "logs/page.log"
+    log.rename(log.with_suffix(".kept"))
+    log.mkdir()  # a process whose output has nowhere to go cannot be started
+    _victim(service, None).kill()
+    try:
+        _eventually(lambda: "IsADirectoryError" in service.status()["troubles"].get("Page", ""), timeout_s=30)
+        assert "Page is down and does not start again: IsADirectoryError" in service.chatllm("status")
+    finally:
+        log.rmdir()
+    _eventually(lambda: _is_whole(service) and service.status()["troubles"] == {}, timeout_s=RECOVERY_S)
+    told = (_state(service) / "logs/launcher.log").read_text()
+    assert "a server died and is started again server=page returncode=-9" in told
+    assert "a server does not start server=page reason=" in told
+
+
 @pytest.mark.parametrize("program", ["gcs_server", "raylet", "deployments.local.ray_process"])
 def test_ray_is_started_again_when_it_falls(service: Launched, program: str) -> None:
     before = set(_processes(service, "ray"))

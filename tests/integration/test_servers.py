@@ -21,7 +21,7 @@ import pytest
 import redis
 
 from deployments.local.postgres import PostgresServer
-from deployments.local.process import holders
+from deployments.local.process import holders, spawn
 from deployments.local.state import LauncherError, Locked, StateFolder
 from deployments.local.supervisor import Supervisor
 from deployments.local.valkey import ValkeyServer
@@ -430,3 +430,24 @@ def test_a_server_that_keeps_dying_is_started_ever_more_rarely() -> None:
     pauses = [after - before for before, after in pairwise(starts)]
     assert pauses[0] < pauses[2] < pauses[4]
     assert supervisor.restarts == 4
+
+
+def test_a_fork_that_fails_is_logged_told_and_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As where the system has no memory or processes left for a while."""
+    folder, log = tmp_path / "folder", tmp_path / "log"
+    folder.mkdir()
+    supervisor = Supervisor(
+        "sleep", lambda: spawn(["sleep", "60"], log, cwd=folder), stop_signals=(signal.SIGTERM,), grace_s=1.0
+    )
+    supervisor.start()
+    supervisor.watch()
+    folder.rmdir()
+    os.kill(supervisor.pid or 0, signal.SIGKILL)
+    until(lambda: bool(supervisor.trouble))
+    assert supervisor.trouble.startswith("FileNotFoundError: ") and supervisor.pid is None
+    folder.mkdir()
+    until(lambda: supervisor.pid is not None)
+    assert supervisor.trouble == "" and supervisor.restarts == 1
+    supervisor.stop()
+    failed = next(record for record in caplog.records if record.message == "a server does not start")
+    assert failed.server == "sleep" and "FileNotFoundError" in failed.reason  # type: ignore[attr-defined]
