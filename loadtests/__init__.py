@@ -1,4 +1,4 @@
-"""Load on a running service, from outside: nothing here imports the service.
+"""Load on a running service, from outside: nothing here imports the service, which a test makes sure of.
 
 locustfile.py   users that stream, converse and repeat themselves; shapes.py gives their number over time
 bench.py        the service beside bare vLLM with the same engine arguments, in alternating rounds (make bench)
@@ -10,6 +10,6 @@ sides.py        the service on free ports, and what its processes take
 bare_vllm.py    vLLM's own server on a free port
 report.py       the bench's table, JSON and exit status; plot.py draws the picture
 machine.py      where a measurement was taken
-memory.py       what a turn costs in a long conversation, and how often the prefix cache hits
+page_sessions.py what many open chat pages cost; browsers.py is their side
 results/        what was measured
 """

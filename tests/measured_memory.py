@@ -1,7 +1,7 @@
-"""What a conversation costs as it grows: `python -m loadtests.memory` prints the figures of the README.
+"""What a conversation costs as it grows: `python -m tests.measured_memory` prints the figures of the README.
 
-Starts a Postgres of its own in a temporary folder (the embedded one, on disk) and
-measures, through the service's own stores:
+It measures the service from the inside, which no load test does: it starts a Postgres of its own
+in a temporary folder (the embedded one, on disk) and measures, through the service's own stores:
 
 turn      writing a turn (a question, then its answer) and reading its context, at turn 10
           and at turn 5,000 of a conversation; both kinds alternate, medians over 300 turns
