@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-COMPILE := $(BIN)/uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
+COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e bench bench-relay bench-cache lint format typecheck lock clean
+.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e bench bench-relay bench-cache lint format typecheck lock lock-torch clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,9 @@ lock: tools  ## resolve the locks anew from pyproject.toml
 	$(COMPILE) pyproject.toml configs/locks/torch-needs.in --extra cpu --group build --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-cpu.lock
 	$(COMPILE) pyproject.toml --extra gpu --group build --excludes configs/locks/gpu-excluded.txt -o configs/locks/requirements-gpu.lock
 	$(COMPILE) --group test -c configs/locks/requirements-cpu.lock --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-dev.lock
+
+lock-torch: tools  ## resolve the hashes of torch for CPUs anew (needs PyTorch's own index)
+	sed -n 's/^ *"torch==\(.*\)",/torch==\1+cpu/p' pyproject.toml | $(COMPILE) --no-deps --torch-backend cpu - -o configs/locks/requirements-torch-cpu.lock
 
 clean:  ## remove the environment, caches and artefacts (the state in .chatllm stays)
 	rm -rf .venv .ruff_cache .pytest_cache .hypothesis artifacts

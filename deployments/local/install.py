@@ -3,7 +3,8 @@
     python3 deployments/local/install.py            what the service needs
     python3 deployments/local/install.py --tests    and what the tests need
 
-Done steps are skipped, so that a second run takes no time and an interrupted one
+Every package that is fetched must have one of the hashes that its lock names, be it uv or pip that
+fetches it. Done steps are skipped, so that a second run takes no time and an interrupted one
 goes on where it was. A second one at the same time waits for the first.
 torch is installed apart: a build for CPUs is not where the other packages are,
 and offering that place for all of them costs seconds for each.
@@ -76,12 +77,12 @@ def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None
     """Return the steps in order: the line that marks each as done, its name and what it does."""
     lock = LOCKS / f"requirements-{flavour}.lock"
     dev = LOCKS / "requirements-dev.lock"
-    torch = pinned("torch", REPOSITORY / "pyproject.toml") + ("+cpu" if flavour == "cpu" else "")
-    uv = pinned("uv", lock)
+    torch_lock = LOCKS / "requirements-torch-cpu.lock" if flavour == "cpu" else lock
+    torch, uv = pinned("torch", torch_lock), pinned("uv", lock)
     steps = {
         f"python {find_python()}": ("Virtual environment", make_venv),
-        f"uv {uv}": (f"uv {uv}", lambda: pip("install", f"uv=={uv}")),
-        f"torch {torch}": (f"torch {torch}", lambda: install_torch(torch)),
+        f"uv {uv}": (f"uv {uv}", lambda: pip_install("uv", lock)),
+        f"torch {torch}": (f"torch {torch}", lambda: install_torch(torch_lock)),
         mark("lock", lock): ("Packages", lambda: install_packages(lock)),
         mark("project", REPOSITORY / "pyproject.toml"): ("ChatLLM itself", install_project),
     }
@@ -108,24 +109,37 @@ def make_venv() -> None:
     run([python, "-m", "venv", str(VENV)], "the virtual environment could not be made", remedy=f"remove {VENV}")
 
 
-def install_torch(version: str) -> None:
-    """Take torch from where pip is told to look; a build for CPUs else from PyTorch's own place, which uv knows."""
+def install_torch(lock: Path) -> None:
+    """Take torch from where pip is told to look; a build for CPUs else from PyTorch's own place, which uv knows.
+
+    It is the same file in both places, so that one hash holds.
+    """
     try:
-        pip("install", "--no-deps", "--no-compile", f"torch=={version}")
+        pip_install("torch", lock)
     except Failed:
-        if not version.endswith("+cpu"):
+        if not pinned("torch", lock).endswith("+cpu"):
             raise
-        uv_install("--no-deps", "--torch-backend", "cpu", f"torch=={version.removesuffix('+cpu')}")
+        uv_install("--torch-backend", "cpu", *requirement("torch", lock))
 
 
 def install_packages(lock: Path) -> None:
     """Install all that a lock pins. What uv passes over, as its own settings may tell it to, is a failure."""
-    uv_install("--no-deps", "-r", str(lock))
+    uv_install("--require-hashes", "-r", str(lock))
     found = VENV.glob("lib/python*/site-packages/*.dist-info")
     installed = {canonical(folder.name.partition("-")[0]) for folder in found}
-    pins = [line.partition("==")[0] for line in lock.read_text().splitlines()]
+    pins = re.findall(r"^([^\s=]+)==", lock.read_text(), re.MULTILINE)
     if missing := [name for name in pins if canonical(name) not in installed]:
         raise Failed(f"{', '.join(missing)} of {lock.name} did not get installed: look for `exclude` in uv's settings")
+
+
+def requirement(package: str, lock: Path) -> tuple[str, ...]:
+    """Return the options that ask for a package alone, in a version and with hashes of its lock."""
+    found = re.search(rf"^{package}==(?:.*\\\n)*.*$", lock.read_text(), re.MULTILINE)
+    if not found:
+        raise Failed(f"{lock} does not pin {package}: make lock writes it anew")
+    file = VENV / f"{package}.txt"
+    file.write_text(found.group() + "\n")
+    return "--require-hashes", "-r", str(file)
 
 
 def canonical(package: str) -> str:
@@ -135,7 +149,7 @@ def canonical(package: str) -> str:
 
 def install_project() -> None:
     """Make `chatllm` a command and the folders of this repository importable."""
-    uv_install("--no-deps", "--no-build-isolation", "-e", str(REPOSITORY))
+    uv_install("--no-build-isolation", "-e", str(REPOSITORY))
 
 
 def install_browser() -> None:
@@ -162,19 +176,16 @@ def write_byte_code(flavour: str) -> None:
     run(command, "an installed package cannot be imported", environment, f"remove {VENV}")
 
 
-def pip(*arguments: str) -> None:
-    """Run pip as it is configured on this machine."""
-    run(
-        [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments],
-        f"pip {arguments[0]} failed",
-    )
+def pip_install(package: str, lock: Path) -> None:
+    """Install a package of a lock with pip, as it is configured on this machine."""
+    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+    run([*command, "--no-deps", "--no-compile", *requirement(package, lock)], "pip install failed")
 
 
 def uv_install(*arguments: str) -> None:
     """Run uv, which installs in parallel."""
-    run(
-        [str(VENV / "bin" / "uv"), "pip", "install", "-q", "--python", str(PYTHON), *arguments], "uv pip install failed"
-    )
+    command = [str(VENV / "bin" / "uv"), "pip", "install", "-q", "--python", str(PYTHON)]
+    run([*command, "--no-deps", *arguments], "uv pip install failed")
 
 
 def run(

@@ -254,10 +254,10 @@ def test_prometheus_finds_the_nodes_by_our_file_and_the_dashboard_s_panels_show_
         conversation = api.post("/v1/conversations", json={}).json()["id"]
         deadline = time.monotonic() + 100
         while True:
-            assert api.post(PATH, json=body(conversation=conversation)).status_code == 200
+            assert api.post(PATH, json=body(conversation=conversation, stream=True)).status_code == 200
             targets, silent = telling(http)
             if targets and not silent:
                 break
-            assert time.monotonic() < deadline, (targets, silent)
+            assert time.monotonic() < deadline, [silent, targets]
             time.sleep(0.5)
     assert {target["health"] for target in targets} == {"up"}, targets

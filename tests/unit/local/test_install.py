@@ -1,8 +1,13 @@
 """The installer's own judgement: what is done, what is pinned, and one sentence for what fails."""
 
+import hashlib
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,20 +89,96 @@ def test_the_plan_pins_everything(environment: Path) -> None:
     assert "requirements-gpu.lock" in " ".join(install.plan("gpu", tests=False))
 
 
+def pins(lock: Path) -> dict[str, tuple[str, list[str]]]:
+    """Return version and hashes of each package; fails on anything else in the lock."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for entry in lock.read_text().replace(" \\\n", "").splitlines():
+        pin, *hashes = entry.split()
+        name, version = pin.split("==")
+        assert name not in found
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), entry
+        found[name] = version, hashes
+    return found
+
+
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_a_lock_pins_every_package_and_names_no_place(lock: Path) -> None:
-    lines = lock.read_text().splitlines()
-    assert lines
-    assert [line for line in lines if "==" not in line or "://" in line or line.startswith("-")] == []
-    assert len({line.partition("==")[0] for line in lines}) == len(lines)
+def test_a_lock_pins_every_package_with_hashes_and_names_no_place(lock: Path) -> None:
+    assert pins(lock)
+    assert [name for name, (_, hashes) in pins(lock).items() if not hashes] == []
 
 
 def test_the_locks_agree_with_each_other_and_leave_torch_for_cpus_out() -> None:
-    pins = {lock.name: dict(line.split("==") for line in lock.read_text().splitlines()) for lock in LOCKS}
-    cpu, dev = pins["requirements-cpu.lock"], pins["requirements-dev.lock"]
+    found = {lock.name.removeprefix("requirements-").removesuffix(".lock"): pins(lock) for lock in LOCKS}
+    cpu, dev, torch = found["cpu"], found["dev"], install.pinned("torch", install.REPOSITORY / "pyproject.toml")
     assert {name for name in cpu.keys() & dev.keys() if cpu[name] != dev[name]} == set()
     assert not {"torch", "torchvision", "torchaudio", "torchcodec", "triton"} & cpu.keys()
-    assert pins["requirements-gpu.lock"]["torch"] == install.pinned("torch", install.REPOSITORY / "pyproject.toml")
+    assert found["gpu"]["torch"][0] == torch
+    assert {name: version for name, (version, _) in found["torch-cpu"].items()} == {"torch": f"{torch}+cpu"}
+
+
+@pytest.fixture(scope="module")
+def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with pip and uv, and nothing else."""
+    folder = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+    (folder / "bin/uv").symlink_to(Path(sys.executable).with_name("uv"))
+    return folder
+
+
+@pytest.fixture
+def package(bare_environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A package `torch` of which there is a build for CPUs in a local folder and nowhere else; returns its hash."""
+    for name, path in (("VENV", ""), ("PYTHON", "bin/python")):
+        monkeypatch.setattr(install, name, bare_environment / path)
+    monkeypatch.setattr(install, "LOG", tmp_path / "install.log")
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    wheel = wheels / "torch-2.13.0+cpu-py3-none-any.whl"
+    info = "torch-2.13.0+cpu.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("torch/__init__.py", "")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0+cpu\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    for name in ("PIP_FIND_LINKS", "UV_FIND_LINKS"):
+        monkeypatch.setenv(name, str(wheels))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "empty").as_uri())
+    installed = bare_environment / "lib/python3.11/site-packages"
+    for folder in installed.glob("torch*"):
+        shutil.rmtree(folder)
+    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def lock_of(folder: Path, digest: str) -> Path:
+    lock = folder / "requirements.lock"
+    others = " ".join(f"\\\n    --hash=sha256:{'0' * 63}{number} " for number in range(2))
+    lock.write_text(f"torch==2.13.0+cpu {others}\\\n    --hash=sha256:{digest}\n" if digest else "torch==2.13.0+cpu\n")
+    return lock
+
+
+def is_installed() -> bool:
+    return bool(list(install.VENV.glob("lib/python3.11/site-packages/torch")))
+
+
+@pytest.mark.parametrize("take", [install.install_torch, install.install_packages])
+def test_a_package_with_its_hash_is_installed(package: str, tmp_path: Path, take: Callable[[Path], None]) -> None:
+    take(lock_of(tmp_path, package))
+    assert is_installed()
+
+
+@pytest.mark.parametrize("tampered", [True, False])
+@pytest.mark.parametrize("take", [install.install_torch, install.install_packages])
+def test_a_package_with_another_hash_or_without_one_is_not(
+    package: str, tmp_path: Path, take: Callable[[Path], None], tampered: bool
+) -> None:
+    lock = lock_of(tmp_path, package[:-1] + ("0" if package[-1] != "0" else "1") if tampered else "")
+    with pytest.raises(install.Failed):
+        take(lock)
+    reason = install.LOG.read_text().lower()
+    assert re.search("hash mismatch|do not match the hashes|must have a hash|hashes are required", reason)
+    assert not is_installed()
 
 
 def test_a_package_that_uv_passes_over_is_a_failure(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
