@@ -1,6 +1,6 @@
 """What a request was, once it has ended."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,8 @@ class Summary:
     first_token_s: float | None = None
     failure: ChatLLMError | None = None
     """What the request ended with, be it that its stream tells the client so in its own way."""
+    ignored: Sequence[str] = ()
+    """What of the request was left out because it was only offered, such as built-in tools."""
     is_follower: bool = False
     """Whether the request only follows what is generated, and counted, without it."""
 

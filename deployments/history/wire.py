@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deployments.history.readable import call_of, part_of, text_of_parts, with_matching_calls
+from deployments.history.tool_items import OUTPUTS, call_in, output_in
 from deployments.history.types import Context, Item, NewItem, Status
 
 
@@ -89,7 +90,7 @@ def messages_of_context(context: Context, asked: Iterable[NewItem] = ()) -> list
     """
     items: Iterable[Item | NewItem] = context.items
     if context.cut:
-        items = itertools.dropwhile(lambda item: item.type == "function_call_output" or item.role == "tool", items)
+        items = itertools.dropwhile(lambda item: item.type in OUTPUTS or item.role == "tool", items)
     return messages_of_items([*items, *asked])
 
 
@@ -99,21 +100,16 @@ def _assistant_piece(item: Item | NewItem) -> dict[str, Any] | None:
         listed = payload.get("content") or payload.get("summary") or []
         parts = [part for part in listed if isinstance(part, dict)]
         return {"role": "assistant", "content": None, "reasoning": "".join(str(part.get("text", "")) for part in parts)}
-    if item.type == "function_call":
-        function = {"name": payload.get("name"), "arguments": payload.get("arguments")}
-        call = call_of({"id": payload.get("call_id"), "function": function}, 0)
+    if (given := call_in(item.type, payload)) is not None:
+        call = call_of(given, 0)
         return {"role": "assistant", "content": None, "tool_calls": [call]}
     is_said = item.type == "message" and item.role == "assistant"
     return message_of_item(item) if is_said else None
 
 
 def _other_message(item: Item | NewItem) -> dict[str, Any] | None:
-    if item.type == "function_call_output":
-        return {
-            "role": "tool",
-            "tool_call_id": item.payload.get("call_id"),
-            "content": _content(item.payload.get("output")),
-        }
+    if item.type in OUTPUTS:
+        return output_in(item.payload, _content)
     return message_of_item(item) if item.type == "message" else None
 
 

@@ -83,4 +83,6 @@ def _headers(summary: Summary) -> dict[str, str]:
         headers["age"] = str(summary.age_s)
     if summary.cache_key:
         headers["x-cache-key"] = summary.cache_key
+    if summary.ignored:
+        headers["x-chatllm-ignored"] = ", ".join(summary.ignored)
     return headers

@@ -66,6 +66,7 @@ async def create_response(request: Request) -> Response:
     wanted = asked(body, services.settings.limits.max_messages, steering)
 
     async def work(summary: Summary) -> Answer:
+        summary.ignored = wanted.ignored
         if wanted.is_background:
             return await _started(services, caller, wanted, summary)
         return await services.responses.answer(caller.tenant, caller.key_id, wanted, summary)

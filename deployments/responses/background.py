@@ -15,11 +15,10 @@ from deployments.detached import detached
 from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overloaded, Unavailable
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.limits.estimate import prompt_tokens
-from deployments.responses.events import Translator
 from deployments.responses.following import follow, written
 from deployments.responses.request import Asked, chat_fields
 from deployments.responses.run import Run
-from deployments.responses.service import Responses, chat_call
+from deployments.responses.service import Responses, chat_call, translator_of
 from deployments.responses.store import LOST, ResponseStore
 from deployments.responses.turn import Place, Unkept, begun, messages_for
 from deployments.responses.types import Claim, NewResponse, StoredResponse
@@ -145,7 +144,7 @@ class BackgroundResponses:
             self._writer.defer(new.tenant, new.conversation_id, cancel, (new.id,), 0)
 
     def _launch(self, response: StoredResponse, asked: Asked, messages: Messages) -> None:
-        run = self._runs[response.id] = Run(response, Translator(response.id))
+        run = self._runs[response.id] = Run(response, translator_of(response))
         run.begin()
         task = detached(self._run(run, asked, messages), f"background-{response.id}")
         self._tasks.add(task)
@@ -254,7 +253,7 @@ class BackgroundResponses:
         response = claim.response
         log.warning("a response is taken over", extra={"response": response.id, "attempts": claim.attempts})
         if response.status == "cancelled" or claim.was_shown or claim.attempts > MAX_ATTEMPTS:
-            translator = Translator(response.id)
+            translator = translator_of(response)
             async for batch in written(self._store, response):
                 translator.recover(batch.frames)
             translator.number = claim.last_number + 1 + UNWRITTEN_EVENTS

@@ -8,15 +8,19 @@ later; function calls, whose arguments may come in turns, end with the stream.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from deployments.history.types import NewItem
+from deployments.responses.custom_input import CustomInput
+from deployments.responses.tools import ClientTool
 
 Event = dict[str, Any]
-PREFIXES = {"reasoning": "rs", "message": "msg", "function_call": "fc"}
+CALLS = {"function_call": "function_call_arguments", "custom_tool_call": "custom_tool_call_input"}
+"""The kinds of calls, and what their events are about."""
+PREFIXES = {"reasoning": "rs", "message": "msg", "function_call": "fc", "custom_tool_call": "ctc"}
 
 
 def frame(event: Event) -> bytes:
@@ -34,7 +38,8 @@ class _Item:
     texts: list[str] = field(default_factory=list[str])
     logprobs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     call_id: str = ""
-    name: str = ""
+    tool: ClientTool = field(default_factory=lambda: ClientTool(""))
+    custom: CustomInput = field(default_factory=CustomInput)
     status: str = "in_progress"
 
     @property
@@ -44,8 +49,10 @@ class _Item:
     def document(self) -> dict[str, Any]:
         """Return the item in OpenAI's shape, as far as it has got."""
         head = {"id": self.id, "type": self.kind, "status": self.status}
-        if self.kind == "function_call":
-            return {**head, "call_id": self.call_id, "name": self.name, "arguments": self.text}
+        if self.kind in CALLS:
+            said = {"input": self.custom.text} if self.tool.is_custom else {"arguments": self.text}
+            namespace = {"namespace": self.tool.namespace} if self.tool.namespace else {}
+            return {**head, "call_id": self.call_id, "name": self.tool.name, **said, **namespace}
         content = [self.part()] if self.texts else []
         if self.kind == "reasoning":
             return {**head, "summary": [], "content": content}
@@ -61,8 +68,10 @@ class _Item:
 class Translator:
     """Follows the one answer to a response. `number` is the `sequence_number` of the next event."""
 
-    def __init__(self, response_id: str, number: int = 0) -> None:
+    def __init__(self, response_id: str, number: int = 0, tools: Mapping[str, ClientTool] | None = None) -> None:
+        """`tools` are those of the client by the names that the model uses."""
         self.number = number
+        self._tools = tools or {}
         self.usage: Mapping[str, Any] | None = None
         self.finish_reason: str | None = None
         self._response_id = response_id
@@ -175,30 +184,40 @@ class Translator:
             self._open = None
         item = self._calls.get(index)
         if item is None:
-            item = self._calls[index] = self._new("function_call")
-            item.call_id = call.get("id") or f"call_{item.id.removeprefix('fc_')}"
-            item.name = function.get("name") or ""
+            item = self._calls[index] = self._new_call(call.get("id"), function.get("name") or "")
             yield self.event("response.output_item.added", output_index=item.position, item=item.document())
         elif function.get("name"):
-            item.name += function["name"]
-        if function.get("arguments"):
-            item.texts.append(function["arguments"])
-            where = {"item_id": item.id, "output_index": item.position}
-            yield self.event("response.function_call_arguments.delta", **where, delta=function["arguments"])
+            item.tool = replace(item.tool, name=item.tool.name + function["name"])
+        if piece := function.get("arguments"):
+            item.texts.append(piece)
+            yield from self._argue(item, item.custom.add(piece) if item.tool.is_custom else piece)
+
+    def _argue(self, item: _Item, delta: str) -> Iterator[Event]:
+        if delta:
+            yield self.event(f"response.{CALLS[item.kind]}.delta", **_place(item), delta=delta)
 
     def _end(self, item: _Item, status: str) -> Iterator[Event]:
         if not item.texts:
             item.texts.append("")  # an empty text is a part as well
         if item.kind == "function_call":
-            where = {"item_id": item.id, "output_index": item.position}
-            fields = {**where, "arguments": item.text, "name": item.name}
+            fields = {**_place(item), "arguments": item.text, "name": item.tool.name}
             yield self.event("response.function_call_arguments.done", **fields)
+        elif item.kind == "custom_tool_call":
+            yield from self._argue(item, item.custom.close())
+            yield self.event("response.custom_tool_call_input.done", **_place(item), input=item.custom.text)
         else:
             said = {"logprobs": [*item.logprobs]} if item.kind == "message" else {}
             yield self.event(f"response.{_text_kind(item)}.done", **_where(item), text=item.text, **said)
             yield self.event("response.content_part.done", **_where(item), part=item.part())
         item.status = status
         yield self.event("response.output_item.done", output_index=item.position, item=item.document())
+
+    def _new_call(self, call_id: str | None, name: str) -> _Item:
+        tool = self._tools.get(name) or ClientTool(name)
+        item = self._new("custom_tool_call" if tool.is_custom else "function_call")
+        item.call_id = call_id or f"call_{item.id.partition('_')[2]}"
+        item.tool = tool
+        return item
 
     def _new(self, kind: str) -> _Item:
         position = len(self._items)
@@ -209,8 +228,12 @@ class Translator:
         return item
 
 
+def _place(item: _Item) -> dict[str, Any]:
+    return {"item_id": item.id, "output_index": item.position}
+
+
 def _where(item: _Item) -> dict[str, Any]:
-    return {"item_id": item.id, "output_index": item.position, "content_index": 0}
+    return {**_place(item), "content_index": 0}
 
 
 def _text_kind(item: _Item) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployments.errors import BadRequest
+from deployments.history.tool_items import CALL_FIELDS, NOT_READ, OUTPUTS
 from deployments.history.types import NewItem, new_id
 from deployments.responses.references import ItemReference
 
@@ -26,16 +27,39 @@ def _new_item(item: Mapping[str, Any], where: str) -> NewItem | ItemReference:
         case "message":
             return _message(item, where)
         case "function_call":
-            payload = {name: _text(item, name, where) for name in ("call_id", "name", "arguments")}
-            return NewItem(payload, new_id("fc"), type="function_call")
-        case "function_call_output":
+            return NewItem(_call(item, "arguments", where), new_id("fc"), type="function_call")
+        case "custom_tool_call":
+            return NewItem(_call(item, "input", where), new_id("ctc"), type="custom_tool_call")
+        case "function_call_output" | "custom_tool_call_output" as kind:
             payload = {"call_id": _text(item, "call_id", where), "output": _output(item.get("output"), where)}
-            return NewItem(payload, new_id("fco"), type="function_call_output")
+            return NewItem(payload, new_id("fco" if kind == "function_call_output" else "ctco"), type=kind)
+        case str(kind) if kind in CALL_FIELDS or kind in OUTPUTS or kind in NOT_READ:
+            return _as_given(item, kind)
         case "reasoning":
             return _reasoning(item, where)
         case other:
             kind = str(other)[:64]
             raise BadRequest(f"Items of the type {kind!r} are not supported.", f"{where}.type")
+
+
+def _call(item: Mapping[str, Any], said: str, where: str) -> dict[str, Any]:
+    """Return the payload of a call, of whose field `said` the model is the author."""
+    payload = {name: _text(item, name, where) for name in ("call_id", "name", said)}
+    namespace = item.get("namespace")
+    if not isinstance(namespace, str | None):
+        raise BadRequest("'namespace' must be a text.", f"{where}.namespace")
+    return payload | ({"namespace": namespace} if namespace else {})
+
+
+def _as_given(item: Mapping[str, Any], kind: str) -> NewItem:
+    """Return an item of a tool that this service does not have, to be listed as it came.
+
+    A local shell's output names its call by its own id.
+    """
+    payload = {name: value for name, value in item.items() if name not in ("id", "type", "status", "role", "content")}
+    if kind in OUTPUTS and "call_id" not in payload and isinstance(item.get("id"), str):
+        payload["call_id"] = item["id"]
+    return NewItem(payload, new_id("item"), type=kind)
 
 
 def _message(item: Mapping[str, Any], where: str) -> NewItem:

@@ -16,6 +16,7 @@ from deployments.history.types import NewItem
 from deployments.parameters import HINTS, SAMPLING, Sampling
 from deployments.responses.input import new_items
 from deployments.responses.references import ItemReference
+from deployments.responses.tools import Toolbox
 
 Label = Annotated[str, msgspec.Meta(max_length=512)]
 Metadata = Annotated[
@@ -125,6 +126,11 @@ class Asked:
     chat: dict[str, Any]
 
     @property
+    def ignored(self) -> tuple[str, ...]:
+        """The built-in tools that were offered and are left out."""
+        return Toolbox.of(self.request).ignored
+
+    @property
     def streams(self) -> bool:
         return bool(self.request.get("stream"))
 
@@ -210,7 +216,7 @@ def chat_fields(request: Mapping[str, Any]) -> dict[str, Any]:
         fields |= {"logprobs": True, "top_logprobs": request.get("top_logprobs", 0)}
     if effort := request.get("reasoning", {}).get("effort"):
         fields["reasoning_effort"] = effort
-    return fields | _format(request.get("text", {}).get("format")) | _tools(request)
+    return fields | _format(request.get("text", {}).get("format")) | Toolbox.of(request).chat_fields(request)
 
 
 PROMPT_FIELDS = frozenset(
@@ -245,43 +251,3 @@ def _format(wanted: Mapping[str, Any] | None) -> dict[str, Any]:
             raise BadRequest("A JSON schema needs a 'name' and a 'schema'.", "text.format")
         case other:
             raise BadRequest(f"The format {str(other)[:64]!r} is not supported.", "text.format.type")
-
-
-def _tools(request: Mapping[str, Any]) -> dict[str, Any]:
-    tools = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(request.get("tools") or ())]
-    choice = request.get("tool_choice", "auto")
-    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        tools, choice = _allowed(tools, choice)
-    if isinstance(choice, dict):
-        if choice.get("type") != "function" or not isinstance(choice.get("name"), str):
-            raise BadRequest("Only functions can be chosen.", "tool_choice")
-        choice = {"type": "function", "function": {"name": choice["name"]}}
-    elif choice not in ("none", "auto", "required"):
-        raise BadRequest("'tool_choice' must be 'none', 'auto', 'required' or name a function.", "tool_choice")
-    if not tools:
-        if choice not in ("none", "auto"):
-            raise BadRequest("'tool_choice' asks for a tool, but there is none.", "tool_choice")
-        return {}
-    parallel = {name: request[name] for name in ("parallel_tool_calls",) if name in request}
-    return {"tools": tools, "tool_choice": choice, **parallel}
-
-
-def _tool(tool: Mapping[str, Any], where: str) -> dict[str, Any]:
-    if tool.get("type") != "function":
-        kind = str(tool.get("type"))[:64]
-        raise BadRequest(f"Tools of the type {kind!r} are not supported, only functions.", f"{where}.type")
-    if not isinstance(tool.get("name"), str) or not tool["name"]:
-        raise BadRequest("A function needs a name.", f"{where}.name")
-    if not isinstance(tool.get("parameters") or {}, dict):
-        raise BadRequest("The parameters of a function are a JSON schema.", f"{where}.parameters")
-    named = ("name", "description", "parameters", "strict")
-    return {"type": "function", "function": {name: tool[name] for name in named if tool.get(name) is not None}}
-
-
-def _allowed(tools: list[dict[str, Any]], choice: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
-    """Return the tools that a choice allows, and whether one of them must be called."""
-    listed = choice.get("tools")
-    if not isinstance(listed, list) or choice.get("mode") not in ("auto", "required"):
-        raise BadRequest("Allowed tools need a 'mode' (auto, required) and a list of 'tools'.", "tool_choice")
-    names = {tool.get("name") for tool in listed if isinstance(tool, dict)}
-    return [tool for tool in tools if tool["function"]["name"] in names], str(choice["mode"])

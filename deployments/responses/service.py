@@ -20,6 +20,7 @@ from deployments.responses.objects import response_object
 from deployments.responses.references import resolved
 from deployments.responses.request import Asked, prompt_fields
 from deployments.responses.store import ResponseStore
+from deployments.responses.tools import Toolbox
 from deployments.responses.turn import REASONS, Place, ResponseTurn, Unkept, begun, ended, ending_of, messages_for
 from deployments.responses.types import UNFINISHED, Ending, NewResponse, Status, StoredResponse
 from deployments.service import ChatService
@@ -172,7 +173,7 @@ class Responses:
         return ContextTooLong(f"{reason} With 'truncation': 'auto' the oldest items are left out.", "truncation")
 
     async def _whole(self, body: bytes, response: StoredResponse, turn: ResponseTurn) -> bytes:
-        translator = Translator(response.id)
+        translator = translator_of(response)
         translator.add_whole(orjson.loads(body))
         translator.close(is_whole=translator.finish_reason not in REASONS)
         ending = ending_of(translator, response.leaf_id, None)
@@ -184,7 +185,7 @@ class Responses:
         self, frames: AsyncGenerator[bytes], response: StoredResponse, turn: ResponseTurn, summary: Summary
     ) -> AsyncGenerator[bytes]:
         """Yield the events of an answer; what there is of one that is cut off is kept as incomplete."""
-        translator = Translator(response.id)
+        translator = translator_of(response)
         is_over = False
         try:
             begun = response_object(response)
@@ -209,6 +210,11 @@ class Responses:
             if not is_over:
                 translator.close(is_whole=False)
                 turn.end(ending_of(translator, response.leaf_id, "incomplete"))
+
+
+def translator_of(response: StoredResponse) -> Translator:
+    """Return what follows the answer to a response, from its beginning."""
+    return Translator(response.id, tools=Toolbox.of(response.request).by_name())
 
 
 def chat_call(response: StoredResponse, asked: Asked, streams: bool) -> ChatCall:

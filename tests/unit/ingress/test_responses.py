@@ -232,7 +232,9 @@ async def test_the_response_cache_answers_responses(service: Service) -> None:
 @pytest.mark.parametrize(
     ("extra", "named"),
     [
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"type": "telepathy"}]}, "tools[0].type"),
+        ({"tools": [{"type": "custom"}]}, "tools[0].name"),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "mcp"}]}]}, "tools[0].tools[0].type"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"include": ["file_search_call"]}, "include[0]"),
         ({"nonsense": 1}, "nonsense"),
