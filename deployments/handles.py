@@ -5,12 +5,13 @@ every node's environment would have to raise). So a larger one goes by reference
 carries it, for some milliseconds more, and it needs no setting.
 """
 
+import asyncio
 from typing import Any
 
 import grpc
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentBroadcastResponse, DeploymentHandle
 
 MAX_INLINE_BYTES = 2 * 1024 * 1024
 """Well below gRPC's 4 MiB, which include what is around the payload."""
@@ -22,3 +23,28 @@ CALL_ERRORS = (RayError, RayServeException, grpc.RpcError)
 def carrying(handle: DeploymentHandle[Any], payload_bytes: int) -> DeploymentHandle[Any]:
     """Return the handle by which a call with so large a payload arrives."""
     return handle if payload_bytes <= MAX_INLINE_BYTES else handle.options(_by_reference=True)
+
+
+async def answers_in_time(broadcast: DeploymentBroadcastResponse, timeout_s: float) -> tuple[list[Any], int]:
+    """Return what replicas answer a broadcast with, and how many there were; raises what the broadcast itself raises.
+
+    Serve's own `results_async` waits for all of them, so that one silent replica would cost every answer. It
+    has no public way to each replica's.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    async with asyncio.timeout_at(deadline):
+        results = await broadcast._fetch_replica_results_async()  # pyright: ignore[reportPrivateUsage]
+    if not results:
+        return [], 0
+    asked = [asyncio.ensure_future(result.get_async()) for result in results]
+    try:
+        async with asyncio.timeout_at(deadline):
+            await asyncio.wait(asked)
+    except TimeoutError:
+        pass
+    finally:
+        for one in asked:
+            one.cancel()
+    answered, _ = await asyncio.wait(asked)
+    kept = [one.result() for one in asked if not one.cancelled() and one.exception() is None]
+    return kept, len(answered)

@@ -79,16 +79,22 @@ class ConnectedCache(HandleCache):
             self._refreshing = detached(self._refresh(), "cache-addresses")
 
     async def _refresh(self) -> None:
-        """Connect to the replicas that there are now, and leave those that are gone."""
+        """Connect to the replicas that there are now, and leave those that are gone.
+
+        A replica that does not tell its address keeps the connection that it has, and holds up no other.
+        """
         try:
-            async with asyncio.timeout(REFRESH_TIMEOUT_S):
-                addresses: set[Address] = set(await self.addresses())
-                await asyncio.gather(*map(self._connect, addresses))
+            told, are_all = await self.addresses(REFRESH_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - the border to the other replicas: the handle still carries look-ups
             logger.warning("the cache's replicas are unknown", extra={"error": type(error).__name__})
             return
+        if not are_all:
+            logger.warning("not every replica of the cache tells its address")
+        addresses = set(told)
+        await asyncio.gather(*map(self._connect, addresses))
         for address in self._connections.keys() - addresses:
-            self._connections.pop(address).close()
+            if are_all or self._connections[address].is_lost:
+                self._connections.pop(address).close()
 
     async def _connect(self, address: Address) -> None:
         known = self._connections.get(address)
@@ -98,8 +104,9 @@ class ConnectedCache(HandleCache):
             known.close()
         loop = asyncio.get_running_loop()
         try:
-            _, made = await loop.create_connection(lambda: _Connection(address.secret), address.host, address.port)
-        except OSError as error:
+            async with asyncio.timeout(REFRESH_TIMEOUT_S):
+                _, made = await loop.create_connection(lambda: _Connection(address.secret), address.host, address.port)
+        except OSError as error:  # a TimeoutError is one
             logger.warning("a replica of the cache cannot be reached", extra={"error": type(error).__name__})
             return
         self._connections[address] = made

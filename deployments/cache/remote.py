@@ -8,7 +8,7 @@ from deployments.cache.claims import Claim
 from deployments.cache.purging import Purge
 from deployments.cache.store import StoreFigures
 from deployments.config import CacheSettings
-from deployments.handles import carrying
+from deployments.handles import answers_in_time, carrying
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,10 @@ class HandleCache:
     async def figures(self) -> LookupFigures:
         return await self._handle.figures.remote()
 
-    async def addresses(self) -> list[Address]:
-        """Return where each replica takes look-ups; waits for all of them, and raises where one does not tell."""
-        return await self._handle.broadcast("address").results_async()
+    async def addresses(self, timeout_s: float) -> tuple[list[Address], bool]:
+        """Return where the replicas take look-ups that tell it in time, and whether these are all of them."""
+        told, replicas = await answers_in_time(self._handle.broadcast("address"), timeout_s)
+        return told, len(told) == replicas
 
     async def aclose(self) -> None: ...
 

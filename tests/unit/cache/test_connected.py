@@ -3,10 +3,13 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.serve.handle import DeploymentBroadcastResponse
 
 from deployments import introduction
 from deployments.cache import asking, wire
@@ -34,6 +37,8 @@ class Replica:
         self.gate.set()
         self.error: Exception | None = None
         self.value_bytes = 0
+        self.tells = True
+        self.host = HOST
         self.server = LookupServer(self.lookup)
 
     async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
@@ -61,10 +66,16 @@ class Handle:
         assert method == "address"
         self.broadcasts += 1
 
-        async def results() -> list[Address]:
-            return [await replica.server.address(HOST) for replica in self.replicas]
+        async def results() -> list[Any]:
+            return [SimpleNamespace(get_async=partial(_address, replica)) for replica in self.replicas]
 
-        return SimpleNamespace(results_async=results)
+        return DeploymentBroadcastResponse(results(), None)
+
+
+async def _address(replica: Replica) -> Address:
+    if not replica.tells:
+        await asyncio.Event().wait()
+    return replace(await replica.server.address(HOST), host=replica.host)
 
 
 @pytest.fixture
@@ -229,6 +240,49 @@ async def test_a_connection_that_has_gone_silent_is_replaced(
     await connected(cache)
 
 
+async def test_a_silent_replica_holds_up_no_other(
+    cache: ConnectedCache, handle: Handle, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "REFRESH_S", 0.0)
+    monkeypatch.setattr(asking, "REFRESH_TIMEOUT_S", 0.1)
+    await connected(cache)
+    replica.tells = False
+    other = Replica()
+    handle.replicas.append(other)
+
+    async with asyncio.timeout(10):
+        while not (["new"] in other.calls and ["new"] in replica.calls):  # and what was connected stays so
+            await cache.lookup(["new"])
+            await asyncio.sleep(0.01)
+
+    handle.replicas.remove(other)
+    await other.server.aclose()
+    async with asyncio.timeout(10):
+        while len(cache._connections) > 1:
+            await cache.lookup(["new"])
+            await asyncio.sleep(0.01)
+
+
+async def test_a_replica_that_cannot_be_reached_in_time_holds_up_no_other(
+    cache: ConnectedCache, handle: Handle, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def slow(factory: Any, host: str, port: int) -> Any:
+        if host == "192.0.2.1":  # TEST-NET-1: packets to it are dropped
+            await asyncio.Event().wait()
+        return await connect(factory, host, port)
+
+    monkeypatch.setattr(loop, "create_connection", slow)
+    monkeypatch.setattr(asking, "REFRESH_TIMEOUT_S", 0.1)
+    gone, other = Replica(), Replica()
+    gone.host = "192.0.2.1"
+    handle.replicas = [gone, other]
+    await connected(cache)
+    assert other.calls
+
+
 async def test_replicas_that_do_not_tell_where_they_are_cost_nothing(
     cache: ConnectedCache, handle: Handle, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,10 +297,13 @@ async def test_replicas_that_do_not_tell_where_they_are_cost_nothing(
 def telling(handle: Handle, address: Address) -> None:
     """Let `handle` tell of one replica, at `address`."""
 
-    async def results() -> list[Address]:
-        return [address]
+    async def tell() -> Address:
+        return address
 
-    handle.broadcast = lambda _: SimpleNamespace(results_async=results)  # pyright: ignore[reportAttributeAccessIssue]
+    async def results() -> list[Any]:
+        return [SimpleNamespace(get_async=tell)]
+
+    handle.broadcast = lambda _: DeploymentBroadcastResponse(results(), None)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def test_a_replica_that_cannot_be_reached_leaves_the_handle(
@@ -274,7 +331,7 @@ async def test_a_client_finds_through_it_what_another_one_stored() -> None:
     lookup = CacheLookup(SETTINGS, MemoryStore())
     server = LookupServer(lookup.lookup)
     handle = Handle()
-    handle.replicas = [SimpleNamespace(server=server)]  # pyright: ignore[reportAttributeAccessIssue]
+    handle.replicas = [SimpleNamespace(server=server, tells=True, host=HOST)]  # pyright: ignore[reportAttributeAccessIssue]
     await lookup.store([("key", encode(ENTRY), 60.0)])
     cache = ConnectedCache(handle)
     client = CacheClient(cache, CacheSettings(lookup_timeout_s=1.0, hot_bytes=0))
