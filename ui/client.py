@@ -135,7 +135,14 @@ class Api:
     async def asked(self, response_id: str) -> list[Message]:
         """Return the messages that an answer was asked for with, oldest first."""
         path = f"/v1/responses/{response_id}/input_items"
-        return _parse(Messages, await self._call("GET", path, params={"limit": "100", "order": "asc"})).data
+        found: list[Message] = []
+        params = {"limit": "100", "order": "asc"}
+        while True:
+            page = _parse(Messages, await self._call("GET", path, params=params))
+            found += page.data
+            if not page.has_more or not page.data:
+                return found
+            params["after"] = page.data[-1].id
 
     async def add_messages(self, conversation_id: str, items: Sequence[Mapping[str, Any]], parent: str) -> list[str]:
         """Store messages one after the other behind `parent` ("" for none); returns their ids."""

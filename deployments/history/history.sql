@@ -61,14 +61,19 @@ WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden AND conversation_id = c.id
 RETURNING items.id
 
 -- name: items_desc
+-- A page ends at $4 items or $5 bytes, at least one; `found` counts those before the bytes.
 -- No row: no such conversation. found_after false: no such cursor. A row without an id: nothing there.
 SELECT $3::text IS NULL OR last.id IS NOT NULL AS found_after, page.* FROM conversations c
 LEFT JOIN items last ON last.conversation_id = c.id AND last.id = $3
 LEFT JOIN LATERAL (
-    SELECT * FROM items
-    WHERE conversation_id = c.id AND deleted_at IS NULL
-      AND seq < CASE WHEN $3::text IS NULL THEN 9223372036854775807 ELSE last.seq END
-    ORDER BY seq DESC LIMIT $4
+    SELECT * FROM (
+        SELECT *, sum(size_bytes) OVER (ORDER BY seq DESC) AS total_bytes, count(*) OVER () AS found FROM (
+            SELECT * FROM items
+            WHERE conversation_id = c.id AND deleted_at IS NULL
+              AND seq < CASE WHEN $3::text IS NULL THEN 9223372036854775807 ELSE last.seq END
+            ORDER BY seq DESC LIMIT $4
+        ) listed
+    ) weighed WHERE total_bytes <= $5 OR total_bytes = size_bytes
 ) page ON true
 WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
 ORDER BY page.seq DESC
@@ -77,10 +82,14 @@ ORDER BY page.seq DESC
 SELECT $3::text IS NULL OR last.id IS NOT NULL AS found_after, page.* FROM conversations c
 LEFT JOIN items last ON last.conversation_id = c.id AND last.id = $3
 LEFT JOIN LATERAL (
-    SELECT * FROM items
-    WHERE conversation_id = c.id AND deleted_at IS NULL
-      AND seq > CASE WHEN $3::text IS NULL THEN 0 ELSE last.seq END
-    ORDER BY seq LIMIT $4
+    SELECT * FROM (
+        SELECT *, sum(size_bytes) OVER (ORDER BY seq) AS total_bytes, count(*) OVER () AS found FROM (
+            SELECT * FROM items
+            WHERE conversation_id = c.id AND deleted_at IS NULL
+              AND seq > CASE WHEN $3::text IS NULL THEN 0 ELSE last.seq END
+            ORDER BY seq LIMIT $4
+        ) listed
+    ) weighed WHERE total_bytes <= $5 OR total_bytes = size_bytes
 ) page ON true
 WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
 ORDER BY page.seq

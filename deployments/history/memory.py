@@ -12,7 +12,7 @@ from deployments.errors import Conflict, HistoryUnavailable, NotFound
 from deployments.history.encoding import clean, encode
 from deployments.history.search import Match
 from deployments.history.store import no_conversation, no_cursor, no_item
-from deployments.history.types import ROOT, Context, Conversation, Cut, Item, NewItem, Order, Page, new_id
+from deployments.history.types import ROOT, Context, Conversation, Cut, Item, NewItem, Order, Page, fitting, new_id
 from deployments.history.words import Wanted, wanted_of, words_of
 
 
@@ -98,7 +98,8 @@ class MemoryHistory:
         shelf = self._shelf(tenant, conversation_id)
         in_order = list(shelf.items.values())[:: -1 if order == "desc" else 1]
         living = [item for item in _after(in_order, after) if item.id not in shelf.deleted]
-        return Page.of(living[: limit + 1], limit)
+        listed = living[: limit + 1]
+        return Page.of(fitting(listed, _size), limit, len(listed))
 
     async def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
         """Return one item."""

@@ -12,7 +12,7 @@ from deployments.history.encoding import clean, encode
 from deployments.history.queries import load
 from deployments.history.search import MAX_MATCHES, Match
 from deployments.history.store import no_conversation, no_cursor, no_item
-from deployments.history.types import Context, Conversation, Cut, Item, NewItem, Order, Page, new_id
+from deployments.history.types import PAGE_BYTES, Context, Conversation, Cut, Item, NewItem, Order, Page, new_id
 
 SQL = load(Path(__file__).parent / "history.sql")
 
@@ -89,10 +89,10 @@ class PostgresHistory:
         self, tenant: str, conversation_id: str, after: str | None = None, limit: int = 20, order: Order = "desc"
     ) -> Page[Item]:
         """Return a page of a conversation's items over all branches, in the order they were appended."""
-        rows = await self._database.fetch(SQL[f"items_{order}"], tenant, conversation_id, after, limit + 1)
+        rows = await self._database.fetch(SQL[f"items_{order}"], tenant, conversation_id, after, limit + 1, PAGE_BYTES)
         if not only(rows, no_conversation(conversation_id))["found_after"]:
             raise no_cursor(after)
-        return Page.of([item_of_row(row) for row in rows if row["id"] is not None], limit)
+        return page_of_rows(rows, limit)
 
     async def item(self, tenant: str, conversation_id: str, item_id: str) -> Item:
         """Return one item."""
@@ -156,6 +156,12 @@ def item_of_row(row: asyncpg.Record) -> Item:
         payload=orjson.loads(row["payload"]),
         created_at=row["created_at"],
     )
+
+
+def page_of_rows(rows: list[asyncpg.Record], limit: int) -> Page[Item]:
+    """Return a page of the rows of items that a query found, those left out for their size counted in `found`."""
+    items = [item_of_row(row) for row in rows if row["id"] is not None]
+    return Page.of(items, limit, rows[0]["found"] if items else 0)
 
 
 def cut_of_row(row: asyncpg.Record) -> Cut | None:

@@ -1,6 +1,8 @@
 """What the conversation store takes and gives."""
 
+import itertools
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, Literal, Self, TypeVar
@@ -12,6 +14,10 @@ Order = Literal["asc", "desc"]
 
 # As a NewItem's parent: the item starts the conversation anew, beside its first item.
 ROOT = ""
+
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""Bytes of what a page lists, as it is stored; a page has one entry at least, whatever that weighs."""
 
 
 def new_id(prefix: str) -> str:
@@ -87,11 +93,21 @@ class Page(Generic[T]):
     last_id: str | None = None
 
     @classmethod
-    def of(cls, rows: list[T], limit: int) -> "Page[T]":
-        """Return the first `limit` of up to `limit + 1` rows, each of which has an `id`."""
+    def of(cls, rows: list[T], limit: int, found: int | None = None) -> "Page[T]":
+        """Return the first `limit` of up to `limit + 1` rows, each of which has an `id`.
+
+        `found`: how many there were before some were left out for their size (`PAGE_BYTES`).
+        """
         data = rows[:limit]
         ids: list[str] = [getattr(row, "id") for row in data]  # noqa: B009 - T has an id
-        return Page(data, len(rows) > limit, ids[0] if ids else None, ids[-1] if ids else None)
+        has_more = (len(rows) if found is None else found) > len(data)
+        return Page(data, has_more, ids[0] if ids else None, ids[-1] if ids else None)
+
+
+def fitting(rows: Sequence[T], size_of: Callable[[T], int]) -> list[T]:
+    """Return the first rows that weigh `PAGE_BYTES` together, at least one: what a page may hold."""
+    totals = itertools.accumulate(map(size_of, rows))
+    return [row for at, (row, total) in enumerate(zip(rows, totals, strict=True)) if total <= PAGE_BYTES or at == 0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from deployments.errors import NotFound
 from deployments.history.encoding import encode
 from deployments.history.memory import MemoryHistory
 from deployments.history.store import no_cursor
-from deployments.history.types import Item, Order, Page
+from deployments.history.types import Item, Order, Page, fitting
 from deployments.responses.store import LOST, no_response, too_many_bytes
 from deployments.responses.types import (
     UNFINISHED,
@@ -129,7 +129,8 @@ class MemoryResponses:
             if after not in ids:
                 raise no_cursor(after)
             ids = ids[ids.index(after) + 1 :]
-        return Page.of((await self._items(entry, ids))[: limit + 1], limit)
+        listed = (await self._items(entry, ids))[: limit + 1]
+        return Page.of(fitting(listed, lambda item: len(encode(item.payload).encode())), limit, len(listed))
 
     async def items(self, tenant: str, ids: Collection[str], max_bytes: int) -> dict[str, Item]:
         """Return those of the tenant's items, of any conversation, that have these ids."""

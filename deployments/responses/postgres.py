@@ -9,10 +9,10 @@ import orjson
 
 from deployments.history.database import Database, only
 from deployments.history.encoding import encode
-from deployments.history.postgres import cut_of_row, item_of_row
+from deployments.history.postgres import cut_of_row, item_of_row, page_of_rows
 from deployments.history.queries import load
 from deployments.history.store import no_conversation, no_cursor
-from deployments.history.types import Context, Item, NewItem, Order, Page
+from deployments.history.types import PAGE_BYTES, Context, Item, NewItem, Order, Page
 from deployments.responses.store import LOST, no_response, too_many_bytes
 from deployments.responses.types import Batch, Claim, Continuation, Ending, Following, NewResponse, StoredResponse
 
@@ -81,10 +81,11 @@ class PostgresResponses:
         self, tenant: str, response_id: str, after: str | None, limit: int, order: Order
     ) -> Page[Item]:
         """Return a page of the items that the response's own request brought."""
-        rows = await self._database.fetch(SQL[f"input_items_{order}"], tenant, response_id, after, limit + 1)
+        query = SQL[f"input_items_{order}"]
+        rows = await self._database.fetch(query, tenant, response_id, after, limit + 1, PAGE_BYTES)
         if not only(rows, no_response(response_id))["found_after"]:
             raise no_cursor(after)
-        return Page.of([item_of_row(row) for row in rows if row["id"] is not None], limit)
+        return page_of_rows(rows, limit)
 
     async def items(self, tenant: str, ids: Collection[str], max_bytes: int) -> dict[str, Item]:
         """Return those of the tenant's items, of any conversation, that have these ids."""
@@ -105,7 +106,7 @@ class PostgresResponses:
 
     async def running(self, tenant: str, conversation_id: str, limit: int) -> list[StoredResponse]:
         """Return the background responses of a conversation that have not ended."""
-        rows = await self._database.fetch(SQL["running"], tenant, conversation_id, limit)
+        rows = await self._database.fetch(SQL["running"], tenant, conversation_id, limit, PAGE_BYTES)
         only(rows, no_conversation(conversation_id))
         return [_response(row) for row in rows if row["id"] is not None]
 

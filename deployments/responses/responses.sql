@@ -42,10 +42,14 @@ WHERE r.tenant = $1 AND r.id = $2
 SELECT $3::text IS NULL OR last.id IS NOT NULL AS found_after, page.* FROM responses r
 LEFT JOIN items last ON last.conversation_id = r.conversation_id AND last.id = $3 AND last.response_id = r.id
 LEFT JOIN LATERAL (
-    SELECT * FROM items
-    WHERE conversation_id = r.conversation_id AND response_id = r.id AND NOT is_output AND deleted_at IS NULL
-      AND seq > CASE WHEN $3::text IS NULL THEN 0 ELSE last.seq END
-    ORDER BY seq LIMIT $4
+    SELECT * FROM (
+        SELECT *, sum(size_bytes) OVER (ORDER BY seq) AS total_bytes, count(*) OVER () AS found FROM (
+            SELECT * FROM items
+            WHERE conversation_id = r.conversation_id AND response_id = r.id AND NOT is_output AND deleted_at IS NULL
+              AND seq > CASE WHEN $3::text IS NULL THEN 0 ELSE last.seq END
+            ORDER BY seq LIMIT $4
+        ) listed
+    ) weighed WHERE total_bytes <= $5 OR total_bytes = size_bytes
 ) page ON true
 WHERE r.tenant = $1 AND r.id = $2
 ORDER BY page.seq
@@ -54,10 +58,14 @@ ORDER BY page.seq
 SELECT $3::text IS NULL OR last.id IS NOT NULL AS found_after, page.* FROM responses r
 LEFT JOIN items last ON last.conversation_id = r.conversation_id AND last.id = $3 AND last.response_id = r.id
 LEFT JOIN LATERAL (
-    SELECT * FROM items
-    WHERE conversation_id = r.conversation_id AND response_id = r.id AND NOT is_output AND deleted_at IS NULL
-      AND seq < CASE WHEN $3::text IS NULL THEN 9223372036854775807 ELSE last.seq END
-    ORDER BY seq DESC LIMIT $4
+    SELECT * FROM (
+        SELECT *, sum(size_bytes) OVER (ORDER BY seq DESC) AS total_bytes, count(*) OVER () AS found FROM (
+            SELECT * FROM items
+            WHERE conversation_id = r.conversation_id AND response_id = r.id AND NOT is_output AND deleted_at IS NULL
+              AND seq < CASE WHEN $3::text IS NULL THEN 9223372036854775807 ELSE last.seq END
+            ORDER BY seq DESC LIMIT $4
+        ) listed
+    ) weighed WHERE total_bytes <= $5 OR total_bytes = size_bytes
 ) page ON true
 WHERE r.tenant = $1 AND r.id = $2
 ORDER BY page.seq DESC
@@ -85,9 +93,13 @@ UPDATE responses SET is_shown = true WHERE tenant = $1 AND id = $2 AND runner IS
 -- No row: no such conversation. A row without an id: nothing runs in it.
 SELECT r.*, c.is_hidden, '[]' AS output FROM conversations c
 LEFT JOIN LATERAL (
-    SELECT * FROM responses
-    WHERE conversation_id = c.id AND runner IS NOT NULL AND status IN ('queued', 'in_progress')
-    ORDER BY created_at DESC LIMIT $3
+    SELECT * FROM (
+        SELECT *, row_number() OVER newest AS place, sum(octet_length(request::text)) OVER newest AS total_bytes FROM (
+            SELECT * FROM responses
+            WHERE conversation_id = c.id AND runner IS NOT NULL AND status IN ('queued', 'in_progress')
+            ORDER BY created_at DESC LIMIT $3
+        ) listed WINDOW newest AS (ORDER BY created_at DESC ROWS UNBOUNDED PRECEDING)
+    ) weighed WHERE total_bytes <= $4 OR place = 1
 ) r ON true
 WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
 ORDER BY r.created_at DESC

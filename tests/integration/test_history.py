@@ -9,7 +9,7 @@ from deployments.history.database import Database
 from deployments.history.memory import MemoryHistory
 from deployments.history.postgres import PostgresHistory
 from deployments.history.store import HistoryStore
-from deployments.history.types import ROOT, Item, NewItem
+from deployments.history.types import PAGE_BYTES, ROOT, Item, NewItem
 
 ANN, BOB = "ann", "bob"
 PLENTY = 1_000_000
@@ -368,3 +368,23 @@ async def test_the_context_takes_one_round_trip(database: Database) -> None:
     await store.context(ANN, made.id, None, PLENTY, PLENTY)
 
     assert len(queries) == 1
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_is_bounded_by_bytes_and_goes_on(store: HistoryStore, order: str) -> None:
+    sizes = [10, PAGE_BYTES + 10, 10, PAGE_BYTES // 2, PAGE_BYTES // 2, 10, 10]
+    made = await store.create_conversation(ANN, {}, said(*(str(at) * size for at, size in enumerate(sizes))))
+    pages: list[list[str]] = []
+    after = None
+    while not pages or pages[-1]:
+        page = await store.items(ANN, made.id, after=after, limit=5, order=order)  # type: ignore[arg-type]
+        pages.append([text[0] for text in texts(page.data)])
+        assert page.last_id == page.data[-1].id
+        after = page.last_id
+        if not page.has_more:
+            break
+
+    expected = [["0"], ["1"], ["2", "3"], ["4", "5", "6"]]
+    if order == "desc":
+        expected = [["6", "5", "4"], ["3", "2"], ["1"], ["0"]]
+    assert pages == expected

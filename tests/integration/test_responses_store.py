@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from deployments.errors import Conflict, ContextTooLong, NotFound
+from deployments.history.database import Database
 from deployments.history.memory import MemoryHistory
 from deployments.history.postgres import PostgresHistory
 from deployments.history.store import HistoryStore
-from deployments.history.types import ROOT, Item, NewItem, new_id
+from deployments.history.types import PAGE_BYTES, ROOT, Item, NewItem, new_id
 from deployments.responses.memory import MemoryResponses
 from deployments.responses.postgres import PostgresResponses
 from deployments.responses.store import ResponseStore
@@ -392,3 +393,25 @@ async def test_a_response_without_input_ends_where_it_began(store: ResponseStore
     assert (await store.response(ANN, second.id)).leaf_id == leaf
     assert (await store.input_items(ANN, second.id, None, 10, "asc")).data == []
     assert [item.id for item in (await store.continuation(ANN, second.id, 10, PLENTY)).context.items] == [leaf]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_of_input_is_bounded_by_bytes(store: ResponseStore, order: str) -> None:
+    items = [NewItem.message("user", str(at) * (PAGE_BYTES // 3)) for at in range(4)]
+    chain = [item.after(before) for item, before in zip(items, [ROOT, *(item.id for item in items)], strict=False)]
+    new = asked(input=chain)
+    await store.begin(new)
+    first = await store.input_items(ANN, new.id, None, 10, order)  # type: ignore[arg-type]
+    second = await store.input_items(ANN, new.id, first.last_id, 10, order)  # type: ignore[arg-type]
+    found = [[text[0] for text in texts(page.data)] for page in (first, second)]
+    assert found == ([["0", "1"], ["2", "3"]] if order == "asc" else [["3", "2"], ["1", "0"]])
+    assert (first.has_more, second.has_more) == (True, False)
+
+
+async def test_what_runs_is_listed_up_to_so_many_bytes(database: Database) -> None:
+    history, responses = PostgresHistory(database), PostgresResponses(database)
+    conversation = (await history.create_conversation(ANN, {})).id
+    for _ in range(3):
+        request = {"model": "quick", "instructions": "x" * (PAGE_BYTES // 2)}
+        await responses.begin(running(conversation_id=conversation, has_own_conversation=False, request=request))
+    assert len(await responses.running(ANN, conversation, 100)) == 1

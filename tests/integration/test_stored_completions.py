@@ -8,6 +8,7 @@ from deployments.errors import NotFound
 from deployments.history.stored.memory import MemoryCompletions
 from deployments.history.stored.postgres import PostgresCompletions
 from deployments.history.stored.store import CompletionStore, NewCompletion
+from deployments.history.types import PAGE_BYTES
 
 ANN, BOB = "ann", "bob"
 
@@ -128,3 +129,22 @@ async def test_messages_are_paged_in_both_orders(store: CompletionStore) -> None
     for foreign in ("b-1", "a-", "a-x", "a-٣", "a-99999999999999999999"):
         with pytest.raises(NotFound):
             await store.messages(ANN, "a", after=foreign)
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_pages_are_bounded_by_bytes(store: CompletionStore, order: Any) -> None:
+    large = "x" * (PAGE_BYTES // 3)
+    for name in ("a", "b", "c", "d"):
+        one = made(name, words=(large,) * 4)
+        one.payload["completion"]["choices"][0]["message"]["content"] = large
+        await fill(store, one)
+    first = await store.completions(ANN, order=order, limit=10)
+    second = await store.completions(ANN, order=order, limit=10, after=first.last_id)
+    assert [stored.id for page in (first, second) for stored in page.data] == sorted("abcd", reverse=order == "desc")
+    assert [(len(page.data), page.has_more) for page in (first, second)] == [(2, True), (2, False)]
+
+    said = await store.messages(ANN, "a", order=order, limit=10)
+    rest = await store.messages(ANN, "a", order=order, limit=10, after=said.last_id)
+    assert [(len(page.data), page.has_more) for page in (said, rest)] == [(2, True), (2, False)]
+    whole = await store.messages(ANN, "a", order=order, limit=2)
+    assert (len(whole.data), whole.has_more) == (2, True)

@@ -16,7 +16,7 @@ from deployments.history.stored.store import (
     no_completion,
     position_of,
 )
-from deployments.history.types import Order, Page
+from deployments.history.types import Order, Page, fitting
 
 
 class MemoryCompletions:
@@ -58,7 +58,8 @@ class MemoryCompletions:
             for stored in mine
             if model in (None, stored.completion.get("model")) and (metadata or {}).items() <= stored.metadata.items()
         ]
-        return Page.of(found[: limit + 1], limit)
+        listed = found[: limit + 1]
+        return Page.of(fitting(listed, lambda stored: len(encode(stored.completion))), limit, len(listed))
 
     async def completion(self, tenant: str, completion_id: str) -> StoredCompletion:
         """Return one."""
@@ -86,7 +87,8 @@ class MemoryCompletions:
             found = messages[0 if start is None else start + 1 :]
         else:
             found = messages[: len(messages) if start is None else start][::-1]
-        return Page.of(found[: limit + 1], limit)
+        listed = found[: limit + 1]
+        return Page.of(fitting(listed, lambda said: len(encode(said.message))), limit, len(listed))
 
     def _both(self, tenant: str, completion_id: str) -> tuple[StoredCompletion, list[StoredMessage]]:
         self._check()

@@ -18,7 +18,7 @@ from deployments.history.stored.store import (
     no_completion,
     position_of,
 )
-from deployments.history.types import Order, Page
+from deployments.history.types import PAGE_BYTES, Order, Page
 
 SQL = load(Path(__file__).parent / "stored.sql")
 
@@ -52,10 +52,11 @@ class PostgresCompletions:
         """Return a page in the order of storing."""
         query = SQL["asc"] if order == "asc" else SQL["desc"]
         wanted = encode(metadata) if metadata else None
-        rows = await self._database.fetch(query, tenant, model, wanted, after, limit + 1)
+        rows = await self._database.fetch(query, tenant, model, wanted, after, limit + 1, PAGE_BYTES)
         if not rows:
             raise no_cursor(after)
-        return Page.of([_completion(row) for row in rows if row["id"] is not None], limit)
+        found = [_completion(row) for row in rows if row["id"] is not None]
+        return Page.of(found, limit, rows[0]["found"] if found else 0)
 
     async def completion(self, tenant: str, completion_id: str) -> StoredCompletion:
         """Return one."""
@@ -77,13 +78,14 @@ class PostgresCompletions:
         """Return a page of the messages that it answered."""
         start = None if after is None else position_of(completion_id, after)
         sign = 1 if order == "asc" else -1
-        rows = await self._database.fetch(SQL["messages"], tenant, completion_id, start, sign, limit + 1)
+        rows = await self._database.fetch(SQL["messages"], tenant, completion_id, start, sign, limit + 1, PAGE_BYTES)
         if not rows:
             raise no_completion(completion_id)
         found = [row for row in rows if row["position"] is not None]
         return Page.of(
             [StoredMessage(message_id(completion_id, row["position"]), orjson.loads(row["message"])) for row in found],
             limit,
+            found[0]["found"] if found else 0,
         )
 
 

@@ -10,10 +10,15 @@ ON CONFLICT DO NOTHING
 SELECT page.* FROM (SELECT 0 AS seq WHERE $4::text IS NULL
                     UNION ALL SELECT seq FROM stored_completions WHERE tenant = $1 AND id = $4) last
 LEFT JOIN LATERAL (
-    SELECT id, seq, metadata, completion FROM stored_completions
-    WHERE tenant = $1 AND seq > last.seq
-      AND ($2::text IS NULL OR model = $2) AND ($3::text IS NULL OR metadata @> $3::text::jsonb)
-    ORDER BY seq LIMIT $5
+    SELECT * FROM (
+        SELECT *, row_number() OVER listing AS place, sum(octet_length(completion::text)) OVER listing AS total_bytes,
+               count(*) OVER () AS found FROM (
+            SELECT id, seq, metadata, completion FROM stored_completions
+            WHERE tenant = $1 AND seq > last.seq
+              AND ($2::text IS NULL OR model = $2) AND ($3::text IS NULL OR metadata @> $3::text::jsonb)
+            ORDER BY seq LIMIT $5
+        ) listed WINDOW listing AS (ORDER BY seq)
+    ) weighed WHERE total_bytes <= $6 OR place = 1
 ) page ON true
 ORDER BY page.seq
 
@@ -21,10 +26,15 @@ ORDER BY page.seq
 SELECT page.* FROM (SELECT 9223372036854775807 AS seq WHERE $4::text IS NULL
                     UNION ALL SELECT seq FROM stored_completions WHERE tenant = $1 AND id = $4) last
 LEFT JOIN LATERAL (
-    SELECT id, seq, metadata, completion FROM stored_completions
-    WHERE tenant = $1 AND seq < last.seq
-      AND ($2::text IS NULL OR model = $2) AND ($3::text IS NULL OR metadata @> $3::text::jsonb)
-    ORDER BY seq DESC LIMIT $5
+    SELECT * FROM (
+        SELECT *, row_number() OVER listing AS place, sum(octet_length(completion::text)) OVER listing AS total_bytes,
+               count(*) OVER () AS found FROM (
+            SELECT id, seq, metadata, completion FROM stored_completions
+            WHERE tenant = $1 AND seq < last.seq
+              AND ($2::text IS NULL OR model = $2) AND ($3::text IS NULL OR metadata @> $3::text::jsonb)
+            ORDER BY seq DESC LIMIT $5
+        ) listed WINDOW listing AS (ORDER BY seq DESC)
+    ) weighed WHERE total_bytes <= $6 OR place = 1
 ) page ON true
 ORDER BY page.seq DESC
 
@@ -42,10 +52,15 @@ DELETE FROM stored_completions WHERE tenant = $1 AND id = $2 RETURNING id
 -- $4 is 1 for ascending, -1 for descending. No row: no such completion. A row without a position: nothing there.
 SELECT page.* FROM stored_completions
 LEFT JOIN LATERAL (
-    SELECT message, position - 1 AS position
-    FROM jsonb_array_elements(messages) WITH ORDINALITY AS each (message, position)
-    WHERE $3::bigint IS NULL OR (position - 1) * $4::bigint > $3 * $4
-    ORDER BY position * $4 LIMIT $5
+    SELECT * FROM (
+        SELECT *, row_number() OVER listing AS place, sum(octet_length(message::text)) OVER listing AS total_bytes,
+               count(*) OVER () AS found FROM (
+            SELECT message, position - 1 AS position
+            FROM jsonb_array_elements(messages) WITH ORDINALITY AS each (message, position)
+            WHERE $3::bigint IS NULL OR (position - 1) * $4::bigint > $3 * $4
+            ORDER BY position * $4 LIMIT $5
+        ) listed WINDOW listing AS (ORDER BY position * $4)
+    ) weighed WHERE total_bytes <= $6 OR place = 1
 ) page ON true
 WHERE tenant = $1 AND id = $2
 ORDER BY page.position * $4

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from deployments.config import HistorySettings, ScriptedModel
+from deployments.history.types import PAGE_BYTES
 from tests.unit.ingress.conftest import Service, running
 
 MODEL = ScriptedModel(id="large", kind="scripted", tokens=4, context_tokens=10**6)
@@ -36,6 +37,8 @@ async def conversation(service: Service, *texts: str) -> tuple[str, str]:
     """Return the ids of a conversation and of its first item."""
     made = (await service.http.post("/v1/conversations", json={})).json()["id"]
     items = [{"role": "user", "content": text} for text in texts]
+    if not items:
+        return made, ""
     added = (await service.http.post(f"/v1/conversations/{made}/items", json={"items": items})).json()
     return made, added["data"][0]["id"]
 
@@ -72,3 +75,23 @@ async def test_more_items_than_are_read_are_said_so() -> None:
         made, _ = await conversation(service, "a", "b", "c")
         refused = await respond(service, conversation=made)
         assert refused["error"]["message"].startswith("The conversation has more than 2 items")
+
+
+async def test_a_page_of_large_items_ends_early_and_goes_on(large: Service) -> None:
+    made, _ = await conversation(large)
+    for _ in range(5):
+        item = {"role": "user", "content": "x" * (PAGE_BYTES // 2 - 1000)}
+        await large.http.post(f"/v1/conversations/{made}/items", json={"items": [item]})
+    ids: list[str] = []
+    sizes: list[int] = []
+    has_more = True
+    while has_more:
+        after = {"after": ids[-1]} if ids else {}
+        answer = await large.http.get(f"/v1/conversations/{made}/items", params={"limit": 100, **after})
+        page = answer.json()
+        assert page["last_id"] == page["data"][-1]["id"]
+        ids += [item["id"] for item in page["data"]]
+        sizes.append(len(answer.content))
+        has_more = page["has_more"]
+    assert (len(ids), len(set(ids)), len(sizes)) == (5, 5, 3)
+    assert max(sizes) < PAGE_BYTES + 10_000
