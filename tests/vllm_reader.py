@@ -55,7 +55,7 @@ class Reader:
         )
         self.renderer.warmup()
         client: Any = SimpleNamespace(model_config=config, renderer=renderer)
-        self._engine = Engine(client, {}, load=client, error_response=lambda error: error)
+        self._engine = Engine(client, {}, load=client, usage=client, error_response=lambda error: error)
 
     async def read(self, body: dict[str, Any], trim: bool = False) -> str:
         """Return the prompt that a model would get; raises pydantic's ValidationError, or vLLM's errors."""
