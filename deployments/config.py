@@ -79,6 +79,11 @@ class VLLMModel(ModelBase):
     environment: dict[str, str] = Field(
         default_factory=dict, description="Environment of the engine, e.g. VLLM_CPU_KVCACHE_SPACE (GiB)."
     )
+    grammar_cpu_s: PositiveSeconds = Field(
+        default=10.0,
+        description="Seconds of CPU time that compiling one grammar (structured outputs, tools) may take; "
+        "else it is a 400.",
+    )
 
     @property
     def max_sequences(self) -> int:

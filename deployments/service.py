@@ -29,6 +29,7 @@ from deployments.errors import ChatLLMError
 from deployments.flights.flights import Flights
 from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import DONE, assemble, payloads
+from deployments.models.bounds import check_bounds
 from deployments.models.protocol import Failed, Frames, Generation, Message, Reply, Spent
 from deployments.ports import Conversations, Models, NoTurn, Turn
 from deployments.reuse import Cache, Reuse, Wish
@@ -84,6 +85,7 @@ class ChatService:
         model = summary.model = self._models.resolve(call.request.get("model"))
         request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
         request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
+        check_bounds(call.endpoint, request)
         wish = self._wish(call, request, model, turn.is_stored)
         if call.endpoint in SALTED:
             request["cache_salt"] = self._salt(call, model)

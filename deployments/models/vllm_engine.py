@@ -13,13 +13,13 @@ from vllm.entrypoints.serve.exception_handling.error_response import create_erro
 from vllm.envs import enable_envs_cache
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
-from vllm.v1.engine.async_llm import AsyncLLM
 
 from deployments.config import VLLMModel
 from deployments.models.chat_renderer import ChatRenderer
 from deployments.models.engine_metrics import EngineMetrics
 from deployments.models.protocol import Endpoint
 from deployments.models.trim import trimmed
+from deployments.models.vllm_client import BoundedLLM
 from deployments.models.vllm_handlers import Handler, open_handlers
 from deployments.models.vllm_usage import RunningUsage
 
@@ -30,7 +30,7 @@ RENDERER_OPTIONS = ("enable_auto_tools", "exclude_tools_when_tool_choice_none", 
 class Load:
     """How busy the engine is, as its output processor sees it."""
 
-    client: AsyncLLM
+    client: BoundedLLM
 
     @property
     def unfinished(self) -> int:
@@ -47,7 +47,7 @@ class Load:
 class Engine:
     """A running engine and the handlers in front of it."""
 
-    client: AsyncLLM
+    client: BoundedLLM
     handlers: Mapping[Endpoint, Handler]
     load: Load
     usage: RunningUsage
@@ -98,10 +98,12 @@ async def open_engine(model: VLLMModel) -> Engine:
     """Load the model that `model.engine` names and return it ready to generate."""
     if current_platform.is_cpu() and "OMP_NUM_THREADS" not in model.environment:
         os.environ["OMP_NUM_THREADS"] = str(computing_threads())
-    client = AsyncLLM.from_engine_args(
+    client = BoundedLLM.from_engine_args(
         AsyncEngineArgs(**engine_arguments({"served_model_name": model.id, **model.engine})),
         stat_loggers=[EngineMetrics],
     )
+    assert isinstance(client, BoundedLLM)
+    client.bound_grammars(model.grammar_cpu_s)
     models = OpenAIServingModels(client, [BaseModelPath(name=model.id, model_path=model.engine["model"])])
     options: dict[str, Any] = {"chat_template_content_format": "auto", **model.chat}
     options["chat_template"] = load_chat_template(options.get("chat_template"))

@@ -13,6 +13,7 @@ import msgspec
 from deployments.cache.steering import UNSTEERED, CacheControl, parsed
 from deployments.errors import BadRequest
 from deployments.history.types import NewItem
+from deployments.models.bounds import check_grammars
 from deployments.parameters import HINTS, SAMPLING, Sampling
 from deployments.responses.input import new_items
 from deployments.responses.references import ItemReference
@@ -172,7 +173,9 @@ def asked(body: Mapping[str, Any], max_items: int, cache_control: CacheControl =
     _refuse(request)
     if cache_control.header:
         request[CACHE_CONTROL] = cache_control.header
-    return Asked(request, tuple(_items(body.get("input"), request, max_items)), chat_fields(request))
+    chat = chat_fields(request)
+    check_grammars(chat, "text.format.schema", "tools[{}].parameters")
+    return Asked(request, tuple(_items(body.get("input"), request, max_items)), chat)
 
 
 def _items(
