@@ -6,9 +6,7 @@ when a replica starts, never by an ingress.
 """
 
 import asyncio
-import itertools
 import os
-import re
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -19,16 +17,16 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from deployments.config import VLLMModel
-from deployments.errors import BadRequest, ChatLLMError, ContextTooLong, ModelNotFound, Unavailable
+from deployments.errors import BadRequest, ChatLLMError
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
 from deployments.models.greedy import repeated, settle_greedy
 from deployments.models.progress import with_progress
 from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Progress, Reply
+from deployments.models.refusals import engine_error, invalid_request
 
 if TYPE_CHECKING:
     from deployments.models.vllm_handlers import Handler
 
-NOT_IMPLEMENTED = 501
 PROMPT_FIELDS: Mapping[Endpoint, str] = {"chat": "messages", "embedding": "input"}
 
 DOES: Mapping[Endpoint, str] = {
@@ -96,14 +94,15 @@ class VLLMReplica:
             self._running -= 1
 
     async def _answered(self, generation: Generation, answer: Awaitable[Any]) -> AsyncGenerator[Message | Progress]:
+        prompt_field = PROMPT_FIELDS.get(generation.endpoint, "prompt")
         if not generation.stream:
             async with aclosing(with_progress(answer, partial(self._engine.usage.of, generation.request_id))) as told:
                 async for step in told:
-                    yield step if isinstance(step, Progress) else _whole(step)
+                    yield step if isinstance(step, Progress) else _whole(step, prompt_field)
             return
         result = await answer
         if not isinstance(result, AsyncGenerator):
-            yield _whole(result)
+            yield _whole(result, prompt_field)
             return
         async with aclosing(self._streamed(result)) as messages:
             async for message in messages:
@@ -125,14 +124,14 @@ class VLLMReplica:
             body["messages"] = self._engine.trim(body)
         if generation.stream:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        if body.get("tool_choice") not in (None, "auto", "none"):
+            body["tools"] = [_strict(tool) for tool in body.get("tools") or ()]
         if "request_id" in fields:
             body["request_id"] = generation.request_id
         try:
             return request_type.model_validate(body)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            field = ".".join(str(part) for part in itertools.takewhile(_is_field, first["loc"]))
-            raise BadRequest(f"{field}: {first['msg']}" if field else first["msg"], field or None) from None
+            raise invalid_request(error) from None
 
     async def _streamed(self, events: AsyncGenerator[str | bytes | Reply]) -> AsyncGenerator[Message]:
         """Yield vLLM's events as they come, and the whole answer, put together where vLLM does not give it."""
@@ -154,46 +153,32 @@ class VLLMReplica:
 
     def _frames(self, event: bytes) -> list[bytes]:
         if event.startswith(b'data: {"error"'):
-            raise self._translated_body(payloads(event)[0]["error"])
+            raise engine_error(payloads(event)[0]["error"])
         return [] if event == DONE else [event]
 
     def _translated(self, error: Exception, prompt_field: str) -> ChatLLMError:
         if isinstance(error, asyncio.CancelledError):
             raise error
-        return self._translated_body(self._engine.error_response(error).error.model_dump(), prompt_field)
-
-    def _translated_body(self, error: dict[str, Any], prompt_field: str = "messages") -> ChatLLMError:
-        """Turn vLLM's error body into one of this service's errors."""
-        message = re.sub(r" \((parameter|value)=.*\)$", "", str(error.get("message")), flags=re.DOTALL)
-        code, param = error.get("code"), error.get("param")
-        if "maximum context length" in message or "context length" in message:
-            return ContextTooLong(message, prompt_field)
-        if message.endswith("is not a multimodal model"):
-            return BadRequest(f"The model {self._model.id!r} reads only text.", prompt_field)
-        if code == 404:
-            return ModelNotFound(message, param)
-        if code == NOT_IMPLEMENTED or (isinstance(code, int) and 400 <= code < 500):
-            return BadRequest(message, param)
-        if code == 503:
-            return Unavailable(message, None, 1.0)
-        return ChatLLMError("The model failed to generate an answer.")
+        return engine_error(self._engine.error_response(error).error.model_dump(), prompt_field)
 
 
-def _is_field(part: int | str) -> bool:
-    """Tell a field's name or index from the names of the alternatives that pydantic tried."""
-    return isinstance(part, int) or re.fullmatch("[a-z][a-z_]*", part) is not None
+def _strict(tool: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool that must be called, its arguments bound to its schema unless the client wants them free."""
+    function = tool.get("function") or {}
+    return tool if function.get("strict") is not None else {**tool, "function": {**function, "strict": True}}
 
 
-def _whole(result: Any) -> Reply | Failed:
+def _whole(result: Any, prompt_field: str) -> Reply | Failed:
     if isinstance(result, Reply):
         return result
-    return _plain(bytes(result.body) if isinstance(result, Response) else result.model_dump_json().encode())
+    body = bytes(result.body) if isinstance(result, Response) else result.model_dump_json().encode()
+    return _plain(body, prompt_field)
 
 
-def _plain(body: bytes) -> Reply | Failed:
+def _plain(body: bytes, prompt_field: str = "messages") -> Reply | Failed:
     completion = orjson.loads(body)
     if "error" in completion:
-        return Failed(BadRequest(str(completion["error"].get("message")), completion["error"].get("param")))
+        return Failed(engine_error(completion["error"], prompt_field))
     usage = completion.get("usage") or {}
     choices = completion.get("choices") or [{}]
     return Reply(

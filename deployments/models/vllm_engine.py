@@ -13,6 +13,7 @@ from vllm.entrypoints.serve.exception_handling.error_response import create_erro
 from vllm.envs import enable_envs_cache
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
+from vllm.renderers.online_renderer import OnlineRenderer
 
 from deployments.config import VLLMModel
 from deployments.models.chat_renderer import ChatRenderer
@@ -20,10 +21,8 @@ from deployments.models.engine_metrics import EngineMetrics
 from deployments.models.protocol import Endpoint
 from deployments.models.trim import trimmed
 from deployments.models.vllm_client import BoundedLLM
-from deployments.models.vllm_handlers import Handler, open_handlers
+from deployments.models.vllm_handlers import Handler, check_options, known, open_handlers
 from deployments.models.vllm_usage import RunningUsage
-
-RENDERER_OPTIONS = ("enable_auto_tools", "exclude_tools_when_tool_choice_none", "tool_parser", "reasoning_parser")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,8 @@ def computing_threads() -> int:
 
 
 async def open_engine(model: VLLMModel) -> Engine:
-    """Load the model that `model.engine` names and return it ready to generate."""
+    """Load the model that `model.engine` names and return it ready to generate; raises ValueError for its options."""
+    check_options(model.chat)
     if current_platform.is_cpu() and "OMP_NUM_THREADS" not in model.environment:
         os.environ["OMP_NUM_THREADS"] = str(computing_threads())
     client = BoundedLLM.from_engine_args(
@@ -111,9 +111,7 @@ async def open_engine(model: VLLMModel) -> Engine:
         client.model_config,
         client.renderer,
         request_logger=None,
-        chat_template=options["chat_template"],
-        chat_template_content_format=options["chat_template_content_format"],
-        **{name: options[name] for name in RENDERER_OPTIONS if name in options},
+        **known(options, OnlineRenderer),
     )
     tasks = await client.get_supported_tasks()
     if "generate" in tasks:

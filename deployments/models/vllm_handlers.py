@@ -1,11 +1,13 @@
 """vLLM's handlers of OpenAI's endpoints, as far as a model supports them. Imports vllm."""
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
@@ -21,13 +23,23 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from deployments.models.plain_text import PlainTextChat
 from deployments.models.protocol import Endpoint
 
-COMPLETION_OPTIONS = (
-    "return_tokens_as_token_ids",
-    "enable_prompt_tokens_details",
-    "enable_force_include_usage",
-    "enable_per_request_metrics",
+HANDLERS = (OnlineRenderer, OpenAIServingChat, OpenAIServingCompletion, ServingTokenization, ChatTemplateConfig)
+"""What takes the options under `chat:`, each those that it knows, as vLLM's own server hands them out."""
+
+OWN = frozenset(
+    {
+        "chat_template_config",
+        "engine_client",
+        "model_config",
+        "models",
+        "online_renderer",
+        "renderer",
+        "request_logger",
+        "response_role",
+        "self",
+    }
 )
-TOKENIZE_OPTIONS = ("default_chat_template_kwargs", "trust_request_chat_template")
+"""Arguments of these that are not the configuration's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +83,8 @@ def _generating(
     client: AsyncLLM, models: OpenAIServingModels, renderer: OnlineRenderer, options: Mapping[str, Any]
 ) -> dict[Endpoint, Handler]:
     shared: dict[str, Any] = {"online_renderer": renderer, "request_logger": None}
-    chat = PlainTextChat(client, models, "assistant", **shared, **options)
-    completion = OpenAIServingCompletion(client, models, **shared, **_known(options, COMPLETION_OPTIONS))
+    chat = PlainTextChat(client, models, "assistant", **shared, **known(options, OpenAIServingChat))
+    completion = OpenAIServingCompletion(client, models, **shared, **known(options, OpenAIServingCompletion))
     return {
         "chat": Handler(ChatCompletionRequest, chat.create_chat_completion),
         "completion": Handler(CompletionRequest, completion.create_completion),
@@ -85,9 +97,7 @@ def _tokenizing(
     tokenization = ServingTokenization(
         models,
         renderer,
-        chat_template=options["chat_template"],
-        chat_template_content_format=options["chat_template_content_format"],
-        **_known(options, TOKENIZE_OPTIONS),
+        **known(options, ServingTokenization),
     )
 
     async def tokenize(request: Any) -> Any:
@@ -103,10 +113,22 @@ def _tokenizing(
 
 
 def _embedding(client: AsyncLLM, models: OpenAIServingModels, options: Mapping[str, Any]) -> Handler:
-    template = ChatTemplateConfig(options["chat_template"], options["chat_template_content_format"])
+    template = ChatTemplateConfig(**known(options, ChatTemplateConfig))
     embedding = ServingEmbedding(client, models, request_logger=None, chat_template_config=template)
     return Handler(EmbeddingCompletionRequest, embedding, EmbeddingChatRequest)
 
 
-def _known(options: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: options[name] for name in names if name in options}
+def known(options: Mapping[str, Any], of: type) -> dict[str, Any]:
+    """Return those of the options that a class takes."""
+    return {name: options[name] for name in options.keys() & _taken(of)}
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option under `chat:` that nothing takes: it would do nothing, in silence."""
+    taken = {name for of in HANDLERS for name in _taken(of)}
+    for name in options.keys() - taken:
+        raise ValueError(f"the option {name!r} under 'chat:' is unknown; there are: {', '.join(sorted(taken))}")
+
+
+def _taken(of: type) -> set[str]:
+    return set(inspect.signature(of).parameters) - OWN

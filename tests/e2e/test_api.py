@@ -173,6 +173,90 @@ async def test_an_answer_tells_where_its_time_went_by_the_engines_own_clock(prod
     assert hops["prefill"] + hops["decode"] > 0.5 * sum(hops.values())
 
 
+def test_a_tool_that_must_be_called_gets_what_its_schema_says(product: Launched) -> None:
+    parameters = {"type": "object", "properties": {"city": {"enum": ["Rome", "Bonn"]}}, "required": ["city"]}
+    tool = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+    for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
+        answer = client(product).chat.completions.create(
+            model="guide", messages=ASK, tools=[tool], tool_choice=choice, temperature=2, max_tokens=400
+        )
+        calls = answer.choices[0].message.tool_calls
+        assert calls and calls[0].type == "function"
+        assert json.loads(calls[0].function.arguments)["city"] in ("Rome", "Bonn")
+
+
+OPTIONAL = {f"property_{n}": {"type": "string", "pattern": f"^[a-z]{{1,{n + 9}}}$"} for n in range(4_000)}
+WITHOUT_END = {"type": "object", "properties": OPTIONAL}
+
+
+async def test_a_grammar_without_end_is_refused_and_keeps_nobody_waiting(product: Launched) -> None:
+    """Neither the one whose client waits nor the one whose client leaves; a small grammar is answered meanwhile."""
+    chat = {"messages": ASK, "max_tokens": 8, "temperature": 1}
+    async with product.client() as http:
+
+        async def ask(guide: dict[str, Any], **options: Any) -> httpx.Response:
+            return await http.post("/v1/chat/completions", json={**chat, "structured_outputs": guide}, **options)
+
+        assert (await ask({"regex": "(yes|no)"})).status_code == 200  # starts the process that tries grammars
+        refused = asyncio.create_task(ask({"json": WITHOUT_END}, timeout=240))
+        with pytest.raises(httpx.TimeoutException):
+            await ask({"json": {**WITHOUT_END, "required": ["property_1"]}}, timeout=2)
+        began = time.perf_counter()
+        small = await ask({"json": {"enum": ["Rome", "Bonn"]}})
+        assert small.json()["choices"][0]["message"]["content"] in ('"Rome"', '"Bonn"')
+        assert time.perf_counter() - began < 20
+        answer = await refused
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "structured_outputs")
+        assert "too long to compile" in answer.json()["error"]["message"]
+        assert (await ask({"choice": [f"choice {n}" for n in range(2_000)]}, timeout=120)).status_code == 200
+
+
+FOREIGN = ("pydantic", "validation error", "xgrammar", "vllm", "Traceback", "Error", "None", "/project/", "--", "{'")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"structured_outputs": {"json": {"$ref": "#"}}},
+        {"structured_outputs": {"json": {"type": "objekt"}}},
+        {"structured_outputs": {"json": {"type": "string", "minLength": 5, "maxLength": 2}}},
+        {"structured_outputs": {"regex": "(a"}},
+        {"structured_outputs": {"grammar": "root :="}},
+        {"structured_outputs": {}},
+        {"structured_outputs": {"regex": "a", "choice": ["b"]}},
+        {"structured_outputs": {"nothing": 1}},
+        {"structured_outputs": {"structural_tag": "{}"}},
+        {"chat_template": "{{ 1 / 0 }}"},
+        {"chat_template_kwargs": {"chat_template": "x"}},
+        {"allowed_token_ids": [10_000_000]},
+        {"logit_bias": {"999999999": 1}},
+        {"bad_words": [""]},
+        {"min_tokens": 100, "max_tokens": 10},
+        {"repetition_penalty": 0},
+        {"truncate_prompt_tokens": -7},
+        {"prompt_logprobs": 1_000},
+        {"thinking_token_budget": -5},
+        {"documents": [{"a": 1}]},
+        {"messages": [{"role": "user", "content": [{"type": "nothing"}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": 7}]}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}
+            ]
+        },
+        {"messages": [{"role": "assistant", "tool_calls": "x", "content": "y"}]},
+    ],
+    ids=lambda fields: str(fields)[:60],
+)
+async def test_no_error_speaks_of_what_lies_beneath(product: Launched, fields: dict[str, Any]) -> None:
+    async with product.client() as http:
+        answer = await http.post("/v1/chat/completions", json={"messages": ASK, "max_tokens": 2, **fields})
+    assert answer.status_code < 500, answer.text
+    if answer.status_code != 200:
+        error = answer.json()["error"]
+        assert error["message"] and not any(word in error["message"] for word in FOREIGN), error
+
+
 async def test_tokens_and_the_lack_of_embeddings(product: Launched) -> None:
     async with product.client() as http:
         text = (await http.post("/tokenize", json={"model": "guide", "prompt": "What is ChatLLM?"})).json()
