@@ -43,6 +43,9 @@ async def test_a_dead_replica_is_a_503_in_the_api_s_own_shape(tmp_path: Path) ->
                 answer = await http.get("/v1/models", headers={"x-request-id": given})
                 assert_is_ours(answer, 503, "unavailable")
                 assert answer.headers["x-request-id"] == given
+            answer = await http.get("/v1/models", headers={"x-request-id": '"' * 12_000})
+            assert_is_ours(answer, 503, "unavailable")
+            assert answer.headers["x-request-id"].startswith("req_")
 
 
 async def test_before_anything_is_deployed_the_service_is_starting(tmp_path: Path) -> None:

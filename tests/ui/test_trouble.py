@@ -72,6 +72,7 @@ async def test_a_model_that_cannot_be_loaded_is_named_as_such(reader: Reader, ap
         (429, "rate_limit_exceeded", "Rate limit reached"),
         (503, "overloaded", "Many people are asking at once"),
         (503, "model_loading", "The model is still loading"),
+        (503, "model_failed", "The model could not be loaded"),
         (503, "history_unavailable", "Your conversations cannot be reached"),
         (504, "timeout", "The model took too long"),
         (502, "", "The service is not available right now"),

@@ -1,7 +1,10 @@
 """What `/v1/models` tells of a model."""
 
+import pytest
+
 from deployments.config import ScriptedModel
-from tests.unit.ingress.conftest import running
+from deployments.models.client import ModelState
+from tests.unit.ingress.conftest import Service, running
 
 
 async def test_a_model_tells_what_a_message_may_hold() -> None:
@@ -16,3 +19,20 @@ async def test_a_model_tells_what_a_message_may_hold() -> None:
         }
         one = (await service.http.get("/v1/models/gpt-4o")).json()
         assert (one["id"], one["alias_of"], one["input_modalities"]) == ("gpt-4o", "seeing", ["text", "image"])
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "should_retry"),
+    [("loading", "2", None), ("failed", None, "false"), ("ready", None, None)],
+)
+async def test_readiness_says_whether_waiting_helps(
+    service: Service, monkeypatch: pytest.MonkeyPatch, status: str, retry_after: str | None, should_retry: str | None
+) -> None:
+    async def states() -> list[ModelState]:
+        return [ModelState("quick", status, 1.0, int(status == "ready"))]
+
+    monkeypatch.setattr(service.models, "states", states)
+    answer = await service.http.get("/ready")
+    assert answer.status_code == (200 if status == "ready" else 503)
+    assert answer.headers.get("retry-after") == retry_after
+    assert answer.headers.get("x-should-retry") == should_retry
