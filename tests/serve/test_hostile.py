@@ -116,9 +116,14 @@ async def test_the_next_caller_is_served(service: Launched) -> None:
         assert time.perf_counter() - began < 2
 
 
-CHAT = {"messages": [{"role": "user", "content": "hello world"}]}
+CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hello world"}]}
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("/v1/chat/completions", CHAT),
+    "cacheable": ("/v1/chat/completions", CHAT | {"temperature": 0}),
+    "large": (
+        "/v1/chat/completions",
+        {"messages": [{"role": "system", "content": "x" * 3_000_000}, *CHAT["messages"]]},
+    ),
     "completion": ("/v1/completions", {"prompt": "hello world"}),
     "response": ("/v1/responses", {"input": "hello world"}),
 }
@@ -167,7 +172,10 @@ async def test_a_client_that_leaves_stops_the_engine(
     async with service.client() as http:
         ways = list(itertools.product(SEGMENTS, IS_RESET))
         connections = await asyncio.gather(
-            *(asyncio.to_thread(connected, service, path, body, segments) for segments, _ in ways)
+            *(  # each asks something else, so that none joins the generation of another
+                asyncio.to_thread(connected, service, path, {**body, "top_p": 1 - number / 100}, segments)
+                for number, (segments, _) in enumerate(ways)
+            )
         )
         await until_running(http, model, len(ways))
         await asyncio.sleep(0.2)
