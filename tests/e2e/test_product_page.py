@@ -36,6 +36,7 @@ def test_the_page_shows_what_the_api_keeps(product: Launched, browser: Browser) 
         items = http.get(f"/v1/conversations/{conversations[0]['id']}/items?order=asc").json()["data"]
     assert [item["role"] for item in items] == ["user", "assistant"]
     page = browser.new_page()
+    page.goto(product.page_link())
     page.goto(f"{product.page}/c/{conversations[0]['id']}")
     expect(page.get_by_text("What is ChatLLM?").first).to_be_visible(timeout=30_000)
     page.close()
