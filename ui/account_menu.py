@@ -18,10 +18,13 @@ class AccountMenu:
     def __init__(self, api: Api, session: Session | None) -> None:
         self._api, self._session = api, session
         self._button = attribute(tag("button", "account"), type="button", aria_haspopup="dialog").mark("account")
+        attribute(self._button, aria_expanded="false")
         with self._button:
             self._name = words("span", session.name if session else t("Your API key"), "account-name")
-            with ui.menu().props("no-focus anchor='top left' self='bottom left'").classes("menu account-menu"):
-                self._content = tag("div", "account-content", role="dialog", aria_label=t("Your API key"))
+            with ui.menu().props("anchor='top left' self='bottom left'").classes("menu account-menu") as menu:
+                self._content = tag("div", "account-content")
+        attribute(menu, role="dialog", aria_label=t("Your API key"))
+        menu.on_value_change(lambda event: attribute(self._button, aria_expanded=str(event.value).lower()))
         self._button.on("click", self._load, args=[])
 
     async def _load(self) -> None:

@@ -54,7 +54,7 @@ async def begin(
         created = await shared.api.create_conversation(
             shorten(asked.text), conversation.parameters.within({"model": model})
         )
-        conversation.id, conversation.metadata = created.id, created.metadata
+        conversation.id, conversation.about, conversation.metadata = created.id, created, created.metadata
         shared.titles.expect(created.id, created.title or "")
         on_created(created)
     parent = asked.parent

@@ -43,7 +43,7 @@ class Chat:
         self._question = ""
         self._is_starting = False
         actions = Actions(self.retry, self.regenerate, self.edit, self.proceed, self.walk, self.stop)
-        with tag("div", "scroll", id="scroll"), tag("div", "reading"):
+        with tag("div", "scroll", id="scroll", tabindex="-1"), tag("div", "reading"):
             with tag("div") as self._welcome:
                 show_welcome(self._pick_prompt)
             self._transcript = Transcript(actions, self._earlier, shared.renderer)

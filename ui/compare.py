@@ -194,7 +194,7 @@ class ComparePage:
                     tag("div", "gap")
                     icon_button("keys", t("Keyboard shortcuts"), show_shortcuts).classes("desk-only")
                     icon_button("theme", t("Light or dark"), act="theme")
-                with tag("div", "scroll", id="scroll"), tag("div", "reading"):
+                with tag("div", "scroll", id="scroll", tabindex="-1"), tag("div", "reading"):
                     self._lead = words(
                         "p", t("One prompt, two answers: go on with the one that you like better."), "lead"
                     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ui.client import Api
 from ui.generation import Answer
 from ui.parameters import NO_SYSTEM, Parameters
-from ui.shapes import Message
+from ui.shapes import Conversation, Message
 from ui.thread import Turn, turns
 from ui.tree import Tree
 from ui.trouble import Trouble
@@ -20,6 +20,7 @@ class OpenConversation:
     def __init__(self, api: Api, conversation_id: str | None) -> None:
         self._api = api
         self.id = conversation_id
+        self.about: Conversation | None = None  # what the service told of it when it was opened, or changed here
         self.metadata: Mapping[str, str] = {}
         self.parameters = Parameters()
         self.stored: list[Message] = []  # oldest first, all branches
@@ -32,7 +33,8 @@ class OpenConversation:
             return
         page = await self._api.messages(self.id)
         self.stored, self.has_earlier = page.data[::-1], page.has_more
-        self.metadata = (await self._api.conversation(self.id)).metadata
+        self.about = await self._api.conversation(self.id)
+        self.metadata = self.about.metadata
         self.parameters = Parameters.of(self.metadata)
         self.leaf = Tree(self.stored).chosen(self.metadata.get(CHOSEN))
 

@@ -19,10 +19,17 @@ TOLD_S = 6.0
 
 
 class Keeping:
-    """Handlers for the list's menu; every failure is told in the toast."""
+    """Handlers for the menus of conversations; every failure is told in the toast."""
 
-    def __init__(self, shared: Shared, root: ui.element, open_: Callable[[str | None], Any]) -> None:
-        self._shared, self._root, self._open = shared, root, open_
+    def __init__(
+        self,
+        shared: Shared,
+        root: ui.element,
+        open_: Callable[[str | None], Any],
+        on_changed: Callable[[Conversation], None],
+    ) -> None:
+        """`on_changed` learns of a conversation's new title, or that it is pinned or no more."""
+        self._shared, self._root, self._open, self._on_changed = shared, root, open_, on_changed
         self.sidebar: Sidebar
         self.toast = Toast()
         self._upload = ui.upload(on_upload=self._import, auto_upload=True, max_file_size=MAX_IMPORT_BYTES)
@@ -44,7 +51,7 @@ class Keeping:
             self.tell(trouble)
             return
         with self._root:
-            self.sidebar.replace(conversation.model_copy(update={"title": named}))
+            self._on_changed(conversation.model_copy(update={"title": named}))
 
     async def pin(self, conversation: Conversation) -> None:
         """Pin the conversation, or let it go again; what else is kept beside it may be newer than the list."""
@@ -59,7 +66,7 @@ class Keeping:
             self.tell(trouble)
             return
         with self._root:
-            self.sidebar.replace(conversation.model_copy(update={"metadata": metadata}))
+            self._on_changed(conversation.model_copy(update={"metadata": metadata}))
 
     async def delete(self, conversation: Conversation) -> None:
         """Take the conversation away; for a few seconds it can be had back."""

@@ -15,7 +15,7 @@ class Listing:
     def __init__(self) -> None:
         self._listed: dict[str, Conversation] = {}
         self._put: dict[str, Conversation] = {}  # since the newest page was last asked for
-        self._removed: set[str] = set()
+        self._removed: dict[str, bool] = {}  # and whether they were listed
         self._has_more = False
 
     @property
@@ -54,13 +54,15 @@ class Listing:
 
     def remove(self, conversation_id: str) -> None:
         """List a conversation no more."""
+        self._removed.setdefault(conversation_id, conversation_id in self._listed)
         self._listed.pop(conversation_id, None)
         self._put.pop(conversation_id, None)
-        self._removed.add(conversation_id)
 
     def restore(self, conversation: Conversation) -> None:
-        """List a conversation again that was removed, in its place."""
-        self._removed.discard(conversation.id)
+        """List a conversation again that was removed, in its place; one of a page that is not loaded comes with it."""
+        was_listed = self._removed.pop(conversation.id, True)
+        if not was_listed and self._has_more:
+            return
         listed = sorted([*self.conversations, conversation], key=lambda other: -other.updated_at)
         self._listed = {other.id: other for other in listed}
 

@@ -11,7 +11,7 @@ from ui.conversation import OpenConversation
 from ui.gate import leaving
 from ui.generation import Answer
 from ui.keeping import Keeping
-from ui.menu import ListActions
+from ui.menu import ConversationActions, Option
 from ui.message import pieces
 from ui.parts import attribute, tag, words
 from ui.readiness import Phase
@@ -19,6 +19,7 @@ from ui.sessions import Reason, Session
 from ui.shapes import Conversation
 from ui.sharing import Sharing
 from ui.sidebar import Sidebar
+from ui.sidebar import title as conversation_title
 from ui.topbar import TopBar
 from ui.trouble import Trouble
 from ui.tuning import tune
@@ -48,6 +49,7 @@ class ChatPage:
         self._must_reload = False
         with self._root:
             self._sidebar.select(conversation_id)
+        self._topbar.show_more(False)
         if visit:
             self._show_address(push=True)
         if conversation_id is None:
@@ -63,6 +65,8 @@ class ChatPage:
         if opened is self._chat.conversation:  # else another one was opened meanwhile
             self._model = opened.parameters.model or self._model
             self._on_readiness()
+            self._topbar.show_more(True)
+            self._show_address(push=False)
             await self._chat.show_loaded()
         return None
 
@@ -92,8 +96,23 @@ class ChatPage:
         return f"/c/{self._chat.conversation.id}" if self._chat.conversation.id else "/"
 
     def _show_address(self, push: bool) -> None:
-        title = self._sidebar.title(self._chat.conversation.id) or "ChatLLM"
+        about = self._about
+        title = conversation_title(about) if about else "ChatLLM"
         self._client.run_javascript(f"chatllm.visit({json.dumps(self._path)}, {json.dumps(title)}, {json.dumps(push)})")
+
+    @property
+    def _about(self) -> Conversation | None:
+        """What is known of the open conversation, which is listed or was found by the search."""
+        return self._sidebar.get(self._chat.conversation.id) or self._chat.conversation.about
+
+    def _options(self) -> list[Option]:
+        return self._actions.options(about, "open-") if (about := self._about) else []
+
+    def _on_changed(self, conversation: Conversation) -> None:
+        self._sidebar.replace(conversation)
+        if conversation.id == self._chat.conversation.id:
+            self._chat.conversation.about = conversation
+            self._show_address(push=False)
 
     def _chosen_model(self) -> str | None:
         models = self._shared.readiness.models
@@ -109,6 +128,7 @@ class ChatPage:
         with self._root:
             self._sidebar.put(conversation)
         if is_open:
+            self._topbar.show_more(True)
             self._show_address(push=True)
 
     def _on_readiness(self) -> None:
@@ -127,9 +147,11 @@ class ChatPage:
 
     def _on_title(self, conversation_id: str, title: str) -> None:
         """A conversation has been given its title."""
+        opened = self._chat.conversation
         with self._root:
             self._sidebar.retitle(conversation_id, title)
-            if conversation_id == self._chat.conversation.id:
+            if conversation_id == opened.id:
+                opened.about = opened.about and opened.about.model_copy(update={"title": title})
                 self._show_address(push=False)
 
     def _on_signed_out(self, reason: Reason) -> None:
@@ -149,15 +171,17 @@ class ChatPage:
     def _lay_out(self) -> None:
         shared = self._shared
         with tag("div", "app") as self._root:
-            self._keeping = keeping = Keeping(shared, self._root, self.open)
-            listed = ListActions(self.open, keeping.delete, keeping.rename, keeping.pin, self.share, keeping.export)
-            self._sidebar = keeping.sidebar = Sidebar(shared.api, shared.generations, listed, keeping.pick_file)
+            self._keeping = keeping = Keeping(shared, self._root, self.open, self._on_changed)
+            self._actions = ConversationActions(
+                self.open, keeping.delete, keeping.rename, keeping.pin, self.share, keeping.export
+            )
+            self._sidebar = keeping.sidebar = Sidebar(shared.api, shared.generations, self._actions, keeping.pick_file)
             with self._sidebar.foot:
                 AccountMenu(shared.api, self._session)
             attribute(tag("div", "scrim"), data_act="drawer-close")
             with tag("main", "chat"):
                 words("h1", "ChatLLM", "unseen")
-                self._topbar = TopBar(self._pick_model, lambda: self.open(None), self.tune)
+                self._topbar = TopBar(self._pick_model, lambda: self.open(None), self.tune, self._options)
                 self._chat = Chat(shared, self._chosen_model, self._on_created, self._on_phase, keeping.tell)
 
 

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from nicegui import ui
-
+from ui.menu import Menu, Option
 from ui.parts import attribute, tag, words
 
 
@@ -28,8 +27,8 @@ class Picker:
                 words("div", current or "", "model")
                 return
             choice = words("button", current or "", "model choice").mark(f"{self._marker}picker")
-            attribute(choice, aria_label=self._label)
-            with choice, ui.menu().props("auto-close no-focus fit").classes("menu"):
-                for model in models:
-                    option = words("button", model, "option current" if model == current else "option")
-                    option.on("click", partial(self._on_pick, model), args=[]).mark(f"{self._marker}model-{model}")
+            attribute(choice, type="button", aria_label=f"{self._label}: {current or ''}")
+            Menu(choice, self._label, lambda: [self._option(model, current) for model in models])
+
+    def _option(self, model: str, current: str | None) -> Option:
+        return Option(f"{self._marker}model-{model}", model, partial(self._on_pick, model), model == current)

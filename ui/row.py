@@ -2,7 +2,7 @@
 
 from nicegui import ui
 
-from ui.menu import ListActions, show_menu
+from ui.menu import ConversationActions, show_menu
 from ui.parts import attribute, tag, words
 from ui.shapes import Conversation
 from ui.texts import t
@@ -19,7 +19,9 @@ ON_LINK = """(event) => {
 class Row:
     """A link to the conversation, whether an answer is being written in it, and its menu."""
 
-    def __init__(self, conversation: Conversation, title: str, actions: ListActions, *, is_current: bool) -> None:
+    def __init__(
+        self, conversation: Conversation, title: str, actions: ConversationActions, *, is_current: bool
+    ) -> None:
         self._pulse: ui.element | None = None
         with tag("div", "entry current" if is_current else "entry") as self.element:
             link = words("a", title, "entry-link").mark(f"open-{conversation.id}")

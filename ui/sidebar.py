@@ -12,7 +12,7 @@ from nicegui import background_tasks, ui
 from ui.client import Api
 from ui.generation import Answer, Generations
 from ui.listing import Listing
-from ui.menu import ListActions
+from ui.menu import ConversationActions
 from ui.message import pieces
 from ui.parts import attribute, button, icon_button, tag, words
 from ui.row import ON_LINK, Row
@@ -34,7 +34,7 @@ class Sidebar:
         self,
         api: Api,
         generations: Generations,
-        actions: ListActions,
+        actions: ConversationActions,
         on_import: Callable[[], Any],
     ) -> None:
         self._api, self._generations, self._actions = api, generations, actions
@@ -136,10 +136,9 @@ class Sidebar:
         if answered:  # or every page would come to list what all others ask
             self._listing.keep(max(PAGE, listed), self.current)
 
-    def title(self, conversation_id: str | None) -> str:
-        """Return the title of a conversation that is shown."""
-        known = self._listing.get(conversation_id)
-        return title(known) if known else ""
+    def get(self, conversation_id: str | None) -> Conversation | None:
+        """Return a conversation that is listed."""
+        return self._listing.get(conversation_id)
 
     def _give_way(self, is_searching: bool) -> None:
         self._list.set_visibility(not is_searching)

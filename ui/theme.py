@@ -12,7 +12,6 @@ import nicegui
 from nicegui import app, ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ui.parts import attribute
 from ui.texts import language
 
 STATIC = Path(__file__).parent / "static"
@@ -27,7 +26,7 @@ STYLES = (
     "share.css",
     "compare.css",
 )
-SCRIPTS = ("page.js", "files.js")
+SCRIPTS = ("page.js", "focus.js", "menus.js", "files.js")
 
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path fill="#17695b" d="M9 3h14a7 7 0 0 1 7 7v8a7 7 0 '
@@ -77,9 +76,10 @@ def serve_assets() -> None:
 def apply_theme() -> None:
     """Put the styles and the script into the head of the page that is being built."""
     ui.add_head_html(f'{head(SCRIPTS)}<script>document.documentElement.lang = "{language()}";</script>')
-    for above in ui.context.client.content.ancestors():  # Quasar's page is a <main>, and the chat is ours
+    for above in ui.context.client.content.ancestors():  # Quasar's page is a <main>; each page of ours has its own
         if above.tag == "q-page":
-            attribute(above, role="presentation")
+            above.tag = "div"
+            above.classes("q-page")
 
 
 def head(scripts: Sequence[str]) -> str:

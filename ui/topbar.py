@@ -1,8 +1,9 @@
-"""The bar above the transcript: which model answers, and the page's own switches."""
+"""The bar above the transcript: which model answers, the menu of the open conversation, and the page's switches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ui.menu import Menu, Option
 from ui.parts import attribute, icon_button, tag
 from ui.picker import Picker
 from ui.shortcuts import show_shortcuts
@@ -10,9 +11,15 @@ from ui.texts import t
 
 
 class TopBar:
-    """The model picker, and the way to everything that is not a conversation."""
+    """`options` are those of the open conversation, which has a menu once it exists."""
 
-    def __init__(self, on_pick: Callable[[str], Any], on_new: Callable[[], Any], on_tune: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        on_pick: Callable[[str], Any],
+        on_new: Callable[[], Any],
+        on_tune: Callable[[], Any],
+        options: Callable[[], Sequence[Option]],
+    ) -> None:
         with tag("header", "topbar"):
             icon_button("menu", t("Show the conversations"), act="drawer-open").classes("phone-only")
             self._picker = Picker(on_pick, t("Model"))
@@ -24,6 +31,13 @@ class TopBar:
             keys.classes("desk-only")
             icon_button("theme", t("Light or dark"), act="theme").mark("theme")
             icon_button("new", t("New chat"), on_new).classes("phone-only")
+            self._more = icon_button("dots", t("More about this chat")).mark("more-open")
+            Menu(self._more, t("More about this chat"), options)
+        self.show_more(False)
+
+    def show_more(self, is_stored: bool) -> None:
+        """Offer the menu of the open conversation, or nothing while there is none yet."""
+        self._more.set_visibility(is_stored)
 
     def show(self, models: list[str], current: str | None) -> None:
         """Show the model that answers, and the others to choose from."""

@@ -175,6 +175,8 @@ async def test_the_model_is_chosen_where_there_are_several(reader: Reader, api: 
     api.behaviour.models = {"guide": "ready", "larger": "ready"}
     await reader.open("/")
     await reader.sees_marked("picker")
+    reader.clicks("picker")
+    await reader.sees_marked("model-larger")
     reader.clicks("model-larger")
     await ask(reader, "Who are you?")
     await until(lambda: api.seen.finished == 1)

@@ -51,8 +51,10 @@ async def test_models_are_chosen_for_each_side(reader: Reader, api: StandIn) -> 
     api.behaviour.models = TWO
     await reader.open("/compare")
     await reader.sees_marked("side-0-picker")
-    reader.clicks("side-0-model-larger")
-    reader.clicks("side-1-model-guide")
+    for place, model in enumerate(("larger", "guide")):
+        reader.clicks(f"side-{place}-picker")
+        await reader.sees_marked(f"side-{place}-model-{model}")
+        reader.clicks(f"side-{place}-model-{model}")
     reader.find(marker="temperature-1").type("0.3")
     reader.writes("Who are you?")
     await until(lambda: api.seen.finished == 2)

@@ -41,7 +41,7 @@ class Chart:
         self._is_open = False
         with tag("figure", "chart").mark(plan.marker):
             with tag("figcaption", "chart-head"):
-                words("h3", plan.title, "chart-title")
+                words("h2", plan.title, "chart-title")
                 words("p", plan.about, "chart-about")
             with tag("div", "plot", role="img") as self._plot:
                 self._picture = ui.html("", sanitize=False).classes("picture")

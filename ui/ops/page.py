@@ -89,7 +89,7 @@ class OpsPage:
 
     def _ask(self) -> None:
         self._leave_board()
-        with self._root:
+        with self._root, tag("main"):
             AskForKey(self._try)
 
     async def _try(self, key: str) -> str:
@@ -115,7 +115,7 @@ class OpsPage:
 
     def _refuse(self) -> None:
         self._leave_board()
-        with self._root:
+        with self._root, tag("main"):
             show_refusal(self._ask if self._session is None else None)
 
     def _leave_board(self) -> None:

@@ -19,7 +19,7 @@ class Section:
 
     def __init__(self, title: str, marker: str) -> None:
         self._shown: object = None
-        with tag("section", "ops-section", aria_label=title):
+        with tag("div", "ops-section"):
             words("h2", title, "section-title")
             self._body = tag("div", "table-box", tabindex="0", role="region", aria_label=title).mark(marker)
 

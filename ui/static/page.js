@@ -109,11 +109,25 @@
       }
     }
   };
+  // What scrolls can be reached by keys, and nothing else that would only be one more stop on the way.
+  const SCROLLERS = ":is(.prose pre, .prose .table, .prose .math-block, .said-file pre):not([data-watched])";
+  const scrolling = new ResizeObserver((entries) => {
+    for (const { target: box } of entries) {
+      const isCut = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+      isCut ? box.setAttribute("tabindex", "0") : box.removeAttribute("tabindex");
+    }
+  });
+  const watchScrollers = () => {
+    for (const box of document.querySelectorAll(SCROLLERS)) {
+      box.dataset.watched = "";
+      scrolling.observe(box);
+    }
+  };
   let isLooking = false;
   new MutationObserver(() => {
     if (isLooking) return;
     isLooking = true;
-    requestAnimationFrame(() => ((isLooking = false), setFormulas()));
+    requestAnimationFrame(() => ((isLooking = false), watchScrollers(), setFormulas()));
   }).observe(document.body, { childList: true, subtree: true });
 
   // An unsent draft survives a reload of its tab.
@@ -173,7 +187,7 @@
     r: () => [...document.querySelectorAll(".answer .icon-again")].pop()?.click(),
   };
   document.addEventListener("keydown", (event) => {
-    if (isComposing(event) || event.ctrlKey || event.metaKey || document.querySelector(".q-dialog")) return;
+    if (isComposing(event) || event.ctrlKey || event.metaKey || document.querySelector(".q-dialog, .q-menu")) return;
     const act = event.altKey && keys[event.code.replace("Key", "").toLowerCase()];
     const isWriting = event.target.closest?.("input, textarea, [contenteditable]");
     if (act) act();
@@ -204,6 +218,7 @@
   };
   window.addEventListener("popstate", () => emitEvent("chatllm_back", location.pathname));
   window.chatllm = { toEnd, copy, closeDrawer, focusComposer, focusEditor, forgetDraft, visit, leave };
+  watchScrollers();
   if ("plain" in root.dataset) return void setFormulas();
   followGrowth();
   restoreDraft();
