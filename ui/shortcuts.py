@@ -1,20 +1,28 @@
-"""The keys that do something, listed on `?`; page.js listens for those that work everywhere."""
+"""The keys that do something, listed on `?`; page.js listens for those that work everywhere.
+
+On a Mac, Option with a letter writes a character, so the shortcuts take Control as well.
+"""
+
+import re
+
+from nicegui import ui
 
 from ui.parts import button, dialog, tag, words
 from ui.texts import t
 
 
 def shortcuts() -> list[tuple[str, str]]:
-    """Return each combination of keys and what it does."""
+    """Return each combination of keys and what it does, as they are called on the reader's machine."""
+    alt = "Control + Option" if _is_mac() else "Alt"
     return [
         ("Enter", t("Send the message")),
         ("Shift + Enter", t("Begin a new line")),
         ("Esc", t("Stop the answer, or close what is open")),
-        ("Alt + N", t("New chat")),
-        ("Alt + K", t("Search your conversations")),
-        ("Alt + V", t("Compare two models")),
-        ("Alt + C", t("Copy the last answer")),
-        ("Alt + R", t("Answer the last question again")),
+        (f"{alt} + N", t("New chat")),
+        (f"{alt} + K", t("Search your conversations")),
+        (f"{alt} + V", t("Compare two models")),
+        (f"{alt} + C", t("Copy the last answer")),
+        (f"{alt} + R", t("Answer the last question again")),
         ("/", t("Go to the message field")),
         ("?", t("Show this list")),
     ]
@@ -36,3 +44,8 @@ def show_shortcuts() -> None:
             button(t("Close"), listed.close, "quiet")
     listed.on("hide", listed.delete)
     listed.open()
+
+
+def _is_mac() -> bool:
+    request = ui.context.client.request
+    return re.search("Macintosh|iPhone|iPad", request.headers.get("user-agent", "")) is not None

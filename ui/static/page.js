@@ -178,7 +178,13 @@
   // The keys of an input method belong to it; Safari tells of the one that ends a word only by its code.
   const isComposing = (event) => event.isComposing || event.keyCode === 229;
 
-  // Alt with a letter works everywhere; "/" and "?" only where they are not being written.
+  // Alt with a letter works everywhere, unless it writes a character: AltGr does, and Option on a Mac, where Control
+  // goes with it. "/" and "?" work only where they are not being written.
+  const isMac = /Macintosh|iPhone|iPad/.test(navigator.userAgent);
+  const isShortcut = (event) =>
+    event.altKey && event.ctrlKey === isMac && !event.metaKey && !event.getModifierState("AltGraph");
+  // The letter counts, as on Dvorak's layout; where the keys write none of these letters, its place.
+  const letterOf = (event) => (/^[a-z]$/i.test(event.key) ? event.key : event.code.replace("Key", "")).toLowerCase();
   const keys = {
     n: () => document.querySelector(".new-chat")?.click(),
     k: () => (root.classList.add("drawer-open"), document.querySelector(".search input")?.focus()),
@@ -187,11 +193,11 @@
     r: () => [...document.querySelectorAll(".answer .icon-again")].pop()?.click(),
   };
   document.addEventListener("keydown", (event) => {
-    if (isComposing(event) || event.ctrlKey || event.metaKey || document.querySelector(".q-dialog, .q-menu")) return;
-    const act = event.altKey && keys[event.code.replace("Key", "").toLowerCase()];
+    if (isComposing(event) || document.querySelector(".q-dialog, .q-menu")) return;
+    const act = isShortcut(event) && keys[letterOf(event)];
     const isWriting = event.target.closest?.("input, textarea, [contenteditable]");
     if (act) act();
-    else if (isWriting || event.altKey) return;
+    else if (isWriting || event.altKey || event.ctrlKey || event.metaKey) return;
     else if (event.key === "?") document.querySelector(".icon-keys")?.click();
     else if (event.key === "/") document.querySelector(".composer textarea")?.focus();
     else return;
