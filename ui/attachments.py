@@ -138,7 +138,7 @@ class Attachments:
                 self._show(at, file)
             for name in self._coming:
                 with tag("div", "file coming"):
-                    words("span", name, "file-name")
+                    attribute(words("span", name, "file-name"), dir="auto")
                     words("span", t("is being read …"), "file-size")
             if self._refused:
                 attribute(words("div", self._refused, "file-refused"), role="alert")
@@ -147,7 +147,7 @@ class Attachments:
         with tag("div", "file"):
             if isinstance(file, Picture):
                 tag("img", "file-image", src=file.address, alt="")
-            words("span", file.name, "file-name")
+            attribute(words("span", file.name, "file-name"), dir="auto")
             if isinstance(file, TextFile) and file.tokens is not None:
                 words("span", t("{count} tokens", count=f"{file.tokens:,}"), "file-size")
             drop = icon_button("close", t("Leave {name} out", name=file.name), partial(self._drop, file))

@@ -30,6 +30,7 @@ class Composer:
             icon_button("clip", t("Add files"), files.pick).classes("quiet-icon")
             self.text = ui.textarea(placeholder=t("Ask anything")).props("borderless autogrow").mark("composer")
             attribute(self.text, aria_label=t("Your message"), maxlength=str(MAX_CHARS), rows="1")
+            attribute(self.text, dir="auto")
             self.text.on("keydown.enter", self._enter, js_handler=_ON_ENTER)
             self._send = icon_button("send", t("Send"), lambda: self.submit(self.text.value or "")).mark("send")
             self._stop = icon_button("stop", t("Stop"), on_stop, act="stop").mark("stop")

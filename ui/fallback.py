@@ -7,4 +7,4 @@ MAX_MARKDOWN_CHARS = 100_000  # markdown-it takes up to 15 µs for a hostile cha
 
 def plain(text: str) -> str:
     """Return `text` as inert HTML, line by line."""
-    return f'<p class="plain">{escape(text)}</p>\n'
+    return f'<p class="plain" dir="auto">{escape(text)}</p>\n'

@@ -25,6 +25,7 @@ from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from ui.direction import direction_plugin
 from ui.fallback import MAX_MARKDOWN_CHARS, plain
 from ui.math import math_plugin
 
@@ -59,7 +60,7 @@ def last_block_line(text: str) -> int:
 def _code_block(source: str, language: str, labels: Labels) -> str:
     label = escapeHtml(language or "text")
     return (
-        f'<div class="code"><div class="code-head"><span>{label}</span>'
+        f'<div class="code" dir="ltr"><div class="code-head"><span>{label}</span>'
         f'<button type="button" class="code-copy" data-act="copy-code" data-said="{escapeHtml(labels.copied)}">'
         f"{escapeHtml(labels.copy)}</button></div>"
         f"<pre><code>{_revealed(_highlighted(source, language))}</code></pre></div>\n"
@@ -95,8 +96,9 @@ def _image(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, e
     return f'<a class="image-link" href="{escapeHtml(source)}">{label} {escapeHtml(alt or source)}</a>'
 
 
-def _table_open(_: RendererHTML, _tokens: Tokens, _index: int, _options: OptionsDict, _env: Env) -> str:
-    return '<div class="table"><table>\n'
+def _table_open(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, _env: Env) -> str:
+    direction = tokens[index].attrGet("dir")
+    return f'<div class="table"><table dir="{direction}">\n' if direction else '<div class="table"><table>\n'
 
 
 def _table_close(_: RendererHTML, _tokens: Tokens, _index: int, _options: OptionsDict, _env: Env) -> str:
@@ -135,7 +137,7 @@ def _markdown() -> MarkdownIt:
         "table_close": _table_close,
     }.items():
         markdown.add_render_rule(name, rule)
-    return markdown.use(math_plugin)
+    return markdown.use(math_plugin).use(direction_plugin)
 
 
 MAX_FILLED_CELLS = 5_000  # empty cells that short rows of a table are filled up with, in all

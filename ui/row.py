@@ -25,7 +25,7 @@ class Row:
         self._pulse: ui.element | None = None
         with tag("div", "entry current" if is_current else "entry") as self.element:
             link = words("a", title, "entry-link").mark(f"open-{conversation.id}")
-            attribute(link, href=f"/c/{conversation.id}", title=title)
+            attribute(link, href=f"/c/{conversation.id}", title=title, dir="auto")
             if is_current:
                 attribute(link, aria_current="page")
             link.on("click", lambda: actions.open(conversation.id), args=[], js_handler=ON_LINK)

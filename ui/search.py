@@ -26,7 +26,7 @@ class Search:
         with tag("label", "search"):
             words("span", t("Search"), "unseen")
             self._field = ui.input(placeholder=t("Search"), on_change=self._changed).props("borderless clearable")
-            attribute(self._field.mark("search"), aria_label=t("Search your conversations"), type="search")
+            attribute(self._field.mark("search"), aria_label=t("Search your conversations"), type="search", dir="auto")
             attribute(self._field, maxlength=str(MAX_CHARS), debounce=str(int(WAIT_S * 1000)))
         self._results = tag("div", "conversations results", aria_live="polite").mark("results")
         self._results.set_visibility(False)
@@ -58,8 +58,8 @@ class Search:
         title = match.conversation.title or t("New chat")
         row = attribute(tag("button", "found"), type="button").mark(f"found-{match.conversation.id}")
         with row:
-            words("span", title, "found-title")
-            with tag("span", "found-text"):
+            attribute(words("span", title, "found-title"), dir="auto")
+            with tag("span", "found-text", dir="auto"):
                 for piece in match.snippet:
                     words("mark" if piece.match else "span", piece.text, "found-match" if piece.match else "")
         row.on("click", partial(self._on_open, match.conversation.id), args=[], js_handler=_ON_FOUND)

@@ -86,7 +86,7 @@ async def _body(shared: SharedConversation, renderer: Renderer) -> str:
 <span class="mark" aria-hidden="true"></span><span class="brand-name">ChatLLM</span></div><div class="gap"></div>
 <button type="button" class="icon-button icon-theme" data-act="theme" aria-label="{label}" title="{label}"></button>
 </header>
-<main class="reading"><h1 class="shared-title">{escape(shared.title or t("Conversation"))}</h1>
+<main class="reading"><h1 class="shared-title" dir="auto">{escape(shared.title or t("Conversation"))}</h1>
 <p class="shared-about">{about}</p>{cut}<div class="turns">{turns}</div>
 <p class="shared-end">{escape(t("Answers can be wrong."))}</p></main></div>"""
 
@@ -121,8 +121,10 @@ def _joined(messages: Iterable[SharedMessage]) -> Iterator[tuple[str, str, int]]
 
 def _said(message: str) -> str:
     text, files = without_files(message)
-    bubble = f'<div class="bubble">{escape(text)}</div>' if text else ""
-    shown = (f"<summary>{escape(file.name)}</summary><pre>{escape(file.text)}</pre>" for file in files)
+    bubble = f'<div class="bubble" dir="auto">{escape(text)}</div>' if text else ""
+    shown = (
+        f'<summary dir="auto">{escape(file.name)}</summary><pre dir="auto">{escape(file.text)}</pre>' for file in files
+    )
     return bubble + "".join(f'<details class="said-file">{file}</details>' for file in shown)
 
 

@@ -37,7 +37,7 @@ ALLOWED_TAGS = {
     *("p", "a", "em", "strong", "s", "code", "pre", "div", "span", "button", "ul", "ol", "li", "blockquote", "hr"),
     *("br", "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
-ALLOWED_ATTRIBUTES = {"class", "href", "title", "type", "data-act", "data-said", "style", "start"}
+ALLOWED_ATTRIBUTES = {"class", "href", "title", "type", "data-act", "data-said", "style", "start", "dir"}
 TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)((?:\s+[^\s=>]+(?:=\"[^\"]*\")?)*)\s*/?>")
 
 
