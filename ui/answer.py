@@ -8,7 +8,7 @@ from ui.generation import Answer
 from ui.growing import GrowingAnswer
 from ui.notice import show_trouble
 from ui.pager import Pager
-from ui.parts import icon_button, literal, tag, words
+from ui.parts import copy_button, icon_button, tag, words
 from ui.prose import show_prose
 from ui.rendering import Renderer
 from ui.texts import t
@@ -120,7 +120,7 @@ class AnswerView:
         with tag("div", "tools"):
             self._pager = Pager(number, self._actions.walk)
             self._pager.show(self._turn.versions, self._turn.version)
-            icon_button("copy", t("Copy the answer"), lambda: ui.run_javascript(f"chatllm.copy({literal(text)})"))
+            copy_button(t("Copy the answer"), lambda: text)
             again = icon_button("again", t("Answer again"), lambda: self._actions.regenerate(self._turn))
             again.mark(f"again-{number}")
             if can_proceed:

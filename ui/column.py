@@ -13,7 +13,7 @@ from ui.generation import Answer
 from ui.growing import GrowingAnswer, follow
 from ui.notice import show_trouble
 from ui.parameters import TEMPERATURE
-from ui.parts import attribute, button, icon_button, literal, tag, words
+from ui.parts import attribute, button, copy_button, tag, words
 from ui.picker import Picker
 from ui.rendering import Renderer
 from ui.texts import t
@@ -113,5 +113,4 @@ class Column:
         with tag("div", "side-actions"):
             kept = button(t("Keep this one"), lambda: self._on_keep(answer)).mark(f"keep-{self._place}")
             attribute(kept, title=t("Go on with this answer; the other one stays beside it"))
-            copy = icon_button("copy", t("Copy the answer"))
-            copy.on("click", lambda: ui.run_javascript(f"chatllm.copy({literal(answer.text)})"), args=[])
+            copy_button(t("Copy the answer"), lambda: answer.text)

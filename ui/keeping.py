@@ -8,8 +8,9 @@ from nicegui import events, ui
 from ui.asking import Shared
 from ui.deletions import UNDO_S
 from ui.dialogs import ask_title
+from ui.direction import isolated
 from ui.shapes import Conversation
-from ui.sidebar import Sidebar, title
+from ui.sidebar import Sidebar, shorten, title
 from ui.texts import t
 from ui.toast import Toast
 from ui.transfer import MAX_IMPORT_BYTES, all_messages, as_json, as_markdown, bring_in, file_name, read_export
@@ -74,7 +75,7 @@ class Keeping:
         was_open = conversation.id == self.sidebar.current
         with self._root:
             self.sidebar.remove(conversation.id)
-            said = t("“{title}” was deleted.", title=title(conversation))
+            said = t("“{title}” was deleted.", title=isolated(shorten(title(conversation))))
             self.toast.show(said, UNDO_S, t("Undo"), lambda: self._undo(conversation, was_open))
         if was_open:
             await self._open(None)

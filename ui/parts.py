@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
+from ui.texts import t
+
 Made = TypeVar("Made", bound=ui.element)
 
 
@@ -56,6 +58,14 @@ def icon_button(icon: str, label: str, on_click: Callable[..., Any] | None = Non
     if act:
         attribute(made, data_act=act)
     return made.on("click", on_click, args=[]) if on_click else made
+
+
+def copy_button(label: str, text: Callable[[], str]) -> ui.element:
+    """Return a button that copies what `text` returns by then, and says so."""
+    made = attribute(icon_button("copy", label), data_said=t("Copied"), data_failed=t("The text could not be copied"))
+    return made.on(
+        "click", lambda: ui.run_javascript(f"chatllm.copy({literal(text())}, {literal(made.html_id)})"), args=[]
+    )
 
 
 def attribute(element: Made, **attributes: str) -> Made:

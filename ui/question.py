@@ -7,7 +7,7 @@ from nicegui import ui
 from ui.actions import Actions
 from ui.message import pieces
 from ui.pager import Pager
-from ui.parts import attribute, button, icon_button, literal, tag, words
+from ui.parts import attribute, button, copy_button, icon_button, tag, words
 from ui.texts import t
 from ui.thread import Turn
 
@@ -33,7 +33,7 @@ class QuestionView:
                 show_said(turn.text)
                 with tag("div", "tools"):
                     self._pager = Pager(number, actions.walk)
-                    icon_button("copy", t("Copy the question"), self._copy)
+                    copy_button(t("Copy the question"), lambda: pieces(self._turn.text).readable)
                     icon_button("new", t("Edit the question"), self._edit).mark(f"edit-{number}")
             self._editor = tag("div", "editor")
         self._editor.set_visibility(False)
@@ -48,9 +48,6 @@ class QuestionView:
         self._turn = turn
         self._pager.show(turn.versions, turn.version)
         return True
-
-    def _copy(self) -> None:
-        ui.run_javascript(f"chatllm.copy({literal(pieces(self._turn.text).readable)})")
 
     def _edit(self) -> None:
         self._said.set_visibility(False)
@@ -85,8 +82,8 @@ def show_said(message: str) -> None:
             for address in said.images:
                 tag("img", "said-image", src=address, alt=t("Image"))
     if said.text or not (said.files or said.images):
-        words("div", said.text, "bubble")
+        attribute(words("div", said.text, "bubble"), dir="auto")
     for file in said.files:
         with tag("details", "said-file"):
-            words("summary", file.name)
-            words("pre", file.text)
+            attribute(words("summary", file.name), dir="auto")
+            attribute(words("pre", file.text), dir="auto")

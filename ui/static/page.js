@@ -26,7 +26,9 @@
   let lastTop = 0;
   const distance = (box) => box.scrollHeight - box.scrollTop - box.clientHeight;
   const isAtEnd = (box) => distance(box) < NEAR_END_PX;
-  const showWhere = (box) => root.classList.toggle("away-from-end", !isAtEnd(box));
+  const showWhere = (box) => root.classList.toggle("away-from-end", !isAtEnd(box) && !isGreeting());
+  // A greeting is read from its start, on however small a screen.
+  const isGreeting = () => document.querySelector(".welcome")?.checkVisibility();
   const toEnd = () => {
     sticks = true;
     const box = byId("scroll");
@@ -58,26 +60,47 @@
     const box = byId("scroll");
     if (!box) return isElsewhere() || setTimeout(followGrowth, 50);
     new ResizeObserver(() => {
-      if (sticks) box.scrollTop = box.scrollHeight;
+      if (sticks && !isGreeting()) box.scrollTop = box.scrollHeight;
       showWhere(box);
     }).observe(box.firstElementChild);
   };
 
   // Copying works on plain http too, where browsers have no clipboard API.
-  const copy = async (text) => {
+  const toClipboard = async (text) => {
     if (navigator.clipboard && isSecureContext) return navigator.clipboard.writeText(text);
     const area = Object.assign(document.createElement("textarea"), { value: text });
     document.body.append(area);
     area.select();
-    document.execCommand("copy");
+    const isCopied = document.execCommand("copy");
     area.remove();
+    if (!isCopied) throw new Error("The browser does not copy");
   };
-  const confirmCopy = (button, said) => {
-    if (!said) return;
+  // What a screen reader says of something that is only seen to have happened.
+  const spoken = Object.assign(document.createElement("div"), { className: "unseen", role: "status" });
+  document.body.append(spoken);
+  const say = (text) => {
+    spoken.textContent = "";
+    setTimeout(() => (spoken.textContent = text), 60); // the same words again are news again
+  };
+  const CONFIRM_MS = 1600;
+  // A button with a label shows the words, and one with an icon another icon.
+  const confirm = (button, said, name) => {
+    say(said);
+    if (!button || button.classList.contains(name)) return;
     const before = button.textContent;
-    button.textContent = said;
-    setTimeout(() => (button.textContent = before), 1400);
+    button.classList.add(name);
+    if (before) button.textContent = said;
+    setTimeout(() => {
+      button.classList.remove(name);
+      if (before) button.textContent = before;
+    }, CONFIRM_MS);
   };
+  const copyFrom = (button, text) =>
+    toClipboard(text).then(
+      () => confirm(button, button?.dataset.said || "Copied", "copied"),
+      () => confirm(button, button?.dataset.failed || "The text could not be copied", "not-copied"),
+    );
+  const copy = (text, id) => copyFrom(byId(id), text);
 
   // Formulas: the source stands in the page as text; KaTeX, loaded with the first one, sets it as MathML.
   let katex;
@@ -99,6 +122,7 @@
     for (const formula of waiting) {
       if (formula.dataset.set || !typeset) continue;
       formula.dataset.set = "1";
+      formula.dir = "ltr"; // and no word of the text around it, whose direction its own words decide
       const displayMode = formula.classList.contains("math-block");
       const options = { output: "mathml", displayMode, trust: false, maxSize: 20, maxExpand: 200 };
       try {
@@ -161,9 +185,8 @@
     "to-end": toEnd,
     "drawer-open": () => root.classList.add("drawer-open"),
     "drawer-close": closeDrawer,
-    "copy-text": (button) => copy(button.dataset.text).then(() => confirmCopy(button, button.dataset.said || "Copied")),
-    "copy-code": (button) =>
-      copy(button.closest(".code").querySelector("pre").textContent).then(() => confirmCopy(button, button.dataset.said || "Copied")),
+    "copy-text": (button) => copyFrom(button, button.dataset.text),
+    "copy-code": (button) => copyFrom(button, button.closest(".code").querySelector("pre").textContent),
   };
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-act]");
