@@ -54,6 +54,11 @@ class ModelBase(Section):
     max_prompt_messages: int = Field(
         default=512, ge=2, description="Messages of a stored conversation that are considered as context, newest first."
     )
+    allowed_media_domains: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")], ...] = Field(
+        default=(),
+        description="Hosts from which images, audio and video in messages are fetched, e.g. `images.example.org`; "
+        "none: a message has to hold them.",
+    )
     cache: ModelCacheSettings = ModelCacheSettings()
 
     @property

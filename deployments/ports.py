@@ -87,6 +87,10 @@ class Models(Protocol):
         """Return whether all tenants share the model's prefix cache; None if its settings do not say."""
         ...
 
+    def allowed_media_domains(self, model: str) -> tuple[str, ...]:
+        """Return the hosts from which the media in a model's messages may be fetched."""
+        ...
+
     def max_prompt_messages(self, model: str) -> int:
         """Return how many messages of a conversation are considered as context."""
         ...

@@ -30,6 +30,7 @@ from deployments.flights.flights import Flights
 from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import DONE, assemble, payloads
 from deployments.models.bounds import check_bounds
+from deployments.models.media import check_media
 from deployments.models.protocol import Failed, Frames, Generation, Message, Reply, Spent
 from deployments.ports import Conversations, Models, NoTurn, Turn
 from deployments.reuse import Cache, Reuse, Wish
@@ -86,6 +87,8 @@ class ChatService:
         request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
         request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
         check_bounds(call.endpoint, request)
+        if call.endpoint == "chat":
+            check_media(turn.messages, self._models.allowed_media_domains(model))
         wish = self._wish(call, request, model, turn.is_stored)
         if call.endpoint in SALTED:
             request["cache_salt"] = self._salt(call, model)

@@ -107,6 +107,10 @@ class ModelClient:
         """Return whether all tenants share a model's prefix cache; None if its settings do not say."""
         return self._models[model].settings.cache.shared_prefixes
 
+    def allowed_media_domains(self, model: str) -> tuple[str, ...]:
+        """Return the hosts from which a model's media is fetched."""
+        return self._models[model].settings.allowed_media_domains
+
     def max_prompt_messages(self, model: str) -> int:
         """Return how many messages of a conversation are considered as context."""
         return self._models[model].settings.max_prompt_messages

@@ -43,6 +43,9 @@ class InProcessModels:
     def shares_prefixes(self, model: str) -> bool | None:
         return self._settings[model].cache.shared_prefixes
 
+    def allowed_media_domains(self, model: str) -> tuple[str, ...]:
+        return self._settings[model].allowed_media_domains
+
     def max_prompt_messages(self, model: str) -> int:
         return self._settings[model].max_prompt_messages
 

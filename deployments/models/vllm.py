@@ -20,6 +20,7 @@ from deployments.config import VLLMModel
 from deployments.errors import BadRequest, ChatLLMError
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
 from deployments.models.greedy import repeated, settle_greedy
+from deployments.models.media_fetch import inline_media
 from deployments.models.progress import with_progress
 from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Progress, Reply
 from deployments.models.refusals import engine_error, invalid_request
@@ -82,6 +83,8 @@ class VLLMReplica:
         try:
             handler, body = self._handler(generation.endpoint), orjson.loads(generation.body)
             times = settle_greedy(body)
+            if generation.endpoint in ("chat", "tokenize"):
+                await inline_media(body.get("messages") or (), self._model.allowed_media_domains)
             answer = handler.answer(self._request(generation, handler, body))
             async with aclosing(self._answered(generation, answer)) as messages:
                 async for message in messages:

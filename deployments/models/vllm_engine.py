@@ -18,6 +18,7 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from deployments.config import VLLMModel
 from deployments.models.chat_renderer import ChatRenderer
 from deployments.models.engine_metrics import EngineMetrics
+from deployments.models.media_fetch import NOWHERE
 from deployments.models.protocol import Endpoint
 from deployments.models.trim import trimmed
 from deployments.models.vllm_client import BoundedLLM
@@ -99,7 +100,9 @@ async def open_engine(model: VLLMModel) -> Engine:
     if current_platform.is_cpu() and "OMP_NUM_THREADS" not in model.environment:
         os.environ["OMP_NUM_THREADS"] = str(computing_threads())
     client = BoundedLLM.from_engine_args(
-        AsyncEngineArgs(**engine_arguments({"served_model_name": model.id, **model.engine})),
+        AsyncEngineArgs(
+            **engine_arguments({"served_model_name": model.id, **model.engine, "allowed_media_domains": [NOWHERE]})
+        ),
         stat_loggers=[EngineMetrics],
     )
     assert isinstance(client, BoundedLLM)
