@@ -184,6 +184,9 @@ class ResponseSettings(Section):
     max_background: int = Field(
         default=256, ge=0, description="Responses that one ingress replica runs in the background at once."
     )
+    max_background_per_key: int = Field(
+        default=64, ge=1, description="How many of these may be of one key, so that the others find room."
+    )
     stale_after_s: PositiveSeconds = Field(
         default=15.0, description="Seconds without a sign of life after which another replica takes a response over."
     )

@@ -37,7 +37,7 @@ async def exchange(
     services.telemetry.began()
     timing: Timing = request.state.timing
     summary = Summary(timing=timing)
-    meter = Meter(request, services.limiter, services.usage_writer, caller, weight)
+    meter = request.state.meter = Meter(request, services.limiter, services.usage_writer, caller, weight)
 
     def ended(outcome: ChatLLMError | ClientGone | None) -> None:
         outcome = outcome or summary.failure

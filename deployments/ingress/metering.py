@@ -58,7 +58,7 @@ class Meter:
 
     async def admit(self) -> None:
         """Let the request in, or raise TooManyRequests, which says which limit it met and when to come again."""
-        if self._caller.limits:
+        if self._caller.limits and self._weight.sequences:
             self._admission = await self._admitted(self._caller.key_id, self._caller.limits)
         self._is_admitted = True
 
@@ -72,9 +72,18 @@ class Meter:
         _tell(self._request, admission, self._tokens)
         return admission
 
+    @property
+    def admission(self) -> Admission | None:
+        """What the key's limits allowed; None without limits."""
+        return self._admission
+
+    def hand_over(self) -> None:
+        """Leave the admission to a response that goes on after this request, and ends it."""
+        self._admission = None
+
     def ended(self, summary: Summary, status: int) -> None:
-        """Count what was really used; nothing for a request that was not let in."""
-        if not self._is_admitted:
+        """Count what was really used; nothing for a request that was not let in, or only follows another one."""
+        if not self._is_admitted or not self._weight.sequences:
             return
         used = self._used(summary, status)
         if self._admission is not None:

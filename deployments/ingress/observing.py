@@ -1,6 +1,5 @@
 """What operators and keys' owners see of responses that run in the background, without a request of their own."""
 
-from deployments.limits.limiter import Limiter
 from deployments.summary import Summary
 from deployments.telemetry import Telemetry
 from deployments.usage.types import Used
@@ -8,14 +7,13 @@ from deployments.usage.writer import UsageWriter
 
 
 class RunObserver:
-    """Counts background runs in the metrics, and their tokens in the limits and the usage of their key.
+    """Counts background runs in the metrics, and their tokens in the usage of their key.
 
     The request that started a run has been counted as a request already.
     """
 
-    def __init__(self, telemetry: Telemetry, limiter: Limiter, usage: UsageWriter) -> None:
+    def __init__(self, telemetry: Telemetry, usage: UsageWriter) -> None:
         self._telemetry = telemetry
-        self._limiter = limiter
         self._usage = usage
 
     def began(self) -> None:
@@ -29,5 +27,4 @@ class RunObserver:
         if summary.cache == "HIT":
             self._usage.note(key_id, summary.model, Used(cached_tokens=prompt + completion))
         else:
-            self._limiter.charge(key_id, prompt + completion)
             self._usage.note(key_id, summary.model, Used(0, int(status >= 500), prompt, completion))

@@ -22,6 +22,7 @@ from deployments.history.outgoing import shown
 from deployments.ingress import response_shapes as shapes
 from deployments.ingress.answers import JSON
 from deployments.ingress.exchange import exchange
+from deployments.ingress.metering import Meter
 from deployments.ingress.openapi import documented
 from deployments.ingress.requests import body_as
 from deployments.ingress.services import Services, cache_control_of, caller_of, services_of
@@ -68,7 +69,7 @@ async def create_response(request: Request) -> Response:
     async def work(summary: Summary) -> Answer:
         summary.ignored = wanted.ignored
         if wanted.is_background:
-            return await _started(services, caller, wanted, summary)
+            return await _started(request.state.meter, services, caller, wanted, summary)
         return await services.responses.answer(caller.tenant, caller.key_id, wanted, summary)
 
     weight = weight_of("chat", wanted.chat, services.settings.key_limits.assumed_answer_tokens)
@@ -97,10 +98,14 @@ async def count_input_tokens(request: Request) -> Response:
     return await exchange(request, services, caller, False, work, weight_of("tokenize", {}, 0))
 
 
-async def _started(services: Services, caller: Caller, wanted: Asked, summary: Summary) -> Answer:
-    """Return a response that runs from now on, or its events; when the client leaves it goes on."""
+async def _started(meter: Meter, services: Services, caller: Caller, wanted: Asked, summary: Summary) -> Answer:
+    """Return a response that runs from now on, or its events; when the client leaves it goes on.
+
+    So what it was admitted for is its own from now on: its place, and the tokens that were reserved.
+    """
     summary.cache_reason, summary.is_follower = "background", True
-    response = await services.background.start(caller.tenant, caller.key_id, wanted)
+    response = await services.background.start(caller.tenant, caller.key_id, wanted, meter.admission)
+    meter.hand_over()
     summary.model = str(response.request["model"])
     if wanted.streams:
         return Answer(frames=services.background.follow(caller.tenant, response.id, -1))

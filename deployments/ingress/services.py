@@ -164,7 +164,8 @@ async def opened(
             writer,
             settings.responses,
             waiting_s=2 * settings.timeouts.total_s,
-            observer=RunObserver(telemetry, limiter, usage_writer),
+            observer=RunObserver(telemetry, usage_writer),
+            resume=limiter.resume,
         )
         await background.open()
         stack.push_async_callback(background.aclose, BACKGROUND_TIMEOUT_S)

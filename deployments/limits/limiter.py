@@ -10,11 +10,12 @@ not begin with full buckets.
 import asyncio
 import logging
 import secrets
-from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 from weakref import WeakValueDictionary
 
 from deployments.cache.breaker import Breaker, BreakerOpen
@@ -27,7 +28,6 @@ from deployments.limits.store import UNKNOWN, Demand, LimitStore, Verdict
 
 log = logging.getLogger(__name__)
 
-MAX_KEYS = 10_000
 MONTH_TIMEOUT_S = 1.0
 CLOSE_TIMEOUT_S = 2.0
 
@@ -67,6 +67,19 @@ class Admission:
     def is_refused(self) -> bool:
         return self._admitted is None
 
+    def record(self) -> dict[str, Any]:
+        """Return what `Limiter.resume` needs to go on with it, as JSON; empty if there is nothing to go on with."""
+        admitted = self._admitted
+        if admitted is None:
+            return {}
+        return {**asdict(admitted.demand), "counted_remotely": admitted.counted_remotely}
+
+    def leave(self) -> None:
+        """Let another replica go on with it, which has its record: nothing is counted here any more."""
+        admitted, self._admitted = self._admitted, None
+        if admitted is not None:
+            self._limiter.forget(admitted)
+
     def end(self, tokens: int) -> None:
         """Count the tokens that were really used and make room for the next. Returns at once; only the first counts."""
         admitted, self._admitted = self._admitted, None
@@ -89,9 +102,9 @@ class Limiter:
         self._admissions = 0
         # An admission that nobody holds any more cannot end: its lease is not renewed and lapses.
         self._leases: WeakValueDictionary[str, Admission] = WeakValueDictionary()
-        self._limits: OrderedDict[str, KeyLimits] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewer: asyncio.Task[None] | None = None
+        self._renewing = asyncio.Lock()
         self._no_renewal_runs = asyncio.Event()
         self._no_renewal_runs.set()
 
@@ -120,8 +133,6 @@ class Limiter:
         until the admission ends. Cancellation while Redis decides may leave a lease behind, which lapses.
         """
         self._admissions += 1
-        if sequences:
-            self._remember(key_id, limits)
         lease = f"{self._replica}:{self._admissions}" if sequences and limits.concurrent_requests else ""
         demand = Demand(key_id, limits, requests, tokens, lease, f"{datetime.now(UTC):%Y-%m}", sequences)
         remotely = await self._ask_remote(demand)
@@ -140,15 +151,25 @@ class Limiter:
             self._leases[lease] = admission
         return admission
 
-    def charge(self, key_id: str, tokens: int) -> None:
-        """Count tokens that were used after their admission had ended, in the background. Returns at once.
+    def resume(self, record: Mapping[str, Any]) -> Admission:
+        """Go on with what a replica that is lost or closed had admitted, from its `record`. Returns at once.
 
-        It counts for a key that this replica has admitted before; the month finds all in the recorded usage.
+        It keeps its place among what runs at once, even where that had lapsed meanwhile, and is settled here.
         """
-        limits = self._limits.get(key_id)
-        if limits is not None and tokens:
-            demand = Demand(key_id, limits, 0, 0, "", f"{datetime.now(UTC):%Y-%m}")
-            self.settle(_Admitted(demand, 0, None), tokens)
+        fields: dict[str, Any] = {**record, "limits": KeyLimits(**record["limits"])}
+        counted_remotely = fields.pop("counted_remotely")
+        demand = Demand(**fields)
+        admitted = _Admitted(demand, self._local.note(demand), counted_remotely)
+        admission = Admission(self, demand.limits, Verdict(), admitted)
+        if demand.lease:
+            self._leases[demand.lease] = admission
+            self._later(self._renew())
+        return admission
+
+    def forget(self, admitted: _Admitted) -> None:
+        """Stop to renew an admission's lease, which another replica does from now on."""
+        self._leases.pop(admitted.demand.lease, None)
+        self._local.end(admitted.demand, admitted.demand.reserved, admitted.counted_here, 0)
 
     def settle(self, admitted: _Admitted, tokens: int) -> None:
         """End an admission: here at once, in Redis behind the answer."""
@@ -156,15 +177,12 @@ class Limiter:
         self._leases.pop(demand.lease, None)
         self._local.end(demand, demand.reserved, admitted.counted_here, tokens)
         if demand.lease or ((demand.tokens or tokens) and demand.limits.counts_tokens):
-            task = asyncio.create_task(self._settle_remote(admitted, tokens))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._later(self._settle_remote(admitted, tokens))
 
-    def _remember(self, key_id: str, limits: KeyLimits) -> None:
-        self._limits[key_id] = limits
-        self._limits.move_to_end(key_id)
-        if len(self._limits) > MAX_KEYS:
-            self._limits.popitem(last=False)
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _ask_remote(self, demand: Demand) -> Verdict | None:
         """Return what Redis decides; None if it does not."""
@@ -213,6 +231,10 @@ class Limiter:
                 await self._renew()
 
     async def _renew(self) -> None:
+        async with self._renewing:
+            await self._renew_all()
+
+    async def _renew_all(self) -> None:
         leases: dict[str, list[str]] = {}
         for admission in self._leases.values():
             leases.setdefault(admission.key_id, []).extend(admission.places)

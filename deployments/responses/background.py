@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
@@ -12,16 +14,16 @@ import orjson
 from deployments.call import Answer
 from deployments.config import ResponseSettings
 from deployments.detached import detached
-from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overloaded, Unavailable
+from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overloaded, TooManyRequests, Unavailable
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.limits.estimate import prompt_tokens
 from deployments.responses.following import follow, written
-from deployments.responses.request import Asked, chat_fields
-from deployments.responses.run import Run
+from deployments.responses.request import ADMISSION, Asked, chat_fields
+from deployments.responses.run import Held, Run
 from deployments.responses.service import Responses, chat_call, translator_of
 from deployments.responses.store import LOST, ResponseStore
 from deployments.responses.turn import Place, Unkept, begun, messages_for
-from deployments.responses.types import Claim, NewResponse, StoredResponse
+from deployments.responses.types import Claim, Ending, NewResponse, StoredResponse
 from deployments.service import ChatService
 from deployments.summary import Summary
 from deployments.traces import trace
@@ -38,7 +40,7 @@ UNWRITTEN_EVENTS = 1_000_000
 
 
 class Observer(Protocol):
-    """Who is told of each run: metrics, limits, usage."""
+    """Who is told of each run: metrics, usage."""
 
     def began(self) -> None:
         """Count a run in."""
@@ -61,8 +63,12 @@ class BackgroundResponses:
         settings: ResponseSettings,
         waiting_s: float,
         observer: Observer,
+        resume: Callable[[Mapping[str, Any]], Held] | None = None,
     ) -> None:
-        """`waiting_s`: past it a response that a client waits for has been abandoned, no request takes so long."""
+        """`waiting_s`: past it a response that a client waits for has been abandoned, no request takes so long.
+
+        `resume` goes on with what a lost replica held of a key's limits, from its record.
+        """
         self._responses = responses
         self._chat = chat
         self._store = store
@@ -70,8 +76,9 @@ class BackgroundResponses:
         self._settings = settings
         self._waiting_s = waiting_s
         self._observer = observer
+        self._resume = resume
         self._runner = secrets.token_hex(16)
-        self._starting = 0
+        self._starting: Counter[str] = Counter()
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flusher: asyncio.Task[None] | None = None
@@ -98,14 +105,16 @@ class BackgroundResponses:
             self._flusher.cancel()
             await asyncio.wait([self._flusher])
 
-    async def start(self, tenant: str, key_id: str, asked: Asked) -> StoredResponse:
-        """Begin a response that is durable once this returns.
+    async def start(self, tenant: str, key_id: str, asked: Asked, held: Held | None = None) -> StoredResponse:
+        """Begin a response that is durable once this returns; from then on it has `held`, and gives it back.
 
-        Raises Overloaded if this replica runs as many as it may, else what `Responses.opened` raises.
+        Raises TooManyRequests if the key, Overloaded if this replica runs as many as it may,
+        else what `Responses.opened` raises.
         """
-        if len(self._tasks) + self._starting >= self._settings.max_background:
-            raise Overloaded("This server runs as many background responses as it may.", None, RETRY_AFTER_S)
-        self._starting += 1
+        self._require_room(key_id)
+        if held is not None:
+            asked = replace(asked, request={**asked.request, ADMISSION: held.record()})
+        self._starting[key_id] += 1
         try:
             new, place = await self._responses.opened(tenant, key_id, asked, self._runner)
             messages = messages_for(new.request, place, new.input)
@@ -115,10 +124,23 @@ class BackgroundResponses:
                 self._take_back(new)
                 raise
         finally:
-            self._starting -= 1
+            self._starting -= Counter((key_id,))
         response = begun(new, place.is_hidden)
-        self._launch(response, asked, messages)
+        self._launch(Run(response, translator_of(response), held), asked, messages)
         return response
+
+    def _require_room(self, key_id: str) -> None:
+        settings = self._settings
+        own = self._starting[key_id] + sum(run.response.key_id == key_id for run in self._runs.values())
+        if own >= settings.max_background_per_key:
+            raise TooManyRequests(
+                f"This key runs {own} responses in the background at once, as many as it may on one server. "
+                "It may run more as soon as one has ended.",
+                None,
+                RETRY_AFTER_S,
+            )
+        if len(self._tasks) + self._starting.total() >= settings.max_background:
+            raise Overloaded("This server runs as many background responses as it may.", None, RETRY_AFTER_S)
 
     def follow(self, tenant: str, response_id: str, after: int) -> AsyncGenerator[bytes]:
         """Yield the events past that number, at once where the response runs here; see `following.follow`."""
@@ -143,27 +165,44 @@ class BackgroundResponses:
         with suppress(HistoryUnavailable):  # with no room left, another replica will run it
             self._writer.defer(new.tenant, new.conversation_id, cancel, (new.id,), 0)
 
-    def _launch(self, response: StoredResponse, asked: Asked, messages: Messages) -> None:
-        run = self._runs[response.id] = Run(response, translator_of(response))
+    def _launch(self, run: Run, asked: Asked, messages: Messages) -> None:
+        self._runs[run.response.id] = run
         run.begin()
-        task = detached(self._run(run, asked, messages), f"background-{response.id}")
+        task = detached(self._run(run, asked, messages), f"background-{run.response.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if self._flusher is None or self._flusher.done():
             self._flusher = detached(self._flush(), "response-flusher")
 
     async def _run(self, run: Run, asked: Asked, messages: Messages) -> None:
+        is_own = False
+        self._observer.began()
         try:
             await run.until_done(asyncio.create_task(self._generate(run, asked, messages)))
             del self._runs[run.response.id]
-            await self._end(run)
+            is_own = await self._end(run)
         finally:
             self._runs.pop(run.response.id, None)
             if not run.live.is_over:
                 run.live.leave()
+            self._count_out(run, is_own)
 
-    async def _end(self, run: Run) -> None:
-        """Write how the run ended, then show it, so that who sees the end finds all of it; after a second, before."""
+    def _count_out(self, run: Run, is_own: bool) -> None:
+        """Settle what a run has used; that of one which another replica goes on with is settled there."""
+        if not is_own:
+            run.status, run.summary.prompt_tokens, run.summary.completion_tokens = 499, 0, 0
+        if run.held is not None:
+            if is_own:
+                run.held.end(run.tokens)
+            else:
+                run.held.leave()
+        self._observer.ended(run.response.id, run.response.key_id, run.summary, run.status, True)
+
+    async def _end(self, run: Run) -> bool:
+        """Write how the run ended, then show it, so that who sees the end finds all of it; after a second, before.
+
+        False: it is another replica's by now.
+        """
         last, ending = run.close()
         response, is_kept = run.response, False
 
@@ -178,6 +217,16 @@ class BackgroundResponses:
         if is_kept or not is_written:  # else it was deleted, or is another replica's by now
             run.live.add(last)
             run.live.end()
+            return True
+        return await self._ended_here(response, ending)
+
+    async def _ended_here(self, response: StoredResponse, ending: Ending) -> bool:
+        """Tell whether a response whose ending was not taken is no other replica's: deleted, cancelled, ended twice."""
+        try:
+            found = await self._store.response(response.tenant, response.id)
+        except (NotFound, HistoryUnavailable):
+            return True
+        return found.status == "cancelled" or found.completed_at == ending.completed_at
 
     async def _flush(self) -> None:
         """Give signs of life of all runs and write their events, while there are any; what the store misses waits."""
@@ -199,27 +248,25 @@ class BackgroundResponses:
                     run.live.written()
 
     async def _generate(self, run: Run, asked: Asked, messages: Messages) -> None:
-        summary, status = Summary(), 200
-        self._observer.began()
+        summary = run.summary
         turn = Unkept(messages, asked.trims)
         try:
             answer: Answer = await self._chat.answer(chat_call(run.response, asked, True), turn, summary)
             assert answer.frames is not None
             await run.consume(answer.frames, summary.cache)
         except ChatLLMError as error:
-            run.error, status = error, error.status
+            run.error, run.status = error, error.status
         except asyncio.CancelledError:
-            status = 499
+            run.status = 499
             raise
         except Exception as error:  # noqa: BLE001 - the border of a run: whatever fails is the response's failure
             log.error("a background response failed: %s", trace(error))
-            run.error, status = ChatLLMError(), 500
+            run.error, run.status = ChatLLMError(), 500
         finally:
             summary.failure = run.error
             if not summary.prompt_tokens and (summary.completion_tokens or run.is_cancelled):
                 # Cut short before the model said how long the prompt was.
                 summary.prompt_tokens = prompt_tokens(len(orjson.dumps(turn.messages)))
-            self._observer.ended(run.response.id, run.response.key_id, summary, status, True)
 
     async def _sweep(self) -> None:
         """Take over what other replicas have lost, and drop old events, for ever.
@@ -232,7 +279,7 @@ class BackgroundResponses:
             pause_s = self._settings.stale_after_s / 2
             try:
                 await self._store.sweep(self._settings.events_ttl_s, self._waiting_s)
-                room = self._settings.max_background - len(self._tasks) - self._starting
+                room = self._settings.max_background - len(self._tasks) - self._starting.total()
                 for claim in await self._store.claim(self._runner, self._settings.stale_after_s, max(0, room)):
                     await self._try_take_over(claim)
             except HistoryUnavailable:
@@ -253,17 +300,44 @@ class BackgroundResponses:
         response = claim.response
         log.warning("a response is taken over", extra={"response": response.id, "attempts": claim.attempts})
         if response.status == "cancelled" or claim.was_shown or claim.attempts > MAX_ATTEMPTS:
-            translator = translator_of(response)
-            async for batch in written(self._store, response):
-                translator.recover(batch.frames)
-            translator.number = claim.last_number + 1 + UNWRITTEN_EVENTS
-            run = Run(response, translator)
-            run.is_cancelled = response.status == "cancelled"
-            run.error = None if run.is_cancelled else Unavailable(LOST["message"])
-            _, ending = run.close()
-            await self._store.end(response.tenant, response.id, self._runner, ending)
+            await self._give_up(claim)
             return
-        context = await self._responses.context_of(response)
+        messages = await self._messages(response)
         asked = Asked(response.request, (), chat_fields(response.request))
+        self._launch(Run(response, translator_of(response), self._resumed(response)), asked, messages)
+
+    async def _give_up(self, claim: Claim) -> None:
+        """End a lost response with what is known of it, which is also what its key pays for."""
+        response, translator = claim.response, translator_of(claim.response)
+        async for batch in written(self._store, response):
+            translator.recover(batch.frames)
+        translator.number = claim.last_number + 1 + UNWRITTEN_EVENTS
+        run = Run(response, translator)
+        run.is_cancelled = response.status == "cancelled"
+        run.error = None if run.is_cancelled else Unavailable(LOST["message"])
+        run.status = 499 if run.is_cancelled else Unavailable.status
+        run.summary.failure, run.summary.model = run.error, str(response.request["model"])
+        run.summary.completion_tokens = translator.pieces
+        if run.summary.completion_tokens:
+            with suppress(ChatLLMError, KeyError):  # its model may be gone
+                run.summary.prompt_tokens = prompt_tokens(len(orjson.dumps(await self._messages(response))))
+        _, ending = run.close()
+        is_own = await self._store.end(response.tenant, response.id, self._runner, ending)
+        run.held = self._resumed(response)
+        if run.is_cancelled and not translator.pieces:  # nobody has been told that it began, perhaps
+            if run.held is not None:
+                run.held.end(0)
+            return
+        self._observer.began()
+        self._count_out(run, is_own)
+
+    async def _messages(self, response: StoredResponse) -> Messages:
+        """Return what the model is to read for a response of another replica."""
+        context = await self._responses.context_of(response)
         place = Place(response.conversation_id, False, response.is_hidden, context)
-        self._launch(response, asked, messages_for(response.request, place, ()))
+        return messages_for(response.request, place, ())
+
+    def _resumed(self, response: StoredResponse) -> Held | None:
+        """Go on holding what its lost replica held of its key's limits."""
+        record = response.request.get(ADMISSION)
+        return self._resume(record) if record and self._resume is not None else None

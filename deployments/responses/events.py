@@ -134,6 +134,11 @@ class Translator:
         self._calls.clear()
         return events
 
+    @property
+    def pieces(self) -> int:
+        """In how many pieces the model has spoken so far, which is about how many tokens."""
+        return sum(len(item.texts) for item in self._items)
+
     def output(self) -> tuple[dict[str, Any], ...]:
         """Return the items in OpenAI's shape."""
         return tuple(item.document() for item in self._items)

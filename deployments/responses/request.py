@@ -36,6 +36,9 @@ REFUSED: Mapping[str, str] = {
 CACHE_CONTROL = "cache_control"
 """Where the header's directives are kept, beside the parameters; a body that names it is refused."""
 
+ADMISSION = "admission"
+"""Where it is kept what a response in the background holds of its key's limits; likewise no parameter."""
+
 INCLUDABLE = frozenset(
     {
         "code_interpreter_call.outputs",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any, Protocol
 
 from deployments.errors import ChatLLMError
 from deployments.models.assembly import payloads
@@ -12,13 +13,33 @@ from deployments.responses.live import LiveEvents
 from deployments.responses.objects import response_object
 from deployments.responses.service import closed
 from deployments.responses.types import Ending, StoredResponse
+from deployments.summary import Summary
+
+
+class Held(Protocol):
+    """What a response holds of its key's limits while it is generated: a place, and the tokens that it may use."""
+
+    def record(self) -> dict[str, Any]:
+        """Return what another replica needs to go on holding it."""
+        ...
+
+    def leave(self) -> None:
+        """Let another replica go on holding it."""
+        ...
+
+    def end(self, tokens: int) -> None:
+        """Give it back; `tokens` were really used. Returns at once, and only the first call counts."""
+        ...
 
 
 class Run:
     """One response being generated; its events are numbered from the translator's next number on."""
 
-    def __init__(self, response: StoredResponse, translator: Translator) -> None:
+    def __init__(self, response: StoredResponse, translator: Translator, held: Held | None = None) -> None:
         self.response = response
+        self.summary = Summary()
+        self.status = 200
+        self.held = held
         self.live = LiveEvents(translator.number)
         self.error: ChatLLMError | None = None
         self.is_cancelled = False
@@ -54,6 +75,12 @@ class Run:
         async with aclosing(frames):
             async for data in frames:
                 self._show([event for chunk in payloads(data) for event in self._translator.add(chunk)])
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that count against its key's limits."""
+        summary = self.summary
+        return 0 if summary.cache == "HIT" else summary.prompt_tokens + summary.completion_tokens
 
     def close(self) -> tuple[list[bytes], Ending]:
         """Return the last events, not shown yet, and how it ended, with all events that are still to be written."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
+from datetime import date
 from typing import Any
 
 import orjson
@@ -12,12 +13,15 @@ from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.steering import UNSTEERED, CacheControl
 from deployments.cache.store import MemoryStore
-from deployments.config import CacheSettings, ResponseSettings, ScriptedModel
+from deployments.config import CacheSettings, KeyLimitSettings, ResponseSettings, ScriptedModel
 from deployments.errors import HistoryUnavailable, NotFound
 from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
+from deployments.keys.types import KeyLimits
+from deployments.limits.limiter import Limiter
+from deployments.limits.memory import MemoryLimits
 from deployments.models.in_process import InProcessModels
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.postgres import PostgresResponses
@@ -28,13 +32,16 @@ from deployments.service import ChatService
 from deployments.summary import Summary
 
 STALE_S = 0.8
+LEASE_S = 1.5
+LIMITS = KeyLimits(tokens_per_minute=6_000, concurrent_requests=20)
+RESERVED = 3_000
 SLOW = ScriptedModel(id="slow", kind="scripted", tokens=200, token_ms=10)
 
 
 class Replica:
     """The parts of one ingress replica that background responses need; `die` ends it as kill -9 would."""
 
-    def __init__(self, database: Database, *models: ScriptedModel) -> None:
+    def __init__(self, database: Database, limits: MemoryLimits, *models: ScriptedModel) -> None:
         history = PostgresHistory(database)
         self.store = PostgresResponses(database)
         self.writer = HistoryWriter(history, 100)
@@ -43,7 +50,10 @@ class Replica:
         chat = ChatService(StoredConversations(history, self.writer, 1_000_000), self.cache, self.model)
         responses = Responses(chat, self.model, self.store, history, self.writer, 1_000_000)
         settings = ResponseSettings(stale_after_s=STALE_S)
-        self.background = BackgroundResponses(responses, chat, self.store, self.writer, settings, 60, self)
+        self.limiter = Limiter(limits, no_usage, KeyLimitSettings(lease_s=LEASE_S))
+        self.background = BackgroundResponses(
+            responses, chat, self.store, self.writer, settings, 60, self, self.limiter.resume
+        )
         self.summaries: list[Summary] = []
 
     def began(self) -> None: ...
@@ -53,7 +63,13 @@ class Replica:
 
     async def start(self, control: CacheControl = UNSTEERED, **more: Any) -> StoredResponse:
         body = {"model": "slow", "input": "hello", "background": True, "max_output_tokens": 40, **more}
-        return await self.background.start("ann", "key_1", asked(body, 10, control))
+        held = await self.limiter.admit("key_1", LIMITS, RESERVED)
+        return await self.background.start("ann", "key_1", asked(body, 10, control), held)
+
+    async def standing(self) -> tuple[str | None, int]:
+        """Return which limit refuses one more, and the tokens that are left."""
+        verdict = (await self.limiter.admit("key_1", LIMITS)).verdict
+        return verdict.refused_by, verdict.remaining_tokens
 
     async def events(self, response_id: str, after: int = -1) -> list[dict[str, Any]]:
         frames = b"".join([part async for part in self.background.follow("ann", response_id, after)])
@@ -66,7 +82,7 @@ class Replica:
         return found
 
     async def die(self) -> None:
-        tasks = {*self.background._tasks, self.background._sweeper, self.background._flusher}
+        tasks = {*self.background._tasks, self.background._sweeper, self.background._flusher, self.limiter._renewer}
         for task in tasks:
             assert task
             task.cancel()
@@ -75,10 +91,12 @@ class Replica:
 
 @pytest.fixture
 async def new_replica(database: Database) -> AsyncGenerator[Callable[[], Any]]:
+    limits = MemoryLimits(LEASE_S)
     async with AsyncExitStack() as stack:
 
         async def make(*models: ScriptedModel) -> Replica:
-            replica = Replica(database, *models)
+            replica = Replica(database, limits, *models)
+            await replica.limiter.open()
             await replica.writer.open()
             stack.push_async_callback(replica.writer.drain, 5)
             stack.push_async_callback(replica.cache.aclose)
@@ -158,6 +176,53 @@ async def test_what_nobody_has_seen_is_run_again_when_its_replica_dies(new_repli
     assert found.usage and found.usage["input_tokens"] == 3
     events = await two.events(response.id)
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
+
+
+async def no_usage(key_id: str, since: date) -> int:
+    return 0
+
+
+async def test_its_key_pays_once_for_what_is_run_again_and_holds_its_place_all_the_while(
+    new_replica: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.integration.test_background.LIMITS", KeyLimits(None, 6_000, 1))
+    one, two = await new_replica(), await new_replica()
+    response = await one.start(max_output_tokens=150)
+    assert (await two.standing())[0] == "concurrent_requests"
+    await asyncio.sleep(0.25)
+    await one.die()
+    async with asyncio.timeout(10):
+        while not two.background._runs:
+            await asyncio.sleep(0.02)
+    while two.background._runs:
+        refused_by, left = await two.standing()
+        assert refused_by == "concurrent_requests" and left < 3_500
+        await asyncio.sleep(0.1)
+    await two.ended_as(response.id)
+    assert [(summary.prompt_tokens, summary.completion_tokens) for summary in two.summaries] == [(1, 150)]
+    assert [summary.completion_tokens for summary in one.summaries] == [0], "what it had done is the successor's"
+    refused_by, left = await two.standing()
+    assert refused_by is None and 5_800 <= left <= 6_000
+
+
+async def test_a_response_that_fails_with_its_replica_gives_its_place_back_and_costs_what_was_said(
+    new_replica: Callable[[], Any],
+) -> None:
+    one, two = await new_replica(), await new_replica()
+    response = await one.start(max_output_tokens=150)
+    await two.store.show("ann", response.id)
+    async with asyncio.timeout(10):
+        while not (await two.store.events("ann", response.id, 8, 1)).batches:
+            await asyncio.sleep(0.02)
+    await one.die()
+    assert (await two.ended_as(response.id)).status == "failed"
+    async with asyncio.timeout(5):
+        while not two.summaries:
+            await asyncio.sleep(0.02)
+    (paid,) = two.summaries
+    assert 5 < paid.completion_tokens < 150 and paid.prompt_tokens > 0
+    _, left = await two.standing()
+    assert left > 5_700
 
 
 async def test_one_that_can_not_be_run_again_costs_the_others_nothing(new_replica: Callable[..., Any]) -> None:

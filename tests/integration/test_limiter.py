@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 
@@ -203,16 +204,37 @@ async def held(server: Server, count: int) -> bool:
         await raw.aclose()
 
 
-async def test_tokens_of_the_background_count_for_the_next_request(valkey_url: str) -> None:
-    limits = KeyLimits(tokens_per_minute=1000, tokens_per_month=1000)
-    async with replicas(valkey_url, 2) as (one, other):
-        one.charge("key_a", 5000)  # of a key that it does not know
-        (await one.admit("key_a", limits, 10)).end(10)
-        one.charge("key_a", 890)
+async def test_what_a_lost_replica_had_admitted_is_held_and_settled_by_another(valkey_url: str) -> None:
+    limits = KeyLimits(tokens_per_minute=600, concurrent_requests=3, tokens_per_month=10_000)
+    async with replicas(valkey_url, 3, lease_s=0.9) as (lost, heir, other):
+        admission = await lost.admit("key_a", limits, 500, sequences=2)
+        record = orjson.loads(orjson.dumps(admission.record()))
+        assert lost._renewer
+        lost._renewer.cancel()
+        await asyncio.sleep(0.5)
+        resumed = heir.resume(record)
+        await asyncio.sleep(0.9)  # the lease of the lost replica has lapsed by now
+        assert (await other.admit("key_a", limits, sequences=2)).verdict.refused_by == "concurrent_requests"
+        assert (await other.admit("key_a", limits, requests=0, sequences=0)).verdict.remaining_tokens < 150
+        resumed.end(30)
+        resumed.end(30)
+        await settled(heir)
+        assert not (await other.admit("key_a", limits, sequences=3)).is_refused
+        left = (await other.admit("key_a", limits, requests=0, sequences=0)).verdict.remaining_tokens
+        assert 560 <= left <= 600
+
+
+async def test_what_is_left_to_another_replica_is_neither_settled_nor_renewed_here(valkey_url: str) -> None:
+    limits = KeyLimits(tokens_per_minute=600, concurrent_requests=1)
+    async with replicas(valkey_url, 2, lease_s=0.9) as (one, other):
+        admission = await one.admit("key_a", limits, 500)
+        admission.leave()
+        admission.end(0)
         await settled(one)
-        admission = await other.admit("key_a", limits, 50)
-        assert 40 <= admission.verdict.remaining_tokens <= 60
-        assert (await other.admit("key_a", limits, 51)).verdict.refused_by == "tokens_per_month"
+        verdict = (await other.admit("key_a", limits, 1)).verdict
+        assert (verdict.refused_by, verdict.remaining_tokens < 150) == ("concurrent_requests", True)
+        await asyncio.sleep(1.2)
+        assert not (await other.admit("key_a", limits, 1)).is_refused
 
 
 async def test_a_settlement_that_fails_is_dropped_and_told(server: Server) -> None:

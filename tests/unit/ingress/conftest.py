@@ -102,8 +102,9 @@ async def running(
     metrics = Metrics(Recorder(), MemoryFigures())
     stored, telemetry = MemoryResponses(history), Telemetry(metrics.recorder)
     responses = Responses(chat, in_process, stored, history, writer, settings.history.max_context_bytes)
+    observer = RunObserver(telemetry, usage_writer)
     runs = BackgroundResponses(
-        responses, chat, stored, writer, settings.responses, 1800, RunObserver(telemetry, limiter, usage_writer)
+        responses, chat, stored, writer, settings.responses, 1800, observer, resume=limiter.resume
     )
     services = Services(
         settings,

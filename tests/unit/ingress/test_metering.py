@@ -11,11 +11,12 @@ import httpx
 import orjson
 import pytest
 
-from deployments.config import KeyLimitSettings, ScriptedModel
+from deployments.config import KeyLimitSettings, ResponseSettings, ScriptedModel
 from deployments.keys.types import ANY_NUMBER, KeyChanges
 from tests.unit.ingress.conftest import Service, running
 
 PATH = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
 
 
 def body(model: str = "quick", **more: Any) -> dict[str, Any]:
@@ -191,6 +192,65 @@ async def test_a_key_without_limits_cannot_fill_an_engine_unless_it_is_allowed_t
         assert (await service.http.post(PATH, json=body("slow", n=4, max_tokens=1), headers=free)).status_code == 200
         me = [(await service.http.get("/v1/me", headers=headers)).json() for headers in (plain, free)]
         assert [each["limits"]["concurrent_requests"] for each in me] == [3, None]
+
+
+def background(**more: Any) -> dict[str, Any]:
+    return {"model": "slow", "input": "hello big world", "background": True, "max_output_tokens": 400, **more}
+
+
+async def test_a_response_in_the_background_keeps_its_place_and_its_tokens_until_it_has_ended(
+    service: Service,
+) -> None:
+    headers = await key(service, concurrent_requests=1, tokens_per_minute=600)
+    begun = await service.http.post(RESPONSES, json=background(), headers=headers)
+    assert begun.status_code == 200
+    for _ in range(5):
+        assert retry_after(await service.http.post(RESPONSES, json=background(), headers=headers)) >= 1
+    assert int(retry_after(await service.http.post(PATH, json=body(), headers=headers))) >= 1
+    assert await service.models.running("slow") == 1
+    path = f"{RESPONSES}/{begun.json()['id']}"
+    async with service.http.stream("GET", f"{path}?stream=true", headers=headers) as followed:
+        assert followed.status_code == 200, await followed.aread()  # to follow it takes no place
+        async for line in followed.aiter_lines():
+            if "output_text.delta" in line:
+                break
+    assert 150 < (await left_of(service, headers)) < 250
+    await service.http.post(f"{path}/cancel", headers=headers)
+    async with asyncio.timeout(5):
+        while (answer := await service.http.post(PATH, json=body(max_tokens=8), headers=headers)).status_code == 429:
+            await asyncio.sleep(0.02)
+    assert answer.status_code == 200
+    total = await used(service, headers)
+    assert total["requests"] == 2
+    assert abs(600 - total["total_tokens"] - await left_of(service, headers)) < 40
+
+
+async def left_of(service: Service, headers: dict[str, str]) -> int:
+    """Return the tokens that are left of a key's minute."""
+    me = (await service.http.get("/v1/me", headers=headers)).json()
+    return me["remaining"]["tokens_per_minute"]["remaining"]
+
+
+async def test_what_a_key_runs_in_the_background_leaves_room_for_others() -> None:
+    slow = ScriptedModel(id="slow", kind="scripted", tokens=500, token_ms=20)
+    settings = ResponseSettings(max_background=4, max_background_per_key=3)
+    async with running(slow, responses=settings) as service:
+        ours, theirs = await key(service), await key(service)
+        begun = [await service.http.post(RESPONSES, json=background(), headers=ours) for _ in range(5)]
+        assert [response.status_code for response in begun] == [200, 200, 200, 429, 429]
+        assert "3 responses in the background" in begun[-1].json()["error"]["message"] and retry_after(begun[-1]) == 5
+        other = [await service.http.post(RESPONSES, json=background(), headers=theirs) for _ in range(2)]
+        assert [response.status_code for response in other] == [200, 503]
+        await service.http.post(f"{RESPONSES}/{begun[0].json()['id']}/cancel", headers=ours)
+        async with asyncio.timeout(5):
+            while (await service.http.post(RESPONSES, json=background(), headers=ours)).status_code != 200:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("name", ["admission", "cache_control"])
+async def test_nobody_writes_what_the_service_notes_of_a_response(service: Service, name: str) -> None:
+    answer = await service.http.post(RESPONSES, json=background(**{name: {"lease": "x"}}))
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
 
 
 async def failing(service: Service, headers: dict[str, str]) -> None:
