@@ -222,6 +222,12 @@ class KeyLimitSettings(Section):
     assumed_answer_tokens: int = Field(
         default=256, ge=0, description="Tokens that an answer without a bound of its own is estimated at."
     )
+    storage_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes of conversations, responses and stored completions that a key without `storage_bytes` of "
+        "its own may keep; no limit if not given.",
+    )
     lease_s: float = Field(
         default=30.0, ge=1, description="Seconds after which the running requests of a killed replica no longer count."
     )

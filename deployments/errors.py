@@ -6,6 +6,7 @@
     │   └── ContextTooLong           400  context_length_exceeded
     ├── Unauthenticated              401  invalid_api_key
     ├── Forbidden                    403  permission_denied
+    │   └── StorageFull              403  storage_full
     ├── NotFound                     404  not_found
     │   └── ModelNotFound            404  model_not_found
     ├── MethodNotAllowed             405  method_not_allowed
@@ -100,6 +101,13 @@ class Forbidden(ChatLLMError):
     status = 403
     code = "permission_denied"
     kind = "permission_error"
+
+
+class StorageFull(Forbidden):
+    """This key stores as much as it may."""
+
+    code = "storage_full"
+    kind = "insufficient_quota"
 
 
 class NotFound(ChatLLMError):

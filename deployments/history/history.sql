@@ -116,3 +116,6 @@ LEFT JOIN (
 ) beyond ON true
 WHERE c.tenant = $1 AND c.id = $2 AND NOT c.is_hidden
 ORDER BY walk.depth DESC
+
+-- name: stored_bytes
+SELECT coalesce(sum(bytes), 0)::bigint AS bytes FROM storage WHERE tenant = $1

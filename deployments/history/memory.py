@@ -142,6 +142,12 @@ class MemoryHistory:
         cut = None if step is None else Cut(step, _size(shelf.items[step]))
         return Context(tuple(reversed(branch)), start, cut)
 
+    async def stored_bytes(self, tenant: str) -> int:
+        """Return how many bytes a tenant's items have."""
+        self.check()
+        mine = (shelf for shelf in self._shelves.values() if shelf.conversation.tenant == tenant)
+        return sum(_size(item) for shelf in mine for item in shelf.items.values())
+
     def check(self) -> None:
         """Raise HistoryUnavailable while the store is away."""
         if self.is_away:

@@ -115,6 +115,10 @@ class PostgresHistory:
         items = tuple(item_of_row(row) for row in rows if row["id"] is not None and row["deleted_at"] is None)
         return Context(items, newest["id"], cut_of_row(newest))
 
+    async def stored_bytes(self, tenant: str) -> int:
+        """Return how many bytes a tenant stores."""
+        return int((await self._database.fetch(SQL["stored_bytes"], tenant))[0]["bytes"])
+
 
 def _columns(
     items: Sequence[NewItem],

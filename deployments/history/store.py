@@ -87,6 +87,10 @@ class HistoryStore(Protocol):
         """
         ...
 
+    async def stored_bytes(self, tenant: str) -> int:
+        """Return how many bytes a tenant stores: its items, requests for responses and stored completions."""
+        ...
+
 
 def no_conversation(conversation_id: str) -> NotFound:
     """Return the error for a conversation that is not there, or not this tenant's."""

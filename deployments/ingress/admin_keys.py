@@ -46,6 +46,7 @@ class LimitsBody(msgspec.Struct, forbid_unknown_fields=True):
     tokens_per_minute: Count = None
     concurrent_requests: Count | Literal["unlimited"] = None
     tokens_per_month: Count = None
+    storage_bytes: Count = None
 
 
 class KeySettings(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from deployments.errors import (
     InvalidJSON,
     ModelLoading,
     ModelNotFound,
+    StorageFull,
     Timeout,
 )
 from deployments.ingress.chat_request import ChatRequest
@@ -20,7 +21,7 @@ from deployments.ingress.exchange import exchange
 from deployments.ingress.openapi import documented
 from deployments.ingress.parameters import settled
 from deployments.ingress.requests import body_as
-from deployments.ingress.services import cache_control_of, caller_of, services_of
+from deployments.ingress.services import cache_control_of, caller_of, ensure_storage, services_of
 from deployments.ingress.shapes import ChatCompletion, ChatCompletionChunk
 from deployments.limits.estimate import weight_of
 
@@ -37,13 +38,24 @@ router = APIRouter(tags=["chat"])
         ChatCompletion,
         events=ChatCompletionChunk,
         example={"messages": [{"role": "user", "content": "What is ChatLLM?"}], "temperature": 0},
-        errors=[InvalidJSON, ContextTooLong, ModelNotFound, Conflict, ModelLoading, HistoryUnavailable, Timeout],
+        errors=[
+            InvalidJSON,
+            ContextTooLong,
+            StorageFull,
+            ModelNotFound,
+            Conflict,
+            ModelLoading,
+            HistoryUnavailable,
+            Timeout,
+        ],
     ),
 )
 async def create_chat_completion(request: Request) -> Response:
     """Answer a chat, streamed (`stream: true`, server-sent events) or whole."""
     services, caller = services_of(request), await caller_of(request)
     body = settled(await body_as(request, ChatRequest))
+    if body.get("conversation") or body.get("store"):
+        await ensure_storage(request, caller)
     call = ChatCall(secrets.token_hex(16), caller.tenant, body, cache_control=cache_control_of(request))
     return await exchange(
         request,

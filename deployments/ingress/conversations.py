@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from deployments.errors import BadRequest, Conflict, HistoryUnavailable, NotFound
+from deployments.errors import BadRequest, Conflict, HistoryUnavailable, NotFound, StorageFull
 from deployments.history.incoming import new_items
 from deployments.history.outgoing import shown
 from deployments.history.types import Conversation, NewItem, Page
@@ -15,7 +15,7 @@ from deployments.ingress.answers import JSON
 from deployments.ingress.openapi import documented
 from deployments.ingress.requests import checked, json_object
 from deployments.ingress.response_shapes import RunningResponses
-from deployments.ingress.services import caller_of, services_of
+from deployments.ingress.services import caller_of, ensure_storage, services_of
 from deployments.keys.authenticator import Caller
 from deployments.responses.objects import response_object
 
@@ -75,13 +75,16 @@ Include = Annotated[None, Depends(checked_include)]
 @router.post(
     "",
     response_model=None,
-    openapi_extra=documented(ConversationBody, shapes.Conversation, example=A_CONVERSATION, errors=ERRORS),
+    openapi_extra=documented(
+        ConversationBody, shapes.Conversation, example=A_CONVERSATION, errors=(*ERRORS, StorageFull)
+    ),
 )
 async def create_conversation(request: Request, caller: CallerOf) -> Response:
     """Create a conversation, with first items if there are any."""
     body = await _body(request, ConversationBody)
     items: list[NewItem] = new_items(body.get("items") or [], MAX_ITEMS)
     history = services_of(request).history
+    await ensure_storage(request, caller)
     conversation = await history.create_conversation(caller.tenant, body.get("metadata") or {}, items)
     if body.get("title"):
         conversation = await history.update_conversation(caller.tenant, conversation.id, title=body["title"])
@@ -132,13 +135,16 @@ async def update_conversation(request: Request, caller: CallerOf, conversation: 
 async def delete_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Delete a conversation and its items."""
     await services_of(request).history.delete_conversation(caller.tenant, conversation)
+    services_of(request).storage.forget(caller.tenant)
     return JSON({"id": conversation, "object": "conversation.deleted", "deleted": True})
 
 
 @router.post(
     "/{conversation}/items",
     response_model=None,
-    openapi_extra=documented(ItemsBody, shapes.ItemPage, example={"items": [AN_ITEM]}, errors=[*ERRORS, Conflict]),
+    openapi_extra=documented(
+        ItemsBody, shapes.ItemPage, example={"items": [AN_ITEM]}, errors=[*ERRORS, Conflict, StorageFull]
+    ),
 )
 async def create_items(request: Request, caller: CallerOf, conversation: str, _: Include) -> Response:
     """Append items, each after the one before it."""
@@ -146,6 +152,7 @@ async def create_items(request: Request, caller: CallerOf, conversation: str, _:
     new = new_items(body["items"], MAX_ITEMS)
     if body.get("parent") is not None:
         new[0] = new[0].after(body["parent"])
+    await ensure_storage(request, caller)
     items = await services_of(request).history.append(caller.tenant, conversation, new)
     return JSON(_page(Page(items), [shown(item) for item in items]))
 
@@ -184,6 +191,7 @@ async def delete_item(request: Request, caller: CallerOf, conversation: str, ite
     """Delete one item; what follows it stays. Returns the conversation, as OpenAI does."""
     history = services_of(request).history
     await history.delete_item(caller.tenant, conversation, item)
+    services_of(request).storage.forget(caller.tenant)
     return JSON(conversation_shown(await history.conversation(caller.tenant, conversation)))
 
 

@@ -38,6 +38,7 @@ class OwnLimits(msgspec.Struct):
     tokens_per_minute: int | None
     concurrent_requests: int | None
     tokens_per_month: int | None
+    storage_bytes: int | None
 
 
 class AllLeft(msgspec.Struct):
@@ -55,7 +56,7 @@ class MonthUsage(Sums):
 
 
 class Me(msgspec.Struct):
-    """The key that asks; `expires_at` is in Unix seconds, null for never."""
+    """The key that asks; `expires_at` is in Unix seconds, null for never; `stored_bytes` is what it keeps here."""
 
     id: str
     object: Literal["api_key"]
@@ -66,6 +67,7 @@ class Me(msgspec.Struct):
     limits: OwnLimits
     remaining: AllLeft
     usage: MonthUsage
+    stored_bytes: int
 
 
 @router.get("/v1/me", response_model=None, openapi_extra=documented(answer=Me, errors=(HistoryUnavailable,)))
@@ -90,6 +92,7 @@ async def read_me(request: Request, caller: CallerOf) -> Response:
             "limits": {name: getattr(caller.limits, name) for name in LIMIT_NAMES},
             "remaining": _left(caller.limits, verdict, used, now),
             "usage": {"start": str(first), **sums_of(used)},
+            "stored_bytes": await services.history.stored_bytes(caller.tenant),
         }
     )
 

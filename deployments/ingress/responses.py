@@ -16,6 +16,7 @@ from deployments.errors import (
     ModelLoading,
     ModelNotFound,
     NotFound,
+    StorageFull,
     Timeout,
 )
 from deployments.history.outgoing import shown
@@ -25,7 +26,7 @@ from deployments.ingress.exchange import exchange
 from deployments.ingress.metering import Meter
 from deployments.ingress.openapi import documented
 from deployments.ingress.requests import body_as
-from deployments.ingress.services import Services, cache_control_of, caller_of, services_of
+from deployments.ingress.services import Services, cache_control_of, caller_of, ensure_storage, services_of
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import NOTHING, weight_of
 from deployments.responses.objects import response_object
@@ -57,7 +58,16 @@ Include = Annotated[None, Depends(checked_include)]
         shapes.Response,
         events=shapes.ResponseEvent,
         example=EXAMPLE,
-        errors=[ContextTooLong, ModelNotFound, NotFound, Conflict, ModelLoading, HistoryUnavailable, Timeout],
+        errors=[
+            ContextTooLong,
+            StorageFull,
+            ModelNotFound,
+            NotFound,
+            Conflict,
+            ModelLoading,
+            HistoryUnavailable,
+            Timeout,
+        ],
     ),
 )
 async def create_response(request: Request) -> Response:
@@ -65,6 +75,8 @@ async def create_response(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     body, steering = await body_as(request, ResponseRequest), cache_control_of(request)
     wanted = asked(body, services.settings.limits.max_messages, steering)
+    if wanted.is_stored:
+        await ensure_storage(request, caller)
 
     async def work(summary: Summary) -> Answer:
         summary.ignored = wanted.ignored
@@ -159,6 +171,7 @@ async def _begun(first: bytes | None, rest: AsyncGenerator[bytes]) -> AsyncGener
 async def delete_response(request: Request, caller: CallerOf, response: str) -> Response:
     """Delete a response; what continues it can still read it, and the items of a conversation stay there."""
     await services_of(request).response_store.delete(caller.tenant, response)
+    services_of(request).storage.forget(caller.tenant)
     return JSON({"id": response, "object": "response", "deleted": True})
 
 

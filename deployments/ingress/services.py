@@ -17,6 +17,7 @@ from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.shares.postgres import PostgresShares
 from deployments.history.shares.store import ShareStore
+from deployments.history.storage import StorageLimit
 from deployments.history.store import HistoryStore
 from deployments.history.stored.postgres import PostgresCompletions
 from deployments.history.stored.store import CompletionStore
@@ -112,6 +113,7 @@ class Services:
     responses: Responses
     background: BackgroundResponses
     response_store: ResponseStore
+    storage: StorageLimit
     cache: CacheClient | NoCache = field(default_factory=NoCache)
 
 
@@ -141,7 +143,9 @@ async def opened(
         await limiter.open()
         stack.push_async_callback(limiter.aclose)
         keys = PostgresKeys(database)
-        defaults = KeyLimits(concurrent_requests=settings.default_concurrent_requests)
+        defaults = KeyLimits(
+            concurrent_requests=settings.default_concurrent_requests, storage_bytes=settings.key_limits.storage_bytes
+        )
         authenticator = Authenticator(keys, settings.keys, defaults)
         stack.push_async_callback(authenticator.aclose)
         metrics = Metrics(Recorder(), RedisFigures(addresses.redis_url.get_secret_value(), settings.cache.namespace))
@@ -186,6 +190,7 @@ async def opened(
             responses=responses,
             background=background,
             response_store=stored,
+            storage=StorageLimit(history.stored_bytes),
             cache=cache,
         )
 
@@ -228,3 +233,10 @@ def _key_of(request: Request) -> str:
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     keys = secret if scheme.lower() == "bearer" else "", *(request.headers.get(name, "") for name in KEY_HEADERS)
     return next((key.strip() for key in keys if key.strip()), "")
+
+
+async def ensure_storage(request: Request, caller: Caller) -> None:
+    """Raise StorageFull if the caller's key may not store what the request, whose body has been read, brings."""
+    limit = caller.limits.storage_bytes
+    if limit is not None:
+        await services_of(request).storage.ensure_room(caller.tenant, limit, request.state.body_bytes)

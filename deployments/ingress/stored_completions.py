@@ -117,6 +117,7 @@ async def update_stored(request: Request, caller: CallerOf, completion: str) -> 
 async def delete_stored(request: Request, caller: CallerOf, completion: str) -> Response:
     """Delete one stored completion, with its messages."""
     await services_of(request).completions.delete(caller.tenant, completion)
+    services_of(request).storage.forget(caller.tenant)
     return JSON({"id": completion, "object": "chat.completion.deleted", "deleted": True})
 
 

@@ -22,12 +22,14 @@ class KeyLimits:
     """What a key may use; None is no limit. Months are those of UTC.
 
     `concurrent_requests` counts sequences: a request has one for each answer to each of its prompts.
+    `storage_bytes` is what it may keep: conversations, responses and stored completions.
     """
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrent_requests: int | None = None
     tokens_per_month: int | None = None
+    storage_bytes: int | None = None
 
     def __bool__(self) -> bool:
         return bool(self.requests_per_minute or self.concurrent_requests or self.counts_tokens)
@@ -35,9 +37,10 @@ class KeyLimits:
     def within(self, defaults: "KeyLimits") -> "KeyLimits":
         """Return what holds for a key with these limits of its own; `ANY_NUMBER` at once stands against a default."""
         at_once = self.concurrent_requests or defaults.concurrent_requests
-        if at_once == self.concurrent_requests != ANY_NUMBER:
+        storage = self.storage_bytes or defaults.storage_bytes
+        if at_once == self.concurrent_requests != ANY_NUMBER and storage == self.storage_bytes:
             return self
-        return replace(self, concurrent_requests=None if at_once == ANY_NUMBER else at_once)
+        return replace(self, concurrent_requests=None if at_once == ANY_NUMBER else at_once, storage_bytes=storage)
 
     @property
     def counts_tokens(self) -> bool:
@@ -93,6 +96,7 @@ class KeyChanges(TypedDict, total=False):
     tokens_per_minute: int | None
     concurrent_requests: int | None
     tokens_per_month: int | None
+    storage_bytes: int | None
 
 
 def checked(changes: KeyChanges) -> KeyChanges:

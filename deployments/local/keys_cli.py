@@ -19,7 +19,7 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 NEVER = "never"
 DEFAULT = "default"
 # In the order of KeyLimits.
-SHORT = ("rpm", "tpm", "at once", "tokens a month")
+SHORT = ("rpm", "tpm", "at once", "tokens a month", "bytes stored")
 
 Named = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its name unless it is revoked.")]
 Expires = Annotated[
@@ -33,6 +33,10 @@ AtOnce = Annotated[
 ]
 Monthly = Annotated[int | None, typer.Option("--monthly-tokens", min=0, help="Tokens per month (UTC); 0: no limit.")]
 
+StorageMB = Annotated[
+    int | None, typer.Option("--storage-mb", min=0, help="MB that it may store; 0 for the configuration's limit.")
+]
+
 
 @keys_app.command()
 def create(
@@ -43,9 +47,10 @@ def create(
     tpm: Tokens = None,
     concurrent: AtOnce = None,
     monthly_tokens: Monthly = None,
+    storage_mb: StorageMB = None,
 ) -> None:
     """Make a key and print it, alone; it cannot be read again."""
-    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens)
+    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb)
     changes["is_admin"] = admin
     with lent_postgres() as url:
         typer.echo(keys.run(url, lambda store: store.create(name, changes))[1])
@@ -70,9 +75,10 @@ def update(
     tpm: Tokens = None,
     concurrent: AtOnce = None,
     monthly_tokens: Monthly = None,
+    storage_mb: StorageMB = None,
 ) -> None:
     """Change what is given; it holds within seconds."""
-    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens)
+    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb)
     if name is not None:
         changes["name"] = name
     if admin is not None:
@@ -106,7 +112,12 @@ def _update(key: str, changes: KeyChanges) -> None:
 
 
 def _changes(
-    expires: str | None, concurrent: str | None, rpm: int | None, tpm: int | None, monthly_tokens: int | None
+    expires: str | None,
+    concurrent: str | None,
+    rpm: int | None,
+    tpm: int | None,
+    monthly_tokens: int | None,
+    storage_mb: int | None,
 ) -> KeyChanges:
     """Return what the options set: none of those that were not given."""
     changes: KeyChanges = {}
@@ -120,6 +131,8 @@ def _changes(
         changes["tokens_per_minute"] = tpm or None
     if monthly_tokens is not None:
         changes["tokens_per_month"] = monthly_tokens or None
+    if storage_mb is not None:
+        changes["storage_bytes"] = storage_mb * 1_000_000 or None
     return changes
 
 
@@ -149,7 +162,8 @@ def _line(key: Key) -> str:
     words = [f"{key.id}  {key.created_at:%Y-%m-%d %H:%M}  {key.state:<8} …{key.last4}  {key.name}"]
     words += ["admin"] if key.is_admin else []
     words += [f"expires {key.expires_at:%Y-%m-%d %H:%M}"] if key.expires_at else []
-    words += [_limits(key.limits)] if key.limits else []
+    limits = _limits(key.limits)
+    words += [limits] if limits else []
     return "  ".join(words)
 
 

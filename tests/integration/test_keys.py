@@ -85,7 +85,7 @@ async def test_a_name_is_free_again_once_its_key_is_revoked(keys: KeyStore) -> N
 async def test_only_one_of_concurrent_creations_gets_the_name(keys: KeyStore) -> None:
     results = await asyncio.gather(*(keys.create("laptop") for _ in range(8)), return_exceptions=True)
 
-    assert sorted(type(result).__name__ for result in results) == ["Conflict"] * 7 + ["tuple"]
+    assert sorted(type(result).__name__ for result in results) == ["LastingConflict"] * 7 + ["tuple"]
 
 
 async def test_a_key_is_made_with_all_that_can_be_set(keys: KeyStore) -> None:

@@ -72,6 +72,10 @@ def test_a_key_lives_through_all_its_states(run: Run, database_url: str) -> None
     assert found(database_url, secret).limits.concurrent_requests == ANY_NUMBER
     run("keys", "update", "android", "--concurrent", "default")
     assert found(database_url, secret).limits.concurrent_requests is None
+    assert "5000000 bytes stored" in run("keys", "update", "android", "--storage-mb", "5")
+    assert found(database_url, secret).limits.storage_bytes == 5_000_000
+    run("keys", "update", "android", "--storage-mb", "0")
+    assert found(database_url, secret).limits.storage_bytes is None
 
     assert "disabled" in run("keys", "disable", "android")
     assert found(database_url, secret).state == "disabled"

@@ -26,6 +26,7 @@ from deployments.config import (
 )
 from deployments.history.memory import MemoryHistory
 from deployments.history.shares.memory import MemoryShares
+from deployments.history.storage import StorageLimit
 from deployments.history.stored.memory import MemoryCompletions
 from deployments.history.stored.turn import KeptConversations
 from deployments.history.turns import StoredConversations
@@ -108,7 +109,14 @@ async def running(
     )
     services = Services(
         settings,
-        Authenticator(keys, KeySettings(), KeyLimits(concurrent_requests=settings.default_concurrent_requests)),
+        Authenticator(
+            keys,
+            KeySettings(),
+            KeyLimits(
+                concurrent_requests=settings.default_concurrent_requests,
+                storage_bytes=settings.key_limits.storage_bytes,
+            ),
+        ),
         history,
         in_process,
         chat,
@@ -123,6 +131,7 @@ async def running(
         responses=responses,
         background=runs,
         response_store=stored,
+        storage=StorageLimit(history.stored_bytes),
         cache=cache,
     )
 

@@ -39,6 +39,7 @@ async def test_a_key_is_made_and_works_and_its_secret_is_told_once(service: Serv
         "tokens_per_minute": None,
         "concurrent_requests": None,
         "tokens_per_month": None,
+        "storage_bytes": None,
     }
     assert abs(key["created_at"] - time.time()) < 5
     for path in (KEYS, f"{KEYS}/{key['id']}"):

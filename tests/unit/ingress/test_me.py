@@ -41,6 +41,7 @@ async def test_what_is_left_of_each_limit_is_told_with_when_it_is_whole_again(se
         "tokens_per_minute": 60,
         "concurrent_requests": 2,
         "tokens_per_month": 1000,
+        "storage_bytes": None,
     }
     left = me["remaining"]
     assert left["requests_per_minute"]["remaining"] == 7  # the answer, its usage, and this
