@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 WRITTEN_S = 1.0
 MAX_FACT_CHARS = 500
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+_STANDARD = frozenset({"message", "asctime"})
 _PLAIN = re.compile(r"[\w.:/@+-]{1,100}", re.ASCII)
 
 
@@ -22,13 +22,18 @@ def with_facts(record: logging.LogRecord) -> logging.LogRecord:
 
     A value that is no plain word is quoted, so that it can neither begin a line nor forge another fact.
     """
-    names = record.__dict__.keys() - _STANDARD
+    names = record.__dict__.keys() - _STANDARD - _made_by_factory()
     if not names:
         return record
     told = copy.copy(record)
     facts = (f"{name}={_quoted(record.__dict__[name])}" for name in record.__dict__ if name in names)
     told.msg, told.args = " ".join((record.getMessage(), *facts)), None
     return told
+
+
+def _made_by_factory() -> frozenset[str]:
+    """Return the attributes of every record; a library's own factory adds some, as vLLM's does."""
+    return frozenset(logging.getLogRecordFactory()("", 0, "", 0, "", (), None).__dict__)
 
 
 def _quoted(value: object) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.serve._private.logging_utils import configure_component_logger
@@ -17,7 +18,7 @@ from ray.serve.schema import LoggingConfig
 from deployments import logs
 from deployments.cache.deployment import CacheReplica
 from deployments.config import CacheSettings, ScriptedModel
-from deployments.logs import FactsFormatter, configure_logging
+from deployments.logs import FactsFormatter, configure_logging, with_facts
 from deployments.models.deployment import Scripted
 
 OURS, SERVES = logging.getLogger("deployments"), logging.getLogger("ray.serve")
@@ -43,6 +44,21 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def lines(path: Path) -> list[str]:
     return path.read_text().splitlines()
+
+
+def test_what_a_library_adds_to_every_record_is_no_fact() -> None:
+    def factory(*arguments: Any, **options: Any) -> logging.LogRecord:
+        record = logging.LogRecord(*arguments, **options)
+        record.vllm_process_name = "MainProcess"
+        return record
+
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(factory)
+    try:
+        record = OURS.makeRecord("deployments", logging.INFO, "", 0, "told", (), None, extra={"kind": "x"})
+        assert with_facts(record).getMessage() == "told kind=x"
+    finally:
+        logging.setLogRecordFactory(before)
 
 
 async def test_lines_are_written_a_moment_after_the_first(path: Path) -> None:
