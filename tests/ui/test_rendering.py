@@ -116,7 +116,7 @@ async def test_what_takes_too_long_is_shown_as_it_is_and_the_next_text_is_render
     renderer = Renderer(pool)
     endless = HOSTILE["code that its lexer reads again and again"]
     assert await renderer.render(endless) == plain(endless)
-    assert await renderer.render("**bold**") == "<p><strong>bold</strong></p>\n"
+    assert await renderer.render("**bold**") == '<p dir="auto"><strong>bold</strong></p>\n'
     assert renderer.known(endless) == plain(endless)  # it is not tried again
     growing = GrowingMarkdown(renderer)
     assert "<strong>" in (await growing.feed("**bold**\n")).tail
@@ -136,7 +136,7 @@ async def test_an_account_whose_texts_take_too_long_keeps_no_other_waiting(
         text = f"{ENDLESS}{number}"
         assert await hostile.render(text) == plain(text)
     assert time.process_time() - began < 1
-    assert await other.render("*a*") == "<p><em>a</em></p>\n"
+    assert await other.render("*a*") == '<p dir="auto"><em>a</em></p>\n'
 
 
 async def test_accounts_do_not_learn_what_another_one_has_rendered(pool: RenderPool) -> None:

@@ -59,7 +59,7 @@ async def test_a_link_shows_the_conversation_to_anyone_and_what_follows_to_nobod
     link = await shared_link(reader, mine)
     shown = await stranger.get(link)
     assert shown.status_code == 200
-    assert '<h1 class="shared-title">Rivers &amp; lakes</h1>' in shown.text
+    assert '<h1 class="shared-title" dir="auto">Rivers &amp; lakes</h1>' in shown.text
     assert "How long is the Rhine?" in shown.text and "<strong>1,233 km</strong>" in shown.text
     assert time.strftime("%Y-%m-%d", time.gmtime()) in shown.text
     assert "textarea" not in shown.text and mine not in shown.text and KEY not in shown.text
