@@ -66,6 +66,8 @@ ITEMS = st.one_of(
     all_of(role=st.just("tool"), content=contents("input_text"), tool_call_id=IDS),
     all_of(type=st.just("function_call"), call_id=IDS, name=st.sampled_from(["f", ""]), arguments=ARGUMENTS),
     all_of(type=st.just("function_call_output"), call_id=IDS, output=contents("input_text")),
+    all_of(type=st.just("custom_tool_call"), call_id=IDS, name=st.sampled_from(["sh", ""]), input=TEXTS),
+    all_of(type=st.just("custom_tool_call_output"), call_id=IDS, output=contents("input_text")),
     all_of(type=st.just("reasoning"), summary=st.just([]), content=st.sampled_from([None, []])),
     some(type=st.sampled_from(["message", "function_call", "item_reference"]), role=ROLES, content=TEXTS, name=TEXTS),
 )
