@@ -219,6 +219,12 @@ class KeyLimitSettings(Section):
         description="Answers generated at once of a key without `concurrent_requests` of its own, 0 for no limit; if "
         "not given, half of what the smallest engine runs at once (`max_num_seqs`, or 128).",
     )
+    other_requests_per_minute: int = Field(
+        default=3_000,
+        ge=1,
+        description="Requests per minute of one key that generate nothing (account, models, conversations, usage, …), "
+        "on each ingress replica.",
+    )
     assumed_answer_tokens: int = Field(
         default=256, ge=0, description="Tokens that an answer without a bound of its own is estimated at."
     )

@@ -40,6 +40,9 @@ LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=10)
 _CHANGES: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 """One lock for each conversation beside which something is being changed."""
 
+OF_A_TITLE = {"X-ChatLLM-Purpose": "title"}
+"""Lets a short completion belong to the message that was counted before, and not count as a request of its own."""
+
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
@@ -186,7 +189,8 @@ class Api:
             "temperature": 0,
             "chat_template_kwargs": {"enable_thinking": False},
         }
-        choice = _parse(Completion, await self._call("POST", "/v1/chat/completions", json=body)).choices[0]
+        response = await self._call("POST", "/v1/chat/completions", headers=OF_A_TITLE, json=body)
+        choice = _parse(Completion, response).choices[0]
         return (choice.message.content or "") if choice.finish_reason == "stop" else ""
 
     async def count_tokens(self, text: str, model: str) -> int:
@@ -194,12 +198,14 @@ class Api:
         body = {"prompt": text} | ({"model": model} if model else {})
         return _parse(TokenCount, await self._call("POST", "/v1/tokenize", json=body)).count
 
-    async def _call(self, method: str, path: str, **content: Any) -> httpx.Response:
+    async def _call(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> httpx.Response:
         try:
             key = await self._key.read()
         except KeyMissing as error:
             raise Trouble("no_key", str(error)) from error
-        response = await self._send(method, path, {"Authorization": f"Bearer {key}"}, **content)
+        response = await self._send(method, path, {**(headers or {}), "Authorization": f"Bearer {key}"}, **content)
         if response.is_success:
             return response
         if response.status_code == 401:

@@ -2,7 +2,10 @@
 
 - A request that may generate is admitted by `exchange`, through its `Meter`, in one
   decision: a request, the estimated tokens, and a place among those that run at once.
-- Every other one counts against the requests per minute as soon as its caller is known.
+- Every other one, be it reading or writing, counts against a generous limit of its own as
+  soon as its caller is known. It takes nothing of what the key may generate, and is told it.
+- A title for a conversation belongs to the message that was counted before: it costs
+  tokens, and a request only where there are more titles than messages.
 - A request that is refused as malformed before it could be admitted counts for nothing.
 """
 
@@ -15,31 +18,36 @@ from deployments.keys.authenticator import Caller
 from deployments.keys.types import KeyLimits
 from deployments.limits.estimate import Weight
 from deployments.limits.limiter import Admission, Limiter
-from deployments.limits.wording import excess, headers, refusal
+from deployments.limits.wording import excess, headers, other_refusal, refusal
 from deployments.summary import Summary
 from deployments.usage.types import Used
 from deployments.usage.writer import UsageWriter
 
-ADMITTED_BY_EXCHANGE = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"})
-"""Where a POST is decided on once its body is known. One that is missing here costs a second decision, no more."""
+GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"})
+"""Where a POST is decided on by `exchange` alone. One that is missing here counts among the others as well."""
+
+PURPOSE_HEADER = "x-chatllm-purpose"
+TITLE = "title"
+MAX_TITLE_TOKENS = 64
+"""A longer answer is no title, whatever its request says."""
 
 CLIENT_GONE_STATUS = 499
 
 
 async def count(request: Request, limiter: Limiter, caller: Caller) -> None:
-    """Count a request that does not generate against its key's limit; raises TooManyRequests."""
-    limits = caller.limits
-    if not (limits.requests_per_minute or limits.tokens_per_minute):
-        return
-    if request.method == "POST" and request.scope["path"] in ADMITTED_BY_EXCHANGE:
+    """Count a request that does not generate against the limit of these; raises TooManyRequests."""
+    if request.method == "POST" and request.scope["path"] in GENERATING:
         return
     if getattr(request.state, "is_counted", False):
         return
-    of_requests = replace(limits, concurrent_requests=None, tokens_per_month=None)
-    admission = await limiter.admit(caller.key_id, of_requests, sequences=0)
     request.state.is_counted = True
-    _tell(request, admission, 0)
-    admission.end(0)
+    limits = caller.limits
+    if limits.requests_per_minute or limits.tokens_per_minute:
+        per_minute = replace(limits, concurrent_requests=None, tokens_per_month=None)
+        _tell(request, await limiter.admit(caller.key_id, per_minute, requests=0, sequences=0), 0)
+    verdict = await limiter.count_other(caller.key_id)
+    if verdict.refused_by is not None:
+        raise other_refusal(limiter.of_others, verdict)
 
 
 class Meter:
@@ -66,11 +74,22 @@ class Meter:
         if error := excess(limits, self._weight, self._tokens):
             _tell(self._request, await self._limiter.admit(key_id, limits, requests=0, sequences=0), 0)
             raise error
-        requests = 0 if getattr(self._request.state, "is_counted", False) else 1
+        requests = await self._counts_as(key_id, limits)
         places = self._weight.places(limits.concurrent_requests)
         admission = await self._limiter.admit(key_id, limits, self._tokens, requests=requests, sequences=places)
         _tell(self._request, admission, self._tokens)
         return admission
+
+    async def _counts_as(self, key_id: str, limits: KeyLimits) -> int:
+        """Return how many requests it is: a title is none, as long as there are no more of them than messages."""
+        if not self._weight.is_counted:
+            return 0
+        weight, per_minute = self._weight, limits.requests_per_minute
+        is_title = weight.sequences == 1 and 0 < weight.answer_tokens <= MAX_TITLE_TOKENS
+        if not per_minute or not is_title or self._request.headers.get(PURPOSE_HEADER) != TITLE:
+            return 1
+        of_titles = KeyLimits(requests_per_minute=per_minute)
+        return int((await self._limiter.admit(f"{key_id}:titles", of_titles, sequences=0)).is_refused)
 
     @property
     def admission(self) -> Admission | None:

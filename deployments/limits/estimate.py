@@ -17,7 +17,7 @@ class Weight:
 
     `prompt_tokens` are those of all prompts, None where only the size of the body tells. A request that
     `is_whole` takes no more places than its key has: it is one pass over texts that OpenAI's API lets a
-    client send together.
+    client send together. Only what is `counted` counts against the requests per minute.
     """
 
     prompts: int = 1
@@ -25,6 +25,7 @@ class Weight:
     answer_tokens: int = 0
     prompt_tokens: int | None = None
     is_whole: bool = False
+    is_counted: bool = True
 
     @property
     def sequences(self) -> int:
@@ -44,7 +45,7 @@ class Weight:
         return min(self.sequences, concurrent_requests) if self.is_whole and concurrent_requests else self.sequences
 
 
-NOTHING = Weight(0, prompt_tokens=0)
+NOTHING = Weight(0, prompt_tokens=0, is_counted=False)
 """The weight of a request that generates nothing itself, and only follows what another one does."""
 
 
@@ -67,7 +68,7 @@ def weight_of(endpoint: Endpoint, request: Mapping[str, Any], assumed_answer_tok
         case "embedding":
             return Weight(prompts, prompt_tokens=tokens, is_whole=True)
         case _:
-            return Weight(prompt_tokens=0)
+            return Weight(prompt_tokens=0, is_counted=False)
 
 
 def _prompts(prompt: Sequence[Any]) -> tuple[int, int | None]:

@@ -94,6 +94,9 @@ class Limiter:
         self.failures: Counter[str] = Counter()
         self._remote = remote
         self._local = MemoryLimits(settings.lease_s)
+        self._others = MemoryLimits(settings.lease_s)
+        self.of_others = KeyLimits(requests_per_minute=settings.other_requests_per_minute)
+        """What a key may do that generates nothing, held by this replica alone: it protects the replica."""
         self._month_used = month_used
         self._breaker = Breaker()
         self._is_alone = False
@@ -150,6 +153,10 @@ class Limiter:
         if lease:
             self._leases[lease] = admission
         return admission
+
+    async def count_other(self, key_id: str) -> Verdict:
+        """Decide on a request that generates nothing, by `of_others`. Asks nobody."""
+        return await self._others.admit(Demand(key_id, self.of_others, 1, 0, "", ""))
 
     def resume(self, record: Mapping[str, Any]) -> Admission:
         """Go on with what a replica that is lost or closed had admitted, from its `record`. Returns at once.

@@ -50,6 +50,16 @@ def refusal(limits: KeyLimits, verdict: Verdict, tokens: int) -> TooManyRequests
     )
 
 
+def other_refusal(limits: KeyLimits, verdict: Verdict) -> TooManyRequests:
+    """Return the error for a refused request that would have generated nothing."""
+    return TooManyRequests(
+        f"This key's limit of {limits.requests_per_minute} requests per minute that generate nothing is reached. "
+        f"Please try again in {duration(verdict.wait_s)}.",
+        None,
+        verdict.wait_s,
+    )
+
+
 def excess(limits: KeyLimits, weight: Weight, tokens: int) -> ExceedsLimits | None:
     """Return the error for a request that could be sent in parts, and that the limits never allow as a whole.
 

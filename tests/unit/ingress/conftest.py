@@ -16,7 +16,6 @@ from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
 from deployments.config import (
-    KeyLimitSettings,
     KeySettings,
     Limits,
     ScriptedModel,
@@ -99,7 +98,7 @@ async def running(
     chat = ChatService(conversations, cache, in_process, settings.cache.shared, None, settings.cache.replay_ms)
     usage = MemoryUsage()
     usage_writer = UsageWriter(usage, UsageSettings(flush_s=0.05))
-    limiter = Limiter(MemoryLimits(30), usage.tokens, KeyLimitSettings())
+    limiter = Limiter(MemoryLimits(30), usage.tokens, settings.key_limits)
     metrics = Metrics(Recorder(), MemoryFigures())
     stored, telemetry = MemoryResponses(history), Telemetry(metrics.recorder)
     responses = Responses(chat, in_process, stored, history, writer, settings.history.max_context_bytes)

@@ -56,7 +56,7 @@ async def test_a_key_without_limits_gets_no_headers(service: Service) -> None:
 
 async def test_requests_per_minute(service: Service) -> None:
     headers = await key(service, requests_per_minute=3)
-    for remaining in ("2", "1"):
+    for remaining in ("2", "1", "0"):
         response = await service.http.post(PATH, json=body(), headers=headers)
         assert response.headers["x-ratelimit-limit-requests"] == "3"
         assert response.headers["x-ratelimit-remaining-requests"] == remaining
@@ -67,7 +67,6 @@ async def test_requests_per_minute(service: Service) -> None:
     for refused in (
         await service.http.post(PATH, json=body(), headers=headers),
         await service.http.post(PATH, json=body(stream=True), headers=headers),
-        await service.http.get("/v1/models", headers=headers),
     ):
         assert 1 <= retry_after(refused) <= 20
         assert refused.headers["x-ratelimit-remaining-requests"] == "0"
@@ -75,6 +74,69 @@ async def test_requests_per_minute(service: Service) -> None:
         assert (error["code"], error["type"]) == ("rate_limit_exceeded", "rate_limit_error")
         assert "3 requests per minute" in error["message"]
     assert await used(service, await key(service)) == sums(0, 0, 0, 0, 0)
+
+
+def title(text: str = "hello", **more: Any) -> dict[str, Any]:
+    return {**body(temperature=0, max_tokens=32), "messages": [{"role": "user", "content": text}], **more}
+
+
+async def test_two_messages_a_minute_are_two_messages_with_all_that_a_page_does_around_them(service: Service) -> None:
+    headers = await key(service, requests_per_minute=2)
+    for number in (1, 2):
+        for path in ("/v1/me", "/v1/models", "/v1/conversations", "/v1/usage", "/v1/conversations/search?q=a"):
+            assert (await service.http.get(path, headers=headers)).status_code == 200, path
+        made = await service.http.post("/v1/conversations", json={"title": "new"}, headers=headers)
+        conversation = made.json()["id"]
+        asked = {"model": "quick", "input": "hello", "conversation": conversation, "background": True, "stream": True}
+        counted = await service.http.post("/v1/tokenize", json={"prompt": "a file"}, headers=headers)
+        assert counted.status_code == 200
+        answer = await service.http.post(RESPONSES, json=asked, headers=headers)
+        assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (200, str(2 - number))
+        purpose = {**headers, "X-ChatLLM-Purpose": "title"}
+        named = await service.http.post(PATH, json=title(f"hello {number}"), headers=purpose)
+        assert (named.status_code, named.headers["x-ratelimit-remaining-requests"]) == (200, str(2 - number))
+        path = f"/v1/conversations/{conversation}"
+        for change in (
+            service.http.post(path, json={"title": "renamed"}, headers=headers),
+            service.http.post(path, json={"metadata": {"a": "b"}}, headers=headers),
+            service.http.get(f"{path}/items", headers=headers),
+            service.http.get(f"{path}/responses?status=in_progress", headers=headers),
+            service.http.post(f"{path}/shares", json={}, headers=headers),
+        ):
+            assert (changed := await change).status_code == 200, changed.text
+            assert changed.headers["x-ratelimit-remaining-requests"] == str(2 - number)
+    assert 1 <= retry_after(await service.http.post(RESPONSES, json=asked, headers=headers)) <= 30
+    assert (await service.http.get("/v1/me", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "more", [{"max_tokens": 65}, {"n": 2}, {"max_tokens": None}], ids=["long", "several answers", "without a bound"]
+)
+async def test_what_is_no_title_counts_whatever_it_says(service: Service, more: dict[str, Any]) -> None:
+    headers = await key(service, requests_per_minute=2) | {"X-ChatLLM-Purpose": "title"}
+    answer = await service.http.post(PATH, json=title(**{**more, "temperature": 1}), headers=headers)
+    assert answer.headers["x-ratelimit-remaining-requests"] == "1", answer.text
+
+
+async def test_more_titles_than_messages_count_and_all_of_them_cost_tokens(service: Service) -> None:
+    headers = await key(service, requests_per_minute=2, tokens_per_minute=5_000) | {"X-ChatLLM-Purpose": "title"}
+    answers = [await service.http.post(PATH, json=title(f"hello {at}"), headers=headers) for at in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429]
+    total = await used(service, headers)
+    assert total["requests"] == 4 and total["total_tokens"] == 4 * (2 + 8)
+    assert int(answers[-1].headers["x-ratelimit-remaining-tokens"]) < 5_000
+
+
+async def test_reading_has_a_limit_of_its_own_for_each_key_without_limits_too() -> None:
+    quick, slow = (ScriptedModel(id=name, kind="scripted") for name in ("quick", "slow"))
+    async with running(quick, slow, key_limits=KeyLimitSettings(other_requests_per_minute=5)) as service:
+        ours, theirs = await key(service), await key(service, requests_per_minute=9)
+        for headers in (ours, theirs):
+            answers = [await service.http.get("/v1/models", headers=headers) for _ in range(6)]
+            assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+            assert 1 <= retry_after(answers[-1]) <= 12 and "generate nothing" in answers[-1].text
+            assert (await service.http.post(PATH, json=body(), headers=headers)).status_code == 200
+        assert answers[-1].headers["x-ratelimit-remaining-requests"] == "9"
 
 
 async def test_every_answer_of_a_limited_key_tells_its_limits(service: Service) -> None:
@@ -89,7 +151,7 @@ async def test_every_answer_of_a_limited_key_tells_its_limits(service: Service) 
         await service.http.get("/v1/conversations", headers=headers),
     ]
     assert [response.status_code for response in responses] == [200, 404, 404, 200, 200, 200]
-    for left, response in zip((5, 4, 3, 2, 1, 0), responses, strict=True):
+    for left, response in zip((6, 6, 5, 4, 3, 3), responses, strict=True):
         assert response.headers["x-ratelimit-remaining-requests"] == str(left), response.url
         assert response.headers["x-ratelimit-limit-tokens"] == "10000"
 
@@ -298,7 +360,7 @@ async def test_what_was_used_is_counted_however_a_request_ends(service: Service)
     async with asyncio.timeout(2):
         while not (total := await used(service, impatient))["requests"]:
             await asyncio.sleep(0.02)
-    assert total["prompt_tokens"] > 10 and total["completion_tokens"] == 0
+    assert total["prompt_tokens"] >= 3 and total["completion_tokens"] < 50
     refused = await key(service)
     await loading(service, refused)
     await failing(service, refused)
@@ -360,7 +422,7 @@ async def test_a_malformed_request_costs_nothing(service: Service) -> None:
     for _ in range(10):
         assert (await service.http.post(PATH, json={"messages": 7}, headers=headers)).status_code == 400
     left = (await service.http.get("/v1/models", headers=headers)).headers["x-ratelimit-remaining-requests"]
-    assert left == "4"
+    assert left == "5"
 
 
 @pytest.mark.parametrize(("change", "word"), [("disabled_at", "disabled"), ("expires_at", "expired")])
