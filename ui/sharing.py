@@ -32,7 +32,7 @@ class Sharing:
             words("p", about, "card-text")
             if urlsplit(self._origin).hostname in LOCAL:
                 words("p", t("This page is open to this computer only, and so are its links."), "card-text")
-            self._choices = tag("div", "choices", role="radiogroup", aria_label=t("How long the link is valid"))
+            self._choices = self._show_choices()
             self._made = tag("div", "share-made", aria_live="polite").mark("share-made")
             self._listed = tag("div", "share-list").mark("share-list")
             with tag("div", "card-actions"):
@@ -100,14 +100,20 @@ class Sharing:
             revoke = button(t("Revoke"), partial(self._revoke, share), "small quiet").mark(f"revoke-{share.id}")
             attribute(revoke, aria_label=t("Revoke the link of {date}", date=_moment(share.created_at)))
 
+    def _show_choices(self) -> dict[int | None, ui.element]:
+        """Show for how long a link can be valid; menus.js moves among the choices by arrow keys."""
+        made: dict[int | None, ui.element] = {}
+        with tag("div", "choices", role="radiogroup", aria_label=t("How long the link is valid")):
+            words("span", t("Valid for"), "field-name")
+            for days, label in ((1, t("1 day")), (7, t("7 days")), (30, t("30 days")), (None, t("without end"))):
+                choice = button(label, partial(self._choose, days), "small quiet choice-chip").mark(f"valid-{days}")
+                made[days] = attribute(choice, role="radio")
+        return made
+
     def _choose(self, days: int | None) -> None:
         self._days = days
-        self._choices.clear()
-        with self._choices:
-            words("span", t("Valid for"), "field-name")
-            for choice, label in ((1, t("1 day")), (7, t("7 days")), (30, t("30 days")), (None, t("without end"))):
-                made = button(label, partial(self._choose, choice), "small quiet choice-chip").mark(f"valid-{choice}")
-                attribute(made, role="radio", aria_checked=str(choice == days).lower())
+        for choice, made in self._choices.items():
+            attribute(made, aria_checked=str(choice == days).lower(), tabindex="0" if choice == days else "-1")
 
     def _tell(self, trouble: Trouble) -> None:
         if not self._dialog.is_deleted:

@@ -74,6 +74,22 @@ def test_a_menu_needs_only_the_keyboard(browser: Browser, warm_address: str, war
         expect(page.locator(".account")).to_be_focused()
 
 
+def test_how_long_a_link_is_valid_is_chosen_by_arrow_keys(
+    browser: Browser, warm_address: str, warm_api: StandIn
+) -> None:
+    conversation_id = add(warm_api, "Rivers", "Which river is longest?")
+    with ready(browser, warm_address, path=f"/c/{conversation_id}") as page:
+        page.get_by_role("button", name="More about this chat").click()
+        page.locator(".q-menu").get_by_text("Share").click()
+        page.get_by_role("radio", name="without end").focus()
+        for key, label in {"ArrowRight": "1 day", "ArrowDown": "7 days", "ArrowLeft": "1 day"}.items():
+            page.keyboard.press(key)
+            expect(page.get_by_role("radio", name=label)).to_be_focused()
+            expect(page.get_by_role("radio", name=label)).to_be_checked()
+        page.get_by_role("dialog").get_by_text("Make a link").click()
+        expect(page.get_by_text("valid until")).to_be_visible()
+
+
 def test_the_menu_of_models_shows_which_is_chosen(browser: Browser, address: str, api: StandIn) -> None:
     api.behaviour.models = {"guide": "ready", "larger": "ready", "largest": "ready"}
     with ready(browser, address) as page:

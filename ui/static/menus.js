@@ -52,6 +52,18 @@
     to?.focus();
   }, { capture: true });
 
+  // Of several choices one can be reached by Tab, and the arrow keys choose another.
+  const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  document.addEventListener("keydown", (event) => {
+    const choices = [...(event.target.closest?.("[role=radio]")?.parentElement.querySelectorAll("[role=radio]") ?? [])];
+    const step = STEPS[event.key];
+    if (!choices.length || !step) return;
+    event.preventDefault();
+    const to = choices[(choices.indexOf(event.target) + step + choices.length) % choices.length];
+    to.focus();
+    to.click();
+  });
+
   document.addEventListener("focusin", (event) => {
     if (!opensAtEnd || !event.target.matches?.("[role^=menuitem]")) return;
     opensAtEnd = false;
