@@ -19,9 +19,12 @@ PARTS = ("image_url", "audio_url", "video_url")
 
 
 def check_media(messages: Sequence[Mapping[str, Any]], domains: Collection[str]) -> None:
-    """Raise BadRequest, naming the part, for media that is neither in the message nor at one of the `domains`."""
+    """Raise BadRequest, naming the part, for media that is neither in the message nor at one of the `domains`.
+
+    Only what is asked about now counts; what was said before must not end the conversation.
+    """
     remote = 0
-    for part, place in media_parts(messages):
+    for part, place in media_parts(messages, newest_question(messages)):
         url = url_of(part, place)
         if url[:5].lower() != "data:":
             checked_url(url, domains, place)
@@ -30,9 +33,17 @@ def check_media(messages: Sequence[Mapping[str, Any]], domains: Collection[str])
         raise BadRequest(f"A request may refer to at most {MAX_FETCHED} remote files.", "messages")
 
 
-def media_parts(messages: Sequence[Mapping[str, Any]]) -> Generator[tuple[dict[str, Any], str]]:
-    """Yield the parts of messages that hold a URL, each with its place."""
-    for at, message in enumerate(messages):
+def newest_question(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return where the user's last message stands, 0 if there is none."""
+    return max((at for at, message in enumerate(messages) if message.get("role") == "user"), default=0)
+
+
+def media_parts(
+    messages: Sequence[Mapping[str, Any]], first: int = 0, stop: int | None = None
+) -> Generator[tuple[dict[str, Any], str]]:
+    """Yield the parts that hold a URL, each with its place, of the messages from `first` on and before `stop`."""
+    for at in range(first, len(messages) if stop is None else stop):
+        message = messages[at]
         content = message.get("content")
         if not isinstance(content, list):
             continue

@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from deployments.errors import BadRequest
-from deployments.models.media import check_media, checked_url, media_parts, url_of
+from deployments.models.media import MAX_FETCHED, check_media, checked_url, media_parts, newest_question, url_of
 
 MAX_BYTES = 16 << 20
 """Of one picture, recording or film that is fetched."""
@@ -45,17 +45,38 @@ def is_public(address: str) -> bool:
 async def inline_media(
     messages: Sequence[Mapping[str, Any]], domains: Collection[str], is_allowed: IsAllowed = is_public
 ) -> None:
-    """Replace the URLs of remote media in `messages` by its content; raises BadRequest for what cannot be had."""
+    """Replace the URLs of remote media in `messages` by its content; raises BadRequest for what cannot be had.
+
+    Before the user's last message, what cannot be had becomes a note: it may have been there once.
+    """
     check_media(messages, domains)
-    remote = [(part, place) for part, place in media_parts(messages) if url_of(part, place)[:5].lower() != "data:"]
+    newest = newest_question(messages)
+    older = [(part, place, True) for part, place in media_parts(messages, stop=newest)]
+    parts = [*older, *((part, place, False) for part, place in media_parts(messages, newest))]
+    remote = [part for part in parts if _is_remote(part[0])]
     if not remote:
         return
     connector = aiohttp.TCPConnector(resolver=_Resolver(is_allowed), use_dns_cache=False, limit=4)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
-        for part, place in remote:
-            fetched = await _fetched(session, url_of(part, place), domains, is_allowed, place)
-            part[str(part["type"])] = {**_described(part), "url": fetched}
+        for number, (part, place, is_old) in enumerate(reversed(remote)):
+            kind = str(part["type"])
+            try:
+                if number >= MAX_FETCHED:
+                    raise _refusal(place)
+                fetched = await _fetched(session, url_of(part, place), domains, is_allowed, place)
+                part[kind] = {**_described(part), "url": fetched}
+            except BadRequest:
+                if not is_old:
+                    raise
+                part.clear()
+                part |= {"type": "text", "text": f"[{kind.removesuffix('_url')}: not available]"}
+
+
+def _is_remote(part: Mapping[str, Any]) -> bool:
+    value = part.get(str(part["type"]))
+    url = cast("dict[str, Any]", value).get("url") if isinstance(value, dict) else value
+    return not (isinstance(url, str) and url[:5].lower() == "data:")
 
 
 async def _fetched(

@@ -18,12 +18,13 @@ from deployments.config import ScriptedModel
 from deployments.errors import BadRequest, ChatLLMError, ContextTooLong
 from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads, sse
 from deployments.models.progress import PROGRESS_S
+from deployments.models.prompts import check_token_ids
 from deployments.models.protocol import Failed, Frames, Generation, Message, Progress, Reply
 from deployments.models.script.chat import choices, chunks
 from deployments.models.script.completion import completion_chunks, continuations, prompts_of
 from deployments.models.script.embedding import embeddings
 from deployments.models.script.prompt import text_of
-from deployments.models.script.tokens import detokenized, tokenized
+from deployments.models.script.tokens import VOCABULARY, detokenized, tokenized
 from deployments.timing import EngineTimes
 
 
@@ -107,6 +108,7 @@ class ScriptedReplica:
         self._running += 1
         try:
             request = orjson.loads(generation.body)
+            check_token_ids(request, VOCABULARY)
             match generation.endpoint:
                 case "chat":
                     messages = self._spoken(self._chat(generation, request), generation.stream)

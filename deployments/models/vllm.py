@@ -22,6 +22,7 @@ from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
 from deployments.models.greedy import repeated, settle_greedy
 from deployments.models.media_fetch import inline_media
 from deployments.models.progress import with_progress
+from deployments.models.prompts import check_token_ids, cut_texts
 from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Progress, Reply
 from deployments.models.refusals import engine_error, invalid_request
 
@@ -85,6 +86,11 @@ class VLLMReplica:
             times = settle_greedy(body)
             if generation.endpoint in ("chat", "tokenize"):
                 await inline_media(body.get("messages") or (), self._model.allowed_media_domains)
+            if generation.trim:
+                body["messages"] = await self._engine.counting.run(self._engine.trim, body)
+            if generation.endpoint == "tokenize" and len(body.get("prompt") or "") > self._engine.longest_prompt:
+                yield Reply(await self._engine.long_texts.tokenized(body), 0, 0, "")
+                return
             answer = handler.answer(self._request(generation, handler, body))
             async with aclosing(self._answered(generation, answer)) as messages:
                 async for message in messages:
@@ -123,10 +129,10 @@ class VLLMReplica:
         unknown = sorted(body.keys() - fields.keys() - ACCEPTED_AND_UNUSED)
         if unknown:
             raise BadRequest(f"Unrecognized request argument: {unknown[0]}", unknown[0])
-        if generation.trim:
-            body["messages"] = self._engine.trim(body)
         if generation.stream:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        check_token_ids(body, self._engine.vocabulary)
+        cut_texts(body, self._engine.longest_prompt, self._engine.truncation_side)
         if body.get("tool_choice") not in (None, "auto", "none"):
             body["tools"] = [_strict(tool) for tool in body.get("tools") or ()]
         if "request_id" in fields:

@@ -18,12 +18,16 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from deployments.config import VLLMModel
 from deployments.models.chat_renderer import ChatRenderer
 from deployments.models.engine_metrics import EngineMetrics
+from deployments.models.long_texts import LongTexts
 from deployments.models.media_fetch import NOWHERE
 from deployments.models.protocol import Endpoint
 from deployments.models.trim import trimmed
 from deployments.models.vllm_client import BoundedLLM
 from deployments.models.vllm_handlers import Handler, check_options, known, open_handlers
 from deployments.models.vllm_usage import RunningUsage
+
+SPARE_TOKENS = 64
+"""What a cut text holds beyond a window: its last token may be another one than in the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,25 @@ class Engine:
     load: Load
     usage: RunningUsage
     error_response: Callable[[Exception], Any]
+    counting: LongTexts
+    long_texts: LongTexts
+
+    @property
+    def longest_prompt(self) -> int:
+        """How many characters the tokens of a whole window have at most, and some more."""
+        tokenizer = self.client.renderer.get_tokenizer()
+        return (self.client.model_config.max_model_len + SPARE_TOKENS) * tokenizer.max_chars_per_token
+
+    @property
+    def truncation_side(self) -> str:
+        """Where the tokenizer cuts a prompt that is too long."""
+        return self.client.renderer.get_tokenizer().truncation_side
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids there are, those of the tokenizer and of the model."""
+        tokenizer = self.client.renderer.get_tokenizer()
+        return max(tokenizer.max_token_id + 1, self.client.model_config.get_vocab_size())
 
     @property
     def input_modalities(self) -> tuple[str, ...]:
@@ -64,7 +87,7 @@ class Engine:
         """Return the request's messages without the oldest that do not fit the window beside tools and answer."""
         window = self.client.model_config.max_model_len
         asked = body.get("max_completion_tokens") or body.get("max_tokens") or window // 4
-        tokenizer = self.client.renderer.get_tokenizer()
+        tokenizer = self.counting.tokenizer
 
         def count_tokens(text: str) -> int:
             return len(tokenizer.encode(text))
@@ -121,6 +144,6 @@ async def open_engine(model: VLLMModel) -> Engine:
         renderer.warmup()
     handlers = open_handlers(client, models, renderer, options, tasks)
     enable_envs_cache()  # vLLM asks its environment for each token; its own server could do this and does not
-    return Engine(
-        client, handlers, Load(client), RunningUsage(client.output_processor.request_states), create_error_response
-    )
+    texts = [LongTexts(client.renderer.get_tokenizer(), client.model_config.max_model_len) for _ in range(2)]
+    usage = RunningUsage(client.output_processor.request_states)
+    return Engine(client, handlers, Load(client), usage, create_error_response, *texts)

@@ -177,9 +177,10 @@ def test_a_tool_that_must_be_called_gets_what_its_schema_says(product: Launched)
     parameters = {"type": "object", "properties": {"city": {"enum": ["Rome", "Bonn"]}}, "required": ["city"]}
     tool = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
     for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
-        answer = client(product).chat.completions.create(
-            model="guide", messages=ASK, tools=[tool], tool_choice=choice, temperature=2, max_tokens=400
-        )
+        with client(product) as api:
+            answer = api.chat.completions.create(
+                model="guide", messages=ASK, tools=[tool], tool_choice=choice, temperature=2, max_tokens=400
+            )
         calls = answer.choices[0].message.tool_calls
         assert calls and calls[0].type == "function"
         assert json.loads(calls[0].function.arguments)["city"] in ("Rome", "Bonn")
@@ -209,6 +210,57 @@ async def test_a_grammar_without_end_is_refused_and_keeps_nobody_waiting(product
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "structured_outputs")
         assert "too long to compile" in answer.json()["error"]["message"]
         assert (await ask({"choice": [f"choice {n}" for n in range(2_000)]}, timeout=120)).status_code == 200
+
+
+MEGABYTES = "What is ChatLLM? " * 230_000
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/tokenize", {"prompt": MEGABYTES}),
+        ("/v1/completions", {"prompt": MEGABYTES, "truncate_prompt_tokens": 20, "max_tokens": 2}),
+        ("/v1/chat/completions", {"messages": ASK, "bad_words": [MEGABYTES]}),
+    ],
+)
+async def test_a_long_text_holds_up_no_other_stream(product: Launched, path: str, body: dict[str, Any]) -> None:
+    """It took 8 to 32 s; the bound has room for a machine that is busy with other things."""
+    gaps: list[float] = []
+    async with product.client() as http, product.client() as other:
+        async with http.stream("POST", "/v1/chat/completions", json={**LONG, "ignore_eos": True}) as response:
+            lines = response.aiter_lines()
+            for _ in range(20):
+                await anext(lines)
+            sent = asyncio.create_task(other.post(path, json={"model": "guide", **body}, timeout=120))
+            while not sent.done() and len(gaps) < 2_000:
+                began = time.perf_counter()
+                if await anext(lines, None) is None:
+                    break
+                gaps.append(time.perf_counter() - began)
+        answer = await sent
+    assert answer.status_code == (400 if "bad_words" in body else 200), answer.text[:500]
+    assert max(gaps) < 3
+    if path == "/v1/tokenize":
+        assert answer.json()["count"] > 230_000
+
+
+async def test_a_truncated_prompt_is_read_as_if_it_had_been_tokenized_whole(product: Launched) -> None:
+    text = " ".join(f"word{n}" for n in range(30_000))
+    asked = {"model": "guide", "prompt": text, "truncate_prompt_tokens": 30, "max_tokens": 1, "echo": True}
+    async with product.client() as http:
+        tokens = (await http.post("/v1/tokenize", json={"prompt": text}, timeout=120)).json()["tokens"]
+        for side, kept in (("left", tokens[-30:]), ("right", tokens[:30])):
+            said = await http.post("/v1/completions", json={**asked, "truncation_side": side, "return_token_ids": True})
+            assert said.json()["choices"][0]["prompt_token_ids"] == kept
+        by_default = await http.post("/v1/completions", json={**asked, "return_token_ids": True})
+        assert by_default.json()["choices"][0]["prompt_token_ids"] in (tokens[-30:], tokens[:30])
+
+
+async def test_token_ids_out_of_the_vocabulary_are_told(product: Launched) -> None:
+    async with product.client() as http:
+        answer = await http.post("/v1/completions", json={"model": "guide", "prompt": [1, 100_257]})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+    assert "/v1/tokenize" in answer.json()["error"]["message"]
 
 
 FOREIGN = ("pydantic", "validation error", "xgrammar", "vllm", "Traceback", "Error", "None", "/project/", "--", "{'")

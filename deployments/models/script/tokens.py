@@ -8,11 +8,13 @@ from typing import Any
 from deployments.errors import BadRequest
 from deployments.models.script.prompt import text_of
 
+VOCABULARY = 256
+
 
 def text_of_tokens(tokens: list[int]) -> str:
     """Return the text that `tokens` stand for; raises BadRequest for one that does not exist."""
-    if any(not 0 <= token < 256 for token in tokens):
-        raise BadRequest("A token is outside of the model's vocabulary of 256.", "tokens")
+    if any(not 0 <= token < VOCABULARY for token in tokens):
+        raise BadRequest(f"A token is outside of the model's vocabulary of {VOCABULARY}.", "tokens")
     return bytes(tokens).decode(errors="replace")
 
 

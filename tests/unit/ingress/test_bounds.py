@@ -141,3 +141,19 @@ async def test_a_refused_request_never_reaches_the_model() -> None:
     async with running(ScriptedModel(id="quick", kind="scripted", prefill_ms=60_000)) as service:
         body = {"messages": HELLO, "structured_outputs": {"choice": ["x"] * 30_000}}
         assert_error(await service.http.post(CHAT, json=body), 400, "invalid_request", "structured_outputs.choice")
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        ("/v1/completions", "prompt", [1, 100_257]),
+        ("/v1/completions", "prompt", [[1], [100_257]]),
+        ("/v1/embeddings", "input", [[9906, 4435]]),
+        ("/v1/embeddings", "input", [9906]),
+        ("/v1/detokenize", "tokens", [9906]),
+    ],
+)
+async def test_token_ids_of_another_models_tokenizer_are_told(path: str, field: str, value: Any) -> None:
+    async with running(ScriptedModel(id="quick", kind="scripted", embedding_dimensions=4)) as service:
+        error = assert_error(await service.http.post(path, json={field: value}), 400, "invalid_request", field)
+    assert "vocabulary of 256" in error["message"] and "/v1/tokenize" in error["message"]

@@ -171,6 +171,13 @@ def test_the_named_host_and_data_pass_the_first_check(url: str) -> None:
     check_media(messages(url), ("images.example.org",))
 
 
+async def test_what_was_said_before_becomes_a_note_where_it_cannot_be_had() -> None:
+    asked = [*messages("http://127.0.0.1/x"), {"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}]
+    check_media(asked, ())
+    await inline_media(asked, ())
+    assert asked[0]["content"] == [{"type": "text", "text": "x"}, {"type": "text", "text": "[image: not available]"}]
+
+
 async def test_the_api_refuses_remote_media_unless_the_model_names_its_host() -> None:
     closed = ScriptedModel(id="closed", kind="scripted", input_modalities=("text", "image"))
     named = {"allowed_media_domains": ("images.example.org",)}

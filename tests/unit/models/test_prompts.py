@@ -1,0 +1,53 @@
+"""Of a text that is to be truncated only what can be read is tokenized."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from deployments.models.long_texts import LongTexts
+from deployments.models.prompts import cut_texts
+
+
+@pytest.mark.parametrize(
+    ("request_", "cut"),
+    [
+        ({"prompt": "abcdef", "truncate_prompt_tokens": 2}, "def"),
+        ({"prompt": "abcdef", "truncate_prompt_tokens": 2, "truncation_side": "right"}, "abc"),
+        ({"prompt": ["abcdef", "ab"], "truncate_prompt_tokens": 2}, ["def", "ab"]),
+        ({"prompt": [1, 2, 3, 4, 5], "truncate_prompt_tokens": 2}, [1, 2, 3, 4, 5]),
+        ({"prompt": "abcdef"}, "abcdef"),
+    ],
+)
+def test_a_text_is_cut_where_its_tokens_would_be(request_: dict[str, Any], cut: Any) -> None:
+    cut_texts(request_, 3, "left")
+    assert request_["prompt"] == cut
+
+
+def test_a_chat_is_cut_by_the_engine_once_its_template_has_written_it() -> None:
+    request = {"messages": [{"role": "user", "content": "abcdef"}], "truncate_prompt_tokens": 2}
+    cut_texts(request, 3, "left")
+    assert request == {**request, "truncation_side": "left"} and request["messages"][0]["content"] == "abcdef"
+
+
+class Slow:
+    """A tokenizer of characters that takes its time, without keeping others from running."""
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        time.sleep(0.5)
+        return list(text.encode())
+
+    def convert_ids_to_tokens(self, tokens: list[int]) -> list[str]:
+        return list(map(chr, tokens))
+
+
+async def test_a_long_text_does_not_stop_the_loop() -> None:
+    texts, longest = LongTexts(Slow(), 64), 0.0
+    answer = asyncio.create_task(texts.tokenized({"prompt": "hi", "return_token_strs": True}))
+    while not answer.done():
+        began = time.perf_counter()
+        await asyncio.sleep(0)
+        longest = max(longest, time.perf_counter() - began)
+    assert await answer == b'{"count":2,"max_model_len":64,"tokens":[104,105],"token_strs":["h","i"]}'
+    assert longest < 0.3
