@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e bench bench-relay bench-cache lint format typecheck lock lock-torch clean
+.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e test-clients bench bench-relay bench-cache lint format typecheck lock lock-torch clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,10 @@ test-ui: tools  ## run the chat page's stories
 
 test-e2e: tools  ## run the tests of the whole: launcher, vLLM, browser
 	$(BIN)/pytest tests/e2e $(ARGS)
+
+test-clients: tools  ## install real clients and run them against the service
+	$(BIN)/python -m tests.clients.install
+	$(BIN)/pytest tests/clients $(ARGS)
 
 bench: install  ## measure the service beside bare vLLM (ARGS="--quick")
 	$(BIN)/python -m loadtests.bench $(ARGS)
