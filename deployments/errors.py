@@ -20,6 +20,7 @@
     │   ├── ExceedsLimits            429  rate_limit_exceeded
     │   └── InsufficientQuota        429  insufficient_quota
     ├── HeadersTooLarge              431  headers_too_large
+    ├── NotOffered                   501  not_implemented
     ├── NotCached                    504  not_cached
     └── Unavailable                  503  unavailable
         ├── ModelLoading             503  model_loading
@@ -207,6 +208,15 @@ class HeadersTooLarge(ChatLLMError):
     status = 431
     code = "headers_too_large"
     kind = "invalid_request_error"
+
+
+class NotOffered(ChatLLMError):
+    """This server does not offer this."""
+
+    status = 501
+    code = "not_implemented"
+    kind = "invalid_request_error"
+    may_succeed_later = False
 
 
 class NotCached(ChatLLMError):

@@ -18,6 +18,7 @@ from deployments.ingress.response_shapes import RunningResponses
 from deployments.ingress.services import caller_of, ensure_storage, services_of
 from deployments.keys.authenticator import Caller
 from deployments.responses.objects import response_object
+from deployments.responses.request import INCLUDABLE
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 CallerOf = Annotated[Caller, Depends(caller_of)]
@@ -29,9 +30,6 @@ Metadata = Annotated[
     dict[Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]],
     msgspec.Meta(max_length=16),
 ]
-
-INCLUDED = frozenset({"message.input_image.image_url", "message.output_text.logprobs", "reasoning.encrypted_content"})
-"""What `include` can ask for and every item carries anyway, where it was stored."""
 
 
 class ConversationBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,7 +63,7 @@ async def _body(request: Request, schema: type[Any]) -> dict[str, Any]:
 def checked_include(request: Request) -> None:
     """Raise BadRequest where `include` names what this service does not have; the SDK writes it `include[]`."""
     for name in (*request.query_params.getlist("include"), *request.query_params.getlist("include[]")):
-        if name not in INCLUDED:
+        if name not in INCLUDABLE:
             raise BadRequest(f"'{name[:100]}' cannot be included: no item here has it.", "include")
 
 

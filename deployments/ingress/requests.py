@@ -1,7 +1,5 @@
 """Reading a request's body: bounded, JSON, and of the types that OpenAI's API specifies."""
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,15 +10,6 @@ from deployments.ingress.bodies import body_of, decoded
 from deployments.ingress.services import services_of
 
 JSON_TYPE = "application/json"
-JSON_TYPES: Mapping[str, str] = {
-    "str": "string",
-    "int": "integer",
-    "float": "number",
-    "bool": "boolean",
-    "object": "object",
-    "array": "array",
-    "null": "null",
-}
 
 
 async def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
@@ -60,18 +49,7 @@ def checked(body: dict[str, Any], schema: type[Any], max_messages: int) -> None:
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `")
         field = path.rpartition("$")[2].rstrip("`").lstrip(".") or _missing_field(text)
-        text = _in_json_terms(text)
         raise BadRequest(f"Invalid value for '{field}': {text}." if field else f"{text}.", field or None) from None
-
-
-def _in_json_terms(text: str) -> str:
-    """Return msgspec's text with JSON's names of types in place of Python's."""
-
-    def named(found: re.Match[str]) -> str:
-        names = found[1].split(" | ")
-        return " or ".join(JSON_TYPES[name] for name in names) if JSON_TYPES.keys() >= set(names) else found[0]
-
-    return re.sub("`([^`]*)`", named, text)
 
 
 def _missing_field(text: str) -> str:

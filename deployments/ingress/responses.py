@@ -16,12 +16,14 @@ from deployments.errors import (
     ModelLoading,
     ModelNotFound,
     NotFound,
+    NotOffered,
     StorageFull,
     Timeout,
 )
 from deployments.history.outgoing import shown
 from deployments.ingress import response_shapes as shapes
 from deployments.ingress.answers import JSON
+from deployments.ingress.conversations import Include
 from deployments.ingress.exchange import exchange
 from deployments.ingress.metering import Meter
 from deployments.ingress.openapi import documented
@@ -30,7 +32,7 @@ from deployments.ingress.services import Services, cache_control_of, caller_of, 
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import NOTHING, weight_of
 from deployments.responses.objects import response_object
-from deployments.responses.request import INCLUDABLE, Asked, ResponseRequest, asked
+from deployments.responses.request import Asked, ResponseRequest, asked
 from deployments.summary import Summary
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
@@ -38,16 +40,6 @@ CallerOf = Annotated[Caller, Depends(caller_of)]
 
 ERRORS = (HistoryUnavailable,)
 EXAMPLE = {"input": "What is ChatLLM?", "instructions": "Be brief."}
-
-
-def checked_include(request: Request) -> None:
-    """Raise BadRequest where `include` names what this service does not have; the SDK writes it `include[]`."""
-    for name in (*request.query_params.getlist("include"), *request.query_params.getlist("include[]")):
-        if name not in INCLUDABLE:
-            raise BadRequest(f"'{name[:100]}' cannot be included.", "include")
-
-
-Include = Annotated[None, Depends(checked_include)]
 
 
 @router.post(
@@ -101,13 +93,23 @@ async def create_response(request: Request) -> Response:
 async def count_input_tokens(request: Request) -> Response:
     """Count the tokens that the model would read for such a response, by its tokenizer and chat template."""
     services, caller = services_of(request), await caller_of(request)
-    wanted = asked(await body_as(request, ResponseRequest), services.settings.limits.max_messages)
+    body, limits = await body_as(request, ResponseRequest), services.settings.limits
+    wanted = asked(body, limits.max_messages, may_be_empty=True)
 
     async def work(summary: Summary) -> Answer:
         tokens = await services.responses.input_tokens(caller.tenant, wanted, summary)
         return Answer(orjson.dumps({"object": "response.input_tokens", "input_tokens": tokens}))
 
     return await exchange(request, services, caller, False, work, weight_of("tokenize", {}, 0))
+
+
+async def compact(request: Request) -> Response:
+    """Refuse to compact a conversation: its readers would need the key to OpenAI's encrypted summaries."""
+    await caller_of(request)
+    raise NotOffered("This server compacts no conversations. 'truncation': 'auto' leaves out the oldest messages.")
+
+
+router.add_route("/v1/responses/compact", compact, methods=["POST"], include_in_schema=False)
 
 
 async def _started(meter: Meter, services: Services, caller: Caller, wanted: Asked, summary: Summary) -> Answer:

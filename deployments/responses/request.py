@@ -39,19 +39,17 @@ CACHE_CONTROL = "cache_control"
 ADMISSION = "admission"
 """Where it is kept what a response in the background holds of its key's limits; likewise no parameter."""
 
-INCLUDABLE = frozenset(
-    {
-        "code_interpreter_call.outputs",
-        "computer_call_output.output.image_url",
-        "file_search_call.results",
-        "message.input_image.image_url",
-        "message.output_text.logprobs",
-        "reasoning.encrypted_content",
-        "web_search_call.action.sources",
-        "web_search_call.results",
-    }
-)
-"""What OpenAI lets a client ask for. Items of built-in tools do not occur here; reasoning is returned readable."""
+INCLUDABLE = frozenset({"message.input_image.image_url", "message.output_text.logprobs", "reasoning.encrypted_content"})
+"""What can always be asked for; reasoning is returned readable, and never encrypted."""
+
+INCLUDABLE_WITH: Mapping[str, str] = {
+    "code_interpreter_call.outputs": "code_interpreter",
+    "computer_call_output.output.image_url": "computer",
+    "file_search_call.results": "file_search",
+    "web_search_call.action.sources": "web_search",
+    "web_search_call.results": "web_search",
+}
+"""What can be asked for where the built-in tool, which is then left out, is offered."""
 
 
 class ConversationReference(msgspec.Struct):
@@ -102,7 +100,7 @@ class ResponseRequest(Sampling, kw_only=True):
     tools: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=128)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    max_tool_calls: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_tool_calls: Annotated[int, msgspec.Meta(ge=0)] | None = None
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     include: list[str] | None = None
@@ -170,25 +168,27 @@ class Asked:
         return self.request.get("parent")
 
 
-def asked(body: Mapping[str, Any], max_items: int, cache_control: CacheControl = UNSTEERED) -> Asked:
-    """Return the request of a body whose types are those of `ResponseRequest`; raises BadRequest, naming the field."""
+def asked(
+    body: Mapping[str, Any], max_items: int, cache_control: CacheControl = UNSTEERED, may_be_empty: bool = False
+) -> Asked:
+    """Return the request of a body whose types are those of `ResponseRequest`; raises BadRequest, naming the field.
+
+    `may_be_empty` lets a request that continues nothing come without an input.
+    """
     request = {name: value for name, value in body.items() if value is not None and name != "input" and _counts(name)}
     _refuse(request)
     if cache_control.header:
         request[CACHE_CONTROL] = cache_control.header
     chat = chat_fields(request)
     check_grammars(chat, "text.format.schema", "tools[{}].parameters")
-    return Asked(request, tuple(_items(body.get("input"), request, max_items)), chat)
-
-
-def _items(
-    given: str | list[dict[str, Any]] | None, request: Mapping[str, Any], max_items: int
-) -> list[NewItem | ItemReference]:
-    if given or isinstance(given, str):
-        return new_items(given, max_items)
-    if not (request.get("conversation") or request.get("previous_response_id")):
+    given: str | list[dict[str, Any]] | None = body.get("input")
+    if not (given or isinstance(given, str) or may_be_empty or _continues(request)):
         raise BadRequest("'input' is required where no conversation and no response is continued.", "input")
-    return []
+    return Asked(request, tuple(new_items([] if given is None else given, max_items)), chat)
+
+
+def _continues(request: Mapping[str, Any]) -> bool:
+    return bool(request.get("conversation") or request.get("previous_response_id"))
 
 
 def _counts(name: str) -> bool:
@@ -208,9 +208,11 @@ def _refuse(request: Mapping[str, Any]) -> None:
         raise BadRequest("'parent' is an item of a 'conversation', which is missing.", "parent")
     if request.get("background") and request.get("store") is False:
         raise BadRequest("A response in the background is stored: 'store' cannot be false.", "store")
+    offered = [str(tool.get("type")) for tool in request.get("tools") or ()]
     for at, value in enumerate(request.get("include") or ()):
-        if value not in INCLUDABLE:
-            raise BadRequest(f"'{value}' cannot be included.", f"include[{at}]")
+        tool = INCLUDABLE_WITH.get(value)
+        if value not in INCLUDABLE and not (tool and any(kind.startswith(tool) for kind in offered)):
+            raise BadRequest(f"'{value[:100]}' cannot be included.", f"include[{at}]")
 
 
 def chat_fields(request: Mapping[str, Any]) -> dict[str, Any]:

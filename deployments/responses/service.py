@@ -21,7 +21,17 @@ from deployments.responses.references import resolved
 from deployments.responses.request import Asked, prompt_fields
 from deployments.responses.store import ResponseStore
 from deployments.responses.tools import Toolbox
-from deployments.responses.turn import REASONS, Place, ResponseTurn, Unkept, begun, ended, ending_of, messages_for
+from deployments.responses.turn import (
+    REASONS,
+    Place,
+    ResponseTurn,
+    Unkept,
+    begun,
+    ended,
+    ending_of,
+    messages_for,
+    readable,
+)
 from deployments.responses.types import UNFINISHED, Ending, NewResponse, Status, StoredResponse
 from deployments.service import ChatService
 from deployments.summary import Summary
@@ -75,6 +85,8 @@ class Responses:
         if more was said than may be read and nothing may be left out, BadRequest if there is nothing to answer.
         """
         model, place, items = await self._read(tenant, asked)
+        if not items and not place.context.items:
+            raise BadRequest("There is nothing to answer: the conversation is empty, and 'input' is missing.", "input")
         new = NewResponse(
             id=new_id("resp"),
             tenant=tenant,
@@ -95,7 +107,10 @@ class Responses:
     async def input_tokens(self, tenant: str, asked: Asked, summary: Summary) -> int:
         """Return how many tokens the model would read for a response; raises what `opened` raises."""
         model, place, items = await self._read(tenant, asked)
-        messages = messages_for(asked.request, place, items)
+        messages = readable(asked.request, place, items)
+        if not messages:
+            summary.model = model
+            return 0
         request = {**prompt_fields(asked.chat), "model": model, "messages": messages}
         call = ChatCall(secrets.token_hex(16), tenant, request, "tokenize")
         answer = await self._chat.answer(call, Unkept(messages, asked.trims), summary)
@@ -124,8 +139,6 @@ class Responses:
         model = self._models.resolve(asked.request.get("model"))
         place = await self._place(tenant, asked, self._models.max_prompt_messages(model))
         items = await resolved(self._store, tenant, asked.input, place.context, self._max_context_bytes)
-        if not items and not place.context.items:
-            raise BadRequest("There is nothing to answer: the conversation is empty, and 'input' is missing.", "input")
         return model, place, items
 
     async def _place(self, tenant: str, asked: Asked, limit: int) -> Place:

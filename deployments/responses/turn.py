@@ -46,16 +46,18 @@ class Place:
 
 
 def messages_for(request: Mapping[str, Any], place: Place, items: Sequence[NewItem]) -> list[dict[str, Any]]:
-    """Return what the model is to read; instructions hold for one response only.
-
-    Raises BadRequest where there is nothing, such as for reasoning alone.
-    """
-    instructions = request.get("instructions")
-    head = [{"role": "system", "content": instructions}] if instructions else []
-    messages = [*head, *messages_of_context(place.context, items)]
+    """Return what the model is to read; raises BadRequest where there is nothing, such as for reasoning alone."""
+    messages = readable(request, place, items)
     if not messages:
         raise BadRequest("The input holds no message, function call or output that a model could read.", "input")
     return messages
+
+
+def readable(request: Mapping[str, Any], place: Place, items: Sequence[NewItem]) -> list[dict[str, Any]]:
+    """Return what there is for the model to read; instructions hold for one response only."""
+    instructions = request.get("instructions")
+    head = [{"role": "system", "content": instructions}] if instructions else []
+    return [*head, *messages_of_context(place.context, items)]
 
 
 def begun(new: NewResponse, is_hidden: bool) -> StoredResponse:

@@ -124,3 +124,37 @@ async def test_completions_and_embeddings(api: Any) -> None:
     assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == whole.choices[0].text
     vectors = await done(api.embeddings.create(model="quick", input=[HELLO, "x"], encoding_format="float"))
     assert len(vectors.data) == 2
+
+
+async def test_what_openais_own_tests_send(api: Any) -> None:
+    """Hints, counts and references, as the tests of OpenAI's client send them."""
+    assert (await done(api.models.retrieve("quick"))).owned_by
+    hints: Any = {
+        "background_options": {"completion_window": "soonest", "continuation_id": "x"},
+        "image": {"context_compression": "auto"},
+        "include": ["reasoning.encrypted_content"],
+        "max_tool_calls": 0,
+        "prompt_cache_options": {"mode": "implicit", "ttl": "30m"},
+        "reasoning": {"context": "auto", "effort": "none", "generate_summary": "auto", "summary": "auto"},
+        "service_tier": "flex",
+        "text": {"format": {"type": "text"}, "verbosity": "low"},
+        "tool_choice": "none",
+        "tools": [{"type": "function", "name": "name", "parameters": {"foo": "bar"}, "strict": True}],
+    }
+    first = await done(api.responses.create(model="quick", input=HELLO, **hints))
+    options: Any = {"stream": True, "stream_options": {"include_obfuscation": True}}
+    events = await all_of(await done(api.responses.create(model="quick", input=HELLO, **hints, **options)))
+    assert events[-1].type == "response.completed"
+    again = await done(api.responses.retrieve(first.id, include=["reasoning.encrypted_content"]))
+    assert again.text.verbosity == "low"
+    counted: Any = {name: hints[name] for name in ("reasoning", "text", "tool_choice", "tools")}
+    count = api.responses.input_tokens.count
+    assert (await done(count())).input_tokens == 0
+    told = await done(count(model="quick", previous_response_id=first.id, personality="friendly", **counted))
+    assert told.object == "response.input_tokens" and told.input_tokens > len(HELLO)
+    chat: Any = {"model": "quick", "messages": [{"role": "user", "content": HELLO}], "verbosity": "low"}
+    assert (await done(api.chat.completions.create(**chat, service_tier="priority"))).choices
+    chunks = await all_of(await done(api.chat.completions.create(**chat, **options)))
+    assert chunks[-1].choices[0].finish_reason
+    said: Any = {"type": "item_reference", "id": first.output[-1].id}
+    assert (await done(api.responses.create(model="quick", input=[said, {"role": "user", "content": "x"}]))).output_text

@@ -147,5 +147,15 @@ async def test_input_tokens_are_counted_as_the_response_would_read_them(service:
     talk = (await service.http.post("/v1/conversations", json={"items": items})).json()["id"]
     assert await count(conversation=talk, input="d") == len("abc\nd")
     assert len((await service.http.get(f"/v1/conversations/{talk}/items")).json()["data"]) == 1, "nothing is kept"
-    for body, status in (({}, 400), ({"input": "x", "previous_response_id": "resp_no"}, 404), ({"input": 3}, 400)):
+    assert await count() == await count(conversation=None) == 0
+    assert await count(instructions="be brief") == 8
+    for body, status in (({"input": "x", "previous_response_id": "resp_no"}, 404), ({"input": 3}, 400)):
         assert (await service.http.post(f"{PATH}/input_tokens", json=body)).status_code == status
+
+
+async def test_compaction_is_refused_for_good(service: Service) -> None:
+    answer = await service.http.post(f"{PATH}/compact", json={"model": "quick", "input": "hello"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_implemented")
+    assert answer.headers["x-should-retry"] == "false"
+    nobody = await service.http.post(f"{PATH}/compact", json={}, headers={"authorization": "Bearer none"})
+    assert nobody.status_code == 401
