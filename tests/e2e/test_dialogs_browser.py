@@ -20,6 +20,7 @@ CONTROLS = "input:not([type=hidden]), textarea, button, a[href], summary, [role=
 def ready(browser: Browser, address: str, device: dict[str, Any] = DESKTOP, path: str = "/") -> Iterator[Page]:
     with visit(browser, address, path, **device) as page:
         page.wait_for_selector(".status", state="hidden")
+        page.wait_for_function("window.did_handshake")
         yield page
 
 

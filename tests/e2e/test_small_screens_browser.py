@@ -27,6 +27,25 @@ def test_the_welcome_is_read_from_its_start(browser: Browser, warm_address: str,
         keep(page, f"welcome-{device['viewport']['width']}")
 
 
+@pytest.fixture
+def api() -> StandIn:
+    """A service with several models, one of a long name."""
+    api = StandIn()
+    api.behaviour.models = {"a-model-with-a-name-as-long-as-they-are": "ready", "guide": "ready"}
+    return api
+
+
+def test_a_narrow_phone_scrolls_nothing_sideways(browser: Browser, address: str, api: StandIn) -> None:
+    conversation_id = api.add_conversation("Rivers")
+    api.add_message(conversation_id, "user", "Which river is longest?")
+    with ready(browser, address, ON_ITS_SIDE | {"viewport": {"width": 320, "height": 640}}) as page:
+        page.goto(f"{address}/c/{conversation_id}")
+        expect(page.get_by_role("button", name="More about this chat")).to_be_in_viewport(ratio=1)
+        expect(page.locator(".picker")).to_have_text("a-model-with-a-name-as-long-as-they-are")
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
+        keep(page, "narrow-phone")
+
+
 def test_the_focus_is_never_lost(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
     warm_api.behaviour.hold_after = 3
     with ready(browser, warm_address) as page:

@@ -232,7 +232,9 @@
     document.querySelector("[data-act=stop]:not(.hidden)")?.click();
   });
 
+  // Not from another field, in which something is being written; what is searched for has been found by then.
   const focusComposer = () => {
+    if (document.activeElement.matches(":is(input, textarea):not(.search *)")) return;
     if (matchMedia("(hover: hover)").matches) document.querySelector(".composer textarea")?.focus();
   };
   const focusEditor = () => setTimeout(() => {
