@@ -26,6 +26,7 @@ with warnings.catch_warnings():
     from vllm.renderers import renderer_from_config
 
     from deployments.models.chat_renderer import ChatRenderer
+    from deployments.models.long_texts import LongTexts
     from deployments.models.vllm_engine import Engine
 
 WINDOW = 2048
@@ -54,13 +55,14 @@ class Reader:
             tool_parser="hermes",
         )
         self.renderer.warmup()
-        client: Any = SimpleNamespace(model_config=config, renderer=renderer)
-        self._engine = Engine(client, {}, load=client, usage=client, error_response=lambda error: error)
+        client = SimpleNamespace(model_config=config, renderer=renderer)
+        counting = LongTexts(renderer.get_tokenizer(), config.max_model_len)
+        self._engine: Any = SimpleNamespace(client=client, counting=counting)  # what trimming needs of an engine
 
     async def read(self, body: dict[str, Any], trim: bool = False) -> str:
         """Return the prompt that a model would get; raises pydantic's ValidationError, or vLLM's errors."""
         if trim:
-            body = {**body, "messages": self._engine.trim(body)}
+            body = {**body, "messages": Engine.trim(self._engine, body)}
         request = ChatCompletionRequest.model_validate(body)
         rendered = await self.renderer.render_chat(request)
         if not isinstance(rendered, tuple):
