@@ -33,7 +33,7 @@ from loadtests.sides import Service, free_port, whole_service
 RESULTS = Path(__file__).parent / "results"
 AIMS = {"plain": 0.5, "stream": 0.4}
 REQUEST = {"messages": [{"role": "user", "content": "What is ChatLLM?"}], "temperature": 0}
-LIMITS = ("--rpm", "100000000", "--tpm", "1000000000")
+LIMITS = ("--rpm", "100000000", "--tpm", "1000000000", "--concurrent", "0")
 CONFIG = """
 proxy_location: EveryNode
 applications:

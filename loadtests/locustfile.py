@@ -13,7 +13,8 @@
         locust -f loadtests/locustfile.py --host https://chat.example.com --headless --processes 8 --csv ramp
 
 Before a run against GPUs: raise `ulimit -n` here and on the ingress nodes; give
-the key no limits, or know them; let the model come up (`/ready`) and send one
+the key no limits (`--concurrent 0`; conversations also need a high
+`key_limits.other_requests_per_minute`), or know them; let the model come up (`/ready`) and send one
 minute of load that does not count, since engines compile and caches fill. Watch
 `ray_chatllm_*` and `ray_vllm_num_requests_waiting` beside locust's own figures: the
 load is too small while no request waits, and locust is the bottleneck when its

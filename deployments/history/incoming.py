@@ -8,6 +8,7 @@ import msgspec
 from deployments.errors import BadRequest
 from deployments.history.types import NewItem, new_id
 from deployments.history.wire import item_of_message
+from deployments.json_types import in_json_terms
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
@@ -134,7 +135,7 @@ def _new_item(item: Mapping[str, Any], where: str) -> NewItem:
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$")
         field = f"{where}{path.rstrip('`')}"
-        raise BadRequest(f"Invalid value for '{field}': {text}.", field) from None
+        raise BadRequest(f"Invalid value for '{field}': {in_json_terms(text)}.", field) from None
     for name in ("content", "output"):
         _refuse_files(fields.get(name), f"{where}.{name}")
     status = fields.pop("status", None)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from deployments.errors import BadRequest, UnsupportedMediaType
 from deployments.ingress.bodies import body_of, decoded
 from deployments.ingress.services import services_of
+from deployments.json_types import in_json_terms
 
 JSON_TYPE = "application/json"
 
@@ -49,6 +50,7 @@ def checked(body: dict[str, Any], schema: type[Any], max_messages: int) -> None:
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `")
         field = path.rpartition("$")[2].rstrip("`").lstrip(".") or _missing_field(text)
+        text = in_json_terms(text)
         raise BadRequest(f"Invalid value for '{field}': {text}." if field else f"{text}.", field or None) from None
 
 

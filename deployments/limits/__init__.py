@@ -3,7 +3,7 @@
     limiter.py     decides, in one call to Redis; by this replica's memory where Redis is away
     store.py       the interface; remote.py (Redis, *.lua) and memory.py hold the same algorithm
     wording.py     what a client is told: headers and refusals
-    estimate.py    what a request may cost, before anyone knows
+    estimate.py    what a request may cost, before anyone knows: sequences and tokens
 
 Requests and tokens are buckets: full at first, filled continuously. A request
 takes its estimate when it is admitted, and what it really used when it has ended.

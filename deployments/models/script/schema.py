@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from deployments.errors import BadRequest
+from deployments.json_types import in_json_terms
 from deployments.models.script.prompt import Offer
 
 MAX_VALUES = 2_000
@@ -189,7 +190,7 @@ def _read(raw: Any) -> Schema:
     try:
         return msgspec.convert(raw, Schema)
     except msgspec.ValidationError as error:
-        raise BadRequest(f"The JSON schema is not valid: {error}.") from None
+        raise BadRequest(f"The JSON schema is not valid: {in_json_terms(str(error))}.") from None
 
 
 def _type(schema: Schema) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Generator
 from typing import Any
@@ -22,6 +23,8 @@ BODIES: list[tuple[str, dict[str, Any]]] = [
     for path, methods in DOCUMENT["paths"].items()
     if "requestBody" in methods.get("post", {})
 ]
+FOREIGN = re.compile(r"`(str|int|bool|float)\b|pydantic|validation error|Traceback|NoneType|object at 0x|\w+Error\b")
+"""What no error says: the bodies of these tests hold none of it."""
 PLENTY = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 
 scalars = (
@@ -97,6 +100,7 @@ def send(client: httpx.Client, path: str, content: bytes) -> None:
     assert response.status_code < 500, (path, content, response.text)
     if response.headers["content-type"].startswith("application/json"):
         assert "error" in response.json() or response.status_code == 200
+        assert response.status_code == 200 or not FOREIGN.search(response.json()["error"]["message"]), response.text
         assert response.status_code == 200 or set(response.json()["error"]) >= {"message", "code", "request_id"}
 
 
