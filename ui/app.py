@@ -130,6 +130,7 @@ class Service:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._sessions.aclose()
         if self._own is not None:
             await self._own.aclose()

@@ -55,6 +55,7 @@ class RenderPool:
 
     def __init__(self) -> None:
         self._idle: list[asyncio.subprocess.Process] = []
+        self._all: set[asyncio.subprocess.Process] = set()
         self._places = asyncio.Semaphore(MAX_PROCESSES)
         self._kept: OrderedDict[bytes, str] = OrderedDict()
         self._kept_chars = 0
@@ -82,10 +83,10 @@ class RenderPool:
             await self.ask(_request("render", ""))
 
     async def aclose(self) -> None:
-        """End the processes."""
-        processes, self._idle = self._idle, []
-        for process in processes:
-            await _end(process)
+        """End the processes; what one of them is at work on becomes a `RenderFault`."""
+        self._idle.clear()
+        while self._all:
+            await _end(self._all.pop())
 
     def known(self, place: bytes) -> str | None:
         """Return what was kept there."""
@@ -103,12 +104,15 @@ class RenderPool:
     @asynccontextmanager
     async def _process(self) -> AsyncGenerator[asyncio.subprocess.Process]:
         process = self._idle.pop() if self._idle else await _start()
+        self._all.add(process)
         try:
             yield process
         except BaseException:
+            self._all.discard(process)
             await _end(process)
             raise
-        self._idle.append(process)
+        if process in self._all:
+            self._idle.append(process)
 
 
 class Renderer:
