@@ -67,6 +67,11 @@ class ModelBase(Section):
         raise NotImplementedError
 
     @property
+    def output_modalities(self) -> tuple[str, ...]:
+        """What the model answers with, as far as its settings tell before it has loaded."""
+        return ("text",)
+
+    @property
     def deployment(self) -> str:
         """Name of the Serve deployment, as `deployments:` of serve_config.yaml refers to it."""
         return f"model-{self.id.replace('/', '--')}"
@@ -94,6 +99,11 @@ class VLLMModel(ModelBase):
     def max_sequences(self) -> int:
         """What is set as `max_num_seqs`, or the least that vLLM may choose."""
         return int(self.engine.get("max_num_seqs") or VLLM_MAX_NUM_SEQS)
+
+    @property
+    def output_modalities(self) -> tuple[str, ...]:
+        """Embeddings alone where the engine pools."""
+        return ("embeddings",) if self.engine.get("runner") == "pooling" else ("text",)
 
     @model_validator(mode="after")
     def _names_a_model(self) -> Self:
@@ -127,6 +137,11 @@ class ScriptedModel(ModelBase):
     def max_sequences(self) -> int:
         """As many as vLLM runs on most GPUs; a script has no bound of its own."""
         return 2 * VLLM_MAX_NUM_SEQS
+
+    @property
+    def output_modalities(self) -> tuple[str, ...]:
+        """Text, and embeddings if it makes any."""
+        return ("text", "embeddings") if self.embedding_dimensions else ("text",)
 
 
 AnyModel = Annotated[VLLMModel | ScriptedModel, Field(discriminator="kind")]

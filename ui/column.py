@@ -1,7 +1,7 @@
 """One side of a comparison: who answers and how, the answer as it grows, its figures, and the choice."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nicegui import background_tasks, ui
@@ -15,6 +15,7 @@ from ui.notice import show_trouble
 from ui.parameters import TEMPERATURE
 from ui.parts import attribute, button, copy_button, tag, words
 from ui.picker import Picker
+from ui.readiness import Phase
 from ui.rendering import Renderer
 from ui.texts import t
 from ui.trouble import Trouble
@@ -52,7 +53,7 @@ class Column:
         """How this side answers."""
         return Side(self.model or "", self.temperature.value)
 
-    def offer(self, models: list[str], model: str | None) -> None:
+    def offer(self, models: Mapping[str, Phase], model: str | None) -> None:
         """Show who answers, and who else could."""
         self.model = model
         self._picker.show(models, model)

@@ -1,5 +1,7 @@
 """The page on which two models answer one prompt side by side."""
 
+from collections.abc import Mapping
+
 from nicegui import ui
 
 from ui import comparing
@@ -56,7 +58,7 @@ class ComparePage:
             self._go_to_chat(conversation_id)
             return
         for column, answer in zip(self._columns, answers, strict=False):
-            column.offer(self._shared.readiness.models, answer.question.model)
+            column.offer(self._shared.readiness.phases(), answer.question.model)
             column.temperature.set(answer.question.parameters.temperature)
         self._show(answers)
 
@@ -164,22 +166,24 @@ class ComparePage:
         self._client.run_javascript(leaving(path, reason, unsent))
 
     def _on_readiness(self) -> None:
-        models = self._shared.readiness.models
+        phases = self._shared.readiness.phases()
+        models = list(phases)
         with self._root:
             for place, column in enumerate(self._columns):
-                column.offer(models, column.model if column.model in models else _default(models, place))
+                column.offer(phases, column.model if column.model in phases else _default(phases, place))
             if len(models) == 1 and not self._alone.visible:
                 for column, temperature in zip(self._columns, APART, strict=True):
                     column.temperature.set(temperature)
             self._alone.set_visibility(len(models) == 1)
-            self._status.show(self._shared.readiness.of(self._columns[0].model))
+            standing = [self._shared.readiness.of(column.model) for column in self._columns]
+            self._status.show(next((status for status in standing if status.phase != "ready"), standing[0]))
 
     def _pick(self, place: int, model: str) -> None:
         self._columns[place].model = model
         self._on_readiness()
 
     async def _on_phase(self, phase: Phase) -> None:
-        if held := self._composer.set_ready(phase == "ready"):
+        if held := self._composer.set_phase(phase):
             await self.send(held)
 
     def _lay_out(self) -> None:
@@ -214,5 +218,6 @@ class ComparePage:
                     self._composer = Composer(self.send, self.stop, files)
 
 
-def _default(models: list[str], place: int) -> str | None:
+def _default(phases: Mapping[str, Phase], place: int) -> str | None:
+    models = [model for model, phase in phases.items() if phase != "failed"] or list(phases)
     return models[min(place, len(models) - 1)] if models else None

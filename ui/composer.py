@@ -7,6 +7,7 @@ from nicegui import events, ui
 
 from ui.attachments import Attachments
 from ui.parts import attribute, icon_button, tag, words
+from ui.readiness import Phase
 from ui.texts import t
 
 MAX_CHARS = 32_000
@@ -24,7 +25,7 @@ class Composer:
 
     def __init__(self, on_send: Callable[[str], Any], on_stop: Callable[[], Any], files: Attachments) -> None:
         self._on_send, self._files = on_send, files
-        self._can_send = True
+        self._phase: Phase = "ready"
         self._is_held = False
         with tag("div", "composer"):
             icon_button("clip", t("Add files"), files.pick).classes("quiet-icon")
@@ -43,13 +44,18 @@ class Composer:
         self._stop.set_visibility(is_running)
         self._is_running = is_running
 
-    def set_ready(self, is_ready: bool) -> str:
-        """While the model cannot answer, sending means to hold the message until it can.
+    def set_phase(self, phase: Phase) -> str:
+        """While the model is loading, sending means to hold the message until it can answer.
 
+        One that could not be loaded holds nothing: the message stays for another model.
         Returns the message that was held, for it is to be sent now; else nothing.
         """
-        self._can_send = is_ready
-        if not (is_ready and self._is_held):
+        self._phase = phase
+        if phase == "failed" and self._is_held:
+            self._refuse()
+        elif phase != "failed" and not self._is_held:
+            self._hint.text = hint()
+        if not (phase == "ready" and self._is_held):
             return ""
         self._hold(False)
         return self._files.within((self.text.value or "").strip()[:MAX_CHARS])
@@ -72,11 +78,15 @@ class Composer:
         text = text.strip()[:MAX_CHARS]
         if not (text or self._files.are_there) or self._is_running or self._files.are_coming:
             return None
-        if self._can_send:
+        if self._phase == "ready":
             return self._on_send(self._files.within(text))
         if self.text.value != text:
             self.text.value = text
-        return self._hold(not self._is_held)
+        return self._refuse() if self._phase == "failed" else self._hold(not self._is_held)
+
+    def _refuse(self) -> None:
+        self._hold(False)
+        self._hint.text = t("This model could not be loaded. Choose another one: your message stays here.")
 
     def _hold(self, is_held: bool) -> None:
         self._is_held = is_held

@@ -116,7 +116,7 @@ class ChatPage:
 
     def _chosen_model(self) -> str | None:
         models = self._shared.readiness.models
-        return self._model if self._model in models else next(iter(models), None)
+        return self._model if self._model in models else self._shared.readiness.default()
 
     def _pick_model(self, model: str) -> None:
         self._model = model
@@ -134,7 +134,7 @@ class ChatPage:
     def _on_readiness(self) -> None:
         model = self._chosen_model()
         with self._root:
-            self._topbar.show(self._shared.readiness.models, model)
+            self._topbar.show(self._shared.readiness.phases(), model)
             self._chat.status.show(self._shared.readiness.of(model))
 
     def _on_answer(self, answer: Answer) -> None:
@@ -159,7 +159,7 @@ class ChatPage:
         self._client.run_javascript(leaving(self._path, reason, pieces(self._chat.unanswered).readable))
 
     async def _on_phase(self, phase: Phase) -> None:
-        held = self._chat.composer.set_ready(phase == "ready")
+        held = self._chat.composer.set_phase(phase)
         if phase != "starting":
             with self._root:
                 await self._sidebar.refresh(self._shared.deletions.pending)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ui.client import Api
-from ui.shapes import ModelState
+from ui.shapes import Model, ModelState
 from ui.trouble import Trouble
 
 POLL_S = 1.0
@@ -35,7 +35,9 @@ class Readiness:
         self._phase_since = time.monotonic()
         self._watchers: set[Callable[[], None]] = set()
         self._wake = asyncio.Event()
+        self._known: list[Model] = []
         self.models: list[str] = []
+        """Those that can chat, the default one first."""
 
     @property
     def is_ready(self) -> bool:
@@ -51,6 +53,19 @@ class Readiness:
         if state is None:
             return Status("ready") if self.is_ready else Status("loading", waited_s)
         return Status(state.status, state.elapsed_s, state.message)
+
+    def phases(self) -> dict[str, Phase]:
+        """Return how each model that can chat stands."""
+        return {model: self.of(model).phase for model in self.models}
+
+    def default(self) -> str | None:
+        """Return the first model, but for those that have failed where another one has not."""
+        usable = [model for model, phase in self.phases().items() if phase != "failed"]
+        return next(iter([*usable, *self.models]), None)
+
+    def model(self, name: str | None) -> Model | None:
+        """Return what is known of a model."""
+        return next((model for model in self._known if model.id == name), None)
 
     def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
         """Call `watcher` after every poll until all is ready, then on changes; returns how to stop that."""
@@ -97,6 +112,7 @@ class Readiness:
 
     async def _find_models(self) -> None:
         try:
-            self.models = [model.id for model in await self._api.models()]
+            self._known = await self._api.models()
+            self.models = [model.id for model in self._known if model.chats]
         except Trouble:  # a refused key shows when it is used; until then what /ready names will do
             self.models = [state.id for state in self._states]

@@ -235,6 +235,13 @@ class Model(BaseModel):
     id: str
     alias_of: str | None = None
     input_modalities: list[str] = ["text"]
+    output_modalities: list[str] = ["text"]
+    max_model_len: int | None = None
+
+    @property
+    def chats(self) -> bool:
+        """Whether it answers messages, and does not only make embeddings."""
+        return "text" in self.output_modalities
 
     @property
     def sees(self) -> bool:

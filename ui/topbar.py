@@ -1,11 +1,12 @@
 """The bar above the transcript: which model answers, the menu of the open conversation, and the page's switches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ui.menu import Menu, Option
 from ui.parts import attribute, icon_button, tag
 from ui.picker import Picker
+from ui.readiness import Phase
 from ui.shortcuts import show_shortcuts
 from ui.texts import t
 
@@ -39,6 +40,6 @@ class TopBar:
         """Offer the menu of the open conversation, or nothing while there is none yet."""
         self._more.set_visibility(is_stored)
 
-    def show(self, models: list[str], current: str | None) -> None:
+    def show(self, models: Mapping[str, Phase], current: str | None) -> None:
         """Show the model that answers, and the others to choose from."""
         self._picker.show(models, current)

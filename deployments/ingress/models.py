@@ -1,7 +1,6 @@
 """`GET /v1/models` and `GET /v1/models/{id}`."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -13,6 +12,7 @@ from deployments.ingress.openapi import documented
 from deployments.ingress.services import caller_of, services_of
 from deployments.ingress.shapes import Model, Models
 from deployments.models.client import ModelState
+from deployments.models.protocol import Traits
 
 router = APIRouter(tags=["models"], dependencies=[Depends(caller_of)])
 
@@ -22,8 +22,8 @@ async def list_models(request: Request) -> Response:
     """List the models, the default one first, then their aliases; `status` says whether each can answer now."""
     models = services_of(request).models
     states = await models.states()
-    held = await asyncio.gather(*(models.input_modalities(state.id) for state in states))
-    shown = {state.id: _model(state, modalities) for state, modalities in zip(states, held, strict=True)}
+    told = await asyncio.gather(*(models.traits(state.id) for state in states))
+    shown = {state.id: _model(state, traits) for state, traits in zip(states, told, strict=True)}
     aliases = [shown[name] | {"id": alias, "alias_of": name} for alias, name in models.names.aliases.items()]
     return JSON({"object": "list", "data": [*shown.values(), *aliases]})
 
@@ -38,11 +38,12 @@ async def retrieve_model(request: Request, model: str) -> Response:
     models = services_of(request).models
     name = models.resolve(model)
     state = next(state for state in await models.states() if state.id == name)
-    shown = _model(state, await models.input_modalities(name))
+    shown = _model(state, await models.traits(name))
     alias = {} if model == name else {"id": model, "alias_of": name}
     return JSON({**shown, **alias, "replicas": state.replicas, "running": await models.running(name)})
 
 
-def _model(state: ModelState, modalities: Sequence[str]) -> dict[str, Any]:
+def _model(state: ModelState, traits: Traits) -> dict[str, Any]:
     shape = {"id": state.id, "object": "model", "created": 0, "owned_by": "chatllm", "status": state.status}
-    return shape | {"input_modalities": list(modalities)}
+    modalities = {"input_modalities": traits.input_modalities, "output_modalities": traits.output_modalities}
+    return shape | modalities | {"max_model_len": traits.max_model_len}

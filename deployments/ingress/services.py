@@ -1,6 +1,6 @@
 """What the routes stand on, opened when a replica starts and closed in reverse when it ends."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -38,6 +38,7 @@ from deployments.metrics.sharing import Metrics
 from deployments.models.client import ModelState
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
+from deployments.models.protocol import Traits
 from deployments.ports import Models
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.postgres import PostgresResponses
@@ -80,8 +81,8 @@ class ServedModels(Models, Protocol):
         """Return the state of every model, the default one first."""
         ...
 
-    async def input_modalities(self, model: str) -> Sequence[str]:
-        """Return what a message to the model may hold, text first."""
+    async def traits(self, model: str) -> Traits:
+        """Return what the model takes and makes."""
         ...
 
     async def running(self, model: str) -> int:

@@ -30,7 +30,7 @@ from deployments.handles import CALL_ERRORS, carrying
 from deployments.models.deploying import FailedDeployments
 from deployments.models.listener import Inbox, Listener
 from deployments.models.names import ModelNames
-from deployments.models.protocol import Frames, Generation, Message
+from deployments.models.protocol import Frames, Generation, Message, Traits
 from deployments.models.router import presence
 from deployments.traces import trace
 
@@ -73,7 +73,7 @@ class ModelClient:
         self._handles = {name: model.handle.options(stream=False) for name, model in models.items()}
         self._listener = Listener()
         self._watchers: set[asyncio.Task[None]] = set()
-        self._modalities: dict[str, tuple[str, ...]] = {}
+        self._traits: dict[str, Traits] = {}
         self._timeouts = timeouts
 
     async def open(self) -> None:
@@ -130,13 +130,13 @@ class ModelClient:
             status = "failed" if settings.deployment in await self._failed.names() else "loading"
         return ModelState(settings.id, status, time.monotonic() - seen.since, replicas)
 
-    async def input_modalities(self, model: str) -> tuple[str, ...]:
-        """Return what a message may hold, as a replica told once; text alone as long as none can tell."""
-        if model not in self._modalities and (await self._state(self._models[model])).status == "ready":
+    async def traits(self, model: str) -> Traits:
+        """Return what the model takes and makes, as a replica told once; what its settings say until one can tell."""
+        if model not in self._traits and (await self._state(self._models[model])).status == "ready":
             with suppress(TimeoutError, *CALL_ERRORS):
                 async with asyncio.timeout(RUNNING_TIMEOUT_S):
-                    self._modalities[model] = await self._handles[model].input_modalities.remote()
-        return self._modalities.get(model, TEXT_ALONE)
+                    self._traits[model] = await self._handles[model].traits.remote()
+        return self._traits.get(model) or Traits(TEXT_ALONE, self._models[model].settings.output_modalities, None)
 
     async def running(self, model: str) -> int:
         """Return how many requests the engines of all replicas hold, as they themselves count; asks every replica."""

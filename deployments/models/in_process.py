@@ -11,7 +11,7 @@ from deployments.models.client import RETRY_AFTER_S, ModelState
 from deployments.models.identity import identity
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
-from deployments.models.protocol import Generation, Message, Progress
+from deployments.models.protocol import Generation, Message, Progress, Traits
 from deployments.models.scripted import ScriptedReplica
 
 
@@ -53,8 +53,8 @@ class InProcessModels:
         status, elapsed_s = "ready" if self.is_ready else "loading", time.monotonic() - self._since
         return [ModelState(name, status, elapsed_s, int(self.is_ready)) for name in self._settings]
 
-    async def input_modalities(self, model: str) -> tuple[str, ...]:
-        return await self.replicas[model].input_modalities()
+    async def traits(self, model: str) -> Traits:
+        return await self.replicas[model].traits()
 
     async def running(self, model: str) -> int:
         return await self.replicas[model].running()

@@ -16,6 +16,15 @@ Endpoint = Literal["chat", "completion", "embedding", "tokenize", "detokenize"]
 """What is asked of a model; of these, `chat` and `completion` generate and can be streamed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a model takes in a message, what it answers with, and how many tokens fit; None where nobody knows yet."""
+
+    input_modalities: tuple[str, ...]
+    output_modalities: tuple[str, ...]
+    max_model_len: int | None
+
+
 @dataclass(slots=True)
 class Spent:
     """The tokens that a generation has used so far, as its replica told last."""

@@ -19,7 +19,7 @@ from deployments.errors import BadRequest, ChatLLMError, ContextTooLong
 from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads, sse
 from deployments.models.progress import PROGRESS_S
 from deployments.models.prompts import check_token_ids
-from deployments.models.protocol import Failed, Frames, Generation, Message, Progress, Reply
+from deployments.models.protocol import Failed, Frames, Generation, Message, Progress, Reply, Traits
 from deployments.models.script.chat import choices, chunks
 from deployments.models.script.completion import completion_chunks, continuations, prompts_of
 from deployments.models.script.embedding import embeddings
@@ -91,9 +91,10 @@ class ScriptedReplica:
     async def check_health(self) -> None:
         """Never fail: there is nothing that could."""
 
-    async def input_modalities(self) -> tuple[str, ...]:
-        """Return what a message may hold."""
-        return self._model.input_modalities
+    async def traits(self) -> Traits:
+        """Return what the script says of the model."""
+        model = self._model
+        return Traits(model.input_modalities, model.output_modalities, model.context_tokens)
 
     async def running(self) -> int:
         """Return how many requests are being generated now."""

@@ -23,7 +23,7 @@ from deployments.models.greedy import repeated, settle_greedy
 from deployments.models.media_fetch import inline_media
 from deployments.models.progress import with_progress
 from deployments.models.prompts import check_token_ids, cut_texts
-from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Progress, Reply
+from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Progress, Reply, Traits
 from deployments.models.refusals import engine_error, invalid_request
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ class VLLMReplica:
         """Raise when the engine has died, so that Serve replaces this replica."""
         await self._engine.client.check_health()
 
-    async def input_modalities(self) -> tuple[str, ...]:
-        """Return what a message may hold: text, and what vLLM's processor of the model takes."""
-        return self._engine.input_modalities
+    async def traits(self) -> Traits:
+        """Return what the loaded model takes and makes."""
+        return self._engine.traits
 
     async def running(self) -> int:
         """Return how many requests the engine's scheduler holds, running or waiting."""

@@ -20,7 +20,7 @@ from deployments.models.chat_renderer import ChatRenderer
 from deployments.models.engine_metrics import EngineMetrics
 from deployments.models.long_texts import LongTexts
 from deployments.models.media_fetch import NOWHERE
-from deployments.models.protocol import Endpoint
+from deployments.models.protocol import Endpoint, Traits
 from deployments.models.trim import trimmed
 from deployments.models.vllm_client import BoundedLLM
 from deployments.models.vllm_handlers import Handler, check_options, known, open_handlers
@@ -77,7 +77,14 @@ class Engine:
         return max(tokenizer.max_token_id + 1, self.client.model_config.get_vocab_size())
 
     @property
-    def input_modalities(self) -> tuple[str, ...]:
+    def traits(self) -> Traits:
+        """What the model takes, makes and can read at once."""
+        made = (("chat", "text"), ("embedding", "embeddings"))
+        output = tuple(modality for endpoint, modality in made if endpoint in self.handlers)
+        return Traits(self._input_modalities, output, self.client.model_config.max_model_len)
+
+    @property
+    def _input_modalities(self) -> tuple[str, ...]:
         """What a message may hold, first of all text; `limit_mm_per_prompt` can forbid the rest."""
         processor = self.client.renderer.mm_processor
         limits = processor.info.allowed_mm_limits if processor is not None else {}

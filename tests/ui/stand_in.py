@@ -58,6 +58,7 @@ class Behaviour:
     sees: bool = False
     """Take images."""
     models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
+    max_model_len: int = 2048
     share_delay_s: float = 0.0
     history_fails: bool = False
     is_away: bool = False
@@ -307,7 +308,16 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         modalities = ["text", "image"] if api.behaviour.sees else ["text"]
-        shown = [{"id": id_, "object": "model", "input_modalities": modalities} for id_ in api.behaviour.models]
+        shown = [
+            {
+                "id": id_,
+                "object": "model",
+                "input_modalities": modalities,
+                "output_modalities": ["embeddings"] if id_.startswith("embedding") else ["text"],
+                "max_model_len": api.behaviour.max_model_len,
+            }
+            for id_ in api.behaviour.models
+        ]
         return {"object": "list", "data": shown}
 
     @app.post("/v1/chat/completions")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.config import ScriptedModel
+from deployments.config import ScriptedModel, VLLMModel
 from deployments.models.client import ModelState
 from tests.unit.ingress.conftest import Service, running
 
@@ -36,3 +36,17 @@ async def test_readiness_says_whether_waiting_helps(
     assert answer.status_code == (200 if status == "ready" else 503)
     assert answer.headers.get("retry-after") == retry_after
     assert answer.headers.get("x-should-retry") == should_retry
+
+
+async def test_a_model_tells_what_it_answers_with_and_how_much_fits() -> None:
+    small = ScriptedModel(id="small", kind="scripted", context_tokens=300)
+    embedding = ScriptedModel(id="embedding", kind="scripted", embedding_dimensions=8)
+    async with running(small, embedding) as service:
+        listed = (await service.http.get("/v1/models")).json()["data"]
+        told = {model["id"]: (model["output_modalities"], model["max_model_len"]) for model in listed}
+        assert told == {"small": (["text"], 300), "embedding": (["text", "embeddings"], 2048)}
+
+
+def test_an_engine_that_pools_makes_embeddings_before_it_has_loaded() -> None:
+    assert VLLMModel(id="minilm", engine={"model": "x", "runner": "pooling"}).output_modalities == ("embeddings",)
+    assert VLLMModel(id="llama", engine={"model": "x"}).output_modalities == ("text",)

@@ -1,0 +1,48 @@
+"""Stories of several models: who is offered, how each stands, and what a message to one that failed comes to."""
+
+from tests.ui.conftest import Reader, until
+from tests.ui.stand_in import StandIn
+from tests.ui.test_chat import ask
+
+
+async def test_only_models_that_can_chat_are_offered(reader: Reader, api: StandIn) -> None:
+    api.behaviour.models = {"embedding-small": "ready", "guide": "ready", "larger": "loading", "broken": "failed"}
+    await reader.open("/")
+    await reader.sees_marked("picker")
+    assert reader.texts("choice") == ["guide"]
+    reader.clicks("picker")
+    await reader.sees("larger · is loading")
+    await reader.sees("broken · could not be loaded")
+    await reader.should_not_see("embedding-small")
+    await ask(reader, "Who are you?")
+    await reader.sees("I am a stand-in.")
+    assert api.seen.requests[0]["model"] == "guide"
+
+
+async def test_both_sides_of_a_comparison_can_chat(reader: Reader, api: StandIn) -> None:
+    api.behaviour.models = {"broken": "failed", "embedding-small": "ready", "guide": "ready", "larger": "ready"}
+    await reader.open("/compare")
+    await until(lambda: reader.texts("choice") == ["guide", "larger"])
+    await reader.should_not_see("embedding-small")
+
+
+async def test_a_message_to_a_model_that_failed_is_not_promised_to_be_sent(reader: Reader, api: StandIn) -> None:
+    api.behaviour.models = {"guide": "loading", "larger": "ready"}
+    await reader.open("/")
+    await reader.sees_marked("picker")
+    reader.clicks("picker")
+    reader.clicks("model-guide")
+    await reader.sees("The model is loading")
+    reader.writes("Hello?")
+    await reader.sees("Your message is sent as soon as the model is ready")
+    api.behaviour.models = {"guide": "failed", "larger": "ready"}
+    await reader.sees("This model could not be loaded. Choose another one: your message stays here.")
+    await reader.sees("The model could not be loaded")
+    reader.writes("Hello?")
+    assert not api.seen.requests
+    reader.clicks("picker")
+    reader.clicks("model-larger")
+    await reader.sees("Enter sends")
+    reader.writes("Hello?")
+    await reader.sees("I am a stand-in.")
+    assert api.seen.requests[0]["model"] == "larger"
