@@ -1,5 +1,6 @@
 """What goes along with the next message: files, each with its size in tokens, and images."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -7,7 +8,8 @@ from functools import partial
 from nicegui import events, ui
 
 from ui.asking import Shared
-from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile, decoded
+from ui.charsets import decoded
+from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile
 from ui.images import MAX_IMAGE_BYTES, MAX_IMAGES, data_url, kind_of
 from ui.message import Composed
 from ui.parts import attribute, icon_button, tag, words
@@ -106,7 +108,7 @@ class Attachments:
                 raise _Refused(t(PDF_WORDS[fault.fault], name=name)) from None
         if len(content) > MAX_FILE_BYTES:
             raise _Refused(t("{name} is too large: text may have 256 KB.", name=name))
-        if (text := decoded(content)) is None:
+        if (text := await asyncio.to_thread(decoded, content)) is None:
             raise _Refused(t("{name} cannot be read: text, code, CSV, PDF and images can.", name=name))
         return TextFile(name, text)
 

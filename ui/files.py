@@ -38,15 +38,6 @@ def without_files(message: str) -> tuple[str, list[TextFile]]:
     return "".join([*written, message[at:]]).strip(), files
 
 
-def decoded(content: bytes) -> str | None:
-    """Return the text of a file; None for anything that is no text."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
-    return None if "\0" in text else text.replace("\r\n", "\n").rstrip()
-
-
 def _found(message: str) -> Iterator[tuple[TextFile, int, int]]:
     """Yield each file, and where it begins and ends."""
     fences: defaultdict[str, list[int]] = defaultdict(list)

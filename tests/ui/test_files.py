@@ -8,7 +8,7 @@ from nicegui.elements.upload_files import SmallFileUpload
 
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
-from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile, decoded, with_files, without_files
+from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile, with_files, without_files
 from ui.message import Composed, pieces
 from ui.pdf import MAX_PDF_BYTES
 
@@ -37,6 +37,18 @@ async def test_a_file_shows_its_tokens_and_becomes_part_of_the_message(reader: R
     await reader.sees("Rhine,1233")
 
 
+async def test_a_file_in_an_old_character_set_is_read(reader: Reader, api: StandIn) -> None:
+    await reader.open("/")
+    await until(lambda: not reader.texts("status-title"))
+    await drops(reader, "prices.csv", "Straße;Größe\nKönigsallee;12 €".encode("cp1252"))
+    await drops(reader, "notes.txt", "Über den Fluss".encode("utf-16"))
+    await until(lambda: len(reader.texts("file-name")) == 2)
+    reader.writes("What is this?")
+    await until(lambda: api.seen.finished == 1)
+    content = api.seen.requests[0]["input"][0]["content"]
+    assert "Straße;Größe\nKönigsallee;12 €" in content and "Über den Fluss" in content
+
+
 async def test_what_is_no_text_is_refused_with_a_word(reader: Reader) -> None:
     await reader.open("/")
     await drops(reader, "program", b"\x7fELF\x00\xff")
@@ -54,11 +66,6 @@ async def test_what_is_no_text_is_refused_with_a_word(reader: Reader) -> None:
 @pytest.mark.parametrize("text", ["plain", "```\nfence\n```", "a ```` b", "File `x`:\n```\ny\n```", ""])
 def test_no_file_can_close_its_own_fence(text: str) -> None:
     assert without_files(with_files("Look:", [TextFile("a.md", text)])) == ("Look:", [TextFile("a.md", text)])
-
-
-def test_text_is_told_from_bytes() -> None:
-    assert decoded("\ufeffgrün\r\n".encode()) == "grün"
-    assert decoded(b"a\0b") is None and decoded(b"\xff\xfe") is None
 
 
 def test_a_file_that_nothing_closes_stays_text_and_the_next_one_is_a_file() -> None:
