@@ -14,6 +14,7 @@ from ui.readiness import Readiness
 from ui.rendering import Renderer, RenderPool
 from ui.settings import ApiKey, Settings
 from ui.stream import Asks
+from ui.tasks import close_each
 from ui.titles import Titles
 
 
@@ -56,12 +57,10 @@ class Account:
 
     async def aclose(self) -> None:
         """Follow no answer any more (the service goes on writing), delete what was to be deleted, forget the key."""
-        await self.generations.aclose()
-        await self.titles.aclose()
-        await self.deletions.aclose()
-        if self._completions is not None:
-            await self._completions.aclose()
-        await self.api.aclose()
+        completions = () if self._completions is None else (self._completions.aclose,)
+        await close_each(
+            self.generations.aclose, self.titles.aclose, self.deletions.aclose, *completions, self.api.aclose
+        )
 
     async def _asks(self) -> Asks:
         make = await self._load()

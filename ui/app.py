@@ -26,6 +26,7 @@ from ui.sessions import Session, Sessions
 from ui.settings import ApiKey, Settings
 from ui.shared import SharedPages
 from ui.sign_in import SignIn
+from ui.tasks import Tasks, close_each, forever
 from ui.theme import FAVICON, SafetyHeaders, apply_theme, serve_assets
 from ui.trouble import Trouble
 
@@ -48,7 +49,7 @@ class Service:
         self._pdf_places = asyncio.Semaphore(MAX_OF_ALL_AT_ONCE)
         self._own = None if settings.must_sign_in else self._account(settings.api_key)
         self._loading: asyncio.Task[Callable[[Settings], ClosableAsks]] | None = None
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks = Tasks()
 
     @property
     def shared(self) -> Shared:
@@ -122,21 +123,21 @@ class Service:
             raise Trouble("unavailable") from error
 
     async def _open(self) -> None:
-        self._loading = asyncio.create_task(_load())
-        polling = asyncio.create_task(self._readiness.poll_forever())
-        self._tasks = [self._loading, polling, asyncio.create_task(self._sessions.sweep_forever())]
-        self._tasks.append(asyncio.create_task(self._rendering.warm_up()))
+        self._loading = self._tasks.start(_load(), "load the SDK")
+        self._tasks.start(forever(self._readiness.poll_forever, "polling /ready"), "poll /ready")
+        self._tasks.start(forever(self._sessions.sweep_forever, "sweeping sessions"), "sweep sessions")
+        self._tasks.start(self._rendering.warm_up(), "start the renderers")
 
     async def _close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._sessions.aclose()
-        if self._own is not None:
-            await self._own.aclose()
-        await self._public.aclose()
-        await self._api.aclose()
-        await self._rendering.aclose()
+        own = () if self._own is None else (self._own.aclose,)
+        await close_each(
+            self._tasks.aclose,
+            self._sessions.aclose,
+            *own,
+            self._public.aclose,
+            self._api.aclose,
+            self._rendering.aclose,
+        )
 
 
 async def _opened(opening: Coroutine[Any, Any, None]) -> None:

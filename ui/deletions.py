@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from ui.client import Api
+from ui.tasks import Tasks, log_failure
 from ui.trouble import Trouble
 
 UNDO_S = 8.0
@@ -15,6 +16,7 @@ class Deletions:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._tasks = Tasks()
 
     @property
     def pending(self) -> list[str]:
@@ -24,7 +26,7 @@ class Deletions:
     def schedule(self, conversation_id: str, on_trouble: Callable[[Trouble], None]) -> None:
         """Delete the conversation in `UNDO_S`; a failure is told to `on_trouble`, and leaves it where it was."""
         if conversation_id not in self._waiting:
-            task = asyncio.create_task(self._later(conversation_id, on_trouble), name=f"delete {conversation_id}")
+            task = self._tasks.start(self._later(conversation_id, on_trouble), f"delete {conversation_id}")
             self._waiting[conversation_id] = task
 
     def undo(self, conversation_id: str) -> bool:
@@ -33,10 +35,14 @@ class Deletions:
         return task is not None and task.cancel()
 
     async def aclose(self) -> None:
-        """Delete at once what was to be deleted."""
+        """Delete at once what was to be deleted; one that fails does not keep the others."""
         for conversation_id in self.pending:
             self.undo(conversation_id)
-            await self._delete(conversation_id, lambda _: None)
+            try:
+                await self._delete(conversation_id, lambda _: None)
+            except Exception as error:  # noqa: BLE001  the border of each deletion
+                log_failure(f"deleting {conversation_id} failed", error)
+        await self._tasks.settled()
 
     async def _later(self, conversation_id: str, on_trouble: Callable[[Trouble], None]) -> None:
         await asyncio.sleep(UNDO_S)

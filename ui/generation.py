@@ -11,7 +11,9 @@ from contextlib import aclosing, suppress
 from typing import Literal
 
 from ui.stream import Answering, Asks, Delta, Event, Finished, Question, Started
+from ui.tasks import log_failure
 from ui.trouble import Trouble
+from ui.watchers import Watchers
 
 MAX_RUNNING = 200
 MAX_KEPT = 500  # running and finished ones together; a finished one only serves its figures and its error
@@ -132,7 +134,7 @@ class Generations:
         self._answers: dict[str, list[Answer]] = {}
         self._tasks: dict[Answer, asyncio.Task[None]] = {}
         self._asks: dict[Answer, Asks] = {}
-        self._watchers: set[Callable[[Answer], None]] = set()
+        self._watchers: Watchers[[Answer]] = Watchers("answers")
 
     def of(self, conversation_id: str | None) -> Answer | None:
         """Return the conversation's newest answer, if this process has followed one lately."""
@@ -148,8 +150,7 @@ class Generations:
 
     def watch(self, watcher: Callable[[Answer], None]) -> Callable[[], None]:
         """Call `watcher` when any answer begins and when it ends; returns how to stop that."""
-        self._watchers.add(watcher)
-        return lambda: self._watchers.discard(watcher)
+        return self._watchers.add(watcher)
 
     @property
     def watchers(self) -> int:
@@ -213,8 +214,8 @@ class Generations:
         self._keep(answer, is_beside)
         task = asyncio.create_task(_write(asks, answer, events), name=f"answer in {conversation_id}")
         self._tasks[answer], self._asks[answer] = task, asks
-        task.add_done_callback(lambda _: self._ended(answer))
-        self._tell(answer)
+        task.add_done_callback(lambda task: self._ended(task, answer))
+        self._watchers.notify(answer)
         return answer
 
     def _keep(self, answer: Answer, is_beside: bool) -> None:
@@ -233,13 +234,11 @@ class Generations:
         """Whether more may come, or those who watch have not been told yet that nothing does."""
         return answer.is_running or answer in self._tasks
 
-    def _ended(self, answer: Answer) -> None:
+    def _ended(self, task: asyncio.Task[None], answer: Answer) -> None:
         del self._tasks[answer], self._asks[answer]
-        self._tell(answer)
-
-    def _tell(self, answer: Answer) -> None:
-        for watcher in list(self._watchers):
-            watcher(answer)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log_failure(f"the task {task.get_name()!r} failed", error)
+        self._watchers.notify(answer)
 
 
 async def _asked(asks: Asks, answer: Answer) -> AsyncGenerator[Event]:

@@ -9,6 +9,7 @@ from typing import Literal
 from ui.client import Api
 from ui.shapes import Model, ModelState
 from ui.trouble import Trouble
+from ui.watchers import Watchers
 
 POLL_S = 1.0
 POLL_READY_S = 10.0
@@ -33,7 +34,7 @@ class Readiness:
         self._states: list[ModelState] = []
         self._is_reachable = False
         self._phase_since = time.monotonic()
-        self._watchers: set[Callable[[], None]] = set()
+        self._watchers: Watchers[[]] = Watchers("readiness")
         self._wake = asyncio.Event()
         self._known: list[Model] = []
         self.models: list[str] = []
@@ -69,8 +70,7 @@ class Readiness:
 
     def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
         """Call `watcher` after every poll until all is ready, then on changes; returns how to stop that."""
-        self._watchers.add(watcher)
-        return lambda: self._watchers.discard(watcher)
+        return self._watchers.add(watcher)
 
     @property
     def watchers(self) -> int:
@@ -87,8 +87,7 @@ class Readiness:
             before = self._summary()
             await self._poll()
             if not self.is_ready or before != self._summary():
-                for watcher in list(self._watchers):
-                    watcher()
+                self._watchers.notify()
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), POLL_READY_S if self.is_ready and self.models else POLL_S)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ui.account import Account
+from ui.tasks import Tasks, close_each
+from ui.watchers import Watchers
 
 IDLE_S = 24 * 3600.0
 LIFETIME_S = 7 * 24 * 3600.0
@@ -41,7 +43,7 @@ class Session:
     began_at: float = field(default_factory=time.monotonic)
     seen_at: float = field(default_factory=time.monotonic)
     ended: Reason | None = None
-    _watchers: set[Callable[[Reason], None]] = field(default_factory=set[Callable[[Reason], None]])
+    _watchers: Watchers[[Reason]] = field(default_factory=lambda: Watchers[[Reason]]("a session"), repr=False)
 
     def sign_out(self) -> None:
         """End it, in all tabs of its browser."""
@@ -53,8 +55,7 @@ class Session:
 
     def watch(self, watcher: Callable[[Reason], None]) -> Callable[[], None]:
         """Call `watcher` when the session ends; returns how to stop that."""
-        self._watchers.add(watcher)
-        return lambda: self._watchers.discard(watcher)
+        return self._watchers.add(watcher)
 
     @property
     def is_over(self) -> bool:
@@ -65,8 +66,7 @@ class Session:
     def close(self, reason: Reason) -> None:
         """Tell all who watch, once."""
         self.ended = reason
-        for watcher in list(self._watchers):
-            watcher(reason)
+        self._watchers.notify(reason)
 
 
 class Sessions:
@@ -74,10 +74,11 @@ class Sessions:
 
     def __init__(self, on_end: Callable[[Session], None]) -> None:
         """`on_end` is called with each session that has ended."""
-        self._on_end = on_end
+        self._ends: Watchers[[Session]] = Watchers("the end of sessions")
+        self._ends.add(on_end)
         self._sessions: dict[bytes, Session] = {}
         self._accounts: dict[bytes, Account] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing = Tasks()
 
     def begin(self, key: str, name: str, is_secure: bool, make: Callable[[Callable[[], None]], Account]) -> str:
         """Return the cookie's value of a new session for a key that the service knows by that name.
@@ -112,12 +113,10 @@ class Sessions:
         for place in [place for place, other in self._sessions.items() if other is session]:
             del self._sessions[place]
         session.close(reason)
-        self._on_end(session)
+        self._ends.notify(session)
         if not any(other.account is session.account for other in self._sessions.values()):
             for place in [place for place, account in self._accounts.items() if account is session.account]:
-                closing = asyncio.create_task(self._accounts.pop(place).aclose(), name="close an account")
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
+                self._closing.start(self._accounts.pop(place).aclose(), "close an account")
 
     def sweep(self) -> None:
         """End the sessions whose time is up."""
@@ -135,9 +134,8 @@ class Sessions:
         accounts = list(self._accounts.values())
         self._sessions.clear()
         self._accounts.clear()
-        for account in accounts:
-            await account.aclose()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await close_each(*(account.aclose for account in accounts))
+        await self._closing.settled()
 
     def _refused(self, place: bytes) -> None:
         account = self._accounts.get(place)

@@ -4,14 +4,15 @@ Until then, and where the model has no title to give, a conversation has its que
 It keeps that where the key's limits are tight: a title is a request that counts.
 """
 
-import asyncio
 from collections.abc import Callable
 
 from ui.client import Api
 from ui.generation import Answer, Generations
 from ui.message import pieces
 from ui.shapes import Me
+from ui.tasks import Tasks
 from ui.trouble import Trouble
+from ui.watchers import Watchers
 
 INSTRUCTION = (
     "Write a title for this conversation: two to six words, in its language, without quotation marks or a full stop. "
@@ -35,14 +36,13 @@ class Titles:
     def __init__(self, api: Api, generations: Generations, *, is_on: bool = True) -> None:
         self._api, self._is_on = api, is_on
         self._awaited: dict[str, str] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._watchers: set[Callable[[str, str], None]] = set()
+        self._tasks = Tasks()
+        self._watchers: Watchers[[str, str]] = Watchers("titles")
         generations.watch(self._on_answer)
 
     def watch(self, watcher: Callable[[str, str], None]) -> Callable[[], None]:
         """Call `watcher` with a conversation's id and its new title; returns how to stop that."""
-        self._watchers.add(watcher)
-        return lambda: self._watchers.discard(watcher)
+        return self._watchers.add(watcher)
 
     def expect(self, conversation_id: str, provisional: str) -> None:
         """Ask for a title when the conversation's next answer is there, unless it is `provisional` no more by then."""
@@ -55,10 +55,7 @@ class Titles:
     async def aclose(self) -> None:
         """Ask for no more titles; what has not come by now does not come."""
         self._awaited.clear()
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.aclose()
 
     def _on_answer(self, answer: Answer) -> None:
         if answer.state != "done" or answer.question.conversation_id not in self._awaited:
@@ -66,9 +63,7 @@ class Titles:
         provisional = self._awaited.pop(answer.question.conversation_id)
         if not answer.text or len(self._tasks) >= MAX_RUNNING:
             return
-        task = asyncio.create_task(self._name(answer, provisional), name="title of a conversation")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._name(answer, provisional), "title of a conversation")
 
     async def _name(self, answer: Answer, provisional: str) -> None:
         asked = answer.question
@@ -86,8 +81,7 @@ class Titles:
             await self._api.rename(asked.conversation_id, proposed)
         except Trouble:
             return  # the question's beginning will do
-        for watcher in list(self._watchers):
-            watcher(asked.conversation_id, proposed)
+        self._watchers.notify(asked.conversation_id, proposed)
 
 
 def _can_spare(me: Me) -> bool:
