@@ -74,7 +74,9 @@ class AnswerView:
     def _show_stored(self, turn: Turn) -> None:
         self._show_whole(turn.text, turn.reasoning)
         with self.root:
-            if turn.is_incomplete:
+            if turn.is_cut:
+                words("div", t("The answer reached its length limit and ends here."), "note")
+            elif turn.is_incomplete:
                 words("div", t("This answer was stopped before its end."), "note")
             self._show_tools(None, can_proceed=turn.is_incomplete)
 

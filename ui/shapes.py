@@ -54,17 +54,23 @@ class Part(BaseModel):
 
 
 class Message(BaseModel):
-    """A stored message; `incomplete` ones were stopped or broken off. An item of another kind has no role."""
+    """A stored message; `incomplete` ones were cut, stopped or broken off. An item of another kind has no role."""
 
     id: str
     type: str = "message"
     role: str = ""
     parent_id: str | None = None
     status: str = "completed"
+    incomplete_details: dict[str, str] | None = None
     content: list[Part] | None = None
     created_at: float = 0
     reasoning: str = ""
     """What the model thought before it answered: an item of its own, which `tree.folded` puts here."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ends at its length limit."""
+        return (self.incomplete_details or {}).get("reason") == "max_output_tokens"
 
     @property
     def text(self) -> str:

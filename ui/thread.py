@@ -16,7 +16,8 @@ class Turn:
 
     `id` is empty until the message is known to be stored. `parent` is what a message in
     its place would follow ("" for the first one). `versions` are the ids to go to for this
-    turn and its alternatives, of which `version` is the shown one's place.
+    turn and its alternatives, of which `version` is the shown one's place. An incomplete one
+    that `is_cut` ends at its length limit.
     """
 
     role: str
@@ -28,6 +29,7 @@ class Turn:
     versions: tuple[str, ...] = ()
     version: int = 0
     reasoning: str = ""
+    is_cut: bool = False
 
 
 def turns(stored: Sequence[Message], answer: Answer | None, leaf: str | None = None) -> list[Turn]:
@@ -67,8 +69,8 @@ def _turns(tree: Tree, path: Sequence[Message]) -> list[Turn]:
     made: list[Turn] = []
     for message in path:
         if message.role == "assistant" and made and made[-1].role == "assistant":
-            is_cut = message.status == "incomplete"
-            made[-1] = replace(made[-1], text=made[-1].text + message.text, id=message.id, is_incomplete=is_cut)
+            text, is_incomplete = made[-1].text + message.text, message.status == "incomplete"
+            made[-1] = replace(made[-1], text=text, id=message.id, is_incomplete=is_incomplete, is_cut=message.is_cut)
         elif message.role in ("user", "assistant"):
             made.append(_turn(tree, message))
     return made
@@ -86,6 +88,7 @@ def _turn(tree: Tree, message: Message) -> Turn:
         tuple(version.id for version in versions),
         next((at for at, version in enumerate(versions) if version.id == message.id), 0),
         message.reasoning,
+        message.is_cut,
     )
 
 

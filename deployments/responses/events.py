@@ -143,11 +143,16 @@ class Translator:
         """Return the items in OpenAI's shape."""
         return tuple(item.document() for item in self._items)
 
-    def new_items(self, parent: str) -> list[NewItem]:
-        """Return the items to be stored, each after the one before it, the first after `parent`."""
+    def new_items(self, parent: str, incomplete_reason: str | None = None) -> list[NewItem]:
+        """Return the items to be stored, each after the one before it, the first after `parent`.
+
+        An incomplete one says by `incomplete_reason` why the model stopped, as its response does.
+        """
         items: list[NewItem] = []
         for document in self.output():
             own = {k: v for k, v in document.items() if k not in ("id", "type", "status", "role")}
+            if incomplete_reason and document["status"] == "incomplete":
+                own["incomplete_details"] = {"reason": incomplete_reason}
             item = NewItem(own, document["id"], parent, document["type"], document.get("role"), document["status"])
             items.append(item)
             parent = item.id

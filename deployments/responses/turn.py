@@ -88,7 +88,7 @@ def ending_of(translator: Translator, leaf_id: str, status: Status | None, error
     reason = REASONS.get(translator.finish_reason or "") if status is None else None
     return Ending(
         status=status or ("incomplete" if reason else "completed"),
-        output=translator.new_items(leaf_id),
+        output=translator.new_items(leaf_id, reason),
         completed_at=datetime.now(UTC),
         usage=usage_object(translator.usage),
         error=error_object(error) if error else None,

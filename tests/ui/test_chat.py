@@ -144,6 +144,17 @@ async def test_a_stored_conversation_is_shown_whole_and_says_what_was_stopped(re
     await reader.sees("This answer was stopped before its end.")
 
 
+async def test_an_answer_that_reached_its_length_limit_says_so_after_a_reload(reader: Reader, api: StandIn) -> None:
+    conversation_id = api.add_conversation("Stored")
+    for number in range(2):
+        api.add_message(conversation_id, "user", f"{number}?")
+        api.add_message(conversation_id, "assistant", f"{number} is", status="incomplete")
+        api.items[conversation_id][-1]["incomplete_details"] = {"reason": "max_output_tokens"}
+    await reader.open(f"/c/{conversation_id}")
+    await until(lambda: reader.texts("note") == ["The answer reached its length limit and ends here."] * 2)
+    await reader.sees_marked("proceed")
+
+
 async def test_a_long_conversation_opens_at_its_end_and_shows_earlier_messages_on_demand(
     reader: Reader, api: StandIn
 ) -> None:

@@ -200,6 +200,17 @@ async def test_an_answer_that_is_cut_off_is_incomplete(client: AsyncOpenAI) -> N
     assert [event async for event in stream][-1].type == "response.incomplete"
 
 
+async def test_an_item_says_why_it_is_incomplete(client: AsyncOpenAI) -> None:
+    conversation = await client.conversations.create()
+    asked: Any = {"model": "quick", "conversation": conversation.id, "max_output_tokens": 3}
+    await client.responses.create(**asked, input="hello")
+    (cut, question) = [item.model_dump() for item in (await client.conversations.items.list(conversation.id)).data]
+    assert (cut["status"], cut["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert "incomplete_details" not in question
+    again = await client.responses.create(model="quick", input=[question, cut, {"role": "user", "content": "more"}])
+    assert again.status == "completed"
+
+
 async def test_truncation_is_asked_for(client: AsyncOpenAI) -> None:
     long = await client.responses.create(model="quick", input="word " * 150)
     more = {"model": "quick", "input": "word " * 100, "previous_response_id": long.id}
