@@ -6,6 +6,7 @@ from typing import Any
 from nicegui import events, ui
 
 from ui.attachments import Attachments
+from ui.fields import too_long
 from ui.parts import attribute, icon_button, tag, words
 from ui.readiness import Phase
 from ui.texts import t
@@ -30,12 +31,14 @@ class Composer:
         with tag("div", "composer"):
             icon_button("clip", t("Add files"), files.pick).classes("quiet-icon")
             self.text = ui.textarea(placeholder=t("Ask anything")).props("borderless autogrow").mark("composer")
-            attribute(self.text, aria_label=t("Your message"), maxlength=str(MAX_CHARS), rows="1")
-            attribute(self.text, dir="auto")
+            attribute(self.text, aria_label=t("Your message"), rows="1", dir="auto")
+            # files.js makes a file of what is pasted and does not fit.
+            attribute(self.text, data_most=str(MAX_CHARS), data_pasted=t("Pasted text") + ".txt")
+            self.text.on_value_change(self._show_hint)
             self.text.on("keydown.enter", self._enter, js_handler=_ON_ENTER)
             self._send = icon_button("send", t("Send"), lambda: self.submit(self.text.value or "")).mark("send")
             self._stop = icon_button("stop", t("Stop"), on_stop, act="stop").mark("stop")
-        self._hint = words("div", hint(), "hint")
+        self._hint = attribute(words("div", hint(), "hint"), role="status")
         self.set_running(False)
 
     def set_running(self, is_running: bool) -> None:
@@ -54,11 +57,12 @@ class Composer:
         if phase == "failed" and self._is_held:
             self._refuse()
         elif phase != "failed" and not self._is_held:
-            self._hint.text = hint()
+            self._show_hint()
         if not (phase == "ready" and self._is_held):
             return ""
         self._hold(False)
-        return self._files.within((self.text.value or "").strip()[:MAX_CHARS])
+        text = (self.text.value or "").strip()
+        return "" if too_long(text, MAX_CHARS) else self._files.within(text)
 
     def clear(self) -> None:
         """Empty the text, once it has been sent."""
@@ -75,8 +79,11 @@ class Composer:
 
     def submit(self, text: str) -> Any:
         """Send `text`, or hold it until the model is ready."""
-        text = text.strip()[:MAX_CHARS]
+        text = text.strip()
         if not (text or self._files.are_there) or self._is_running or self._files.are_coming:
+            return None
+        if too_long(text, MAX_CHARS):
+            self.text.value = text
             return None
         if self._phase == "ready":
             return self._on_send(self._files.within(text))
@@ -90,13 +97,22 @@ class Composer:
 
     def _hold(self, is_held: bool) -> None:
         self._is_held = is_held
-        self._hint.text = held_hint() if is_held else hint()
-        self._hint.classes(toggle="held")
+        self._show_hint()
+
+    def _show_hint(self) -> None:
+        fault = too_long((self.text.value or "").strip(), MAX_CHARS)
+        self._hint.text = f"{fault} {file_hint()}" if fault else held_hint() if self._is_held else hint()
+        self._hint.classes(remove="held fault", add="fault" if fault else "held" if self._is_held else "")
 
 
 def hint() -> str:
     """Return what stands below the composer."""
     return t("Enter sends · Shift + Enter starts a new line · answers can be wrong")
+
+
+def file_hint() -> str:
+    """Return what can be done with a message that is too long."""
+    return t("Add a long text as a file.")
 
 
 def held_hint() -> str:

@@ -117,9 +117,33 @@ class TextField(Field):
     @property
     def fault(self) -> str:
         """What is wrong with the value; "" if nothing is."""
-        if (length := len(self.text.strip())) <= self._most:
-            return ""
-        return t("At most {most} characters; this has {length}.", most=f"{self._most:,}", length=f"{length:,}")
+        return too_long(self.text.strip(), self._most)
+
+
+class LineField(Field):
+    """Text of one line, up to `most` characters, without a name that can be seen."""
+
+    def __init__(self, label: str, most: int, value: str, marker: str) -> None:
+        self._most = most
+        with tag("label", "field"):
+            super().__init__(label, ui.input(value=value).props("borderless autofocus").mark(marker))
+
+    @property
+    def line(self) -> str:
+        """What has been typed, with single spaces."""
+        return " ".join(self.text.split())
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the value; "" if nothing is."""
+        return too_long(self.line, self._most)
+
+
+def too_long(text: str, most: int) -> str:
+    """Return what to say of a text with more than `most` characters; "" if it has no more."""
+    if len(text) <= most:
+        return ""
+    return t("At most {most} characters; this has {length}.", most=f"{most:,}", length=f"{len(text):,}")
 
 
 def are_right(fields: Sequence[Field]) -> bool:

@@ -5,13 +5,13 @@ from dataclasses import replace
 from nicegui import ui
 
 from ui.actions import Actions
+from ui.composer import MAX_CHARS
+from ui.fields import too_long
 from ui.message import pieces
 from ui.pager import Pager
 from ui.parts import attribute, button, copy_button, icon_button, tag, words
 from ui.texts import t
 from ui.thread import Turn
-
-MAX_CHARS = 32_000
 
 # Escape closes the editor and does nothing else; one that gives up a word of an input method does not even that.
 _ON_ESCAPE = """(event) => {
@@ -56,7 +56,10 @@ class QuestionView:
         with self._editor:
             text = ui.textarea(value=pieces(self._turn.text).text).props("borderless autogrow")
             text.mark(f"editor-{self._number}")
-            attribute(text, aria_label=t("Your message"), dir="auto", maxlength=str(MAX_CHARS), rows="1")
+            fault = words("div", "", "field-fault")
+            attribute(fault, id=f"fault-{text.id}", role="alert")
+            attribute(text, aria_label=t("Your message"), dir="auto", rows="1", aria_describedby=f"fault-{text.id}")
+            text.on_value_change(lambda: fault.set_text(too_long((text.value or "").strip(), MAX_CHARS)))
             text.on("keydown.escape", self._close, args=[], js_handler=_ON_ESCAPE)
             with tag("div", "editor-actions"):
                 button(t("Cancel"), self._close, "small quiet").mark(f"cancel-{self._number}")
@@ -69,7 +72,10 @@ class QuestionView:
         self._said.set_visibility(True)
 
     def _send(self, text: str) -> object:
-        message = replace(pieces(self._turn.text), text=text.strip()[:MAX_CHARS]).message
+        text = text.strip()
+        if too_long(text, MAX_CHARS):
+            return None  # the editor says so
+        message = replace(pieces(self._turn.text), text=text).message
         self._close()
         return self._actions.edit(self._turn, message) if message else None
 

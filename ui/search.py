@@ -7,6 +7,7 @@ from typing import Any
 from nicegui import background_tasks, ui
 
 from ui.client import Api
+from ui.fields import too_long
 from ui.parts import attribute, tag, words
 from ui.shapes import Found
 from ui.texts import t
@@ -27,24 +28,25 @@ class Search:
             words("span", t("Search"), "unseen")
             self._field = ui.input(placeholder=t("Search"), on_change=self._changed).props("borderless clearable")
             attribute(self._field.mark("search"), aria_label=t("Search your conversations"), type="search", dir="auto")
-            attribute(self._field, maxlength=str(MAX_CHARS), debounce=str(int(WAIT_S * 1000)))
+            attribute(self._field, debounce=str(int(WAIT_S * 1000)))
         self._results = tag("div", "conversations results", aria_live="polite").mark("results")
         self._results.set_visibility(False)
 
     def _changed(self) -> None:
-        self._typed = typed = (self._field.value or "").strip()[:MAX_CHARS]
+        self._typed = typed = (self._field.value or "").strip()
         self._results.set_visibility(bool(typed))
         self._on_active(bool(typed))
         if typed:
             background_tasks.create(self._search(typed), name="search")
 
     async def _search(self, typed: str) -> None:
-        note = ""
+        found: list[Found] = []
+        note = too_long(typed, MAX_CHARS)
         try:
-            found = await self._api.search(typed)
-            note = "" if found else t("Nothing was found.")
+            found = [] if note else await self._api.search(typed)
+            note = note or ("" if found else t("Nothing was found."))
         except Trouble as trouble:
-            found, note = [], explain(trouble).title
+            note = explain(trouble).title
         if typed != self._typed:
             return  # the reader has typed on
         self._results.clear()

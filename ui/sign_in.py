@@ -107,7 +107,7 @@ def _form(path: str, wrong: str = "", status: int = 200, retry_after_s: float = 
 <div class="sign-in-head"><span class="mark large" aria-hidden="true"></span><h1>{escape(t("Sign in"))}</h1>
 <p>{escape(t("With an API key of this service."))}</p></div>{note}
 <label class="field"><span class="field-name">{escape(t("API key"))}</span>
-<input class="plain-input" type="password" name="key" required maxlength="200" autofocus autocomplete="off"
+<input class="plain-input" type="password" name="key" required autofocus autocomplete="off"
  autocapitalize="off" spellcheck="false" placeholder="sk-chatllm-…"{flaw}></label>
 <input type="hidden" name="next" value="{escape(path)}">
 <button class="button" type="submit">{escape(t("Sign in"))}</button>

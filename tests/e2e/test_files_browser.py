@@ -87,3 +87,77 @@ def test_a_photo_is_made_as_small_as_a_model_looks_at_it(browser: Browser, addre
         page.wait_for_function("document.querySelector('.file-image').naturalWidth > 500")
         address_of = page.locator(".file-image").get_attribute("src") or ""
         assert address_of.startswith("data:image/jpeg") and len(address_of) * 3 / 4 < MAX_IMAGE_BYTES
+
+
+def paste(page: Page, text: str) -> None:
+    """Paste into what has the focus, from the clipboard."""
+    page.evaluate(
+        """(text) => {
+          window.before = document.activeElement;
+          document.body.append(Object.assign(document.createElement("textarea"), { id: "source", value: text }));
+          document.getElementById("source").select();
+        }""",
+        text,
+    )
+    page.keyboard.press("Control+X")
+    page.evaluate("() => { document.getElementById('source').remove(); window.before.focus(); }")
+    page.keyboard.press("Control+V")
+
+
+def test_a_paste_that_does_not_fit_becomes_a_file(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
+    text = "".join(f"{number:08} \n" for number in range(4_000))
+    with visit(browser, warm_address, **DESKTOP) as page:
+        page.wait_for_selector(".status", state="hidden")
+        page.wait_for_function("window.did_handshake")
+        composer = page.locator(".composer textarea")
+        composer.click()
+        page.keyboard.type("Sum these: ")
+        paste(page, text)
+        expect(page.locator(".file-name")).to_have_text("Pasted text.txt")
+        expect(page.locator(".file-size")).to_have_text("4,000 tokens")
+        expect(composer).to_have_value("Sum these: ")
+        paste(page, "and say why")
+        page.keyboard.press("Enter")
+        expect(page.locator(".answer:not(.live)")).to_contain_text("stand-in")
+        sent = warm_api.seen.requests[0]["input"][0]["content"]
+        assert sent.startswith("Sum these: and say why") and text.strip() in sent
+
+
+def test_what_is_too_long_is_kept_and_said_never_cut(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
+    conversation_id = warm_api.add_conversation("Rivers")
+    warm_api.add_message(conversation_id, "user", "Which river is longest?")
+    warm_api.add_message(conversation_id, "assistant", "The Nile.")
+    with visit(browser, warm_address, f"/c/{conversation_id}", **DESKTOP) as page:
+        page.wait_for_selector(".status", state="hidden")
+        page.wait_for_function("window.did_handshake")
+        composer, hint = page.locator(".composer textarea"), page.locator(".hint")
+        composer.fill("x" * 31_990)
+        page.keyboard.type("x" * 11)
+        expect(hint).to_contain_text("At most 32,000 characters; this has 32,001.")
+        composer.press("Enter")
+        expect(composer).to_have_value("x" * 32_001)
+        composer.fill("")
+        expect(hint).to_contain_text("Enter sends")
+
+        page.get_by_label("Edit the question").click()
+        editor = page.locator(".editor textarea")
+        editor.click()
+        page.keyboard.press("Control+A")
+        paste(page, "y" * 40_000)
+        expect(page.locator(".editor .field-fault")).to_have_text("At most 32,000 characters; this has 40,000.")
+        page.get_by_text("Send again").click()
+        expect(editor).to_have_value("y" * 40_000)
+        page.keyboard.press("Escape")
+
+        page.locator(".search input").click()
+        paste(page, "z" * 201)
+        expect(page.locator(".results")).to_have_text("At most 200 characters; this has 201.")
+        page.locator(".search input").fill("")
+
+        page.locator(".entry").first.hover()
+        page.locator(".entry .icon-dots").first.click()
+        page.locator(".q-menu").get_by_text("Rename", exact=True).click()
+        page.get_by_role("dialog").get_by_label("Title").fill("t" * 121)
+        page.get_by_role("dialog").get_by_text("Save").click()
+        expect(page.get_by_role("dialog")).to_contain_text("At most 120 characters; this has 121.")
+        assert not warm_api.seen.requests and warm_api.conversations[conversation_id]["title"] == "Rivers"

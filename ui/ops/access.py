@@ -30,7 +30,7 @@ class AskForKey:
             with tag("label", "field"):
                 words("span", t("API key"), "field-name")
                 self._key = ui.input(password=True).props("borderless autofocus").mark("admin-key")
-            attribute(self._key, maxlength=str(MAX_KEY_CHARS), autocomplete="off", aria_label=t("API key"))
+            attribute(self._key, autocomplete="off", aria_label=t("API key"))
             self._said = words("p", "", "access-said").mark("access-said")
             attribute(self._said, role="alert")
             with tag("div", "card-actions"):
@@ -43,8 +43,11 @@ class AskForKey:
 
     async def _try(self, event: events.GenericEventArguments) -> None:
         told = event.args if isinstance(event.args, str) else self._key.value
-        key = str(told or "").strip()[:MAX_KEY_CHARS]
+        key = str(told or "").strip()
         if not key or self._is_trying:
+            return
+        if len(key) > MAX_KEY_CHARS:
+            self._said.text = t("This key is not known, or no longer valid.")
             return
         self._is_trying = True
         self._said.text = ""

@@ -36,6 +36,15 @@
     document.documentElement.classList.remove("dropping");
     addFiles(event.dataTransfer.files);
   });
+  // What is pasted (or dropped, or dictated) into the message and does not fit becomes a file, rather than be cut.
+  document.addEventListener("beforeinput", (event) => {
+    const { value, selectionStart, selectionEnd, dataset } = event.target;
+    const text = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
+    if (!dataset?.most || value.length - (selectionEnd - selectionStart) + text.length <= Number(dataset.most)) return;
+    if (text.length < 1000 || !event.cancelable) return; // typed: the page says that the message is too long
+    event.preventDefault();
+    addFiles([new File([text], dataset.pasted, { type: "text/plain" })]);
+  });
   document.addEventListener("paste", (event) => {
     const files = event.clipboardData?.files;
     if (!files?.length || event.clipboardData.types.includes("text/plain")) return; // a table has its picture with it
