@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from nicegui import events, ui
+from nicegui import background_tasks, events, ui
 
 from ui.asking import Shared
 from ui.charsets import decoded
@@ -17,6 +17,7 @@ from ui.pdf import MAX_PDF_BYTES, Fault, PdfFault, is_pdf
 from ui.texts import t
 from ui.trouble import Trouble, explain
 
+SMALL_BYTES = 2_000  # what every model takes; no token has less than a byte
 PDF_WORDS: dict[Fault, str] = {
     "encrypted": "{name} is locked with a password.",
     "scanned": "{name} holds no text; its pages may be pictures.",
@@ -45,6 +46,8 @@ class Attachments:
         self._files: list[TextFile | Picture] = []
         self._coming: list[str] = []  # names of what is being read
         self._refused = ""
+        self._counted_for = model()
+        self._max_tokens = 0  # that this model takes; 0 as long as the service has not said it
         self._root = attribute(tag("div", "attachments"), aria_label=t("Files"), role="group", aria_live="polite")
         self._upload = ui.upload(on_upload=self._take, multiple=True, auto_upload=True, max_file_size=MAX_PDF_BYTES)
         self._upload.on_rejected(self._refuse_size)
@@ -61,10 +64,37 @@ class Attachments:
         """Whether anything is still being read."""
         return bool(self._coming)
 
+    @property
+    def fault(self) -> str:
+        """What to say of files that are too large for the model; "" if they are not, or nobody knows."""
+        return self._too_large(sum(file.tokens or 0 for file in self._texts))
+
+    async def fault_with(self, text: str) -> str:
+        """Return what to say of a message that is too large for the model, with its files."""
+        readable = Composed(text, self._texts).readable
+        if len(readable.encode(errors="replace")) <= SMALL_BYTES:
+            return ""
+        try:
+            counted = await self._shared.api.count_tokens(readable, self._model() or "")
+        except Trouble:
+            return ""  # the service says it when it is asked
+        self._max_tokens = counted.max_model_len
+        return self._too_large(counted.count)
+
+    def recount(self) -> None:
+        """Count the tokens again where another model has been chosen, or they could not be counted before."""
+        model, before = self._model(), self._counted_for
+        if self._shared.readiness.of(model).phase != "ready":
+            return
+        self._counted_for = model
+        for file in self._texts:
+            if model != before or file.tokens is None:
+                background_tasks.create(self._count(file), name="count tokens")
+
     def within(self, text: str) -> str:
         """Return the message with its files."""
-        files = [file for file in self._files if isinstance(file, TextFile)]
-        return Composed(text, files, [file.address for file in self._files if isinstance(file, Picture)]).message
+        images = [file.address for file in self._files if isinstance(file, Picture)]
+        return Composed(text, self._texts, images).message
 
     def pick(self) -> None:
         """Let the reader choose files."""
@@ -75,6 +105,20 @@ class Attachments:
         if self._files or self._refused:
             self._files, self._refused = [], ""
             self._draw()
+
+    @property
+    def _texts(self) -> list[TextFile]:
+        return [file for file in self._files if isinstance(file, TextFile)]
+
+    def _too_large(self, tokens: int) -> str:
+        if not self._max_tokens or tokens < self._max_tokens:  # the answer needs one as well
+            return ""
+        return t(
+            "Too large for {model}: it takes at most {most} tokens, and this message has {count}.",
+            model=self._model() or t("The model"),
+            most=f"{self._max_tokens:,}",
+            count=f"{tokens:,}",
+        )
 
     async def _take(self, event: events.UploadEventArguments) -> None:
         name = event.file.name.replace("`", "'").replace("\n", " ")[-100:]
@@ -126,11 +170,15 @@ class Attachments:
         return Picture(name, data_url(content, kind))
 
     async def _count(self, file: TextFile) -> None:
+        model = self._model()
         try:
-            tokens = await self._shared.api.count_tokens(file.text, self._model() or "")
+            counted = await self._shared.api.count_tokens(file.text, model or "")
         except Trouble:
             return  # its size is a courtesy
-        self._files = [replace(file, tokens=tokens) if other is file else other for other in self._files]
+        if model != self._model():
+            return  # it is counted again
+        self._max_tokens = counted.max_model_len
+        self._files = [replace(file, tokens=counted.count) if other is file else other for other in self._files]
         self._draw()
 
     def _draw(self) -> None:
@@ -142,8 +190,8 @@ class Attachments:
                 with tag("div", "file coming"):
                     attribute(words("span", name, "file-name"), dir="auto")
                     words("span", t("is being read …"), "file-size")
-            if self._refused:
-                attribute(words("div", self._refused, "file-refused"), role="alert")
+            for wrong in filter(None, (self._refused, self.fault)):
+                attribute(words("div", wrong, "file-refused"), role="alert")
 
     def _show(self, at: int, file: TextFile | Picture) -> None:
         with tag("div", "file"):

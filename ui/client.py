@@ -193,10 +193,10 @@ class Api:
         choice = _parse(Completion, response).choices[0]
         return (choice.message.content or "") if choice.finish_reason == "stop" else ""
 
-    async def count_tokens(self, text: str, model: str) -> int:
-        """Return how many tokens a text has."""
+    async def count_tokens(self, text: str, model: str) -> TokenCount:
+        """Return how many tokens a text has, and how many the model takes."""
         body = {"prompt": text} | ({"model": model} if model else {})
-        return _parse(TokenCount, await self._call("POST", "/v1/tokenize", json=body)).count
+        return _parse(TokenCount, await self._call("POST", "/v1/tokenize", json=body))
 
     async def _call(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, **content: Any

@@ -1,5 +1,6 @@
 """The page on which two models answer one prompt side by side."""
 
+import math
 from collections.abc import Mapping
 
 from nicegui import ui
@@ -177,14 +178,22 @@ class ComparePage:
             self._alone.set_visibility(len(models) == 1)
             standing = [self._shared.readiness.of(column.model) for column in self._columns]
             self._status.show(next((status for status in standing if status.phase != "ready"), standing[0]))
+            self._composer.recount()
+
+    def _smallest_model(self) -> str | None:
+        """Return the model that takes fewer tokens: what is too large for it cannot be compared."""
+        models = [column.model for column in self._columns]
+        known = [self._shared.readiness.model(model) for model in models]
+        sizes = [(model.max_model_len if model else None) or math.inf for model in known]
+        return models[sizes.index(min(sizes))]
 
     def _pick(self, place: int, model: str) -> None:
         self._columns[place].model = model
         self._on_readiness()
 
     async def _on_phase(self, phase: Phase) -> None:
-        if held := self._composer.set_phase(phase):
-            await self.send(held)
+        if self._composer.set_phase(phase):
+            await self._composer.send_held()
 
     def _lay_out(self) -> None:
         ui.page_title(t("Compare"))
@@ -214,7 +223,7 @@ class ComparePage:
                         ]
                 with tag("div", "dock"):
                     self._status = StatusLine(self._on_phase)
-                    files = Attachments(self._shared, lambda: self._columns[0].model)
+                    files = Attachments(self._shared, self._smallest_model)
                     self._composer = Composer(self.send, self.stop, files)
 
 

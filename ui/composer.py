@@ -1,6 +1,6 @@
 """Where the reader writes: Enter sends, Shift+Enter begins a line, Escape stops."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from nicegui import events, ui
@@ -24,10 +24,12 @@ _ON_ENTER = """(event) => {
 class Composer:
     """The text, and one button that sends or stops."""
 
-    def __init__(self, on_send: Callable[[str], Any], on_stop: Callable[[], Any], files: Attachments) -> None:
+    def __init__(
+        self, on_send: Callable[[str], Awaitable[None]], on_stop: Callable[[], Any], files: Attachments
+    ) -> None:
         self._on_send, self._files = on_send, files
         self._phase: Phase = "ready"
-        self._is_held = False
+        self._is_held = self._is_checking = False
         with tag("div", "composer"):
             icon_button("clip", t("Add files"), files.pick).classes("quiet-icon")
             self.text = ui.textarea(placeholder=t("Ask anything")).props("borderless autogrow").mark("composer")
@@ -47,11 +49,11 @@ class Composer:
         self._stop.set_visibility(is_running)
         self._is_running = is_running
 
-    def set_phase(self, phase: Phase) -> str:
+    def set_phase(self, phase: Phase) -> bool:
         """While the model is loading, sending means to hold the message until it can answer.
 
         One that could not be loaded holds nothing: the message stays for another model.
-        Returns the message that was held, for it is to be sent now; else nothing.
+        Returns whether a message was held that is to be sent now, by `send_held`.
         """
         self._phase = phase
         if phase == "failed" and self._is_held:
@@ -59,10 +61,14 @@ class Composer:
         elif phase != "failed" and not self._is_held:
             self._show_hint()
         if not (phase == "ready" and self._is_held):
-            return ""
+            return False
         self._hold(False)
-        text = (self.text.value or "").strip()
-        return "" if too_long(text, MAX_CHARS) else self._files.within(text)
+        return True
+
+    async def send_held(self) -> None:
+        """Send what was held, as it is by now."""
+        if (sending := self.submit(self.text.value or "")) is not None:
+            await sending
 
     def clear(self) -> None:
         """Empty the text, once it has been sent."""
@@ -86,10 +92,28 @@ class Composer:
             self.text.value = text
             return None
         if self._phase == "ready":
-            return self._on_send(self._files.within(text))
+            return self._send_if_it_fits(text)
         if self.text.value != text:
             self.text.value = text
         return self._refuse() if self._phase == "failed" else self._hold(not self._is_held)
+
+    async def _send_if_it_fits(self, text: str) -> None:
+        """Send `text`, unless the model cannot take so many tokens: then all stays, with a word about it."""
+        if self._files.fault or self._is_checking:
+            return
+        self._is_checking = True
+        try:
+            fault = await self._files.fault_with(text)
+        finally:
+            self._is_checking = False
+        if not fault:
+            await self._on_send(self._files.within(text))
+        elif not self.text.is_deleted:
+            self._say(fault)
+
+    def recount(self) -> None:
+        """Look again at whether the files fit: another model may have been chosen."""
+        self._files.recount()
 
     def _refuse(self) -> None:
         self._hold(False)
@@ -101,8 +125,15 @@ class Composer:
 
     def _show_hint(self) -> None:
         fault = too_long((self.text.value or "").strip(), MAX_CHARS)
-        self._hint.text = f"{fault} {file_hint()}" if fault else held_hint() if self._is_held else hint()
-        self._hint.classes(remove="held fault", add="fault" if fault else "held" if self._is_held else "")
+        if fault:
+            return self._say(f"{fault} {file_hint()}")
+        self._hint.text = held_hint() if self._is_held else hint()
+        self._hint.classes(remove="held fault", add="held" if self._is_held else "")
+        return None
+
+    def _say(self, fault: str) -> None:
+        self._hint.text = fault
+        self._hint.classes(remove="held", add="fault")
 
 
 def hint() -> str:

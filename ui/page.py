@@ -136,6 +136,7 @@ class ChatPage:
         with self._root:
             self._topbar.show(self._shared.readiness.phases(), model)
             self._chat.status.show(self._shared.readiness.of(model))
+            self._chat.composer.recount()
 
     def _on_answer(self, answer: Answer) -> None:
         """An answer has begun or ended, in this page, in another one, or in one that is closed."""
@@ -159,14 +160,14 @@ class ChatPage:
         self._client.run_javascript(leaving(self._path, reason, pieces(self._chat.unanswered).readable))
 
     async def _on_phase(self, phase: Phase) -> None:
-        held = self._chat.composer.set_phase(phase)
+        is_held = self._chat.composer.set_phase(phase)
         if phase != "starting":
             with self._root:
                 await self._sidebar.refresh(self._shared.deletions.pending)
             if self._must_reload:
                 await self.open(self._chat.conversation.id, visit=False)
-        if held:
-            await self._chat.send(held)
+        if is_held:
+            await self._chat.composer.send_held()
 
     def _lay_out(self) -> None:
         shared = self._shared

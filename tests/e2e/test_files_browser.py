@@ -106,6 +106,7 @@ def paste(page: Page, text: str) -> None:
 
 def test_a_paste_that_does_not_fit_becomes_a_file(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
     text = "".join(f"{number:08} \n" for number in range(4_000))
+    warm_api.behaviour.max_model_len = 8_192
     with visit(browser, warm_address, **DESKTOP) as page:
         page.wait_for_selector(".status", state="hidden")
         page.wait_for_function("window.did_handshake")

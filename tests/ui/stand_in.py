@@ -329,7 +329,8 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
 
     @app.post("/v1/tokenize")
     async def tokenize(request: Request) -> dict[str, Any]:
-        return {"count": len(tokens_of((await request.json())["prompt"])), "max_model_len": 2048, "tokens": []}
+        count = len(tokens_of((await request.json())["prompt"]))
+        return {"count": count, "max_model_len": api.behaviour.max_model_len, "tokens": []}
 
 
 def _add_responses(app: APIRouter, api: StandIn) -> None:

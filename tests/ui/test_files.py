@@ -1,5 +1,6 @@
 """Stories of files that go along with a message."""
 
+import asyncio
 import time
 
 import pytest
@@ -61,6 +62,37 @@ async def test_what_is_no_text_is_refused_with_a_word(reader: Reader) -> None:
         await drops(reader, f"{number}.txt", b"x")
     await reader.sees(f"{MAX_FILES} files fit into a message at most.")
     assert len(reader.texts("file-name")) == MAX_FILES
+
+
+async def test_a_file_that_the_model_cannot_take_is_told_before_it_is_sent(reader: Reader, api: StandIn) -> None:
+    api.behaviour.models, api.behaviour.max_model_len = {"guide": "ready", "large": "ready"}, 4_096
+    await reader.open("/")
+    await until(lambda: not reader.texts("status-title"))
+    await drops(reader, "rivers.csv", b"km " * 25_001)
+    fault = "Too large for guide: it takes at most 4,096 tokens, and this message has 25,001."
+    await until(lambda: reader.texts("file-refused") == [fault])
+    reader.writes("Which one is longest?")
+    await asyncio.sleep(0.3)
+    assert not api.seen.requests and not reader.texts("bubble") and reader.texts("file-name") == ["rivers.csv"]
+    api.behaviour.max_model_len = 32_768
+    reader.clicks("picker")
+    await reader.sees_marked("model-large")
+    reader.clicks("model-large")
+    await until(lambda: not reader.texts("file-refused"))
+    reader.writes("Which one is longest?")
+    await until(lambda: api.seen.finished == 1)
+
+
+async def test_a_message_that_the_model_cannot_take_stays_with_a_word(reader: Reader, api: StandIn) -> None:
+    api.behaviour.max_model_len = 4_096
+    await reader.open("/")
+    await until(lambda: not reader.texts("status-title"))
+    reader.writes("km " * 5_000)
+    fault = "Too large for guide: it takes at most 4,096 tokens, and this message has 5,000."
+    await until(lambda: reader.texts("hint") == [fault])
+    assert not api.seen.requests and not reader.texts("bubble")
+    reader.writes("km " * 4_000)
+    await until(lambda: api.seen.finished == 1)
 
 
 @pytest.mark.parametrize("text", ["plain", "```\nfence\n```", "a ```` b", "File `x`:\n```\ny\n```", ""])
