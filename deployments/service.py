@@ -31,10 +31,11 @@ from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import DONE, assemble, payloads
 from deployments.models.bounds import check_bounds
 from deployments.models.media import check_media
-from deployments.models.protocol import Failed, Frames, Generation, Message, Reply, Spent
+from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
 from deployments.ports import Conversations, Models, NoTurn, Turn
 from deployments.reuse import Cache, Reuse, Wish
 from deployments.summary import Summary
+from deployments.threads import run_sized
 
 OWN_FIELDS = ("conversation", "parent", "stream_options", "store", "metadata")
 """Fields of a request that this service answers for itself; a model never sees them."""
@@ -89,12 +90,13 @@ class ChatService:
         check_bounds(call.endpoint, request)
         if call.endpoint == "chat":
             check_media(turn.messages, self._models.allowed_media_domains(model))
-        wish = self._wish(call, request, model, turn.is_stored)
+        sent = dict(request)
         if call.endpoint in SALTED:
-            request["cache_salt"] = self._salt(call, model)
+            sent["cache_salt"] = self._salt(call, model)
         if call.wants_usage_throughout:
-            request["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
-        generation = Generation(call.id, orjson.dumps(request), call.streams, turn.is_stored, call.endpoint)
+            sent["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        generation = Generation(call.id, orjson.dumps(sent), call.streams, turn.is_stored, call.endpoint)
+        wish = await run_sized(len(generation.body), self._wish, call, request, model, turn.is_stored)
         summary.cache_key = wish.key or ""
         summary.prompt_estimate = prompt_tokens(len(generation.body))
         found = await self._reuse.find(wish, generation, lambda: self._models.generate(model, generation))
@@ -102,7 +104,7 @@ class ChatService:
         summary.cache, summary.cache_reason = found.result, found.reason
         if isinstance(found.answer, CacheEntry):
             return await self._replay(found.answer, call, turn, summary)
-        answer = self._kept(found.answer, turn, summary, generation.spent)
+        answer = self._kept(found.answer, turn, summary, generation)
         if not call.streams:
             return Answer(await _whole(answer))
         return Answer(frames=_started(await anext(answer), answer, call.wants_usage))
@@ -144,11 +146,12 @@ class ChatService:
         return Answer(frames=_paced(frames, self._replay_s) if self._replay_s else _once(frames))
 
     async def _kept(
-        self, messages: AsyncGenerator[Message], turn: Turn, summary: Summary, spent: Spent
+        self, messages: AsyncGenerator[Message], turn: Turn, summary: Summary, generation: Generation
     ) -> AsyncGenerator[Frames | Reply]:
         """Pass `messages` on and remember them; what was sent of an interrupted answer is kept as incomplete.
 
-        One that is not streamed has used by then what was `spent`.
+        One that is not streamed has used by then what was `spent`. Only a chat's answer is
+        decoded: those of other endpoints can be of many megabytes.
         """
         is_whole = False
         sent: list[bytes] = []
@@ -166,13 +169,13 @@ class ChatService:
                         case Reply(body):
                             summary.timing.lap("decode" if sent else "first-frame")
                             summary.timing.tell("first-frame", message.times)
-                            completion = orjson.loads(body)
-                            summary.note(completion)
+                            summary.note_reply(message)
                             if not sent:
                                 turn.accept()
                             sent.clear()
                             is_whole = True
-                            await turn.complete(completion)
+                            if generation.endpoint == "chat":
+                                await turn.complete(orjson.loads(body))
                             summary.timing.lap("history")
                             yield message
                         case Failed(error):
@@ -184,6 +187,7 @@ class ChatService:
                 summary.completion_tokens = _tokens_sent(chunks)
                 turn.interrupt(assemble(chunks))
             elif not is_whole:
+                spent = generation.spent
                 summary.prompt_tokens, summary.completion_tokens = spent.prompt_tokens, spent.completion_tokens
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.errors import ChatLLMError
+from deployments.models.protocol import Reply
 from deployments.timing import Timing
 
 
@@ -42,3 +43,8 @@ class Summary:
         self.prompt_tokens = int(usage.get("prompt_tokens") or 0)
         self.completion_tokens = int(usage.get("completion_tokens") or 0)
         self.finish_reason = str((completion.get("choices") or [{}])[0].get("finish_reason") or "")
+
+    def note_reply(self, reply: Reply) -> None:
+        """Take over what a model's replica tells of its answer."""
+        self.prompt_tokens, self.completion_tokens = reply.prompt_tokens, reply.completion_tokens
+        self.finish_reason = reply.finish_reason

@@ -2,6 +2,7 @@
 
 from deployments.cache.lookup import CacheLookup
 from deployments.config import CacheSettings
+from deployments.heap import freeze_heap
 from deployments.logs import configure_logging
 
 
@@ -11,3 +12,4 @@ class CacheReplica(CacheLookup):
     def __init__(self, settings: CacheSettings, log_level: str) -> None:
         configure_logging(log_level)
         super().__init__(settings)
+        freeze_heap()

@@ -14,6 +14,7 @@ from deployments.ingress.requests import body_as
 from deployments.ingress.services import cache_control_of, caller_of, services_of
 from deployments.limits.estimate import weight_of
 from deployments.models.protocol import Endpoint
+from deployments.threads import run_sized
 
 ERRORS = (InvalidJSON, ContextTooLong, ModelNotFound, ModelLoading, Timeout)
 """What any of them can raise besides what every route can."""
@@ -27,7 +28,8 @@ async def ask(
     `settle` takes the body, checked by the types of `schema`, and returns what the model is to see.
     """
     services, caller = services_of(request), await caller_of(request)
-    body = settle(await body_as(request, schema))
+    body = await body_as(request, schema)
+    body = await run_sized(request.state.body_bytes, settle, body)
     call = ChatCall(secrets.token_hex(16), caller.tenant, body, endpoint, cache_control_of(request))
     return await exchange(
         request,

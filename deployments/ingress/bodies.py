@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from deployments.errors import BodyTooLarge, InvalidJSON, SlowSender, UnsupportedEncoding
+from deployments.heap import decoded_json
 from deployments.ingress.connection import ClientGone
 
 RESERVED_DEPTH = 30
@@ -51,7 +52,7 @@ def decoded(body: bytes, max_values: int) -> Any:
     if _has_more_values(body, max_values):
         raise InvalidJSON(f"The request's body holds more than {max_values} values, the limit of this server.")
     try:
-        value = enclosed = orjson.loads(body)
+        value = enclosed = decoded_json(body)
         for _ in range(RESERVED_DEPTH):
             enclosed = [enclosed]
         orjson.dumps(enclosed)

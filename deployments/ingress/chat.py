@@ -24,6 +24,7 @@ from deployments.ingress.requests import body_as
 from deployments.ingress.services import cache_control_of, caller_of, ensure_storage, services_of
 from deployments.ingress.shapes import ChatCompletion, ChatCompletionChunk
 from deployments.limits.estimate import weight_of
+from deployments.threads import run_sized
 
 PATH = "/v1/chat/completions"
 
@@ -53,7 +54,8 @@ router = APIRouter(tags=["chat"])
 async def create_chat_completion(request: Request) -> Response:
     """Answer a chat, streamed (`stream: true`, server-sent events) or whole."""
     services, caller = services_of(request), await caller_of(request)
-    body = settled(await body_as(request, ChatRequest))
+    body = await body_as(request, ChatRequest)
+    body = await run_sized(request.state.body_bytes, settled, body)
     if body.get("conversation") or body.get("store"):
         await ensure_storage(request, caller)
     call = ChatCall(secrets.token_hex(16), caller.tenant, body, cache_control=cache_control_of(request))

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from deployments.errors import BadRequest, Conflict, HistoryUnavailable, NotFound, StorageFull
 from deployments.history.incoming import new_items
 from deployments.history.outgoing import shown
-from deployments.history.types import Conversation, NewItem, Page
+from deployments.history.types import Conversation, Page
 from deployments.ingress import shapes
 from deployments.ingress.answers import JSON
 from deployments.ingress.openapi import documented
@@ -19,6 +19,7 @@ from deployments.ingress.services import caller_of, ensure_storage, services_of
 from deployments.keys.authenticator import Caller
 from deployments.responses.objects import response_object
 from deployments.responses.request import INCLUDABLE
+from deployments.threads import run_sized
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
 CallerOf = Annotated[Caller, Depends(caller_of)]
@@ -56,7 +57,7 @@ A_CONVERSATION = {"metadata": {"topic": "geography"}, "items": [AN_ITEM]}
 async def _body(request: Request, schema: type[Any]) -> dict[str, Any]:
     limits = services_of(request).settings.limits
     decoded = await json_object(request, limits.max_body_bytes)
-    checked(decoded, schema, limits.max_messages)
+    await run_sized(request.state.body_bytes, checked, decoded, schema, limits.max_messages)
     return decoded
 
 
@@ -80,7 +81,7 @@ Include = Annotated[None, Depends(checked_include)]
 async def create_conversation(request: Request, caller: CallerOf) -> Response:
     """Create a conversation, with first items if there are any."""
     body = await _body(request, ConversationBody)
-    items: list[NewItem] = new_items(body.get("items") or [], MAX_ITEMS)
+    items = await run_sized(request.state.body_bytes, new_items, body.get("items") or [], MAX_ITEMS)
     history = services_of(request).history
     await ensure_storage(request, caller)
     conversation = await history.create_conversation(caller.tenant, body.get("metadata") or {}, items)
@@ -147,7 +148,7 @@ async def delete_conversation(request: Request, caller: CallerOf, conversation: 
 async def create_items(request: Request, caller: CallerOf, conversation: str, _: Include) -> Response:
     """Append items, each after the one before it."""
     body = await _body(request, ItemsBody)
-    new = new_items(body["items"], MAX_ITEMS)
+    new = await run_sized(request.state.body_bytes, new_items, body["items"], MAX_ITEMS)
     if body.get("parent") is not None:
         new[0] = new[0].after(body["parent"])
     await ensure_storage(request, caller)

@@ -9,6 +9,7 @@ from deployments.errors import BadRequest, UnsupportedMediaType
 from deployments.ingress.bodies import body_of, decoded
 from deployments.ingress.services import services_of
 from deployments.json_types import in_json_terms
+from deployments.threads import run_sized
 
 JSON_TYPE = "application/json"
 
@@ -25,7 +26,7 @@ async def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     settings = services_of(request).settings
     body = await body_of(request, max_bytes, settings.timeouts.body_s)
     request.state.body_bytes = len(body)
-    value = decoded(body, settings.limits.max_json_values) if body.strip() else {}
+    value = await run_sized(len(body), decoded, body, settings.limits.max_json_values) if body.strip() else {}
     if not isinstance(value, dict):
         raise BadRequest("The request's body must be a JSON object.")
     return value
@@ -35,7 +36,7 @@ async def body_as(request: Request, schema: type[Any]) -> dict[str, Any]:
     """Return the body as a JSON object of the types of `schema`; raises BadRequest, and what `json_object` does."""
     limits = services_of(request).settings.limits
     body = await json_object(request, limits.max_body_bytes)
-    checked(body, schema, limits.max_messages)
+    await run_sized(request.state.body_bytes, checked, body, schema, limits.max_messages)
     request.state.timing.lap("body")
     return body
 

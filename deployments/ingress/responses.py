@@ -34,6 +34,7 @@ from deployments.limits.estimate import NOTHING, weight_of
 from deployments.responses.objects import response_object
 from deployments.responses.request import Asked, ResponseRequest, asked
 from deployments.summary import Summary
+from deployments.threads import run_sized
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
 CallerOf = Annotated[Caller, Depends(caller_of)]
@@ -66,7 +67,7 @@ async def create_response(request: Request) -> Response:
     """Answer, streamed (`stream: true`), whole, or in the background (`background: true`, polled or streamed later)."""
     services, caller = services_of(request), await caller_of(request)
     body, steering = await body_as(request, ResponseRequest), cache_control_of(request)
-    wanted = asked(body, services.settings.limits.max_messages, steering)
+    wanted = await run_sized(request.state.body_bytes, asked, body, services.settings.limits.max_messages, steering)
     if wanted.is_stored:
         await ensure_storage(request, caller)
 
@@ -94,7 +95,7 @@ async def count_input_tokens(request: Request) -> Response:
     """Count the tokens that the model would read for such a response, by its tokenizer and chat template."""
     services, caller = services_of(request), await caller_of(request)
     body, limits = await body_as(request, ResponseRequest), services.settings.limits
-    wanted = asked(body, limits.max_messages, may_be_empty=True)
+    wanted = await run_sized(request.state.body_bytes, asked, body, limits.max_messages, may_be_empty=True)
 
     async def work(summary: Summary) -> Answer:
         tokens = await services.responses.input_tokens(caller.tenant, wanted, summary)

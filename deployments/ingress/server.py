@@ -19,6 +19,7 @@ from deployments.cache.client import CacheClient, NoCache
 from deployments.config import Addresses, CorsSettings, Limits, ModelCacheSettings, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
 from deployments.haproxy import warn_unless_mended
+from deployments.heap import freeze_heap
 from deployments.ingress import (
     admin_keys,
     admin_metrics,
@@ -154,7 +155,9 @@ class Ingress:
         def open_services() -> AbstractAsyncContextManager[Services]:
             return opened(settings, Addresses.from_environment(), client, cache)
 
-        return build_http(open_services, settings.limits, True, settings.cors)
+        app = build_http(open_services, settings.limits, True, settings.cors)
+        freeze_heap()
+        return app
 
     def _connected(self, policies: Mapping[str, ModelCacheSettings]) -> CacheClient:
         remote = ConnectedCache(self._cache)

@@ -1,6 +1,7 @@
 """The Serve deployment's class for each kind of model: a replica that loads when it is made."""
 
 from deployments.config import AnyModel, ScriptedModel, VLLMModel
+from deployments.heap import freeze_heap
 from deployments.logs import configure_logging
 from deployments.models.delivery import Delivery
 from deployments.models.protocol import Generation
@@ -17,6 +18,7 @@ class VLLM(VLLMReplica):
         super().__init__(model)
         self._delivery = Delivery()
         await self.start()
+        freeze_heap()
 
     async def deliver(self, generation: Generation, to: Destination) -> None:
         """Generate, and send the messages to the ingress replica that asked; cancelling aborts the engine's request."""
@@ -31,6 +33,7 @@ class Scripted(ScriptedReplica):
         super().__init__(model)
         self._delivery = Delivery()
         await self.start()
+        freeze_heap()
 
     async def deliver(self, generation: Generation, to: Destination) -> None:
         """Generate, and send the messages to the ingress replica that asked; cancelling ends it at once."""

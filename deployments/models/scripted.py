@@ -16,6 +16,7 @@ import orjson
 
 from deployments.config import ScriptedModel
 from deployments.errors import BadRequest, ChatLLMError, ContextTooLong
+from deployments.heap import decoded_json
 from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads, sse
 from deployments.models.progress import PROGRESS_S
 from deployments.models.prompts import check_token_ids
@@ -25,6 +26,7 @@ from deployments.models.script.completion import completion_chunks, continuation
 from deployments.models.script.embedding import embeddings
 from deployments.models.script.prompt import text_of
 from deployments.models.script.tokens import VOCABULARY, detokenized, tokenized
+from deployments.threads import run_sized
 from deployments.timing import EngineTimes
 
 
@@ -108,7 +110,7 @@ class ScriptedReplica:
         """Yield the scripted answer as frames and a reply; closing the generator ends it at once."""
         self._running += 1
         try:
-            request = orjson.loads(generation.body)
+            request = await run_sized(len(generation.body), decoded_json, generation.body)
             check_token_ids(request, VOCABULARY)
             match generation.endpoint:
                 case "chat":
