@@ -62,10 +62,11 @@ async def new_conversation(http: httpx.AsyncClient) -> str:
     return (await http.post("/v1/conversations", json={})).json()["id"]
 
 
-async def streamed(http: httpx.AsyncClient, conversation: str, number: int) -> str:
+async def streamed(http: httpx.AsyncClient, conversation: str, number: int, has_begun: asyncio.Event) -> str:
     """Return the whole text of a streamed answer; it must end as it should."""
     request = body("slow", f"question {number}", conversation=conversation, stream=True)
     async with http.stream("POST", PATH, json=request) as response:
+        has_begun.set()
         assert response.status_code == 200
         lines = [line.removeprefix("data: ") async for line in response.aiter_lines() if line]
     assert lines[-1] == "[DONE]"
@@ -104,8 +105,12 @@ async def test_postgres_is_away_under_load(server: PostgresServer, how: str) -> 
     async with served(server.url, NO_REDIS, *MODELS, history=settings) as service, service.client() as http:
         begun = [await new_conversation(http) for _ in range(10)]
         refused_in = await new_conversation(http)
-        streams = [asyncio.create_task(streamed(http, name, number)) for number, name in enumerate(begun)]
-        await asyncio.sleep(OUTAGE_S / 10)
+        have_begun = [asyncio.Event() for _ in begun]
+        streams = [
+            asyncio.create_task(streamed(http, name, number, have_begun[number])) for number, name in enumerate(begun)
+        ]
+        for has_begun in have_begun:
+            await has_begun.wait()
         is_over = asyncio.Event()
 
         async with away(server, how):
