@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ui.asking import Shared
+from ui.changes import Changes
 from ui.client import Api
 from ui.deletions import Deletions
 from ui.generation import Generations
@@ -52,7 +53,15 @@ class Account:
         self.titles = Titles(self.api, self.generations, is_on=settings.titles)
         pdfs = PdfReader(pdf_places)
         self.shared = Shared(
-            self.api, self.generations, readiness, self._asks, self.deletions, pdfs, self.titles, Renderer(rendering)
+            self.api,
+            self.generations,
+            readiness,
+            self._asks,
+            self.deletions,
+            Changes("conversations"),
+            pdfs,
+            self.titles,
+            Renderer(rendering),
         )
 
     async def aclose(self) -> None:

@@ -74,12 +74,12 @@ class Service:
         SharedPages(self._public, self._rendering).mount()
 
         @ui.page("/")
-        async def home() -> None:
-            await self._show(None)
+        async def home(model: str = "") -> None:
+            await self._show(None, model=model)
 
         @ui.page("/c/{conversation_id}")
-        async def conversation(conversation_id: str) -> None:
-            await self._show(conversation_id if _CONVERSATION.fullmatch(conversation_id) else None)
+        async def conversation(conversation_id: str, branch: str = "") -> None:
+            await self._show(conversation_id if _CONVERSATION.fullmatch(conversation_id) else None, branch=branch)
 
         @ui.page("/compare")
         async def compare() -> None:
@@ -96,10 +96,11 @@ class Service:
         app.add_exception_handler(404, not_found)
         guard_sockets(self._settings.names)
 
-    async def _show(self, conversation_id: str | None) -> None:
+    async def _show(self, conversation_id: str | None, branch: str = "", model: str = "") -> None:
         apply_theme()
         page = ChatPage(*self._visitor())
-        await _opened(page.open(conversation_id, visit=False))
+        await _opened(page.open(conversation_id, visit=False, branch=branch, model=model))
+        ui.page_title(page.title)
 
     async def _compare(self, conversation_id: str | None) -> None:
         apply_theme()

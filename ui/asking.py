@@ -1,8 +1,9 @@
 """From a text to a running answer: the conversation is created if need be, then the service is asked."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ui.changes import Changes
 from ui.client import Api
 from ui.conversation import OpenConversation
 from ui.deletions import Deletions
@@ -27,6 +28,7 @@ class Shared:
     readiness: Readiness
     asks: Callable[[], Awaitable[Asks]]
     deletions: Deletions
+    changes: Changes
     pdfs: PdfReader
     titles: Titles
     renderer: Renderer
@@ -51,9 +53,8 @@ async def begin(
 ) -> Answer:
     """Start the answer and return it. Raises `Trouble`; a conversation that was created by then stays."""
     if conversation.id is None:
-        created = await shared.api.create_conversation(
-            shorten(asked.text), conversation.parameters.within({"model": model})
-        )
+        conversation.parameters = replace(conversation.parameters, model=model)
+        created = await shared.api.create_conversation(shorten(asked.text), conversation.parameters.within({}))
         conversation.id, conversation.about, conversation.metadata = created.id, created, created.metadata
         shared.titles.expect(created.id, created.title or "")
         on_created(created)

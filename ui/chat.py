@@ -34,10 +34,15 @@ class Chat:
         chosen_model: Callable[[], str | None],
         on_created: Callable[[Conversation, bool], None],
         on_phase: Callable[[Phase], Coroutine[Any, Any, None]],
+        on_branch: Callable[[], None],
         tell: Callable[[Trouble], None],
     ) -> None:
-        """`on_created` learns of a conversation that a question began, and whether it is still open."""
+        """`on_created` learns of a conversation that a question began, and whether it is still open.
+
+        `on_branch` is called when another branch of the conversation is read.
+        """
         self._shared, self._chosen_model, self._on_created, self._tell = shared, chosen_model, on_created, tell
+        self._on_branch = on_branch
         self._client = ui.context.client
         self.conversation = OpenConversation(shared.api, None)
         self._question = ""
@@ -89,6 +94,7 @@ class Chat:
         self.composer.set_running(self._shared.generations.is_running(self.conversation.id))
         if answer.is_running and not self._is_starting:
             self.conversation.leaf = None
+            self._on_branch()
             self._transcript.show(self.conversation.turns(answer), self.conversation.has_earlier)
         elif not answer.is_running:
             background_tasks.create(self._sync(), name="read what has been stored")
@@ -106,6 +112,8 @@ class Chat:
             return
         self.composer.clear()
         self._welcome.set_visibility(False)
+        if self.conversation.id is None:
+            self._transcript.clear()  # it may say that the chat that stood here was deleted
         view = self._transcript.ask(text)
         self._client.run_javascript("chatllm.toEnd()")
         await self._begin(Asked(text), view)
@@ -139,6 +147,7 @@ class Chat:
         """Read another branch."""
         if not self._is_busy:
             self.conversation.walk(message_id)
+            self._on_branch()
             self.draw()
 
     async def stop(self) -> None:
@@ -170,6 +179,7 @@ class Chat:
             self._shared.readiness.doubt()
         else:
             if opened is self.conversation:
+                self._on_branch()
                 self._transcript.follow(answer, view)
         finally:
             self._is_starting = False

@@ -10,6 +10,7 @@ from ui.thread import Turn, turns
 from ui.tree import Tree
 from ui.trouble import Trouble
 
+MAX_PAGES_BACK = 4
 CHOSEN = "chosen"
 """Where the metadata names the answer that was kept of several."""
 
@@ -26,6 +27,7 @@ class OpenConversation:
         self.stored: list[Message] = []  # oldest first, all branches
         self.has_earlier = False
         self.leaf: str | None = None  # the end of the branch that was chosen; the newest message if None
+        self._first_leaf: str | None = None
 
     async def load(self) -> None:
         """Read the newest messages, and how the conversation is answered."""
@@ -36,7 +38,21 @@ class OpenConversation:
         self.about = await self._api.conversation(self.id)
         self.metadata = self.about.metadata
         self.parameters = Parameters.of(self.metadata)
-        self.leaf = Tree(self.stored).chosen(self.metadata.get(CHOSEN))
+        self.leaf = self._first_leaf = Tree(self.stored).chosen(self.metadata.get(CHOSEN))
+
+    @property
+    def branch(self) -> str | None:
+        """The end of the branch that is read, unless it is the one that is read first."""
+        return None if self.leaf == self._first_leaf else self.leaf
+
+    async def return_to(self, branch: str) -> None:
+        """Read a branch again that was walked to, if its end is found among the newest messages."""
+        for _ in range(MAX_PAGES_BACK):
+            if any(message.id == branch for message in self.stored) or not self.has_earlier:
+                break
+            await self.load_earlier()
+        if any(message.id == branch for message in self.stored):
+            self.walk(branch)
 
     async def load_earlier(self) -> None:
         """Read the messages before the first known one."""

@@ -22,15 +22,9 @@ TOLD_S = 6.0
 class Keeping:
     """Handlers for the menus of conversations; every failure is told in the toast."""
 
-    def __init__(
-        self,
-        shared: Shared,
-        root: ui.element,
-        open_: Callable[[str | None], Any],
-        on_changed: Callable[[Conversation], None],
-    ) -> None:
-        """`on_changed` learns of a conversation's new title, or that it is pinned or no more."""
-        self._shared, self._root, self._open, self._on_changed = shared, root, open_, on_changed
+    def __init__(self, shared: Shared, root: ui.element, open_: Callable[[str | None], Any]) -> None:
+        """All pages, this one among them, learn from `shared.changes` what is done here."""
+        self._shared, self._root, self._open = shared, root, open_
         self.sidebar: Sidebar
         self.toast = Toast()
         self._upload = ui.upload(on_upload=self._import, auto_upload=True, max_file_size=MAX_IMPORT_BYTES)
@@ -51,8 +45,7 @@ class Keeping:
         except Trouble as trouble:
             self.tell(trouble)
             return
-        with self._root:
-            self._on_changed(conversation.model_copy(update={"title": named}))
+        self._shared.changes.notify("changed", conversation.model_copy(update={"title": named}))
 
     async def pin(self, conversation: Conversation) -> None:
         """Pin the conversation, or let it go again; what else is kept beside it may be newer than the list."""
@@ -66,8 +59,7 @@ class Keeping:
         except Trouble as trouble:
             self.tell(trouble)
             return
-        with self._root:
-            self._on_changed(conversation.model_copy(update={"metadata": metadata}))
+        self._shared.changes.notify("changed", conversation.model_copy(update={"metadata": metadata}))
 
     async def delete(self, conversation: Conversation) -> None:
         """Take the conversation away; for a few seconds it can be had back."""
@@ -79,6 +71,7 @@ class Keeping:
             self.toast.show(said, UNDO_S, t("Undo"), lambda: self._undo(conversation, was_open))
         if was_open:
             await self._open(None)
+        self._shared.changes.notify("deleted", conversation)
         await self._shared.generations.forget(conversation.id)
 
     async def export(self, conversation: Conversation, ending: str) -> None:
@@ -110,6 +103,7 @@ class Keeping:
             self._upload.reset()
         with self._root:
             self.sidebar.put(created)
+        self._shared.changes.notify("listed", created)
         await self._open(created.id)
 
     async def _undo(self, conversation: Conversation, was_open: bool) -> None:
@@ -119,9 +113,6 @@ class Keeping:
                 await self._open(conversation.id)
 
     def _restore(self, conversation: Conversation, trouble: Trouble | None = None) -> None:
-        if self._root.is_deleted:
-            return
-        with self._root:
-            self.sidebar.restore(conversation)
-        if trouble is not None:
+        self._shared.changes.notify("listed", conversation)
+        if trouble is not None and not self._root.is_deleted:
             self.tell(trouble)

@@ -1,11 +1,14 @@
 """One open browser page: the parts, put together, and what happens between them."""
 
 import json
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from nicegui import ui
+from nicegui import background_tasks, ui
 
 from ui.account_menu import AccountMenu
 from ui.asking import Shared, take_up
+from ui.changes import Change
 from ui.chat import Chat
 from ui.conversation import OpenConversation
 from ui.gate import leaving
@@ -33,34 +36,47 @@ class ChatPage:
         self._shared, self._session = shared, session
         self._client = ui.context.client
         self._model: str | None = None
+        self._deleted: str | None = None  # the conversation that stood here when it was deleted in another page
         self._must_reload = False
         self._lay_out()
         self._client.on_delete(shared.generations.watch(self._on_answer))
         self._client.on_delete(shared.readiness.watch(self._on_readiness))
         self._client.on_delete(shared.titles.watch(self._on_title))
+        self._client.on_delete(shared.changes.add(self._on_change))
         if session is not None:
             self._client.on_delete(session.watch(self._on_signed_out))
-        ui.on("chatllm_back", lambda event: self.open(_conversation_of(str(event.args)), visit=False))
+        ui.on("chatllm_back", lambda event: self._go_back(str(event.args)))
         self._on_readiness()
 
-    async def open(self, conversation_id: str | None, *, visit: bool = True) -> None:
-        """Show a conversation, or the empty page; `visit` puts it into the browser's history."""
+    async def open(self, conversation_id: str | None, *, visit: bool = True, branch: str = "", model: str = "") -> None:
+        """Show a conversation, or the empty page; `visit` puts it into the browser's history.
+
+        `branch` and `model` are what the reader had chosen there, in this tab.
+        """
         self._chat.conversation = opened = OpenConversation(self._shared.api, conversation_id)
-        self._must_reload = False
+        self._must_reload, self._deleted = False, None
         with self._root:
             self._sidebar.select(conversation_id)
         self._topbar.show_more(False)
         if visit:
             self._show_address(push=True)
+        else:
+            self._show_title()
         if conversation_id is None:
+            if model:
+                self._pick_model(model)
             return self._chat.draw()
+        if conversation_id in self._shared.deletions.pending:
+            return self._show_deleted(conversation_id)
         try:
             await opened.load()
             await take_up(self._shared, opened)
+            if branch and not self._shared.generations.is_running(conversation_id):
+                await opened.return_to(branch)
         except Trouble as trouble:
             if opened is self._chat.conversation:
                 self._must_reload = True
-                self._chat.show_trouble(trouble, lambda: self.open(conversation_id, visit=False))
+                self._chat.show_trouble(trouble, lambda: self.open(conversation_id, visit=False, branch=branch))
             return None
         if opened is self._chat.conversation:  # else another one was opened meanwhile
             self._model = opened.parameters.model or self._model
@@ -95,10 +111,22 @@ class ChatPage:
     def _path(self) -> str:
         return f"/c/{self._chat.conversation.id}" if self._chat.conversation.id else "/"
 
-    def _show_address(self, push: bool) -> None:
+    @property
+    def title(self) -> str:
+        """The title of the tab."""
         about = self._about
-        title = conversation_title(about) if about else "ChatLLM"
-        self._client.run_javascript(f"chatllm.visit({json.dumps(self._path)}, {json.dumps(title)}, {json.dumps(push)})")
+        return conversation_title(about) if about else "ChatLLM"
+
+    def _show_title(self) -> None:
+        self._client.run_javascript(f"document.title = {json.dumps(self.title)}")
+
+    def _show_address(self, push: bool) -> None:
+        """Show the address that leads here again, with the branch or the model that was chosen in this tab."""
+        opened, default = self._chat.conversation, self._shared.readiness.default()
+        chosen = {"branch": opened.branch} if opened.id else {"model": self._model if self._model != default else None}
+        query = urlencode({name: value for name, value in chosen.items() if value})
+        shown = self._path + (f"?{query}" if query else ""), self.title, push
+        self._client.run_javascript(f"chatllm.visit({', '.join(map(json.dumps, shown))})")
 
     @property
     def _about(self) -> Conversation | None:
@@ -108,11 +136,50 @@ class ChatPage:
     def _options(self) -> list[Option]:
         return self._actions.options(about, "open-") if (about := self._about) else []
 
+    def _on_change(self, change: Change, conversation: Conversation) -> None:
+        """Something was done with a conversation, in this page or in another one."""
+        with self._root:
+            match change:
+                case "changed":
+                    self._on_changed(conversation)
+                case "listed":
+                    self._sidebar.restore(conversation)
+                    if self._deleted == conversation.id and self._chat.conversation.id is None:
+                        self._reopen(conversation.id)
+                case "deleted":
+                    self._sidebar.remove(conversation.id)
+                    if self._chat.conversation.id == conversation.id:
+                        self._show_deleted(conversation.id)
+
     def _on_changed(self, conversation: Conversation) -> None:
         self._sidebar.replace(conversation)
         if conversation.id == self._chat.conversation.id:
             self._chat.conversation.about = conversation
             self._show_address(push=False)
+
+    def _show_deleted(self, conversation_id: str) -> None:
+        """Say that the conversation that stands here was deleted; it comes back if that is undone.
+
+        The address stays, so that a reload tells the same.
+        """
+        self._chat.conversation = OpenConversation(self._shared.api, None)
+        self._deleted = conversation_id
+        with self._root:
+            self._sidebar.select(None)
+        self._topbar.show_more(False)
+        self._show_title()
+        self._chat.draw()
+        self._chat.show_trouble(Trouble("deleted"), lambda: None)
+
+    def _reopen(self, conversation_id: str) -> None:
+        background_tasks.create(self.open(conversation_id, visit=False), name="open a chat that was not deleted")
+
+    async def _go_back(self, address: str) -> None:
+        """Show what stood at an address of the browser's history."""
+        parts = urlsplit(address)
+        query = dict(parse_qsl(parts.query))
+        id_ = parts.path.removeprefix("/c/") if parts.path.startswith("/c/") else None
+        await self.open(id_, visit=False, branch=query.get("branch", ""), model=query.get("model", ""))
 
     def _chosen_model(self) -> str | None:
         models = self._shared.readiness.models
@@ -121,6 +188,17 @@ class ChatPage:
     def _pick_model(self, model: str) -> None:
         self._model = model
         self._on_readiness()
+
+    async def _choose_model(self, model: str) -> None:
+        """Answer with another model from the next question on, and after a reload."""
+        self._pick_model(model)
+        opened = self._chat.conversation
+        if opened.id is None:
+            return self._show_address(push=False)
+        try:
+            await opened.answer_with(replace(opened.parameters, model=model))
+        except Trouble as trouble:
+            self._keeping.tell(trouble)
 
     def _on_created(self, conversation: Conversation, is_open: bool) -> None:
         if is_open:
@@ -172,7 +250,7 @@ class ChatPage:
     def _lay_out(self) -> None:
         shared = self._shared
         with tag("div", "app") as self._root:
-            self._keeping = keeping = Keeping(shared, self._root, self.open, self._on_changed)
+            self._keeping = keeping = Keeping(shared, self._root, self.open)
             self._actions = ConversationActions(
                 self.open, keeping.delete, keeping.rename, keeping.pin, self.share, keeping.export
             )
@@ -182,9 +260,12 @@ class ChatPage:
             attribute(tag("div", "scrim"), data_act="drawer-close")
             with tag("main", "chat"):
                 words("h1", "ChatLLM", "unseen")
-                self._topbar = TopBar(self._pick_model, lambda: self.open(None), self.tune, self._options)
-                self._chat = Chat(shared, self._chosen_model, self._on_created, self._on_phase, keeping.tell)
-
-
-def _conversation_of(path: str) -> str | None:
-    return path.removeprefix("/c/") if path.startswith("/c/") else None
+                self._topbar = TopBar(self._choose_model, lambda: self.open(None), self.tune, self._options)
+                self._chat = Chat(
+                    shared,
+                    self._chosen_model,
+                    self._on_created,
+                    self._on_phase,
+                    lambda: self._show_address(push=False),
+                    keeping.tell,
+                )

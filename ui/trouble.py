@@ -135,6 +135,7 @@ ADVICE = {
     "unreachable": _STARTING,
     "busy_page": Advice("Too many answers at once", "Wait until one of the running answers is finished."),
     "not_an_export": Advice("This file is no exported conversation", "Choose a JSON file exported here.", False),
+    "deleted": Advice("This chat was deleted", "What you write here begins a new chat.", False),
     "not_found": Advice("This conversation does not exist", "It may have been deleted. Start a new chat.", False),
 }
 

@@ -109,6 +109,7 @@ def test_the_browser_s_back_button_walks_between_conversations(browser: Browser,
         page.go_back()
         expect(page.locator(".greeting")).to_be_visible()
         expect(page.locator(".bubble")).to_have_count(0)
+        expect(page).to_have_title("ChatLLM")
         page.go_forward()
         expect(page.locator(".bubble")).to_have_text("An old question")
 

@@ -201,8 +201,10 @@ async def test_a_closed_page_leaves_nothing_behind(page: Page, api: StandIn) -> 
     await until(lambda: api.seen.finished == 1)
     shared = page.service.shared
     assert shared.generations.watchers == 2 and shared.readiness.watchers == 1
+    assert len(shared.changes) == 1
     client.delete()
     assert shared.generations.watchers == 1 and shared.readiness.watchers == 0  # titles wait for all pages
+    assert len(shared.changes) == 0
 
 
 async def ask(reader: Reader, text: str) -> None:

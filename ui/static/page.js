@@ -244,10 +244,13 @@
     text.setSelectionRange(text.value.length, text.value.length);
   }, 60);
   const visit = (path, title, push) => {
-    if (push && location.pathname !== path) history.pushState(null, "", path);
+    // An address of another page that is not pushed is late: its reader has gone back or on meanwhile.
+    const isHere = new URL(path, location).pathname === location.pathname;
+    if (isHere) history.replaceState(history.state, "", path);
+    else if (push) history.pushState(null, "", path);
     document.title = title;
   };
-  window.addEventListener("popstate", () => emitEvent("chatllm_back", location.pathname));
+  window.addEventListener("popstate", () => emitEvent("chatllm_back", location.pathname + location.search));
   window.chatllm = { toEnd, copy, closeDrawer, focusComposer, focusEditor, forgetDraft, visit, leave };
   watchScrollers();
   if ("plain" in root.dataset) return void setFormulas();
