@@ -5,11 +5,16 @@ blanks; `truncate_prompt_tokens` reads no more of it than fits the window.
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel
 
 from deployments.errors import BadRequest
 
+Model = TypeVar("Model", bound=BaseModel)
+
 FIELDS = ("prompt", "input", "tokens")
+MANY_PARTS = 64
 
 
 def check_token_ids(request: Mapping[str, Any], vocabulary: int) -> None:
@@ -56,3 +61,32 @@ def _cut(text: str, longest: int, side: str) -> str:
     if len(text) <= longest:
         return text
     return text[-longest:] if side == "left" else text[:longest]
+
+
+def validated(request_type: type[Model], request: dict[str, Any]) -> Model:
+    """Return a request as vLLM's type; raises pydantic's ValidationError.
+
+    pydantic compares each part of a message with every kind of part, in one call that
+    lets no other thread run. Contents of many plain texts, which the ingress has checked,
+    are left out of this and come back as they are.
+    """
+    messages = cast("list[Any]", request.get("messages") or [])
+    aside = {at: message["content"] for at, message in enumerate(messages) if _has_many_texts(message)}
+    if not aside:
+        return request_type.model_validate(request)
+    shown = [{**said, "content": said["content"][:1]} if at in aside else said for at, said in enumerate(messages)]
+    model: Any = request_type.model_validate({**request, "messages": shown})
+    for at, content in aside.items():
+        model.messages[at]["content"] = content
+    return model
+
+
+def _has_many_texts(message: Any) -> bool:
+    content: Any = cast("dict[str, Any]", message).get("content") if isinstance(message, dict) else None
+    return isinstance(content, list) and len(content) > MANY_PARTS and all(map(_is_plain_text, content))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _is_plain_text(part: Any) -> bool:
+    if not isinstance(part, dict) or part.keys() != {"type", "text"}:
+        return False
+    return part["type"] == "text" and isinstance(part["text"], str)

@@ -12,19 +12,22 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from deployments.config import VLLMModel
 from deployments.errors import BadRequest, ChatLLMError
+from deployments.heap import decoded_json
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
 from deployments.models.greedy import repeated, settle_greedy
 from deployments.models.media_fetch import inline_media
 from deployments.models.progress import with_progress
-from deployments.models.prompts import check_token_ids, cut_texts
+from deployments.models.prompts import check_token_ids, cut_texts, validated
 from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Progress, Reply, Traits
 from deployments.models.refusals import engine_error, invalid_request
+from deployments.threads import run_sized
 
 if TYPE_CHECKING:
     from deployments.models.vllm_handlers import Handler
@@ -82,7 +85,8 @@ class VLLMReplica:
         """Yield the answer's frames and its reply, or a failure; closing the generator aborts the engine's request."""
         self._running += 1
         try:
-            handler, body = self._handler(generation.endpoint), orjson.loads(generation.body)
+            handler, size = self._handler(generation.endpoint), len(generation.body)
+            body = await run_sized(size, decoded_json, generation.body)
             times = settle_greedy(body)
             if generation.endpoint in ("chat", "tokenize"):
                 await inline_media(body.get("messages") or (), self._model.allowed_media_domains)
@@ -91,7 +95,7 @@ class VLLMReplica:
             if generation.endpoint == "tokenize" and len(body.get("prompt") or "") > self._engine.longest_prompt:
                 yield Reply(await self._engine.long_texts.tokenized(body), 0, 0, "")
                 return
-            answer = handler.answer(self._request(generation, handler, body))
+            answer = handler.answer(await run_sized(size, self._request, generation, handler, body))
             async with aclosing(self._answered(generation, answer)) as messages:
                 async for message in messages:
                     yield message if times == 1 or isinstance(message, Progress) else repeated(message, times)
@@ -138,7 +142,7 @@ class VLLMReplica:
         if "request_id" in fields:
             body["request_id"] = generation.request_id
         try:
-            return request_type.model_validate(body)
+            return validated(request_type, body)
         except ValidationError as error:
             raise invalid_request(error) from None
 
@@ -171,6 +175,18 @@ class VLLMReplica:
         return engine_error(self._engine.error_response(error).error.model_dump(), prompt_field)
 
 
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Outline(msgspec.Struct):
+    """What is read of an answer, which can hold millions of tokens or numbers besides."""
+
+    error: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    choices: list[_Choice] | None = None
+
+
 def _strict(tool: dict[str, Any]) -> dict[str, Any]:
     """Return a tool that must be called, its arguments bound to its schema unless the client wants them free."""
     function = tool.get("function") or {}
@@ -185,14 +201,13 @@ def _whole(result: Any, prompt_field: str) -> Reply | Failed:
 
 
 def _plain(body: bytes, prompt_field: str = "messages") -> Reply | Failed:
-    completion = orjson.loads(body)
-    if "error" in completion:
-        return Failed(engine_error(completion["error"], prompt_field))
-    usage = completion.get("usage") or {}
-    choices = completion.get("choices") or [{}]
+    outline = msgspec.json.decode(body, type=_Outline)
+    if outline.error is not None:
+        return Failed(engine_error(outline.error, prompt_field))
+    usage = outline.usage or {}
     return Reply(
         body,
         int(usage.get("prompt_tokens") or 0),
         int(usage.get("completion_tokens") or 0),
-        str(choices[0].get("finish_reason") or ""),
+        (outline.choices[0].finish_reason if outline.choices else "") or "",
     )

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from deployments.models.long_texts import LongTexts
-from deployments.models.prompts import cut_texts
+from deployments.models.prompts import cut_texts, validated
+from tests.vllm_reader import ChatCompletionRequest
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_a_text_is_cut_where_its_tokens_would_be(request_: dict[str, Any], cut: 
 
 
 def test_a_chat_is_cut_by_the_engine_once_its_template_has_written_it() -> None:
-    request = {"messages": [{"role": "user", "content": "abcdef"}], "truncate_prompt_tokens": 2}
+    request: dict[str, Any] = {"messages": [{"role": "user", "content": "abcdef"}], "truncate_prompt_tokens": 2}
     cut_texts(request, 3, "left")
     assert request == {**request, "truncation_side": "left"} and request["messages"][0]["content"] == "abcdef"
 
@@ -51,3 +52,24 @@ async def test_a_long_text_does_not_stop_the_loop() -> None:
         longest = max(longest, time.perf_counter() - began)
     assert await answer == b'{"count":2,"max_model_len":64,"tokens":[104,105],"token_strs":["h","i"]}'
     assert longest < 0.3
+
+
+MANY = [{"type": "text", "text": str(n)} for n in range(60_000)]
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+
+
+@pytest.mark.parametrize("content", [MANY[:3], MANY[:100], [*MANY[:100], PICTURE], "text"])
+def test_messages_of_many_parts_are_read_as_vllm_reads_them(content: Any) -> None:
+    request = {"model": "m", "messages": [{"role": "user", "content": content}, {"role": "user", "content": "hi"}]}
+    ours: Any = validated(ChatCompletionRequest, request)
+    theirs: Any = ChatCompletionRequest.model_validate(request)
+    assert [list(said["content"]) for said in ours.messages] == [list(said["content"]) for said in theirs.messages]
+    assert [said["role"] for said in ours.messages] == ["user", "user"]
+
+
+def test_many_parts_are_read_at_once() -> None:
+    request = {"model": "m", "messages": [{"role": "user", "content": MANY}]}
+    began = time.thread_time()
+    read: Any = validated(ChatCompletionRequest, request)
+    assert time.thread_time() - began < 0.15
+    assert read.messages[0]["content"] == MANY
