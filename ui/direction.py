@@ -13,7 +13,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
 _LEAVES = {"paragraph_open", "heading_open", "th_open", "td_open"}
-_HOLDERS = {"bullet_list_open", "ordered_list_open", "blockquote_open", "table_open"}
+_HOLDERS = {"bullet_list_open", "ordered_list_open", "blockquote_open", "table_open", "footnote_open"}
 _CLOSERS = {opener.replace("_open", "_close") for opener in _HOLDERS}
 _ISOLATE, _END = "\u2068", "\u2069"
 _WORDS = {"text", "image"}  # of an inline token: not its code, formulas and addresses

@@ -25,9 +25,13 @@ from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from ui.bare_links import REL, bare_links_plugin
+from ui.cjk_emphasis import cjk_emphasis_plugin
 from ui.direction import direction_plugin
 from ui.fallback import MAX_MARKDOWN_CHARS, plain
+from ui.footnotes import footnotes_plugin
 from ui.math import math_plugin
+from ui.task_list import task_list_plugin
 
 MAX_HIGHLIGHT_CHARS = 20_000
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -41,6 +45,10 @@ class Labels:
     copy: str = "Copy"
     copied: str = "Copied"
     image: str = "Image:"
+    done: str = "Done"
+    to_do: str = "To do"
+    footnote: str = "Footnote"
+    to_text: str = "Back to the text of footnote"
 
 
 ENGLISH = Labels()
@@ -93,7 +101,12 @@ def _fence(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, e
 def _image(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, env: Env) -> str:
     source, alt = str(tokens[index].attrs.get("src", "")), tokens[index].content
     label = escapeHtml(env["labels"].image)
-    return f'<a class="image-link" href="{escapeHtml(source)}">{label} {escapeHtml(alt or source)}</a>'
+    return f'<a class="image-link" href="{escapeHtml(source)}" rel="{REL}">{label} {escapeHtml(alt or source)}</a>'
+
+
+def _link_open(renderer: RendererHTML, tokens: Tokens, index: int, options: OptionsDict, env: Env) -> str:
+    tokens[index].attrSet("rel", REL)
+    return renderer.renderToken(tokens, index, options, env)
 
 
 def _table_open(_: RendererHTML, tokens: Tokens, index: int, _options: OptionsDict, _env: Env) -> str:
@@ -133,11 +146,14 @@ def _markdown() -> MarkdownIt:
         "fence": _fence,
         "code_block": _fence,
         "image": _image,
+        "link_open": _link_open,
         "table_open": _table_open,
         "table_close": _table_close,
     }.items():
         markdown.add_render_rule(name, rule)
-    return markdown.use(math_plugin).use(direction_plugin)
+    for plugin in (math_plugin, bare_links_plugin, cjk_emphasis_plugin, task_list_plugin, footnotes_plugin):
+        markdown.use(plugin)
+    return markdown.use(direction_plugin)  # last: it looks at what the others have made
 
 
 MAX_FILLED_CELLS = 5_000  # empty cells that short rows of a table are filled up with, in all

@@ -200,7 +200,15 @@ class GrowingMarkdown:
 
 
 def _labels() -> dict[str, str]:
-    return {"copy": t("Copy"), "copied": t("Copied"), "image": t("Image:")}
+    return {
+        "copy": t("Copy"),
+        "copied": t("Copied"),
+        "image": t("Image:"),
+        "done": t("Done"),
+        "to_do": t("To do"),
+        "footnote": t("Footnote"),
+        "to_text": t("Back to the text of footnote"),
+    }
 
 
 def _request(kind: str, text: str, **more: Any) -> dict[str, Any]:

@@ -187,6 +187,25 @@ def test_code_and_answers_are_copied(browser: Browser, address: str, api: StandI
         assert page.evaluate("navigator.clipboard.readText()") == ANSWER
 
 
+def test_a_footnote_is_reached_by_its_reference_and_leads_back(browser: Browser, address: str, api: StandIn) -> None:
+    """The labels of another answer lead nowhere else."""
+    conversation_id = api.add_conversation("Notes")
+    for number in range(2):
+        api.add_message(conversation_id, "user", "Why?")
+        filler = "\n\n".join(["A long answer."] * 60)
+        api.add_message(conversation_id, "assistant", f"So[^1] it is {number}.\n\n{filler}\n\n[^1]: A note.")
+    with visit(browser, address, f"/c/{conversation_id}", **DESKTOP) as page:
+        answer = page.locator(".answer").last
+        reference, note = answer.locator("sup button"), answer.locator(".footnote button")
+        reference.press("Enter")
+        expect(note).to_be_focused()
+        expect(note).to_be_in_viewport()
+        expect(reference).not_to_be_in_viewport()
+        note.press("Enter")
+        expect(reference).to_be_focused()
+        expect(reference).to_be_in_viewport()
+
+
 def test_a_page_opened_before_the_service_becomes_usable_by_itself(
     browser: Browser, api: StandIn, tmp_path: Path
 ) -> None:

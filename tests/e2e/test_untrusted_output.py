@@ -37,6 +37,8 @@ ANSWERS = {
     "links": f"[a](javascript:{RUNS}) [b](JaVaScRiPt:{RUNS}) [c](java&#115;cript:{RUNS}) [d](data:text/html,"
     f"<script>{RUNS}</script>) [e](vbscript:x) <javascript:{RUNS}> [f]( javascript:{RUNS}) [g][1]\n\n"
     f"[1]: javascript:{RUNS}",
+    "bare links and notes": f'javascript:{RUNS} data:text/html,x https://e.example/"onclick={RUNS} [^1] [^"on=x]\n\n'
+    f'[^1]: <img src=x onerror={RUNS}> javascript:{RUNS}\n[^"on=x]: https://e.example\n\n- [x] <input autofocus>',
     "remote images": f"![a]({FAR}/a.png) ![b][1] <img src={FAR}/c.png srcset={FAR}/d.png> ![e](//far.example/e.png)\n\n"
     f'<picture><source srcset={FAR}/f.png></picture><link rel=prefetch href={FAR}/g>\n\n[1]: {FAR}/b.png "title"',
     "style": f"<style>@import url({FAR}/a.css); body {{ display: none }}</style>\n\n"

@@ -32,12 +32,18 @@ HOSTILE = {
     "attribute break-out": '[a](https://example.org/"onmouseover="alert(1)) ![x"onerror=alert(1)](https://e.org/"x)',
     "fence break-out": '```"><script>alert(1)</script>\n</code></pre><script>alert(1)</script>\n```',
     "act": '<button data-act="stop">x</button>',
+    "bare links": 'javascript:alert(1) data:text/html,x https://e.org/"onclick=alert(1) https://e.org/<script>alert(1)</script>',
+    "footnotes": '[^"onclick="alert(1)] [^1]\n\n[^"onclick="alert(1)]: <script>alert(1)</script>\n[^1]: <b onclick=x>',
+    "task": "- [x] <input onfocus=alert(1) autofocus>\n- [ ] [a](javascript:alert(1))",
 }
 ALLOWED_TAGS = {
     *("p", "a", "em", "strong", "s", "code", "pre", "div", "span", "button", "ul", "ol", "li", "blockquote", "hr"),
-    *("br", "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
+    *("br", "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "sup"),
 }
-ALLOWED_ATTRIBUTES = {"class", "href", "title", "type", "data-act", "data-said", "style", "start", "dir"}
+ALLOWED_ATTRIBUTES = {
+    *("class", "href", "rel", "title", "type", "data-act", "data-said", "data-note", "style", "start", "dir"),
+    *("role", "aria-label"),
+}
 TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)((?:\s+[^\s=>]+(?:=\"[^\"]*\")?)*)\s*/?>")
 
 
@@ -61,7 +67,7 @@ def assert_inert(html: str) -> None:
             if attribute == "style":
                 assert re.fullmatch(r"text-align:(left|right|center)", value), value
             if attribute == "data-act":
-                assert value == "copy-code"
+                assert value in ("copy-code", "to-note", "to-text")
 
 
 async def test_hostile_output_is_inert_on_the_page(reader: Reader, api: StandIn) -> None:
@@ -80,7 +86,7 @@ def test_markdown_is_rendered_with_tables_and_highlighted_code() -> None:
     )
     assert '<div class="table"><table>' in html and 'style="text-align:right"' in html
     assert 'class="code-copy"' in html and '<span class="nb">print</span>' in html and "<span>python</span>" in html
-    assert "<s>no</s>" in html and '<a href="https://example.org">x</a>' in html
+    assert "<s>no</s>" in html and '<a href="https://example.org" rel="noopener noreferrer">x</a>' in html
 
 
 @pytest.mark.parametrize("language", ["", "no-such-language", "python3.11", "c++"])
@@ -114,7 +120,14 @@ def f():
 > quote
 lazy
 
-last *line*"""
+- [x] done[^1]
+
+[^1]: A note
+
+    with **two** parts.
+[^2]: https://example.org/a_b_c
+
+last *line*[^2]"""
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -134,7 +147,12 @@ def squeezed(html: str) -> str:
     return re.sub(r"\s+", " ", html).strip()
 
 
-@pytest.mark.parametrize("piece", ["[", "![", "*a ", "[a](", "`a", "> ", "- ", "|a", "<a", "&a", "\n\n[", "#"])
+PIECES = ["[", "![", "*a ", "[a](", "`a", "> ", "- ", "|a", "<a", "&a", "\n\n[", "#", "**「", "- [x] ", "[^", "[^1]"]
+NOTES_AND_LINKS = ["[^a]: ", "[^1]: x\n", "http://", "https://a/)", "https://a/(((", "mailto:a@"]
+FORMULAS = ["$a ", "$", "$(", "\\[\n", "\\[\nx\n", "$$a\n"]
+
+
+@pytest.mark.parametrize("piece", [*PIECES, *NOTES_AND_LINKS, *FORMULAS])
 def test_no_text_is_slow_to_render_past_the_bounds(piece: str) -> None:
     began = time.process_time()
     text = piece * (MAX_TAIL_CHARS // len(piece))
@@ -150,6 +168,11 @@ def test_no_text_is_slow_to_render_past_the_bounds(piece: str) -> None:
         ("so \\(a_1\\) holds", '<span class="math">a_1</span>'),
         ("$$\n\\frac{1}{2}\n$$", '<div class="math math-block">\\frac{1}{2}</div>'),
         ("\\[ x_1 * x_2 * x_3 \\]", '<div class="math math-block">x_1 * x_2 * x_3</div>'),
+        ("the $n$th of $a$, ($[0,1)$) and **$b$**", '<span class="math">n</span>th of <span class="math">a</span>, ('),
+        ("设$x$为实数，$y$は", '设<span class="math">x</span>为实数，<span class="math">y</span>は'),
+        ("$a \\$ b$", '<span class="math">a \\$ b</span>'),
+        ("so $$E=mc^2$$ holds", '<span class="math">E=mc^2</span>'),
+        ("> \\[\n> x\n> \\]", '<div class="math math-block">x</div>'),
         ("$<img src=x onerror=alert(1)>$", '<span class="math">&lt;img src=x onerror=alert(1)&gt;</span>'),
     ],
 )
@@ -157,11 +180,96 @@ def test_formulas_are_kept_as_their_source(written: str, read: str) -> None:
     assert read in render(written)
 
 
-@pytest.mark.parametrize(
-    "text", ["It costs $5 and then $10.", "from $5 to $6", "a $ b", "`$x$`", "an open $x", "$$\nopen"]
-)
-def test_money_and_code_are_no_formulas(text: str) -> None:
+PRICES = [
+    "It costs $5 and $10.",
+    "from $5 to $6",
+    "a $ b",
+    "$5 to 6$ a day",
+    "US$5 or US$6",
+    "$5 (US$)",
+    "(about 25$) or 25$.",
+]
+VARIABLES = ["$HOME/bin:$PATH", "$PATH (about 25$)", "${A}/${B}", "$(pwd)/$(date)", "kill $$ and rm /tmp/$$.pid"]
+CODE = ["an open $x", "`$x$`", "$5 `a$`", "$1 and $NF", "$.ajax/$.get", "$$\nopen"]
+
+
+@pytest.mark.parametrize("text", [*PRICES, *VARIABLES, *CODE])
+def test_money_variables_and_code_are_no_formulas(text: str) -> None:
     assert "math" not in render(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("See https://example.org/a_b_c?x=1&y=2, then", "https://example.org/a_b_c?x=1&y=2"),
+        ("(https://en.wikipedia.org/wiki/A_(b))", "https://en.wikipedia.org/wiki/A_(b)"),
+        ("At http://localhost:8000.", "http://localhost:8000"),
+        ("**https://example.org/x**: bold", "https://example.org/x"),
+        ('"https://example.org"', "https://example.org"),
+        ("Write to mailto:a@example.org.", "mailto:a@example.org"),
+        ("请看https://example.com，谢谢", "https://example.com"),
+        ("https://example.com/docs를 보세요", "https://example.com/docs"),
+        ("https://example.org/$a$b", "https://example.org/$a$b"),
+        ("https://example.org@evil.example", "https://example.org"),
+        ("| a |\n|---|\n| https://example.org |", "https://example.org"),
+    ],
+)
+def test_a_bare_address_is_a_link_without_the_sentence_around_it(written: str, address: str) -> None:
+    html = render(written)
+    assert re.findall(r'<a href="([^"]*)" rel="noopener noreferrer" dir="ltr">', html) == [
+        address.replace("&", "&amp;")
+    ]
+    assert f">{address.replace('&', '&amp;')}</a>" in html
+
+
+def test_an_address_in_letters_of_another_script_is_read_whole() -> None:
+    html = render("https://zh.wikipedia.org/wiki/数学 https://de.wikipedia.org/wiki/Köln")
+    assert (
+        ">https://zh.wikipedia.org/wiki/数学</a>" in html and 'href="https://de.wikipedia.org/wiki/K%C3%B6ln"' in html
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["javascript:alert(1)", "xhttp://e.org", "https: //", "ftp://e.org", "`https://e.org`"]
+)
+def test_other_addresses_and_code_are_no_links(text: str) -> None:
+    assert "<a" not in render(text)
+
+
+def test_a_link_s_words_hold_no_other_link() -> None:
+    assert render("[https://a.example](https://b.example)").count("<a") == 1
+
+
+def test_task_lists_have_boxes() -> None:
+    html = render("- [ ] open *it*\n- [x] closed\n- [x]no\n- [x](https://example.org)")
+    assert '<li class="task"><span class="task-box" role="img" aria-label="To do"></span> open <em>it</em></li>' in html
+    assert '<li class="task"><span class="task-box done" role="img" aria-label="Done"></span> closed</li>' in html
+    assert "<li>[x]no</li>" in html and html.count("task-box") == 2 and "<input" not in html
+
+
+def test_footnotes_have_references_and_notes() -> None:
+    html = render("A[^1] and[^why], not [^abc].\n\n[^1]: First.\n[^why]: **Because**\n\n    of more.\n\nEnd")
+    assert re.findall(r'<sup><button [^>]*data-act="to-note" data-note="(\w+)"', html) == ["1", "why"]
+    assert re.findall(r'<div class="footnote"><button [^>]*data-note="(\w+)"', html) == ["1", "why"]
+    assert "[^abc]" in html and "<strong>Because</strong>" in html
+    assert '<p dir="auto">of more.</p>\n</div></div>\n<p dir="auto">End</p>' in html
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("**「引用」**です", "<strong>「引用」</strong>です"),
+        ("**これは太字。**次の文", "<strong>これは太字。</strong>次の文"),
+        ("前**“引用”**后", "前<strong>“引用”</strong>后"),
+        ("이것은 **강조(괄호)**입니다", "<strong>강조(괄호)</strong>입니다"),
+        ("これ**`code`**です", "<strong><code"),
+        ("~~（旧）~~新", "<s>（旧）</s>新"),
+        ("snake_case_name a * b * c", "snake_case_name a * b * c"),
+        ('a**"b"**c', "a**&quot;b&quot;**c"),
+    ],
+)
+def test_emphasis_needs_no_blanks_in_chinese_japanese_and_korean(written: str, read: str) -> None:
+    assert read in render(written)
 
 
 def test_a_formula_s_typesetter_is_where_it_is_expected() -> None:

@@ -185,8 +185,17 @@
     "to-end": toEnd,
     "drawer-open": () => root.classList.add("drawer-open"),
     "drawer-close": closeDrawer,
+    "to-note": (button) => jump(button, "to-text"),
+    "to-text": (button) => jump(button, "to-note"),
     "copy-text": (button) => copyFrom(button, button.dataset.text),
     "copy-code": (button) => copyFrom(button, button.closest(".code").querySelector("pre").textContent),
+  };
+  // A footnote's reference leads to the note, and the note back to the first reference, within the same answer.
+  const jump = (button, act) => {
+    const marks = [...button.closest(".prose").querySelectorAll(`[data-act=${act}]`)];
+    const mark = marks.find((one) => one.dataset.note === button.dataset.note);
+    mark?.scrollIntoView({ block: "nearest" });
+    mark?.focus({ preventScroll: true });
   };
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-act]");
