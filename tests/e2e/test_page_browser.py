@@ -195,6 +195,8 @@ def test_a_footnote_is_reached_by_its_reference_and_leads_back(browser: Browser,
         filler = "\n\n".join(["A long answer."] * 60)
         api.add_message(conversation_id, "assistant", f"So[^1] it is {number}.\n\n{filler}\n\n[^1]: A note.")
     with visit(browser, address, f"/c/{conversation_id}", **DESKTOP) as page:
+        page.wait_for_function("window.did_handshake")
+        expect(page.locator(".prose[aria-busy=true]")).to_have_count(0)
         answer = page.locator(".answer").last
         reference, note = answer.locator("sup button"), answer.locator(".footnote button")
         reference.press("Enter")
