@@ -115,7 +115,9 @@ def launched(config: dict[str, Any] | None, page: bool = False) -> Generator[Lau
         except BaseException:
             shutil.copytree(folder / "state" / "logs", ARTIFACTS / folder.name, dirs_exist_ok=True)
             raise
-        yield Launched(folder, environment, *urls, service.chatllm("keys", "create", "test").strip())
+        yield Launched(
+            folder, environment, *urls, service.chatllm("keys", "create", "test", "--concurrent", "0").strip()
+        )
     finally:
         service.chatllm("down", check=False)
         shutil.rmtree(folder, ignore_errors=True)

@@ -59,7 +59,6 @@ async def test_models_and_their_states(service: Launched) -> None:
         assert models == {
             "quick": "ready",
             "slow": "ready",
-            "silent": "ready",
             "loading": "loading",
             "broken": "failed",
         }
