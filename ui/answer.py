@@ -52,9 +52,10 @@ class AnswerView:
             return
         if self._turn.answer is not answer:
             self._turn = Turn("assistant", answer.text, answer=answer)
+        has_ended = not answer.is_running
         with self.root:  # so that its words are in the reader's language
             await self._growing.show(answer)
-        if not answer.is_running and not self.root.is_deleted:
+        if has_ended and not self.root.is_deleted:
             self._end()
             self._close(answer)
 

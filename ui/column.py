@@ -94,9 +94,10 @@ class Column:
             show_trouble(trouble, lambda: self._on_again(self._place))
 
     async def _show(self, answer: Answer) -> None:
+        has_ended = not answer.is_running
         with self._body:
             await self._growing.show(answer)
-            if not answer.is_running and not self._body.is_deleted:
+            if has_ended and not self._body.is_deleted:
                 self._close(answer)
 
     def _close(self, answer: Answer) -> None:

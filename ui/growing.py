@@ -12,7 +12,8 @@ from ui.texts import t
 from ui.trouble import duration
 
 SHOW_EVERY_S = 0.1
-SHOW_SHARE = 5  # rendering takes at most one part in six of a core, however long the text is
+SHOW_SHARE = 5  # an ordinary rendering takes at most one part in six of a core
+MAX_PAUSE_S = 1.0  # what took longer has waited, as for a rendering process to start: that is no reason to wait more
 
 
 class GrowingAnswer:
@@ -82,8 +83,9 @@ async def follow(answer: Answer, show: Callable[[Answer], Awaitable[object]]) ->
     version = -1
     while True:
         await answer.changed_since(version)
-        version, began = answer.version, time.perf_counter()
+        version, has_ended, began = answer.version, not answer.is_running, time.perf_counter()
         await show(answer)
-        if not answer.is_running:
+        if has_ended:  # and not while it was being shown: then there is more to show
             return
-        await asyncio.sleep(max(SHOW_EVERY_S, SHOW_SHARE * (time.perf_counter() - began)))
+        took_s = time.perf_counter() - began
+        await asyncio.sleep(min(max(SHOW_EVERY_S, SHOW_SHARE * took_s), MAX_PAUSE_S))

@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from ui import generation
-from ui.generation import Generations
-from ui.stream import Event, Finished, Question
+from ui.generation import Answer, Generations
+from ui.growing import follow
+from ui.stream import Delta, Event, Finished, Question
 
 
 class Silent:
@@ -55,3 +56,21 @@ async def test_what_is_kept_of_answers_is_bounded_in_characters(monkeypatch: pyt
     assert [generations.of(f"held_{number}") for number in range(4)] == held  # what is running stays
     assert not generations.of("conv_4")
     await generations.aclose()
+
+
+async def test_what_comes_while_an_answer_is_being_shown_is_shown_too() -> None:
+    """Its end included: rendering takes a while, in a process of its own."""
+    answer = Answer(Question("conv_1", "Q", "guide"))
+    shown: list[str] = []
+
+    async def show(answer: Answer) -> None:
+        text = answer.text
+        if not shown:
+            answer.take(Delta(text=" and the rest"))
+            answer.close("done")
+        await asyncio.sleep(0)
+        shown.append(text)
+
+    answer.take(Delta(text="The beginning"))
+    await asyncio.wait_for(follow(answer, show), 5)
+    assert shown == ["The beginning", "The beginning and the rest"]
