@@ -27,6 +27,8 @@ def with_chat_parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _part(part: Mapping[str, Any], where: str) -> dict[str, Any]:
     kind = part.get("type")
+    if kind is not None and not isinstance(kind, str):
+        raise BadRequest("The 'type' of a part must be a string, such as 'text'.", f"{where}.type")
     if kind in TEXTS:
         return {**_with_text(part, "text", where), "type": "text"}
     if kind == "refusal":
@@ -37,7 +39,7 @@ def _part(part: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise BadRequest("'image_url' must be an object with the image's 'url'.", f"{where}.image_url")
     if kind in MEDIA or (kind is None and not MEDIA.isdisjoint(part)):
         return dict(part)
-    if not isinstance(kind, str):
+    if kind is None:
         raise BadRequest("A part of a message needs a 'type', such as 'text'.", f"{where}.type")
     raise BadRequest(f"Parts of the type {kind[:64]!r} are not supported here.", f"{where}.type")
 

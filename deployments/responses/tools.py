@@ -60,8 +60,11 @@ class Toolbox:
         tools: list[ClientTool] = []
         ignored: dict[str, None] = {}
         for at, tool in enumerate(request.get("tools") or ()):
-            if tool.get("type") in BUILT_IN:
-                ignored[tool["type"]] = None
+            kind = tool.get("type")
+            if not isinstance(kind, str):
+                raise BadRequest("The 'type' of a tool must be a string, such as 'function'.", f"tools[{at}].type")
+            if kind in BUILT_IN:
+                ignored[kind] = None
                 continue
             for function, own in _expanded(tool, f"tools[{at}]"):
                 functions.append(function)
@@ -94,7 +97,7 @@ class Toolbox:
 
     def _chosen(self, choice: Mapping[str, Any]) -> str:
         kind, name = choice.get("type"), choice.get("name")
-        if kind in BUILT_IN:
+        if isinstance(kind, str) and kind in BUILT_IN:
             raise BadRequest(f"The tool '{kind}' cannot be used here; functions and custom tools can.", "tool_choice")
         if kind not in ("function", "custom") or not isinstance(name, str):
             raise BadRequest("'tool_choice' must name a function or a custom tool.", "tool_choice")

@@ -203,8 +203,9 @@ async def test_what_old_and_lenient_clients_send_passes_haproxy_and_serve(servic
 
 async def test_a_request_whose_ingress_replica_is_lost_is_answered_in_the_api_s_own_shape(service: Launched) -> None:
     """The last one of this file: until another replica runs, this service has none."""
-    async with service.client() as http, asyncio.timeout(120):
-        answering = asyncio.create_task(http.post(PATH, json={**CHAT, "model": "silent"}))
+    # On a connection of its own: HAProxy closes one that has served others in silence, for the client to try again.
+    async with service.client() as http, service.client() as fresh, asyncio.timeout(120):
+        answering = asyncio.create_task(fresh.post(PATH, json={**CHAT, "model": "silent"}))
         await until_running(http, "silent", 1)
         (replica,) = replicas(service, "Ingress")
         os.kill(replica, signal.SIGKILL)

@@ -127,3 +127,14 @@ async def test_an_unexpected_error_tells_nothing_but_its_id(
     assert error["request_id"] in caplog.text
     assert "RuntimeError" in caplog.text
     assert detail not in caplog.text
+
+
+@pytest.mark.parametrize("kind", [[], {}, 1, True])
+async def test_a_type_that_is_no_string_is_refused_by_name(service: Service, kind: Any) -> None:
+    chat = {"messages": [{"role": "user", "content": [{"type": kind, "text": "x"}]}]}
+    response = await service.http.post(PATH, json=chat)
+    assert_error(response, 400, "invalid_request", "messages[0].content[0].type")
+    tools = {"input": "x", "tools": [{"type": kind, "name": "f"}]}
+    assert_error(await service.http.post("/v1/responses", json=tools), 400, "invalid_request", "tools[0].type")
+    chosen = {"input": "x", "tools": [{"type": "function", "name": "f"}], "tool_choice": {"type": kind, "name": "f"}}
+    assert_error(await service.http.post("/v1/responses", json=chosen), 400, "invalid_request", "tool_choice")
