@@ -57,6 +57,8 @@ def test_the_focus_is_never_lost(browser: Browser, warm_address: str, warm_api: 
         expect(page.locator(".note")).to_be_visible()
         expect(page.locator(".composer textarea")).to_be_focused()
         page.locator(".topbar .icon-tune").click()
+        page.wait_for_function("document.querySelector('.q-dialog')?.contains(document.activeElement)")
+        page.wait_for_timeout(300)  # until it stands still
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
         expect(page.get_by_role("button", name="Chat settings")).to_be_focused()
