@@ -96,8 +96,6 @@ async def test_a_frozen_redis_is_a_miss_in_time(service: Launched) -> None:
         async with asyncio.timeout(20):
             while (await http.post(PATH, json={**HELLO, "seed": 99})).headers["x-cache"] != "HIT":
                 await asyncio.sleep(0.2)
-        logs = (Path(service.environment["CHATLLM_STATE"]) / "logs/ray/serve").glob("*CacheLookup*.log")
-        assert "cache look-up failed kind=redis_timeout breaker_is_open=" in "".join(map(Path.read_text, logs))
 
 
 async def test_a_cache_replica_that_is_frozen_then_killed_fails_nothing_and_the_next_one_is_connected(
