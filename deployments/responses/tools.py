@@ -59,7 +59,8 @@ class Toolbox:
         functions: list[dict[str, Any]] = []
         tools: list[ClientTool] = []
         ignored: dict[str, None] = {}
-        for at, tool in enumerate(request.get("tools") or ()):
+        given: Sequence[Mapping[str, Any]] = request.get("tools") or ()
+        for at, tool in enumerate(given):
             kind = tool.get("type")
             if not isinstance(kind, str):
                 raise BadRequest("The 'type' of a tool must be a string, such as 'function'.", f"tools[{at}].type")
