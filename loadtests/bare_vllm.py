@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 600.0
 GRACE_S = 15.0
 # Names that vLLM's command line spells in another way than its handlers.
@@ -26,13 +27,12 @@ class NotStarted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EngineOf:
-    """One vLLM model of a serve_config.yaml, and the folder to which its paths are relative."""
+    """One vLLM model of a serve_config.yaml, whose paths are relative to the repository."""
 
     model: str
     engine: dict[str, Any]
     chat: dict[str, Any]
     environment: dict[str, str]
-    folder: Path
 
     @classmethod
     def read(cls, config: Path, model: str = "") -> "EngineOf":
@@ -41,7 +41,7 @@ class EngineOf:
         models: list[dict[str, Any]] = [m for app in applications for m in app.get("args", {}).get("models", [])]
         for one in models:
             if one.get("kind", "vllm") == "vllm" and model in ("", one["id"]):
-                return cls(one["id"], one["engine"], one.get("chat", {}), one.get("environment", {}), config.parent)
+                return cls(one["id"], one["engine"], one.get("chat", {}), one.get("environment", {}))
         raise NotStarted(f"{config} has no vLLM model {model!r}: name one with --model")
 
     def arguments(self) -> list[str]:
@@ -71,7 +71,7 @@ async def bare_server(engine: EngineOf, log: Path, environment: Mapping[str, str
         server = await asyncio.create_subprocess_exec(
             *command,
             *("--host", "127.0.0.1", "--port", str(port)),
-            cwd=engine.folder,
+            cwd=REPOSITORY,
             env={"OMP_NUM_THREADS": str(_computing_threads()), **os.environ, **engine.environment, **environment},
             stdout=output,
             stderr=output,

@@ -1,6 +1,6 @@
 """What the service costs: all of it beside bare vLLM, on one machine, in one run (`make bench`).
 
-    python -m loadtests.bench                       # starts both, with the engine of serve_config.yaml
+    python -m loadtests.bench                       # starts both, with the demo model's engine
     python -m loadtests.bench --quick               # one round of each, within ten minutes
     python -m loadtests.bench --threshold 0.9       # leaves with 1 if the service keeps less of bare vLLM's throughput
     python -m loadtests.bench --url http://gpu:8000 --bare-url http://gpu:8100 --model my-model
@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="", help="address of a service that runs already; started here if not given")
     parser.add_argument("--bare-url", default="", help="a bare vLLM that runs already; started here if not given")
-    parser.add_argument("--config", type=Path, default=REPOSITORY / "serve_config.yaml", help="whose engine arguments")
+    parser.add_argument("--config", type=Path, default=REPOSITORY / "configs/guide.yaml", help="whose engine arguments")
     parser.add_argument("--model", default="", help="model to ask for; by default the file's first")
     parser.add_argument("--streams", default="1,16,64", help="how many answers at a time")
     parser.add_argument("--rounds", type=int, default=3)

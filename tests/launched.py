@@ -22,7 +22,10 @@ from deployments.local import ports
 COMMAND = [sys.executable, "-m", "deployments.local.cli"]
 FOREIGN = ("CHATLLM_", "RAY_", "NICEGUI_", "PYTEST_")
 START_TIMEOUT_S = 480
-ARTIFACTS = Path(__file__).parents[1] / "artifacts"
+ROOT = Path(__file__).parents[1]
+ARTIFACTS = ROOT / "artifacts"
+GUIDE = ROOT / "configs/guide.yaml"
+"""The demo model, which is up in seconds: what a test takes unless it is about another model."""
 
 
 # Neither what the kernel hands out to every connection nor what the launcher takes for Ray's inner ports.
@@ -90,8 +93,8 @@ class Launched:
 
 
 @contextmanager
-def launched(config: dict[str, Any] | None, page: bool = False) -> Generator[Launched]:
-    """Start a service (serve_config.yaml itself if `config` is None), wait until its model answers, stop it."""
+def launched(config: dict[str, Any] | Path, page: bool = False) -> Generator[Launched]:
+    """Start a service with a service file or its content, wait until its model answers, stop it."""
     folder = Path(tempfile.mkdtemp(prefix="chatllm-test-"))
     port, page_port, dashboard_port = free_ports(3)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
@@ -101,10 +104,8 @@ def launched(config: dict[str, Any] | None, page: bool = False) -> Generator[Lau
         "CHATLLM_PAGE_PORT": str(page_port),
         "CHATLLM_DASHBOARD_PORT": str(dashboard_port),
     }
-    up = ["up", "--detach", "--wait"]
-    if config is not None:
-        (folder / "service.yaml").write_text(yaml.safe_dump(config))
-        up += ["--config", str(folder / "service.yaml")]
+    (folder / "service.yaml").write_text(config.read_text() if isinstance(config, Path) else yaml.safe_dump(config))
+    up = ["up", "--detach", "--wait", "--config", str(folder / "service.yaml")]
     if not page:
         up.append("--no-page")
     urls = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{page_port}"

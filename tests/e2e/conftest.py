@@ -7,15 +7,15 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.e2e.chromium import launch
-from tests.launched import Launched, launched
+from tests.launched import GUIDE, Launched, launched
 from tests.ui.process import page_process
 from tests.ui.stand_in import StandIn
 
 
 @pytest.fixture(scope="module")
 def product() -> Generator[Launched]:
-    """A running product: serve_config.yaml with vLLM and the demo model; loading it takes a minute or two."""
-    with launched(None, page=True) as running:
+    """A running product: vLLM with the demo model; loading it takes a minute or two."""
+    with launched(GUIDE, page=True) as running:
         yield running
 
 

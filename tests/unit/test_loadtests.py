@@ -150,7 +150,7 @@ def test_engine_arguments_become_vllms_options(tmp_path):
     models = [{"id": "a", "kind": "scripted"}, model]
     config.write_text(yaml.safe_dump({"applications": [{"args": {"models": models}}]}, sort_keys=False))
     engine = EngineOf.read(config)
-    assert (engine.model, engine.folder, engine.environment) == ("guide", tmp_path, {"VLLM_CPU_KVCACHE_SPACE": "1"})
+    assert (engine.model, engine.environment) == ("guide", {"VLLM_CPU_KVCACHE_SPACE": "1"})
     assert engine.arguments() == [
         *("--model", "x", "--max-model-len", "9", "--no-enable-prefix-caching", "--override", '{"a": 1}'),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),

@@ -8,7 +8,7 @@ import yaml
 
 from deployments.local.serve_schema import validated
 
-SHIPPED = Path(__file__).parents[3] / "serve_config.yaml"
+SHIPPED = Path(__file__).parents[3] / "configs/guide.yaml"
 
 
 def test_the_shipped_file_passes() -> None:

@@ -9,7 +9,7 @@ import yaml
 from deployments.local.serve_schema import validated
 from deployments.local.staging import without_engines
 
-SHIPPED = Path(__file__).parents[3] / "serve_config.yaml"
+SHIPPED = Path(__file__).parents[3] / "configs/guide.yaml"
 
 
 def replicas(document: dict[str, Any]) -> dict[str, Any]:
