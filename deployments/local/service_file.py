@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from deployments.config import ScriptedModel, Settings, VLLMModel
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError
+from deployments.models.catalogue import Catalogue, is_path
 
 Tree = dict[str, Any]
 
@@ -116,18 +117,13 @@ def _replace_default(application: Tree, name: str) -> None:
     """Serve the model `name` where the file has its default one, under a name of its own."""
     arguments = application["args"]
     old = Settings.model_validate(arguments).default
-    local = Path(name).expanduser()
-    if local.exists() or name.startswith(("/", ".", "~")):
-        if not local.exists():
-            raise LauncherError(f"CHATLLM_MODEL={name}: there is no such folder")
-        identifier, weights = local.resolve().name, str(local.resolve())
-    else:
-        identifier, weights = name, name
+    catalogued = _catalogued(name)
     model: Tree = next(model for model in arguments["models"] if model["id"] == old.id)
-    engine = {key: value for key, value in model.get("engine", {}).items() if key not in DEMO_ONLY}
+    said = {key: value for key, value in model.get("engine", {}).items() if key not in ("model", *DEMO_ONLY)}
     kept = {key: value for key, value in model.items() if key in ("environment", "max_prompt_messages")}
     model.clear()
-    model.update({**kept, "id": identifier, "kind": "vllm", "engine": {**engine, "model": weights}})
+    model.update({**kept, **catalogued, "engine": {**catalogued["engine"], **said}})
+    identifier = catalogued["id"]
     if arguments.get("default_model") == old.id:
         arguments["default_model"] = identifier
     try:
@@ -137,6 +133,18 @@ def _replace_default(application: Tree, name: str) -> None:
     for deployment in _deployments(application):
         if deployment.get("name") == old.deployment:
             deployment["name"] = new.deployment
+
+
+def _catalogued(name: str) -> Tree:
+    """Return a whole entry for a catalogue name, a Hugging Face id or a path; LauncherError if it is none of them."""
+    catalogue = Catalogue.load()
+    if is_path(name):
+        if not Path(name).expanduser().exists():
+            raise LauncherError(f"CHATLLM_MODEL={name}: there is no such folder")
+    elif ":" in name and catalogue.entry(name) is None:
+        known = ", ".join(catalogue.suggestions(name)) or "names such as qwen3:0.6b"
+        raise LauncherError(f"CHATLLM_MODEL={name} is not in the catalogue, which has {known}")
+    return catalogue.settings_for(name, on_gpu=bool(gpus()))
 
 
 def _make_absolute(model: Tree) -> None:

@@ -4,7 +4,7 @@ CHATLLM_STATE           folder that keeps everything of this installation (.chat
 CHATLLM_PORT            port of the API (8000)
 CHATLLM_PAGE_PORT       port of the chat page (8080)
 CHATLLM_DASHBOARD_PORT  port of Ray's dashboard (8265)
-CHATLLM_MODEL           Hugging Face id or path, in place of the default model's
+CHATLLM_MODEL           name such as qwen3:0.6b, Hugging Face id or path, in place of the default model's
 DATABASE_URL            a Postgres of one's own, in place of the embedded one
 REDIS_URL               a Redis or Valkey of one's own, in place of the embedded one
 """
@@ -41,7 +41,9 @@ class LauncherSettings(Section):
     dashboard_port: int = Field(default=8265, ge=1, le=65535, description="Port of Ray's dashboard.")
     page: bool = Field(default=True, description="Start the chat page.")
     browser: bool = Field(default=True, description="Open the page in a browser, on a terminal with a display.")
-    model: str = Field(default="", description="Hugging Face id or path, in place of the default model's.")
+    model: str = Field(
+        default="", description="Name of the catalogue, Hugging Face id or path, in place of the default model."
+    )
     database_url: SecretStr | None = Field(default=None, description="A Postgres of one's own.")
     redis_url: SecretStr | None = Field(default=None, description="A Redis or Valkey of one's own.")
 

@@ -114,7 +114,8 @@ class Catalogue(Section):
         """
         known = self.entry(name)
         model = path or (known.model if known else _absolute(name))
-        identifier = identifier or (known.name.replace(":", "-") if known else identifier_of(name))
+        is_nickname = known is not None and name.lower() != known.model.lower()
+        identifier = identifier or (known.name.replace(":", "-") if known and is_nickname else identifier_of(name))
         entry: Tree = {"id": identifier, "kind": "vllm", "engine": {"model": model}}
         if not on_gpu:
             entry["engine"]["distributed_executor_backend"] = UNIPROC

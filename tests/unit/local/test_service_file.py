@@ -53,7 +53,14 @@ def test_a_hugging_face_id_replaces_the_default_model_and_what_was_chosen_for_it
     assert isinstance(model, VLLMModel)
     assert model.id == "Qwen/Qwen3-0.6B"
     executor = "vllm.v1.executor.uniproc_executor.UniProcExecutor"  # how it runs here, whatever the model
-    assert model.engine == {"model": "Qwen/Qwen3-0.6B", "distributed_executor_backend": executor}
+    assert model.engine == {
+        "model": "Qwen/Qwen3-0.6B",
+        "distributed_executor_backend": executor,
+        "max_model_len": -1,
+        "override_generation_config": {"temperature": 0.6, "top_p": 0.95, "top_k": 20},
+        "reasoning_parser": "qwen3",
+    }
+    assert model.chat == {"enable_auto_tools": True, "tool_parser": "hermes", "reasoning_parser": "qwen3"}
     assert model.environment == {"VLLM_CPU_KVCACHE_SPACE": "1"}
     assert deployment(service, "model-Qwen--Qwen3-0.6B")["num_replicas"] == 1
     with pytest.raises(StopIteration):
@@ -66,6 +73,19 @@ def test_a_folder_replaces_the_default_model_under_its_own_name(tmp_path: Path) 
     model = read(model=str(weights)).settings.default
     assert isinstance(model, VLLMModel)
     assert (model.id, model.engine["model"]) == ("my-model", str(weights))
+
+
+def test_a_name_of_the_catalogue_replaces_the_default_model() -> None:
+    model = read(model="smollm3:3b").settings.default
+    assert isinstance(model, VLLMModel)
+    assert (model.id, model.engine["model"]) == ("smollm3-3b", "HuggingFaceTB/SmolLM3-3B")
+
+
+def test_a_size_that_the_catalogue_lacks_is_answered_with_those_that_it_has() -> None:
+    with pytest.raises(
+        LauncherError, match=r"CHATLLM_MODEL=qwen3:99b is not in the catalogue, which has qwen3:0\.6b, "
+    ):
+        read(model="qwen3:99b")
 
 
 def test_a_missing_folder_is_said_at_once() -> None:
