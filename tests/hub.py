@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,6 +76,9 @@ def running_hub() -> Generator[Hub]:
         thread.join()
 
 
+Answer = Callable[[Repository, re.Match[str], str | None], None]
+
+
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
@@ -86,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         return
 
     def _answer(self) -> None:
@@ -105,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._about(match, token, answer)
         return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
-    def _about(self, match: re.Match[str], token: str | None, answer) -> None:
+    def _about(self, match: re.Match[str], token: str | None, answer: Answer) -> None:
         repository = self.hub.repositories.get(match[1])
         if repository is None or (not repository.is_gated and not repository.may(token)):
             return self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"})

@@ -13,6 +13,7 @@ from deployments.local.hub.checksum import matches
 from deployments.local.hub.progress import Transfer
 from deployments.local.state import LauncherError
 
+PARTIAL_CONTENT = 206
 ATTEMPTS = 5
 RETRY_S = 1.0
 
@@ -82,7 +83,7 @@ class Blob:
             "GET", self.url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, retry_on_exceptions=()
         ) as response:
             hf_raise_for_status(response)
-            if here and response.status_code != httpx.codes.PARTIAL_CONTENT:  # it comes from its beginning
+            if here and response.status_code != PARTIAL_CONTENT:  # it comes from its beginning
                 transfer.advance(-here)
                 output.seek(0)
                 output.truncate()

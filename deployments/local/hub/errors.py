@@ -60,7 +60,9 @@ def _sentence(error: Exception, endpoint: str, repository: str) -> str:
         case FileMetadataError():
             return f"{endpoint} does not speak the hub's protocol: check HF_ENDPOINT, and any proxy between"
         case OSError():
-            return f"{repository} cannot be written ({error.strerror}): make room, or set HF_HUB_CACHE to another folder"
+            return (
+                f"{repository} cannot be written ({error.strerror}): make room, or set HF_HUB_CACHE to another folder"
+            )
         case _:
             return (
                 f"{endpoint} cannot be reached ({type(error).__name__}): check the network, "

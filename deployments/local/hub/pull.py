@@ -15,6 +15,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,7 +62,7 @@ class Pull:
             with self._locked():
                 commit, files = self._listing()
                 with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hub") as pool:
-                    blobs = dict(zip(files, pool.map(lambda file: self._blob(file, commit), files), strict=True))
+                    blobs = dict(zip(files, pool.map(self._blob, files, repeat(commit)), strict=True))
                 self._fetch(list({blob.etag: blob for blob in blobs.values()}.values()), transfer)
         snapshot = self.folder / "snapshots" / commit
         for file, blob in blobs.items():

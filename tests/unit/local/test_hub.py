@@ -148,7 +148,7 @@ def test_a_gated_model_wants_a_token_and_storage_never_sees_it(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.repositories[NAME].needs, hub.repositories[NAME].is_gated = "hf_secret", True
-    with pytest.raises(LauncherError, match=f"{NAME} is gated: accept its terms at {hub.url}/{NAME}, then set HF_TOKEN"):
+    with pytest.raises(LauncherError, match=f"is gated: accept its terms at {hub.url}/{NAME}, then set HF_TOKEN"):
         pulled(hub, tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     with pytest.raises(LauncherError, match="is gated"):
@@ -162,7 +162,7 @@ def test_a_gated_model_wants_a_token_and_storage_never_sees_it(
 
 
 def test_a_model_that_is_not_there_or_private(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(LauncherError, match=r"has no model owner/nothing for this user: check the name, or set HF_TOKEN"):
+    with pytest.raises(LauncherError, match="no model owner/nothing for this user: check the name, or set HF_TOKEN"):
         pulled(hub, tmp_path, "owner/nothing")
 
 
