@@ -38,7 +38,9 @@ class Family(Section):
     template: tuple[str, ...] = Field(default=(), description="Texts that its chat template holds, all of them.")
     tool_parser: str | None = Field(default=None, description="Name in vLLM's registry of tool parsers.")
     reasoning_parser: str | None = Field(default=None, description="Name in vLLM's registry of reasoning parsers.")
-    sampling: dict[str, float] = Field(default_factory=dict, description="Defaults of requests' sampling parameters.")
+    sampling: dict[str, int | float] = Field(
+        default_factory=dict, description="Defaults of requests' sampling parameters."
+    )
     chat: dict[str, Any] = Field(default_factory=dict, description="Further options under `chat:`.")
     engine: dict[str, Any] = Field(default_factory=dict, description="Further options under `engine:`.")
     note: str = Field(default="", description="What to know about its chat template or its tools.")

@@ -182,6 +182,12 @@ def test_each_model_belongs_to_a_family_that_does_what_it_says(entry: Any) -> No
     VLLMModel.model_validate(CATALOGUE.settings_for(entry.name))
 
 
+def test_numbers_of_tokens_are_whole_as_vllm_wants_them() -> None:
+    chosen = [one.sampling["top_k"] for one in CATALOGUE.families if "top_k" in one.sampling]
+    assert chosen and all(isinstance(top_k, int) for top_k in chosen)
+    assert CATALOGUE.settings_for("qwen3")["engine"]["override_generation_config"]["top_k"].__class__ is int
+
+
 def test_no_name_means_two_models() -> None:
     names = [name for entry in CATALOGUE.models for name in (entry.name, entry.model.lower(), *entry.aliases)]
     assert len(names) == len(set(names))
