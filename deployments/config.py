@@ -369,5 +369,7 @@ class Addresses(Section):
 
 def hugging_face_cache() -> Path:
     """Return the folder that Hugging Face's library keeps models in, by its own variables."""
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    general = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or os.path.join(general, "huggingface")  # noqa: PTH118 - `~` is expanded below
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(os.path.expandvars(named or os.path.join(home, "hub"))).expanduser()  # noqa: PTH118

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from deployments.local import leftovers
+from deployments.local.hub.offline import offline_environment
 from deployments.local.keys import write_secret
 from deployments.local.process import end, spawn, tail
 from deployments.local.ray_environment import ray_environment
@@ -93,7 +94,8 @@ class RayPart:
             [*self._command(runtime), *([f"--gpus={len(found)}"] if (found := gpus()) else [])],
             self._log,
             cwd=REPOSITORY,
-            environment=ray_environment(self._state.path, runtime, self._stores),
+            environment=ray_environment(self._state.path, runtime, self._stores)
+            | offline_environment(config_path(self._state.path)),
         )
         self._wait_until_deployed(process)
         return process

@@ -2,13 +2,15 @@
 
 import io
 import os
+import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
 
+from deployments.config import hugging_face_cache
 from deployments.local.hub import blob, pull
 from deployments.local.hub.files import HubFile, needed
 from deployments.local.hub.progress import PlainTransfer
@@ -65,6 +67,27 @@ def test_hugging_faces_own_library_finds_it_without_a_network(hub: Hub, tmp_path
     folder, _ = pulled(hub, tmp_path)
     assert snapshot_download(NAME, cache_dir=tmp_path, local_files_only=True) == str(folder)
     assert try_to_load_from_cache(NAME, "config.json", cache_dir=tmp_path) == str(folder / "config.json")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"HF_HOME": "/a/b"},
+        {"HF_HUB_CACHE": "~/c", "HF_HOME": "/a"},
+        {"XDG_CACHE_HOME": "/x"},
+        {"HUGGINGFACE_HUB_CACHE": "/old"},
+        {"HF_HOME": "$HOME/d"},
+    ],
+)
+def test_the_cache_is_where_that_library_has_it(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    said = runpy.run_path(str(constants.__file__))["HF_HUB_CACHE"]
+    assert str(hugging_face_cache()) == said
 
 
 def test_a_second_pull_downloads_nothing(hub: Hub, tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""Keeping a running service off the hub: what is on this disk is served without asking anybody for it.
+
+Online, vLLM and transformers ask the hub about each model at every start, and take more
+files than `pull` did where there are others: Mistral's second copy of the weights.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deployments.config import Settings, VLLMModel
+from deployments.local.hub.on_disk import find
+from deployments.models.catalogue import is_path
+
+ASKED_FOR = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+MORE = (
+    "tokenizer",
+    "hf_config_path",
+    "speculative_config",
+    "download_dir",
+    "load_format",
+    "config_format",
+    "lora_modules",
+)
+"""Engine arguments by which more may be needed than the model itself."""
+
+
+def offline_environment(deployed: Path) -> dict[str, str]:
+    """Return what keeps the replicas off the hub: nothing if a model is not here, or the user's own word is there."""
+    if any(os.environ.get(name) for name in ASKED_FOR):
+        return {}
+    document = yaml.safe_load(deployed.read_text(encoding="utf-8"))
+    settings = [Settings.model_validate(application["args"]) for application in document["applications"]]
+    models = [model for one in settings for model in one.models if isinstance(model, VLLMModel)]
+    return {"HF_HUB_OFFLINE": "1"} if all(_is_here(model.engine) for model in models) else {}
+
+
+def _is_here(engine: Mapping[str, Any]) -> bool:
+    name = str(engine["model"])
+    if any(engine.get(more) for more in MORE):
+        return False
+    found = None if is_path(name) else find(name)
+    return is_path(name) or (found is not None and found.is_whole(str(engine.get("revision") or "main")))
