@@ -10,6 +10,7 @@ import typer
 from deployments.local import background, leftovers
 from deployments.local.cache_cli import cache_app
 from deployments.local.keys_cli import keys_app
+from deployments.local.models_cli import models_app
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.usage_cli import usage
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(cache_app, name="cache")
+app.add_typer(models_app, name="models")
 app.command()(usage)
 
 
