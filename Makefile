@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e test-clients bench bench-relay bench-cache lint format typecheck lock lock-torch clean
+.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e test-clients bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,14 @@ lock: tools  ## resolve the locks anew from pyproject.toml
 	$(COMPILE) pyproject.toml configs/locks/torch-needs.in --extra cpu --group build --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-cpu.lock
 	$(COMPILE) pyproject.toml --extra gpu --group build --excludes configs/locks/gpu-excluded.txt -o configs/locks/requirements-gpu.lock
 	$(COMPILE) --group test -c configs/locks/requirements-cpu.lock --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-dev.lock
+	sed -Ei "s/^(intel-[^ ]+)( \\\\)/\1 ; platform_machine == 'x86_64'\2/" configs/locks/requirements-*.lock
+	$(MAKE) lock-check
+
+lock-check: tools  ## can every supported Python and processor install what the locks pin?
+	for python in 3.11 3.12 3.13; do for machine in x86_64 aarch64; do for lock in cpu gpu dev; do \
+		$(BIN)/uv pip install -q --dry-run --no-deps --require-hashes --target $$(mktemp -du) --python-version $$python \
+			--python-platform $$machine-manylinux_2_34 -r configs/locks/requirements-$$lock.lock || exit 1; \
+	done; done; done
 
 lock-torch: tools  ## resolve the hashes of torch for CPUs anew (needs PyTorch's own index)
 	sed -n 's/^ *"torch==\(.*\)",/torch==\1+cpu/p' pyproject.toml | $(COMPILE) --no-deps --torch-backend cpu - -o configs/locks/requirements-torch-cpu.lock

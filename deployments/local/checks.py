@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def require_compiler() -> None:
     if not any(map(shutil.which, (named,) if named else COMPILERS)):
         missing.append("gcc")
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
-        missing.append("python3.11-dev")
+        missing.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
     if missing:
         raise LauncherError(f"vLLM compiles its GPU kernels when it starts: apt install {' '.join(missing)}")
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from deployments.local import ports
 from deployments.local.checks import GIB, available_gib, require_compiler
+from deployments.local.install import PYTHONS
 from deployments.local.instance import Instance
 from deployments.local.service_file import gpus, read
 from deployments.local.settings import REPOSITORY, LauncherSettings
@@ -58,8 +59,8 @@ def examine(settings: LauncherSettings) -> Iterator[Finding]:
 
 def _python(settings: LauncherSettings) -> Finding:
     version = ".".join(str(part) for part in sys.version_info[:3])
-    if sys.version_info[:2] != (3, 11):
-        return Finding("fail", "Python", f"{version}; 3.11 is needed: make install finds it")
+    if sys.version_info[:2] not in PYTHONS:
+        return Finding("fail", "Python", f"{version}; 3.11 to 3.13 is needed: make install finds one")
     return Finding("ok", "Python", version)
 
 

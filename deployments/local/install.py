@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -34,6 +35,8 @@ PYTHON = VENV / "bin" / "python"
 LOCKS = REPOSITORY / "configs/locks"
 STAMP = VENV / "installed"
 LOG = VENV / "install.log"
+PYTHONS = ((3, 11), (3, 12), (3, 13))
+"""What every package of the locks has wheels for, best tested first."""
 NEEDED_GIB = {"cpu": 6, "gpu": 18}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -95,7 +98,7 @@ def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None
 
 def make_venv() -> None:
     """Make the environment, in place of a broken one; one that works is kept."""
-    asked = "import pip, sys; sys.exit(sys.version_info[:2] != (3, 11))"
+    asked = f"import pip, sys; sys.exit(sys.version_info[:2] not in {PYTHONS})"
     if PYTHON.exists() and not subprocess.run([str(PYTHON), "-c", asked], capture_output=True, check=False).returncode:
         return
     python = find_python()
@@ -127,9 +130,14 @@ def install_packages(lock: Path) -> None:
     uv_install("--require-hashes", "-r", str(lock))
     found = VENV.glob("lib/python*/site-packages/*.dist-info")
     installed = {canonical(folder.name.partition("-")[0]) for folder in found}
-    pins = re.findall(r"^([^\s=]+)==", lock.read_text(), re.MULTILINE)
-    if missing := [name for name in pins if canonical(name) not in installed]:
+    if missing := [name for name in pins(lock) if canonical(name) not in installed]:
         raise Failed(f"{', '.join(missing)} of {lock.name} did not get installed: look for `exclude` in uv's settings")
+
+
+def pins(lock: Path) -> list[str]:
+    """Return the packages that a lock pins for this machine; the only marker in a lock is that of a processor."""
+    found = re.findall(r"^([^\s=]+)==\S+(?: ; platform_machine == '(\w+)')?", lock.read_text(), re.MULTILINE)
+    return [name for name, machine in found if machine in ("", platform.machine())]
 
 
 def requirement(package: str, lock: Path) -> tuple[str, ...]:
@@ -206,16 +214,16 @@ def run(
 
 
 def find_python() -> str:
-    """Return the path of a Python 3.11."""
-    if sys.version_info[:2] == (3, 11):
+    """Return the path of a Python that the locks are for: this one, or another on the PATH."""
+    if sys.version_info[:2] in PYTHONS:
         return os.path.realpath(sys.executable)
-    for name in ("python3.11", "python3"):
+    for name in ("python3.11", "python3.12", "python3.13", "python3"):
         found = shutil.which(name)
-        asked = "import sys; sys.exit(sys.version_info[:2] != (3, 11))"
+        asked = f"import sys; sys.exit(sys.version_info[:2] not in {PYTHONS})"
         if found and not subprocess.run([found, "-c", asked], check=False).returncode:
             return os.path.realpath(found)
     version = ".".join(map(str, sys.version_info[:2]))
-    raise Failed(f"Python 3.11 is needed, this is {version}: apt install python3.11 python3.11-venv")
+    raise Failed(f"Python 3.11, 3.12 or 3.13 is needed, this is {version}: apt install python3.11 python3.11-venv")
 
 
 def has_gpu() -> bool:

@@ -1,5 +1,6 @@
 """What a start on a GPU needs besides the GPU."""
 
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from deployments.local import checks, doctor
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
+
+HEADERS = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
 
 
 @pytest.fixture
@@ -32,8 +35,8 @@ def test_a_compiler_and_the_headers_are_enough(machine: Path) -> None:
     ("lost", "packages"),
     [
         (["bin/gcc"], "gcc"),
-        (["include/Python.h"], "python3.11-dev"),
-        (["bin/gcc", "include/Python.h"], "gcc python3.11-dev"),
+        (["include/Python.h"], HEADERS),
+        (["bin/gcc", "include/Python.h"], f"gcc {HEADERS}"),
     ],
 )
 def test_what_is_missing_is_named_with_its_package(machine: Path, lost: list[str], packages: str) -> None:

@@ -1,6 +1,7 @@
 """The installer's own judgement: what is done, what is pinned, and one sentence for what fails."""
 
 import hashlib
+import platform
 import re
 import shutil
 import subprocess
@@ -77,7 +78,7 @@ def test_an_environment_that_works_is_kept(environment: Path) -> None:
 def test_another_python_is_refused_with_the_package_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 2))
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(install.Failed, match=r"Python 3\.11 is needed, this is 3\.9: apt install python3\.11"):
+    with pytest.raises(install.Failed, match=r"Python 3\.11, 3\.12 or 3\.13 is needed, this is 3\.9: apt install"):
         install.find_python()
 
 
@@ -92,11 +93,13 @@ def test_the_plan_pins_everything(environment: Path) -> None:
 def pins(lock: Path) -> dict[str, tuple[str, list[str]]]:
     """Return version and hashes of each package; fails on anything else in the lock."""
     found: dict[str, tuple[str, list[str]]] = {}
-    for entry in lock.read_text().replace(" \\\n", "").splitlines():
-        pin, *hashes = entry.split()
+    for line in lock.read_text().replace(" \\\n    ", " ").splitlines():
+        entry, *hashes = line.split(" --hash=")
+        pin, _, marker = entry.partition(" ; ")
+        assert marker in ("", "platform_machine == 'x86_64'"), "the installer reads no other"
         name, version = pin.split("==")
         assert name not in found
-        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), entry
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), line
         found[name] = version, hashes
     return found
 
@@ -145,8 +148,7 @@ def package(bare_environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("UV_DEFAULT_INDEX", (tmp_path / "empty").as_uri())
-    installed = bare_environment / "lib/python3.11/site-packages"
-    for folder in installed.glob("torch*"):
+    for folder in bare_environment.glob("lib/python*/site-packages/torch*"):
         shutil.rmtree(folder)
     return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
@@ -159,7 +161,7 @@ def lock_of(folder: Path, digest: str) -> Path:
 
 
 def is_installed() -> bool:
-    return bool(list(install.VENV.glob("lib/python3.11/site-packages/torch")))
+    return bool(list(install.VENV.glob("lib/python*/site-packages/torch")))
 
 
 @pytest.mark.parametrize("take", [install.install_torch, install.install_packages])
@@ -192,6 +194,20 @@ def test_a_package_that_uv_passes_over_is_a_failure(environment: Path, monkeypat
     lock.write_text("some-package-core==1.0\ntriton==3.7.1\n")
     with pytest.raises(install.Failed, match=r"^triton of requirements.lock did not get installed"):
         install.install_packages(lock)
+
+
+def test_a_pin_for_another_processor_is_not_missed(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = environment / "requirements.lock"
+    lock.write_text(f"a==1 \\\n    --hash=sha256:{'0' * 64}\nb==2 ; platform_machine == 'x86_64' \\\n")
+    for machine, expected in (("x86_64", ["a", "b"]), ("aarch64", ["a"])):
+        monkeypatch.setattr(platform, "machine", lambda machine=machine: machine)
+        assert install.pins(lock) == expected
+
+
+def test_the_project_accepts_the_pythons_that_the_installer_takes() -> None:
+    project = tomllib.loads((install.REPOSITORY / "pyproject.toml").read_text())["project"]
+    lowest, highest = install.PYTHONS[0], install.PYTHONS[-1]
+    assert project["requires-python"] == f">={lowest[0]}.{lowest[1]},<{highest[0]}.{highest[1] + 1}"
 
 
 def test_no_setting_of_this_repository_makes_uv_pass_over_what_a_lock_pins() -> None:
