@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from vllm.exceptions import VLLMClientError
     from vllm.renderers import renderer_from_config
 
-    from deployments.models.chat_renderer import ChatRenderer
+    from deployments.models.chat_renderer import ChatRenderer, render_beside_the_loop
     from deployments.models.long_texts import LongTexts
     from deployments.models.vllm_engine import Engine
 
@@ -37,7 +37,9 @@ def _parts() -> tuple[Any, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # vLLM's own
         config = AsyncEngineArgs(model=str(WEIGHTS), max_model_len=WINDOW, enforce_eager=True).create_engine_config()
-        return config.model_config, renderer_from_config(config)
+        renderer = renderer_from_config(config)
+        render_beside_the_loop(renderer)
+        return config.model_config, renderer
 
 
 class Reader:

@@ -1,5 +1,6 @@
 """vLLM's renderer of chats, for chat templates that allow less than OpenAI's API does. Imports vllm."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -7,13 +8,18 @@ from vllm.exceptions import VLLMClientError
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.renderers.params import ChatParams
 
-from deployments.models.forms import FORMS, ChatMessage, with_media_noted, with_one_system_message
+from deployments.models.arguments import with_readable_arguments
+from deployments.models.forms import FORMS, ChatMessage, Form, with_media_noted, with_one_system_message
+from deployments.models.prompts import size_of
 
 log = logging.getLogger(__name__)
 
 REFUSALS = (VLLMClientError, ValueError)
 
 INSTRUCTIONS = ("alpha", "bravo", "charlie")
+FEW_PIECES = 1_000
+"""Messages and parts that are read in the event loop: it is occupied by them for 3 ms at most."""
+
 PROBE: list[ChatMessage] = [
     {"role": "system", "content": INSTRUCTIONS[0]},
     {"role": "system", "content": INSTRUCTIONS[1]},
@@ -46,10 +52,12 @@ class ChatRenderer(OnlineRenderer):
     ) -> tuple[list[Any], list[Any]]:
         """Return the prompt; raises what vLLM raises for the messages as they are if no form helps."""
         are_plain = all(isinstance(message, dict) for message in messages)
+        if are_plain:
+            messages = await _in(with_readable_arguments, messages)
         if are_plain and not self.model_config.is_multimodal_model:
-            messages = with_media_noted(messages)
+            messages = await _in(with_media_noted, messages)
         if are_plain and self._joins_instructions:
-            messages = with_one_system_message(messages)
+            messages = await _in(with_one_system_message, messages)
         try:
             return await super().preprocess_chat(request, messages, *rest, **named)
         except REFUSALS as error:
@@ -58,7 +66,7 @@ class ChatRenderer(OnlineRenderer):
             refusal: Exception = error
         for form in FORMS:
             try:
-                return await super().preprocess_chat(request, form(messages), *rest, **named)
+                return await super().preprocess_chat(request, await _in(form, messages), *rest, **named)
             except REFUSALS as error:
                 if not _is_the_templates(error):
                     raise
@@ -82,6 +90,25 @@ class ChatRenderer(OnlineRenderer):
         if not isinstance(text, str):
             text = self.renderer.get_tokenizer().decode(prompt.get("prompt_token_ids") or [])
         return all(word in text for word in INSTRUCTIONS)
+
+
+def render_beside_the_loop(renderer: Any) -> None:
+    """Let vLLM's renderer read many messages or parts in its thread, where it tokenizes, and not in the event loop."""
+    in_the_loop, read = renderer.render_messages_async, renderer.render_messages
+    bounded = getattr(renderer, "_render_with_timeout", None)
+
+    async def render_messages_async(messages: list[Any], params: ChatParams) -> Any:
+        if size_of(messages) <= FEW_PIECES:
+            return await in_the_loop(messages, params)
+        rendered = asyncio.get_running_loop().run_in_executor(renderer._executor, read, messages, params)
+        return await (rendered if bounded is None else bounded(rendered))
+
+    renderer.render_messages_async = render_messages_async
+
+
+async def _in(form: Form, messages: list[Any]) -> list[Any]:
+    """Return the messages in a form."""
+    return form(messages) if size_of(messages) <= FEW_PIECES else await asyncio.to_thread(form, messages)
 
 
 def _is_the_templates(error: Exception) -> bool:

@@ -4,12 +4,13 @@ To tokenize a text takes time in proportion to its length, and longer where it h
 blanks; `truncate_prompt_tokens` reads no more of it than fits the window.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from deployments.errors import BadRequest
+from deployments.models.refusals import invalid_request
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -64,26 +65,80 @@ def _cut(text: str, longest: int, side: str) -> str:
 
 
 def validated(request_type: type[Model], request: dict[str, Any]) -> Model:
-    """Return a request as vLLM's type; raises pydantic's ValidationError.
+    """Return a request as vLLM's type; raises pydantic's ValidationError, or BadRequest for one of many messages.
 
-    pydantic compares each part of a message with every kind of part, in one call that
-    lets no other thread run. Contents of many plain texts, which the ingress has checked,
-    are left out of this and come back as they are.
+    pydantic compares each message, and each part of it, with every kind there is, in one
+    call that lets no other thread run. So many of them are validated one after the other;
+    plain texts, which the ingress has checked, come back as they are.
     """
-    messages = cast("list[Any]", request.get("messages") or [])
-    aside = {at: message["content"] for at, message in enumerate(messages) if _has_many_texts(message)}
-    if not aside:
+    messages = request.get("messages")
+    if not isinstance(messages, list) or size_of(messages) <= MANY_PARTS:
         return request_type.model_validate(request)
-    shown = [{**said, "content": said["content"][:1]} if at in aside else said for at, said in enumerate(messages)]
-    model: Any = request_type.model_validate({**request, "messages": shown})
-    for at, content in aside.items():
-        model.messages[at]["content"] = content
+    said = cast("list[dict[str, Any]]", messages)
+    shown = next((message for message in said if not _is_plain(message)), said[0])
+    model: Any = request_type.model_validate({**request, "messages": [_without_texts(shown)]})
+    model.messages = [_read(request_type, message, at) for at, message in enumerate(said)]
     return model
 
 
-def _has_many_texts(message: Any) -> bool:
-    content: Any = cast("dict[str, Any]", message).get("content") if isinstance(message, dict) else None
-    return isinstance(content, list) and len(content) > MANY_PARTS and all(map(_is_plain_text, content))  # pyright: ignore[reportUnknownArgumentType]
+def size_of(messages: Sequence[Any]) -> int:
+    """Return how many messages, parts and tool calls there are to be looked at."""
+    return sum(map(_size, messages))
+
+
+def _size(message: Any) -> int:
+    if not isinstance(message, dict):
+        return 1
+    fields = cast("dict[str, Any]", message)
+    return 1 + sum(len(value) for name in ("content", "tool_calls") if isinstance(value := fields.get(name), list))
+
+
+def _read(request_type: type[BaseModel], message: dict[str, Any], at: int) -> dict[str, Any]:
+    """Return one message as vLLM's type of the whole request reads it."""
+    if _is_plain(message):
+        return dict(message)
+    parts = _content(message)
+    try:
+        if not isinstance(parts, list) or len(parts) <= MANY_PARTS:
+            return _read_by(request_type, message)
+        read = _read_by(request_type, _without_texts(message))
+        others = iter(_read_parts(request_type, message, [part for part in parts if not _is_plain_text(part)]))
+        return {**read, "content": [part if _is_plain_text(part) else next(others) for part in parts]}
+    except ValidationError as error:
+        raise invalid_request(error, at) from None
+
+
+def _read_parts(request_type: type[BaseModel], message: dict[str, Any], parts: list[Any]) -> list[Any]:
+    read: list[Any] = []
+    for at in range(0, len(parts), MANY_PARTS):
+        some = {"role": message.get("role"), "content": parts[at : at + MANY_PARTS]}
+        read += _read_by(request_type, some)["content"]
+    return read
+
+
+def _read_by(request_type: type[BaseModel], message: dict[str, Any]) -> dict[str, Any]:
+    model: Any = request_type.model_validate({"messages": [message]})
+    return model.messages[0]
+
+
+def _without_texts(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with one part where it has many."""
+    parts = _content(message)
+    if not isinstance(parts, list) or len(parts) <= MANY_PARTS:
+        return message
+    return {**message, "content": [next((part for part in parts if not _is_plain_text(part)), parts[0])]}
+
+
+def _content(message: Any) -> Any:
+    return cast("dict[str, Any]", message).get("content") if isinstance(message, dict) else None
+
+
+def _is_plain(message: Any) -> bool:
+    """Tell a message of nothing but text."""
+    content = _content(message)
+    if not isinstance(message, dict) or message.keys() != {"role", "content"}:
+        return False
+    return isinstance(content, str) or (isinstance(content, list) and all(map(_is_plain_text, content)))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _is_plain_text(part: Any) -> bool:

@@ -51,10 +51,13 @@ BOUNDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def invalid_request(error: ValidationError) -> BadRequest:
-    """Return what pydantic found wrong first, named by its field."""
+def invalid_request(error: ValidationError, message: int | None = None) -> BadRequest:
+    """Return what pydantic found wrong first, named by its field; `message` is the place of one validated alone."""
     first = error.errors(include_url=False, include_input=False)[0]
-    field = ".".join(str(part) for part in itertools.takewhile(_is_field, first["loc"]))
+    place = first["loc"]
+    if message is not None:
+        place = ("messages", message, *place[2:])
+    field = ".".join(str(part) for part in itertools.takewhile(_is_field, place))
     return BadRequest(_sentence(dict(first), field), field or _named_in(str(first["msg"])))
 
 

@@ -16,7 +16,7 @@ from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
 
 from deployments.config import VLLMModel
-from deployments.models.chat_renderer import ChatRenderer
+from deployments.models.chat_renderer import ChatRenderer, render_beside_the_loop
 from deployments.models.engine_metrics import EngineMetrics
 from deployments.models.long_texts import LongTexts
 from deployments.models.media_fetch import NOWHERE
@@ -140,6 +140,7 @@ async def open_engine(model: VLLMModel) -> Engine:
     models = OpenAIServingModels(client, [BaseModelPath(name=model.id, model_path=model.engine["model"])])
     options: dict[str, Any] = {"chat_template_content_format": "auto", **model.chat}
     options["chat_template"] = load_chat_template(options.get("chat_template"))
+    render_beside_the_loop(client.renderer)
     renderer = ChatRenderer(
         client.model_config,
         client.renderer,

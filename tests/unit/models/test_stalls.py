@@ -1,0 +1,123 @@
+"""Nothing in a chat occupies a model replica's event loop, or keeps its other threads from running, for long."""
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+import pytest
+
+from deployments.errors import BadRequest
+from deployments.models.prompts import validated
+from tests.stalls import watched_loop
+from tests.vllm_reader import ChatCompletionRequest, Reader, VLLMClientError
+
+MAX_S = 0.1
+"""It is less than a fifth of that on an idle machine."""
+TEXT = {"type": "text", "text": "x" * 80}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def calling(*arguments: str) -> list[dict[str, Any]]:
+    calls = [
+        {"id": f"c{at}", "type": "function", "function": {"name": "f", "arguments": a}}
+        for at, a in enumerate(arguments)
+    ]
+    outputs = [{"role": "tool", "tool_call_id": call["id"], "content": "done"} for call in calls]
+    return [user("hi"), {"role": "assistant", "content": None, "tool_calls": calls}, *outputs]
+
+
+LARGE: dict[str, list[dict[str, Any]]] = {
+    "parts": [user([TEXT] * 200_000)],
+    "messages": [user("x" * 80), {"role": "assistant", "content": "yes"}] * 40_000,
+    "instructions": [*[{"role": "system", "content": "x" * 80}] * 60_000, user("hi")],
+    "parts_and_a_picture": [user([*[TEXT] * 200_000, PICTURE])],
+    "arguments": calling('{"a":[' + "[]," * 1_000_000 + "0]}"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:max_tokens is deprecated")  # vLLM reads it itself
+@pytest.mark.parametrize("case", LARGE)
+async def test_a_large_chat_is_read_beside_the_event_loop(case: str) -> None:
+    reader, body = Reader(), orjson.dumps({"model": "m", "messages": LARGE[case]})
+    request = await asyncio.to_thread(validated, ChatCompletionRequest, orjson.loads(body))
+    with watched_loop() as occupied:
+        # None of them fits the window, or can be read.
+        with pytest.raises((VLLMClientError, ValueError)):
+            await asyncio.create_task(reader.renderer.render_chat(request))  # type: ignore[arg-type]
+    assert occupied.longest_s < MAX_S, occupied.callback
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        LARGE["messages"][:20_000],
+        [user([TEXT])] * 16_000,
+        [user([*[TEXT] * 30_000, PICTURE])],
+        [user([PICTURE] * 2_000)],
+        [{"role": "assistant", "content": "x", "name": "n"}] * 5_000,
+    ],
+    ids=["messages", "parts", "a_picture", "pictures", "names"],
+)
+def test_no_call_of_pydantic_lasts(messages: list[dict[str, Any]]) -> None:
+    """It lets no other thread run, the event loop's included."""
+    longest = 0.0
+
+    class Timed(ChatCompletionRequest):
+        @classmethod
+        def model_validate(cls, obj: Any, **options: Any) -> Any:
+            nonlocal longest
+            began = time.thread_time()
+            try:
+                return ChatCompletionRequest.model_validate(obj, **options)
+            finally:
+                longest = max(longest, time.thread_time() - began)
+
+    read: Any = validated(Timed, {"model": "m", "messages": messages})
+    assert len(read.messages) == len(messages)
+    assert longest < 0.05
+
+
+MIXED: list[dict[str, Any]] = [
+    {"role": "system", "content": "be short"},
+    user([TEXT, PICTURE] * 100),
+    {"role": "assistant", "content": None, "tool_calls": [CALL], "reasoning_content": "hm"},
+    {"role": "tool", "tool_call_id": "a", "content": [TEXT]},
+    {"role": "assistant", "content": "yes", "name": "me"},
+    *[user([TEXT] * 3), {"role": "assistant", "content": "yes"}] * 100,
+]
+
+
+def test_many_messages_are_validated_as_vllm_does() -> None:
+    ours: Any = validated(ChatCompletionRequest, orjson.loads(orjson.dumps({"model": "m", "messages": MIXED})))
+    theirs: Any = ChatCompletionRequest.model_validate(orjson.loads(orjson.dumps({"model": "m", "messages": MIXED})))
+    for one, other in zip(ours.messages, theirs.messages, strict=True):
+        assert {**one, "content": _listed(one)} == {**other, "content": _listed(other)}
+    assert ours.model_dump(exclude={"messages", "request_id"}) == theirs.model_dump(exclude={"messages", "request_id"})
+
+
+def _listed(message: dict[str, Any]) -> Any:
+    content = message.get("content")
+    return content if content is None or isinstance(content, str) else list(content)
+
+
+def test_what_is_wrong_in_one_of_many_messages_is_named() -> None:
+    messages = [*MIXED, {"role": "assistant", "content": "x", "tool_calls": [7]}]
+    with pytest.raises(BadRequest) as caught:
+        validated(ChatCompletionRequest, {"model": "m", "messages": messages})
+    assert (caught.value.param or "").startswith(f"messages.{len(MIXED)}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["[" * 3_000, "[" * 3_000 + "]" * 3_000, '{"a":' * 2_000 + "1" + "}" * 2_000, '{"a":' + "1" * 5_000 + "}"],
+    ids=["open", "deep_list", "deep_object", "digits"],
+)
+async def test_a_conversation_goes_on_after_arguments_that_python_cannot_decode(arguments: str) -> None:
+    prompt = await Reader().read({"model": "m", "messages": [*calling(arguments), user("and now?")]})
+    assert "and now?" in prompt
