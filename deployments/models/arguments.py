@@ -1,4 +1,4 @@
-"""The arguments of tool calls in a chat's history, before vLLM decodes them: it does so in one call for each.
+"""The arguments of tool calls in a chat's history, before vLLM decodes them, each in one call. Imports vllm.
 
 What a model has once written comes back with every later turn of its conversation.
 """

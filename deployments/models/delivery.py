@@ -9,17 +9,21 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 
 from deployments.errors import Unavailable
-from deployments.models.protocol import Message, Progress
-from deployments.models.wire import Asked, Destination, encode
+from deployments.models.protocol import Message, Progress, Reply
+from deployments.models.wire import Asked, Destination, Part, encode
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 """What may wait for an ingress that does not read, before the generating waits too."""
+
+PART_BYTES = 1024 * 1024
+"""What of a reply is sent at once: it occupies the event loop for about a millisecond."""
 
 
 class Delivery:
@@ -40,11 +44,21 @@ class Delivery:
         try:
             async with aclosing(messages):
                 async for message in messages:
+                    if isinstance(message, Reply) and len(message.body) > PART_BYTES:
+                        message = await self._last_part(message, connection, to.stream)
                     connection.write(encode(to.stream, message))
                     if not connection.is_writable.is_set():
                         await connection.is_writable.wait()
         finally:
             connection.senders.discard(task)
+
+    async def _last_part(self, reply: Reply, connection: "_Outgoing", stream: bytes) -> Reply:
+        """Send the body of a reply, other streams between its parts, and return the reply with what remains of it."""
+        for at in range(0, len(reply.body), PART_BYTES):
+            connection.write(encode(stream, Part(reply.body[at : at + PART_BYTES])))
+            await asyncio.sleep(0)
+            await connection.is_writable.wait()
+        return replace(reply, body=b"")
 
     async def send(self, asked: Asked, to: Destination) -> None:
         """Send one message, without the promise that it arrives; raises Unavailable as `deliver` does."""

@@ -10,11 +10,22 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
-from deployments.errors import ChatLLMError, Overloaded, Unavailable
+from deployments.errors import BodyTooLarge, ChatLLMError, Overloaded, Unavailable
 from deployments.introduction import SECRET_BYTES, Introduced
-from deployments.models.protocol import Failed, Frames, Message, Progress, Spent
-from deployments.models.wire import STREAM_BYTES, Asked, Crossing, Destination, Leave, Subscribe, decode
+from deployments.models.protocol import Failed, Frames, Message, Progress, Reply, Spent
+from deployments.models.wire import (
+    MAX_MESSAGE_BYTES,
+    STREAM_BYTES,
+    Asked,
+    Crossing,
+    Destination,
+    Leave,
+    Part,
+    Subscribe,
+    decode,
+)
 
 MAX_UNREAD_BYTES = 16 * 1024 * 1024
 """What may wait for a client that reads slowly before its answer is given up."""
@@ -34,10 +45,25 @@ class Inbox:
         self.source: object | None = None
         self._waiting: deque[Message] = deque()
         self._unread_bytes = 0
+        self._parts: list[bytes] = []
+        self._part_bytes = 0
         self._arrived: asyncio.Future[None] | None = None
+
+    def put_part(self, data: bytes) -> None:
+        """Take a piece of the body of the reply that is to follow; one of more than 256 MiB is a failure."""
+        self._parts.append(data)
+        self._part_bytes += len(data)
+        if self._part_bytes > MAX_MESSAGE_BYTES:
+            self._parts.clear()
+            self.is_cut = True
+            self.fail(BodyTooLarge("The answer is too large."))
+            self.close()
 
     def put(self, message: Message) -> None:
         """Take a message for the reader; with 16 MiB unread the stream ends in failure, so that memory is bounded."""
+        if isinstance(message, Reply) and self._parts:
+            message = replace(message, body=b"".join([*self._parts, message.body]))
+            self._parts.clear()
         if isinstance(message, Frames):
             self._unread_bytes += len(message.data)
             if self._unread_bytes > MAX_UNREAD_BYTES:
@@ -136,6 +162,8 @@ class Listener:
         inbox.source = source
         if isinstance(message, Progress):
             message.tell(inbox.spent)
+        elif isinstance(message, Part):
+            inbox.put_part(message.data)
         else:
             inbox.put(message)
 

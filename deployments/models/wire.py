@@ -4,6 +4,7 @@ After the ingress's secret (introduction.py) a connection carries any number of
 
     length of the rest (4 bytes, big endian) · stream (16) · kind (1) · payload
 
+The body of a large reply comes before it, in parts, between which other streams go on.
 A stream's id is random, so that nobody can write into another's answer.
 
 An ingress replica asks another one for an answer that is being generated there
@@ -26,7 +27,7 @@ LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(f">I{STREAM_BYTES}sB")
 TOKENS = struct.Struct(">QQ")
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-FRAMES, REPLY, FAILED, SUBSCRIBE, LEAVE, PROGRESS = range(6)
+FRAMES, REPLY, FAILED, SUBSCRIBE, LEAVE, PROGRESS, PART = range(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,15 @@ class Leave:
     stream: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of the body of the `Reply` that follows: a large one leaves room for other streams between its parts."""
+
+    data: bytes
+
+
 Asked = Subscribe | Leave
-Crossing = Message | Progress | Asked
+Crossing = Message | Progress | Part | Asked
 
 
 class _Reply(msgspec.Struct, array_like=True):
@@ -88,6 +96,8 @@ def encode(stream: bytes, message: Crossing) -> bytes:
             payload = msgspec.msgpack.encode(failure)
         case Progress(prompt_tokens, completion_tokens):
             kind, payload = PROGRESS, TOKENS.pack(prompt_tokens, completion_tokens)
+        case Part(data):
+            kind, payload = PART, data
         case Subscribe(to):
             kind, payload = SUBSCRIBE, msgspec.msgpack.encode(to)
         case Leave(left):
@@ -125,6 +135,8 @@ def _message(kind: int, payload: bytes) -> Crossing:
         return Failed(ours(failure.message, failure.param, failure.retry_after_s))
     if kind == PROGRESS:
         return Progress(*TOKENS.unpack(payload))
+    if kind == PART:
+        return Part(payload)
     if kind == SUBSCRIBE:
         return Subscribe(msgspec.msgpack.decode(payload, type=Destination))
     if kind == LEAVE:

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import uvloop
 
-from deployments.errors import Overloaded, Unavailable
+from deployments.errors import BodyTooLarge, Overloaded, Unavailable
 from deployments.models import listener as listener_module
 from deployments.models.delivery import Delivery
 from deployments.models.listener import Inbox, Listener
 from deployments.models.protocol import Failed, Frames, Message, Reply
+from tests.stalls import watched_loop
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
@@ -190,3 +191,51 @@ def test_a_reader_that_does_not_keep_up_loses_its_stream_and_no_other(
         assert isinstance(end.error, Overloaded)
 
     run(test)
+
+
+def test_a_large_reply_arrives_whole_and_lets_other_streams_go_on(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        delivery, body = Delivery(), bytes(range(256)) * 200_000
+        large, other = listener.inbox(), listener.inbox()
+        reply = Reply(body, 7, 8, "stop")
+        ticks = answer(*[Frames(b"tick")] * 20, END)
+        seen: list[bool] = []
+        arrival = asyncio.create_task(large.get(10))
+        tasks = [
+            asyncio.create_task(delivery.deliver(answer(reply), large.destination)),
+            asyncio.create_task(delivery.deliver(ticks, other.destination)),
+        ]
+        while isinstance(await other.get(10), Frames):
+            seen.append(arrival.done())
+        assert seen and not any(seen)
+        assert await arrival == reply
+        await asyncio.gather(*tasks)
+
+    run(test)
+
+
+def test_a_reply_without_end_is_a_failure(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener_module, "MAX_MESSAGE_BYTES", 3_000_000)
+
+    async def test(listener: Listener) -> None:
+        inbox = listener.inbox()
+        with suppress(Unavailable):
+            await Delivery().deliver(answer(Reply(bytes(5_000_000), 1, 2, "stop")), inbox.destination)
+        message = await inbox.get(5)
+        assert isinstance(message, Failed) and isinstance(message.error, BodyTooLarge)
+        assert inbox.is_cut and not inbox.is_open
+
+    run(test)
+
+
+async def test_a_large_reply_does_not_occupy_the_loop() -> None:
+    listener, delivery = Listener(), Delivery()
+    await listener.open("127.0.0.1")
+    inbox = listener.inbox()
+    reply = Reply(bytes(60_000_000), 7, 8, "stop")
+    with watched_loop() as occupied:
+        task = asyncio.create_task(delivery.deliver(answer(reply), inbox.destination))
+        assert await asyncio.create_task(inbox.get(20)) == reply
+        await task
+    await listener.aclose()
+    assert occupied.longest_s < 0.08, occupied.callback

@@ -12,6 +12,8 @@ from deployments.models.prompts import validated
 from tests.stalls import watched_loop
 from tests.vllm_reader import ChatCompletionRequest, Reader, VLLMClientError
 
+pytestmark = pytest.mark.filterwarnings("ignore:max_tokens is deprecated")  # vLLM reads it itself
+
 MAX_S = 0.1
 """It is less than a fifth of that on an idle machine."""
 TEXT = {"type": "text", "text": "x" * 80}
@@ -41,7 +43,6 @@ LARGE: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:max_tokens is deprecated")  # vLLM reads it itself
 @pytest.mark.parametrize("case", LARGE)
 async def test_a_large_chat_is_read_beside_the_event_loop(case: str) -> None:
     reader, body = Reader(), orjson.dumps({"model": "m", "messages": LARGE[case]})

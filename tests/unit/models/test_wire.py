@@ -14,6 +14,7 @@ from deployments.models.wire import (
     Crossing,
     Destination,
     Leave,
+    Part,
     Subscribe,
     decode,
     encode,
@@ -27,6 +28,7 @@ messages = st.one_of(
     st.builds(Reply, st.binary(max_size=300), st.integers(0, 10**6), st.integers(0, 10**6), st.text(max_size=8)),
     st.builds(Subscribe, st.builds(Destination, st.text(max_size=40), st.integers(0, 65535), st.binary(), st.binary())),
     st.builds(Leave, st.binary(max_size=16)),
+    st.builds(Part, st.binary(max_size=300)),
     st.builds(Progress, st.integers(0, 2**63), st.integers(0, 2**63)),
 )
 
