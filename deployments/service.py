@@ -163,6 +163,7 @@ class ChatService:
                             if not sent:
                                 summary.timing.lap("first-frame")
                                 summary.first_token_s = time.perf_counter() - summary.began
+                                summary.prompt_tokens = generation.spent.prompt_tokens
                                 turn.accept()
                             sent.append(data)
                             yield message

@@ -9,6 +9,7 @@ Anything else goes vLLM's own way, and tests hold the two to the same bytes.
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ from vllm.exceptions import GenerationError
 from vllm.outputs import RequestOutput
 from vllm.parser.abstract_parser import DelegatingParser
 
-from deployments.models.protocol import Reply
+from deployments.models.protocol import Progress, Reply
 from deployments.timing import EngineTimes
 
 NOT_PLAIN = ("tools", "logprobs", "echo", "return_token_ids", "return_prompt_text", "return_tokens_as_token_ids")
@@ -41,13 +42,15 @@ class PlainTextChat(OpenAIServingChat):
         *rest: Any,
         **named: Any,
     ) -> AsyncGenerator[Any, None]:
-        """Return the events of a streamed chat completion."""
+        """Return the events of a streamed chat completion, and before them how long its prompt is."""
         if self._is_plain(request):
             role, fingerprint = self.get_chat_request_role(request), self.system_fingerprint
             return plain_events(result_generator, request_id, model_name, role, fingerprint)
-        return super().chat_completion_stream_generator(
-            request, result_generator, request_id, model_name, *rest, **named
+        prompt = _Prompt()
+        events = super().chat_completion_stream_generator(
+            request, prompt.noted(result_generator), request_id, model_name, *rest, **named
         )
+        return prompt.before(events)
 
     async def chat_completion_full_generator(  # type: ignore[override]
         self,
@@ -80,6 +83,29 @@ class PlainTextChat(OpenAIServingChat):
         return _reads_plain_text(self.parser_cls) and not any(getattr(request, name, None) for name in NOT_PLAIN)
 
 
+class _Prompt:
+    """How long the prompt of a stream is, which the engine's first result tells."""
+
+    def __init__(self) -> None:
+        self._tokens = 0
+
+    async def noted(self, results: AsyncIterator[RequestOutput]) -> AsyncGenerator[RequestOutput]:
+        """Yield `results`."""
+        async for result in results:
+            self._tokens = self._tokens or len(result.prompt_token_ids or ())
+            yield result
+
+    async def before(self, events: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        """Yield the length of the prompt once it is known, and `events`, the first of which needs a result."""
+        is_told = False
+        async with aclosing(events):
+            async for event in events:
+                if not is_told:
+                    is_told = True
+                    yield Progress(self._tokens, 0)
+                yield event
+
+
 def _reads_plain_text(parser: Any) -> bool:
     """Tell a parser that only looks for tool calls, if there is one at all."""
     return parser is None or (parser.__bases__ == (DelegatingParser,) and parser.reasoning_parser_cls is None)
@@ -99,8 +125,8 @@ def times_of(result: RequestOutput) -> EngineTimes | None:
 
 async def plain_events(
     results: AsyncIterator[RequestOutput], request_id: str, model_name: str, role: str, fingerprint: str | None
-) -> AsyncGenerator[bytes | Reply]:
-    """Yield the events of one answer and then the whole of it; an engine's failure is raised."""
+) -> AsyncGenerator[Progress | bytes | Reply]:
+    """Yield the prompt's length, the events of one answer and then the whole of it; an engine's failure is raised."""
     head = {"id": request_id, "object": "chat.completion.chunk", "created": int(time.time()), "model": model_name}
     start = b"data: " + orjson.dumps(head)[:-1] + b',"choices":[{"index":0,"delta":'
     before, after = start + b'{"content":', b'},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
@@ -114,6 +140,7 @@ async def plain_events(
         if not has_begun:
             has_begun = True
             prompt_tokens = len(result.prompt_token_ids or ())
+            yield Progress(prompt_tokens, 0)
             delta = orjson.dumps({"role": role, "content": ""})
             yield start + delta + FIRST
         output = result.outputs[0]

@@ -3,7 +3,8 @@
 A model replica speaks finished OpenAI frames; nobody downstream parses tokens.
 For each `Generation` it yields any number of `Frames` and then exactly one
 `Reply` or `Failed`. A generation that is not streamed yields the last alone,
-and tells with `Progress` what it has cost so far.
+and tells with `Progress` what it has cost so far; a streamed chat tells so once,
+before its first frame, how long its prompt is.
 """
 
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a generation that is not streamed has used so far; for the `spent` of its `Generation` alone."""
+    """What a generation has used so far; for the `spent` of its `Generation` alone."""
 
     prompt_tokens: int
     completion_tokens: int

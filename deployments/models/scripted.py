@@ -156,6 +156,8 @@ class ScriptedReplica:
         await self._prefill()
         prefilled = told = time.perf_counter()
         pace = Pace(self._model.token_ms / 1e3, self._model.in_step)
+        if is_streamed:
+            yield Progress(speech.usage["prompt_tokens"], 0)
         for position, choice in enumerate(speech.chunks):
             if position and self._model.token_ms:
                 await pace.step()

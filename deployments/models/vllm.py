@@ -146,7 +146,9 @@ class VLLMReplica:
         except ValidationError as error:
             raise invalid_request(error) from None
 
-    async def _streamed(self, events: AsyncGenerator[str | bytes | Reply]) -> AsyncGenerator[Message]:
+    async def _streamed(
+        self, events: AsyncGenerator[Progress | str | bytes | Reply]
+    ) -> AsyncGenerator[Message | Progress]:
         """Yield vLLM's events as they come, and the whole answer, put together where vLLM does not give it."""
         sent: list[bytes] = []
         async with aclosing(events) as open_events:
@@ -154,6 +156,8 @@ class VLLMReplica:
                 match event:
                     case bytes():
                         yield Frames(event)
+                    case Progress():
+                        yield event
                     case str():
                         for frame in self._frames(event.encode()):
                             sent.append(frame)

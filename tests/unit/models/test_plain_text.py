@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
-from deployments.models.protocol import Reply
+from deployments.models.protocol import Progress, Reply
 from deployments.timing import EngineTimes
 
 with warnings.catch_warnings():
@@ -93,7 +93,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_events_are_vllms_own(ending: dict[str, Any], fingerprint: str | None) -> None:
     handler = chat(system_fingerprint=fingerprint)
     theirs = [event.encode() for event in asyncio.run(events(handler, True, TEXTS, **ending))]
-    *ours, reply = asyncio.run(events(handler, False, TEXTS, **ending))
+    prompt, *ours, reply = asyncio.run(events(handler, False, TEXTS, **ending))
+    assert prompt == Progress(3, 0)
     assert theirs.pop() == DONE
     assert is_usage_event(theirs[-1])
     assert ours == theirs[:-1]
@@ -104,9 +105,24 @@ def test_the_events_are_vllms_own(ending: dict[str, Any], fingerprint: str | Non
 
 def test_an_empty_answer_is_vllms_own() -> None:
     theirs = [event.encode() for event in asyncio.run(events(chat(), True, [""]))]
-    *ours, reply = asyncio.run(events(chat(), False, [""]))
+    _, *ours, reply = asyncio.run(events(chat(), False, [""]))
     assert ours == theirs[:-2]
     assert orjson.loads(reply.body)["choices"][0]["message"]["content"] == ""
+
+
+def test_vllms_own_way_tells_the_length_of_the_prompt_first() -> None:
+    asked = request(stream_options={"include_usage": True, "continuous_usage_stats": True})
+    stream = PlainTextChat.chat_completion_stream_generator(
+        chat(), asked, results(TEXTS), "chatcmpl-1", "guide", [], None, SimpleNamespace()
+    )
+
+    async def collected() -> list[Any]:
+        return [event async for event in stream]
+
+    prompt, first, *rest = asyncio.run(collected())
+    assert prompt == Progress(3, 0)
+    assert first.startswith("data: {") and len(rest) > len(TEXTS)
+    assert not any(isinstance(event, Progress) for event in rest)
 
 
 @pytest.mark.parametrize(("stats", "times"), [(STATS, EngineTimes(0.5, 1.5, 3.0)), (None, None)], ids=["stats", "none"])
