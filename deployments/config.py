@@ -306,7 +306,8 @@ class Settings(Section):
     default_model: str = Field(default="", description="Model of a request that names none; the first one if empty.")
     aliases: dict[str, str] = Field(
         default_factory=dict,
-        description="Further names of models, e.g. `gpt-4o: guide`, for clients that insist on one.",
+        description="Further names of models, e.g. `gpt-4o: guide`, for clients that insist on one; "
+        "`claude-*: guide` is for all names that begin so.",
     )
     unknown_models_get_default: bool = Field(
         default=False, description="Answer requests for models that do not exist with the default one."
@@ -332,7 +333,7 @@ class Settings(Section):
         if self.default_model and self.default_model not in names:
             raise ValueError(f"default_model {self.default_model!r} is not one of {names}")
         for alias, name in self.aliases.items():
-            if not alias or alias in names or name not in names:
+            if not alias or alias in names or name not in names or "*" in alias[:-1]:
                 raise ValueError(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")
         return self
 

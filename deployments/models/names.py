@@ -6,10 +6,16 @@ from dataclasses import dataclass, field
 from deployments.config import Settings
 from deployments.errors import ModelNotFound
 
+ANYTHING = "*"
+"""At an alias's end: it stands for every name that begins so."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelNames:
-    """The models' ids, which of them is the default, and other names for them."""
+    """The models' ids, which of them is the default, and other names for them.
+
+    An id comes before an alias, an alias before one that ends in `*`, and of these the longest counts.
+    """
 
     ids: Sequence[str]
     default: str
@@ -30,8 +36,20 @@ class ModelNames:
             raise ModelNotFound(
                 f"The model {name!r} does not exist. This server has: {', '.join((*self.ids, *self.aliases))}.", "model"
             )
-        return self.aliases.get(name, name)
+        return name if name in self.ids else self.aliases[self._alias(name)]
 
     def is_known(self, name: str) -> bool:
         """Tell an id or an alias from any other name."""
-        return name in self.ids or name in self.aliases
+        return name in self.ids or bool(self._alias(name))
+
+    @property
+    def single_aliases(self) -> Mapping[str, str]:
+        """The aliases that are one name each."""
+        return {alias: name for alias, name in self.aliases.items() if not alias.endswith(ANYTHING)}
+
+    def _alias(self, name: str) -> str:
+        """Return the alias that a name is or matches, "" if there is none."""
+        if name in self.single_aliases:
+            return name
+        patterns = [alias for alias in self.aliases if alias.endswith(ANYTHING) and name.startswith(alias[:-1])]
+        return max(patterns, key=len, default="")
