@@ -1,4 +1,4 @@
-"""What goes back over HTTP: errors in OpenAI's shape, and streams that notice when the client leaves."""
+"""What goes back over HTTP: errors in the client's shape, and streams that notice when the client leaves."""
 
 import logging
 import math
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.errors import ChatLLMError, Unavailable
 from deployments.ingress.connection import ClientGone, Connection
-from deployments.models.assembly import sse
+from deployments.ingress.dialect import OPENAI, error_body, error_event, status_of
 from deployments.traces import trace
 
 logger = logging.getLogger(__name__)
@@ -31,10 +31,10 @@ class JSON(Response):
         return content if isinstance(content, bytes) else orjson.dumps(content)
 
 
-def error_response(error: ChatLLMError, request_id: str) -> Response:
-    """Return `error` in OpenAI's shape, with `Retry-After` (whole seconds) where waiting helps.
+def error_response(error: ChatLLMError, request_id: str, scope: Mapping[str, Any] = OPENAI) -> Response:
+    """Return `error` in the shape of the request's API, with `Retry-After` (whole seconds) where waiting helps.
 
-    OpenAI's clients heed `x-should-retry`, and would repeat a 429 or a 5xx by themselves.
+    OpenAI's and Anthropic's clients heed `x-should-retry`, and would repeat a 429 or a 5xx by themselves.
     """
     headers: dict[str, str] = {}
     if error.retry_after_s is not None and error.may_succeed_later:
@@ -43,7 +43,7 @@ def error_response(error: ChatLLMError, request_id: str) -> Response:
         headers["x-should-retry"] = "false"
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return JSON(error.body(request_id), error.status, headers)
+    return JSON(error_body(error, request_id, scope), status_of(error, scope), headers)
 
 
 def translated(error: Exception, request_id: str = "-") -> ChatLLMError:
@@ -87,7 +87,7 @@ class EventStream(Response):
         try:
             with self._connection:
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                outcome = await self._write(scope.get(INNERMOST_SEND, send))
+                outcome = await self._write(scope.get(INNERMOST_SEND, send), scope)
         except ClientGone:
             pass
         finally:
@@ -95,7 +95,7 @@ class EventStream(Response):
             await self._frames.aclose()
             self._ended(outcome)
 
-    async def _write(self, send: Send) -> ChatLLMError | None:
+    async def _write(self, send: Send, scope: Scope) -> ChatLLMError | None:
         failure: ChatLLMError | None = None
         try:
             async with aclosing(self._frames):
@@ -103,7 +103,8 @@ class EventStream(Response):
                     await send({"type": "http.response.body", "body": frame, "more_body": True})
         except Exception as error:  # noqa: BLE001 - the border to the client: every failure becomes an error event
             failure = translated(error, self._request_id)
-            await send({"type": "http.response.body", "body": sse(failure.body(self._request_id)), "more_body": True})
+            event = error_event(failure, self._request_id, scope)
+            await send({"type": "http.response.body", "body": event, "more_body": True})
         end = self._trailer() if self._trailer is not None else b""
         await send({"type": "http.response.body", "body": end, "more_body": False})
         return failure

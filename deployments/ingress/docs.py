@@ -103,7 +103,7 @@ def _content(content: Mapping[str, Any]) -> str:
 
 def _data(media: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the schema of what a server-sent event carries."""
-    return media["itemSchema"]["properties"]["data"]["anyOf"][1]["contentSchema"] if "itemSchema" in media else {}
+    return media["itemSchema"]["properties"]["data"]["anyOf"][-1]["contentSchema"] if "itemSchema" in media else {}
 
 
 def _example(media: Mapping[str, Any]) -> str:

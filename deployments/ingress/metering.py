@@ -14,16 +14,17 @@ from dataclasses import replace
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.ingress.dialect import is_anthropic
 from deployments.keys.authenticator import Caller
 from deployments.keys.types import KeyLimits
 from deployments.limits.estimate import Weight
 from deployments.limits.limiter import Admission, Limiter
-from deployments.limits.wording import excess, headers, other_refusal, refusal
+from deployments.limits.wording import anthropic_headers, excess, headers, other_refusal, refusal
 from deployments.summary import Summary
 from deployments.usage.types import Used
 from deployments.usage.writer import UsageWriter
 
-GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"})
+GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"})
 """Where a POST is decided on by `exchange` alone. One that is missing here counts among the others as well."""
 
 PURPOSE_HEADER = "x-chatllm-purpose"
@@ -125,7 +126,10 @@ class Meter:
 
 
 class LimitHeaders:
-    """Adds `x-ratelimit-*` to every answer, errors too, of a request whose key has such limits."""
+    """Adds `x-ratelimit-*` to every answer, errors too, of a request whose key has such limits.
+
+    In Anthropic's API they are called `anthropic-ratelimit-*`.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -144,6 +148,7 @@ class LimitHeaders:
 
 
 def _tell(request: Request, admission: Admission, tokens: int) -> None:
-    request.state.limit_headers = headers(admission.limits, admission.verdict)
+    told = anthropic_headers if is_anthropic(request.scope) else headers
+    request.state.limit_headers = told(admission.limits, admission.verdict)
     if admission.is_refused:
         raise refusal(admission.limits, admission.verdict, tokens)

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BadRequest, HeadersTooLarge, Overloaded
 from deployments.ingress.answers import INNERMOST_SEND, error_response, translated
+from deployments.ingress.dialect import is_anthropic
 from deployments.timing import Timing
 
 ACCEPTED_ID = re.compile(r"[!-~]{1,128}")
@@ -70,7 +71,7 @@ class RequestId:
     """Takes the client's `x-request-id` or makes one: it is returned, logged and part of every error.
 
     Around all that can fail, so that even what nobody foresaw is answered in
-    OpenAI's shape, with the id. One that is too long or not printable is refused:
+    the API's shape, with the id. One that is too long or not printable is refused:
     Serve returns what came, so that another in its place would be in the error alone.
     The request's `Timing` begins here too; `Server-Timing` has what is known of it when the answer begins.
     """
@@ -98,6 +99,8 @@ class RequestId:
                 message["headers"] = [*message["headers"], (b"server-timing", timing.header().encode())]
                 if not self._is_echoed:
                     MutableHeaders(scope=message)["x-request-id"] = request_id
+                if is_anthropic(scope):
+                    MutableHeaders(scope=message)["request-id"] = request_id
             await send(message)
 
         try:
@@ -106,7 +109,7 @@ class RequestId:
         except Exception as error:
             if has_started:
                 raise
-            await error_response(translated(error, request_id), request_id)(scope, receive, send_with_id)
+            await error_response(translated(error, request_id), request_id, scope)(scope, receive, send_with_id)
 
 
 def _check(headers: Headers, request_id: str) -> None:
@@ -130,7 +133,7 @@ class ConcurrencyLimit:
             return
         if self._running >= self._limit:
             refused = Overloaded("This server handles as many requests as it may; please try again.", None, 1.0)
-            await error_response(refused, scope["state"]["request_id"])(scope, receive, send)
+            await error_response(refused, scope["state"]["request_id"], scope)(scope, receive, send)
             return
         self._running += 1
         try:

@@ -1,6 +1,7 @@
 """`GET /v1/models` and `GET /v1/models/{id}`."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -8,6 +9,7 @@ from starlette.responses import Response
 
 from deployments.errors import ModelNotFound
 from deployments.ingress.answers import JSON
+from deployments.ingress.dialect import is_anthropic
 from deployments.ingress.openapi import documented
 from deployments.ingress.services import caller_of, services_of
 from deployments.ingress.shapes import Model, Models
@@ -19,12 +21,17 @@ router = APIRouter(tags=["models"], dependencies=[Depends(caller_of)])
 
 @router.get("/v1/models", response_model=None, openapi_extra=documented(answer=Models))
 async def list_models(request: Request) -> Response:
-    """List the models, the default one first, then their aliases; `status` says whether each can answer now."""
+    """List the models, the default one first, then their aliases; `status` says whether each can answer now.
+
+    A request with `anthropic-version` gets Anthropic's shape, here and for one model.
+    """
     models = services_of(request).models
     states = await models.states()
     told = await asyncio.gather(*(models.traits(state.id) for state in states))
     shown = {state.id: _model(state, traits) for state, traits in zip(states, told, strict=True)}
-    aliases = [shown[name] | {"id": alias, "alias_of": name} for alias, name in models.names.aliases.items()]
+    aliases = [shown[name] | {"id": alias, "alias_of": name} for alias, name in models.names.single_aliases.items()]
+    if is_anthropic(request.scope):
+        return JSON(_page([_info(model) for model in (*shown.values(), *aliases)]))
     return JSON({"object": "list", "data": [*shown.values(), *aliases]})
 
 
@@ -40,6 +47,8 @@ async def retrieve_model(request: Request, model: str) -> Response:
     state = next(state for state in await models.states() if state.id == name)
     shown = _model(state, await models.traits(name))
     alias = {} if model == name else {"id": model, "alias_of": name}
+    if is_anthropic(request.scope):
+        return JSON(_info({**shown, **alias}))
     return JSON({**shown, **alias, "replicas": state.replicas, "running": await models.running(name)})
 
 
@@ -47,3 +56,21 @@ def _model(state: ModelState, traits: Traits) -> dict[str, Any]:
     shape = {"id": state.id, "object": "model", "created": 0, "owned_by": "chatllm", "status": state.status}
     modalities = {"input_modalities": traits.input_modalities, "output_modalities": traits.output_modalities}
     return shape | modalities | {"max_model_len": traits.max_model_len}
+
+
+def _info(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model as Anthropic's API shows it; when it was released, nobody here knows."""
+    return {
+        "type": "model",
+        "id": shown["id"],
+        "display_name": shown["id"],
+        "created_at": "1970-01-01T00:00:00Z",
+        "lifecycle": "active",
+        "max_input_tokens": shown["max_model_len"],
+        "max_tokens": shown["max_model_len"],
+    }
+
+
+def _page(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the only page of Anthropic's list."""
+    return {"data": models, "has_more": False, "first_id": models[0]["id"], "last_id": models[-1]["id"]}

@@ -27,6 +27,8 @@ from deployments.errors import (
     UnsupportedEncoding,
     UnsupportedMediaType,
 )
+from deployments.ingress.dialect import MESSAGES, OVERLOADED_STATUS, status_of
+from deployments.ingress.message_shapes import MessageError
 from deployments.ingress.services import KEY_HEADERS
 from deployments.parameters import HINTS
 
@@ -111,7 +113,7 @@ def described(app: FastAPI) -> dict[str, Any]:
     for path, operation in _operations(document):
         _complete(path, operation)
     document["components"] = {
-        "schemas": _tidy(_hoisted([_schema(Error), document["paths"]])),
+        "schemas": _tidy(_hoisted([_schema(Error), _schema(MessageError), document["paths"]])),
         "securitySchemes": {
             "key": {"type": "http", "scheme": "bearer"},
             **{name: {"type": "apiKey", "in": "header", "name": name} for name in KEY_HEADERS},
@@ -141,21 +143,35 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         raised += [BadRequest]
     if "{" in path:
         raised += [NotFound]
-    _add_errors(responses, raised)
+    _add_errors(responses, raised, path)
+    if path.startswith(MESSAGES):
+        _speak_anthropic(responses)
     operation["responses"] = dict(sorted(responses.items()))
     for response in responses.values():
         response.setdefault("headers", {})["x-request-id"] = {"$ref": "#/components/headers/RequestId"}
 
 
-def _add_errors(responses: dict[str, Any], errors: Iterable[type[ChatLLMError]]) -> None:
+def _speak_anthropic(responses: dict[str, Any]) -> None:
+    """Give answers the shapes of Anthropic's API: of errors, and of a stream that ends without `[DONE]`."""
+    for response in responses.values():
+        for media in response.get("content", {}).values():
+            if media.get("schema") == {"$ref": REFERENCE.format(name="Error")}:
+                media["schema"] = {"$ref": REFERENCE.format(name="MessageError")}
+            if "itemSchema" in media:
+                data = media["itemSchema"]["properties"]["data"]
+                data["anyOf"][1]["contentSchema"]["anyOf"][1] = _schema(MessageError)
+                data["anyOf"] = [data["anyOf"][1]]
+
+
+def _add_errors(responses: dict[str, Any], errors: Iterable[type[ChatLLMError]], path: str = "") -> None:
     for error in errors:
         text = inspect.cleandoc(error.__doc__ or "").partition("\n")[0]
         line = f"`{error.code}`: {text}"
-        response = responses.setdefault(str(error.status), {"description": line})
+        response = responses.setdefault(str(status_of(error, {"path": path})), {"description": line})
         if line not in response["description"]:
             response["description"] += f"\n\n{line}"
         response.setdefault("content", {"application/json": {"schema": {"$ref": REFERENCE.format(name="Error")}}})
-        if error.status in (429, 503):
+        if error.status in (429, 503, OVERLOADED_STATUS):
             response["headers"] = {"retry-after": {"$ref": "#/components/headers/RetryAfter"}}
 
 

@@ -31,6 +31,7 @@ from deployments.ingress import (
     embeddings,
     health,
     me,
+    messages,
     models,
     responses,
     search,
@@ -72,7 +73,7 @@ def build_http(
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     for routes in (chat, search, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
-    for routes in (completions, embeddings, tokens, cache_admin, admin_metrics, me, shares):
+    for routes in (completions, embeddings, tokens, messages, cache_admin, admin_metrics, me, shares):
         app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(Shortcut, method="POST", path=chat.PATH, endpoint=chat.create_chat_completion)
@@ -91,28 +92,29 @@ def build_http(
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    return error_response(translated(error), request.state.request_id)
+    return error_response(translated(error), request.state.request_id, request.scope)
 
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = str(first["loc"][-1])
-    return error_response(BadRequest(f"Invalid value for '{field}': {first['msg']}.", field), request.state.request_id)
+    ours = BadRequest(f"Invalid value for '{field}': {first['msg']}.", field)
+    return error_response(ours, request.state.request_id, request.scope)
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         ours: ChatLLMError = MethodNotAllowed(f"{request.method} is not supported at {request.url.path}.")
-        answer = error_response(ours, request.state.request_id)
+        answer = error_response(ours, request.state.request_id, request.scope)
         answer.headers["allow"] = ", ".join(_methods_at(request))
         return answer
     if error.status_code == 404:
         ours = NotFound(f"There is nothing at {request.method} {request.url.path}.")
     else:
         ours = BadRequest(str(error.detail)) if error.status_code < 500 else ChatLLMError()
-    return error_response(ours, request.state.request_id)
+    return error_response(ours, request.state.request_id, request.scope)
 
 
 def _methods_at(request: Request) -> list[str]:

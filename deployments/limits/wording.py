@@ -1,6 +1,6 @@
-"""What a client is told of its key's limits: OpenAI's headers, and refusals that say which, when and why."""
+"""What a client is told of its key's limits: OpenAI's or Anthropic's headers, and refusals that say why."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from deployments.errors import ExceedsLimits, InsufficientQuota, TooManyRequests
 from deployments.keys.types import KeyLimits
@@ -10,16 +10,36 @@ from deployments.limits.store import Verdict
 
 def headers(limits: KeyLimits, verdict: Verdict) -> list[tuple[bytes, bytes]]:
     """Return `x-ratelimit-*` (OpenAI API reference, "Rate limits in headers") for the limits that there are."""
+    return [
+        (f"x-ratelimit-{name}-{kind}".encode(), value.encode())
+        for kind, limit, remaining, reset_s in _told(limits, verdict)
+        for name, value in (("limit", str(limit)), ("remaining", str(remaining)), ("reset", duration(reset_s)))
+    ]
+
+
+def anthropic_headers(limits: KeyLimits, verdict: Verdict) -> list[tuple[bytes, bytes]]:
+    """Return `anthropic-ratelimit-*` (Anthropic API reference, "Rate limits") for the limits that there are."""
+    now = datetime.now(UTC)
+    return [
+        (f"anthropic-ratelimit-{kind}-{name}".encode(), value.encode())
+        for kind, limit, remaining, reset_s in _told(limits, verdict)
+        for name, value in (("limit", str(limit)), ("remaining", str(remaining)), ("reset", _moment(now, reset_s)))
+    ]
+
+
+def _told(limits: KeyLimits, verdict: Verdict) -> list[tuple[str, int, int, float]]:
+    """Return of each limit there is: of what, how much, what is left, and in how many seconds it is whole again."""
     found: list[tuple[str, int, int, float]] = []
     if limits.requests_per_minute:
         found.append(("requests", limits.requests_per_minute, verdict.remaining_requests, verdict.reset_requests_s))
     if limits.tokens_per_minute:
         found.append(("tokens", limits.tokens_per_minute, verdict.remaining_tokens, verdict.reset_tokens_s))
-    return [
-        (f"x-ratelimit-{name}-{kind}".encode(), value.encode())
-        for kind, limit, remaining, reset_s in found
-        for name, value in (("limit", str(limit)), ("remaining", str(remaining)), ("reset", duration(reset_s)))
-    ]
+    return found
+
+
+def _moment(now: datetime, in_s: float) -> str:
+    """Return a moment as RFC 3339 has it, rounded up to a second."""
+    return f"{now + timedelta(seconds=in_s + 0.999999):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def refusal(limits: KeyLimits, verdict: Verdict, tokens: int) -> TooManyRequests:

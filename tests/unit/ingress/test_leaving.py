@@ -21,6 +21,7 @@ PATHS = {
     "/v1/chat/completions": CHAT,
     "/v1/completions": {"model": "slow", "prompt": SAID, "max_tokens": 400},
     "/v1/responses": {"model": "slow", "input": SAID},
+    "/v1/messages": {"model": "slow", "messages": [{"role": "user", "content": SAID}], "max_tokens": 400},
 }
 
 
@@ -82,7 +83,7 @@ async def test_who_leaves_pays_for_the_prompt_and_what_was_generated(service: Se
         assert (total["requests"], total["errors"]) == (1, 0), (path, stream)
         assert 10 < total["completion_tokens"] <= 3.0 / TOKEN_S, (path, stream)
         assert total["prompt_tokens"] == 3 or (stream and 3 < total["prompt_tokens"] < 60), (path, stream)
-    assert await statuses(service) == {499: 6}
+    assert await statuses(service) == {499: 2 * len(PATHS)}
 
 
 async def test_who_leaves_before_the_first_token_pays_for_the_prompt(
@@ -100,9 +101,9 @@ async def test_who_leaves_before_the_first_token_pays_for_the_prompt(
     for (path, stream), total in zip(ways, totals, strict=True):
         assert (total["requests"], total["errors"], total["completion_tokens"]) == (1, 0, 0), (path, stream)
         assert 3 <= total["prompt_tokens"] < 60, (path, stream)
-    assert await statuses(service) == {499: 6}
+    assert await statuses(service) == {499: 2 * len(PATHS)}
     assert [record.getMessage() for record in caplog.records if record.levelname not in ("DEBUG", "INFO")] == []
-    assert caplog.text.count("status=499") == 6
+    assert caplog.text.count("status=499") == 2 * len(PATHS)
 
 
 async def test_the_conversation_before_counts_as_prompt(service: Service) -> None:
