@@ -12,7 +12,6 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.pooling.embed.protocol import EmbeddingChatRequest, EmbeddingCompletionRequest
-from vllm.entrypoints.pooling.embed.serving import ServingEmbedding
 from vllm.entrypoints.serve.tokenize.protocol import DetokenizeRequest, TokenizeChatRequest, TokenizeCompletionRequest
 from vllm.entrypoints.serve.tokenize.serving import ServingTokenization
 from vllm.renderers.chat_utils import ChatTemplateConfig
@@ -22,6 +21,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from deployments.models.plain_text import PlainTextChat
 from deployments.models.protocol import Endpoint
+from deployments.models.vllm_embedding import Embedding
 
 HANDLERS = (OnlineRenderer, OpenAIServingChat, OpenAIServingCompletion, ServingTokenization, ChatTemplateConfig)
 """What takes the options under `chat:`, each those that it knows, as vLLM's own server hands them out."""
@@ -114,7 +114,7 @@ def _tokenizing(
 
 def _embedding(client: AsyncLLM, models: OpenAIServingModels, options: Mapping[str, Any]) -> Handler:
     template = ChatTemplateConfig(**known(options, ChatTemplateConfig))
-    embedding = ServingEmbedding(client, models, request_logger=None, chat_template_config=template)
+    embedding = Embedding(client, models, request_logger=None, chat_template_config=template)
     return Handler(EmbeddingCompletionRequest, embedding, EmbeddingChatRequest)
 
 

@@ -47,10 +47,9 @@ LARGE: dict[str, list[dict[str, Any]]] = {
 async def test_a_large_chat_is_read_beside_the_event_loop(case: str) -> None:
     reader, body = Reader(), orjson.dumps({"model": "m", "messages": LARGE[case]})
     request = await asyncio.to_thread(validated, ChatCompletionRequest, orjson.loads(body))
-    with watched_loop() as occupied:
-        # None of them fits the window, or can be read.
-        with pytest.raises((VLLMClientError, ValueError)):
-            await asyncio.create_task(reader.renderer.render_chat(request))  # type: ignore[arg-type]
+    # None of them fits the window, or can be read.
+    with watched_loop() as occupied, pytest.raises((VLLMClientError, ValueError)):
+        await asyncio.create_task(reader.renderer.render_chat(request))  # type: ignore[arg-type]
     assert occupied.longest_s < MAX_S, occupied.callback
 
 
