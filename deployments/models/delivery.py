@@ -44,21 +44,12 @@ class Delivery:
         try:
             async with aclosing(messages):
                 async for message in messages:
-                    if isinstance(message, Reply) and len(message.body) > PART_BYTES:
-                        message = await self._last_part(message, connection, to.stream)
-                    connection.write(encode(to.stream, message))
+                    last = await _last_part(message, connection, to.stream)
+                    connection.write(encode(to.stream, last))
                     if not connection.is_writable.is_set():
                         await connection.is_writable.wait()
         finally:
             connection.senders.discard(task)
-
-    async def _last_part(self, reply: Reply, connection: "_Outgoing", stream: bytes) -> Reply:
-        """Send the body of a reply, other streams between its parts, and return the reply with what remains of it."""
-        for at in range(0, len(reply.body), PART_BYTES):
-            connection.write(encode(stream, Part(reply.body[at : at + PART_BYTES])))
-            await asyncio.sleep(0)
-            await connection.is_writable.wait()
-        return replace(reply, body=b"")
 
     async def send(self, asked: Asked, to: Destination) -> None:
         """Send one message, without the promise that it arrives; raises Unavailable as `deliver` does."""
@@ -82,6 +73,17 @@ class Delivery:
         except (OSError, TimeoutError) as error:
             logger.warning("an ingress replica cannot be reached: %s", type(error).__name__)
             raise Unavailable("The model's replica cannot reach the ingress.", None, 1.0) from None
+
+
+async def _last_part(message: Message | Progress, connection: "_Outgoing", stream: bytes) -> Message | Progress:
+    """Send the body of a large reply, other streams between its parts, and return what is still to be sent."""
+    if not isinstance(message, Reply) or len(message.body) <= PART_BYTES:
+        return message
+    for at in range(0, len(message.body), PART_BYTES):
+        connection.write(encode(stream, Part(message.body[at : at + PART_BYTES])))
+        await asyncio.sleep(0)
+        await connection.is_writable.wait()
+    return replace(message, body=b"")
 
 
 def _is_lost(task: "asyncio.Task[_Outgoing]") -> bool:

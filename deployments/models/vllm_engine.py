@@ -96,8 +96,10 @@ class Engine:
         asked = body.get("max_completion_tokens") or body.get("max_tokens") or window // 4
         tokenizer = self.counting.tokenizer
 
+        longest = (window + SPARE_TOKENS) * tokenizer.max_chars_per_token
+
         def count_tokens(text: str) -> int:
-            return len(tokenizer.encode(text))
+            return len(tokenizer.encode(text)) if len(text) <= longest else window + SPARE_TOKENS
 
         tools = count_tokens(orjson.dumps(body["tools"]).decode()) if body.get("tools") else 0
         return trimmed(body["messages"], max(1, window - asked - tools), count_tokens)

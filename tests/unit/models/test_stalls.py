@@ -2,15 +2,18 @@
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
-from deployments.errors import BadRequest
+from deployments.errors import BadRequest, Unavailable
+from deployments.models.long_texts import LongTexts
 from deployments.models.prompts import validated
 from tests.stalls import watched_loop
-from tests.vllm_reader import ChatCompletionRequest, Reader, VLLMClientError
+from tests.vllm_reader import ChatCompletionRequest, Engine, Reader, VLLMClientError
 
 pytestmark = pytest.mark.filterwarnings("ignore:max_tokens is deprecated")  # vLLM reads it itself
 
@@ -121,3 +124,76 @@ def test_what_is_wrong_in_one_of_many_messages_is_named() -> None:
 async def test_a_conversation_goes_on_after_arguments_that_python_cannot_decode(arguments: str) -> None:
     prompt = await Reader().read({"model": "m", "messages": [*calling(arguments), user("and now?")]})
     assert "and now?" in prompt
+
+
+TEXTS = ["Grüße an alle! " * 3_000, "x", "<|im_start|>user\nhi<|im_end|>", "".join(map(chr, range(33, 3_000)))]
+
+
+@pytest.fixture
+async def long_texts() -> AsyncGenerator[LongTexts]:
+    texts = LongTexts(Reader().renderer.renderer.get_tokenizer(), 2048)
+    yield texts
+    await texts.aclose()
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+@pytest.mark.parametrize("adds", [True, False])
+async def test_a_long_text_is_tokenized_as_others_are(long_texts: LongTexts, text: str, adds: bool) -> None:
+    tokenizer = Reader().renderer.renderer.get_tokenizer()
+    asked = {"prompt": text, "add_special_tokens": adds, "return_token_strs": True}
+    answer = orjson.loads(await long_texts.tokenized(asked))
+    tokens = tokenizer.encode(text, add_special_tokens=adds)
+    assert answer == {
+        "count": len(tokens),
+        "max_model_len": 2048,
+        "tokens": tokens,
+        "token_strs": tokenizer.convert_ids_to_tokens(tokens),
+    }
+
+
+async def test_a_long_text_takes_this_process_little_time(long_texts: LongTexts) -> None:
+    """All its threads count: one that makes or frees millions of objects lets no other run."""
+    await long_texts.tokenized({"prompt": "to start it"})
+    began = time.process_time()
+    answer = await long_texts.tokenized({"prompt": "word and another one " * 50_000, "return_token_strs": True})
+    assert time.process_time() - began < 0.2
+    assert len(orjson.loads(answer)["token_strs"]) > 100_000
+
+
+async def test_a_text_that_nobody_waits_for_is_given_up(long_texts: LongTexts) -> None:
+    await long_texts.tokenized({"prompt": "to start it"})
+    task = asyncio.create_task(long_texts.tokenized({"prompt": "word and another one " * 400_000}))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert orjson.loads(await long_texts.tokenized({"prompt": "hello"}))["count"] < 10
+
+
+async def test_a_lost_process_is_told_and_replaced(long_texts: LongTexts) -> None:
+    await long_texts.tokenized({"prompt": "to start it"})
+    process = long_texts._process
+    assert process is not None
+    process.kill()
+    await process.wait()
+    with pytest.raises(Unavailable):
+        await long_texts.tokenized({"prompt": "hello"})
+    assert orjson.loads(await long_texts.tokenized({"prompt": "hello"}))["count"] < 10
+
+
+def test_a_text_that_no_window_holds_is_not_counted() -> None:
+    reader, counted = Reader(), list[int]()
+    tokenizer = reader._engine.counting.tokenizer
+    encode = tokenizer.encode
+
+    class Counting:
+        max_chars_per_token = tokenizer.max_chars_per_token
+
+        def encode(self, text: str) -> list[int]:
+            counted.append(len(text))
+            return encode(text)
+
+    reader._engine.counting = SimpleNamespace(tokenizer=Counting())
+    body = {"messages": [user("x y " * 1_000_000), user("hi")], "max_tokens": 10}
+    assert Engine.trim(reader._engine, body) == [user("hi")]
+    assert max(counted) < 100
