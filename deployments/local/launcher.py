@@ -12,7 +12,7 @@ from os import getpid
 from types import FrameType
 from typing import Any, Protocol
 
-from deployments.local import announcement, checks, instance, keys, leftovers
+from deployments.local import announcement, checks, instance, keys, leftovers, weights
 from deployments.local.answers import status_of
 from deployments.local.instance import Instance
 from deployments.local.page_link import open_browser
@@ -96,6 +96,7 @@ class Launcher:
                 pass
 
     def _check(self, state: StateFolder) -> ServiceFile:
+        weights.prepare(self._settings, state, self._steps)
         with self._steps.step("Check"):
             leftovers.sweep(state.path)
             service = read(self._settings)

@@ -19,6 +19,7 @@ from deployments.config import ScriptedModel, Settings, VLLMModel
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError
 from deployments.models.catalogue import Catalogue, is_path
+from deployments.weights import bundled
 
 Tree = dict[str, Any]
 
@@ -27,8 +28,12 @@ Tree = dict[str, Any]
 BASE_MEMORY_GIB = 1.3
 VLLM_MEMORY_GIB = 1.6
 
-# Engine arguments that were chosen for the demo model and fit no other.
+SHIPPED = REPOSITORY / "serve_config.yaml"
+GUIDE = REPOSITORY / "configs/guide.yaml"
+
+# Engine arguments that were chosen for the default model and fit no other.
 DEMO_ONLY = ("dtype", "max_model_len", "enforce_eager", "override_generation_config")
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 PATHS = {"engine": ("model", "tokenizer", "chat_template"), "chat": ("chat_template",)}
 
 
@@ -38,6 +43,8 @@ class ServiceFile:
 
     document: Tree
     settings: Settings
+    lacks_bundled: bool = False
+    """Whether it names the model that comes with the packages, which is not in the state folder."""
 
     @property
     def host(self) -> str:
@@ -68,12 +75,13 @@ def read(launcher: LauncherSettings) -> ServiceFile:
     _check(arguments, launcher.config)
     if launcher.model:
         _replace_default(application, launcher.model)
+    lacks_bundled = _place_bundled(application, launcher)
     for model in arguments["models"]:
         _make_absolute(model)
     settings = _check(arguments, launcher.config)
     _place_on_gpus(application, settings)
     document["http_options"] = {"host": "127.0.0.1", **_child(document, "http_options"), "port": launcher.port}
-    return ServiceFile(document=document, settings=settings)
+    return ServiceFile(document=document, settings=settings, lacks_bundled=lacks_bundled)
 
 
 def _load(path: Path) -> Tree:
@@ -145,6 +153,54 @@ def _catalogued(name: str) -> Tree:
         known = ", ".join(catalogue.suggestions(name)) or "names such as qwen3:0.6b"
         raise LauncherError(f"CHATLLM_MODEL={name} is not in the catalogue, which has {known}")
     return catalogue.settings_for(name, on_gpu=bool(gpus()))
+
+
+def _place_bundled(application: Tree, launcher: LauncherSettings) -> bool:
+    """Have the model that comes with the packages served from the state folder; return whether it is missing there.
+
+    Where it is missing, the shipped file's default model is the demo model, and any other file's is vLLM's to find.
+    """
+    state = launcher.state.expanduser().resolve()
+    wanted = [m for m in application["args"]["models"] if _child(m, "engine").get("model") == bundled.HUB_ID]
+    if not wanted or bundled.is_ready(state):
+        for model in wanted:
+            model["engine"]["model"] = str(bundled.folder(state))
+            if not gpus():
+                model["engine"].setdefault("dtype", cpu_dtype())
+        return False
+    if launcher.config.resolve() == SHIPPED and not launcher.model:
+        for model in wanted:
+            _serve_guide(application, model)
+    return True
+
+
+def _serve_guide(application: Tree, model: Tree) -> None:
+    """Put the demo model, as its own file has it, in the place of another, unless the file has it anyway."""
+    (guide,) = _application(_load(GUIDE), GUIDE)["args"]["models"]
+    arguments, old = application["args"], VLLMModel.model_validate(model)
+    if any(one["id"] == guide["id"] for one in arguments["models"]):
+        arguments["models"].remove(model)
+        application["deployments"] = [d for d in _deployments(application) if d.get("name") != old.deployment]
+    else:
+        model.clear()
+        model.update(guide)
+    if arguments.get("default_model") == old.id:
+        arguments["default_model"] = guide["id"]
+    for deployment in _deployments(application):
+        if deployment.get("name") == old.deployment:
+            deployment["name"] = VLLMModel.model_validate(guide).deployment
+
+
+def cpu_dtype() -> str:
+    """Return the faster of two types on this CPU: bfloat16 where it computes in it, which not all do.
+
+    Without such instructions float32 is three times as fast.
+    """
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        flags = set[str]()
+    return "bfloat16" if flags & BFLOAT16_FLAGS else "float32"
 
 
 def _make_absolute(model: Tree) -> None:

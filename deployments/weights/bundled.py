@@ -48,7 +48,9 @@ class Manifest:
 
     def describes(self, folder: Path) -> bool:
         """Whether the folder holds all files in their sizes."""
-        return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in self.files.items())
+        return all(
+            (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in self.files.items()
+        )
 
 
 def folder(state: Path) -> Path:
@@ -59,8 +61,9 @@ def folder(state: Path) -> Path:
 def is_ready(state: Path) -> bool:
     """Whether it can be served from this state folder."""
     found = Manifest.read(folder(state))
-    current = found is not None and (found.source_sha256, found.format) == (sha256(), FORMAT)
-    return current and found.describes(folder(state))
+    if found is None or (found.source_sha256, found.format) != (sha256(), FORMAT):
+        return False
+    return found.describes(folder(state))
 
 
 def wheel() -> Path | None:
@@ -80,7 +83,9 @@ def sha256() -> str:
 
 
 def _locked() -> tuple[str, str, str]:
-    found = re.search(r"^(\S+)==(\S+) \\\n +--hash=sha256:([0-9a-f]{64})$", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(
+        r"^(\S+)==(\S+) \\\n +--hash=sha256:([0-9a-f]{64})$", LOCK.read_text(encoding="utf-8"), re.MULTILINE
+    )
     if not found:
         raise ValueError(f"{LOCK} does not pin a package by one hash")
     return found.group(1), found.group(2), found.group(3)

