@@ -12,8 +12,8 @@ from tests.launched import DEFAULT, Launched, launched
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 MODEL = "smollm2"
-CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
-PERSON = {
+CAPITAL: Any = [{"role": "user", "content": "What is the capital of France?"}]
+PERSON: dict[str, Any] = {
     "type": "object",
     "properties": {
         "name": {"type": "string", "maxLength": 12},
@@ -42,7 +42,7 @@ def test_it_knows_the_world_and_not_only_this_product(api: openai.OpenAI) -> Non
     assert [model.id for model in api.models.list()] == [MODEL], "the demo model would mean that it was not unpacked"
     answer = api.chat.completions.create(model=MODEL, messages=CAPITAL, max_tokens=30)
     assert "Paris" in (answer.choices[0].message.content or "")
-    again = [*CAPITAL, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": "And of Germany?"}]
+    again: Any = [*CAPITAL, {"role": "assistant", "content": "Paris."}, {"role": "user", "content": "And of Germany?"}]
     answer = api.chat.completions.create(model=MODEL, messages=again, max_tokens=30, temperature=0)
     assert "Berlin" in (answer.choices[0].message.content or "")
 

@@ -47,7 +47,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "service.yaml"
-    path.write_text((ROOT / "serve_config.yaml").read_text())
+    path.write_text((ROOT / "configs/guide.yaml").read_text())
     return path
 
 

@@ -10,7 +10,10 @@ from deployments.local.service_edit import replace_file, with_model, without_mod
 from deployments.local.state import LauncherError
 
 ROOT = Path(__file__).parents[3]
-FILES = [ROOT / "serve_config.yaml", *(ROOT / "configs" / name for name in ("laptop.yaml", "one_gpu.yaml"))]
+FILES = [
+    ROOT / "serve_config.yaml",
+    *(ROOT / "configs" / name for name in ("guide.yaml", "laptop.yaml", "one_gpu.yaml")),
+]
 MODEL = {"id": "new", "kind": "vllm", "engine": {"model": "owner/new", "max_model_len": -1}, "chat": {"x": [1, 2]}}
 DEPLOYMENT = {"name": "model-new", "num_replicas": 1}
 AWKWARD = """\

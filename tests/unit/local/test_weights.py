@@ -109,5 +109,8 @@ def test_another_model_asks_for_no_package(tmp_path: Path, monkeypatch: pytest.M
     ("flags", "dtype"), [("sse2 avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("avx2 avx512f", "float32")]
 )
 def test_the_type_that_this_cpu_computes_fast(monkeypatch: pytest.MonkeyPatch, flags: str, dtype: str) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"model name : x\nflags : {flags}\n")
+    def read_text(path: Path, encoding: str, errors: str) -> str:
+        return f"model name : x\nflags : {flags}\n"
+
+    monkeypatch.setattr(Path, "read_text", read_text)
     assert service_file.cpu_dtype() == dtype
