@@ -20,7 +20,7 @@
     ingress/          HTTP: server.py, and a file per resource of the API
     cache/            key, entry, store, the look-up deployment, and its client
     flights/          identical requests in flight, over all ingress replicas, are one generation
-    models/           what crosses the border (protocol.py), vLLM, scripted, and their client
+    models/           what crosses the border (protocol.py), vLLM, scripted, provider/, and their client
     history/          conversations: store, SQL, migrations, the writer behind the answer
     responses/        OpenAI's Responses upon conversations: request, events, store, background
     keys/             API keys and who they let in

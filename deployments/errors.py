@@ -19,8 +19,11 @@
     ├── TooManyRequests              429  rate_limit_exceeded
     │   ├── ExceedsLimits            429  rate_limit_exceeded
     │   └── InsufficientQuota        429  insufficient_quota
+    ├── ProviderBusy                 429  provider_busy
     ├── HeadersTooLarge              431  headers_too_large
     ├── NotOffered                   501  not_implemented
+    ├── ProviderFailed               502  provider_failed
+    │   └── ProviderRefused          502  provider_refused
     ├── NotCached                    504  not_cached
     └── Unavailable                  503  unavailable
         ├── ModelLoading             503  model_loading
@@ -202,6 +205,14 @@ class InsufficientQuota(TooManyRequests):
     kind = "insufficient_quota"
 
 
+class ProviderBusy(ChatLLMError):
+    """The model's provider has reached its rate limit."""
+
+    # Not a TooManyRequests: no limit of the caller's key was met. The status is the one that clients wait for.
+    status = 429
+    code = "provider_busy"
+
+
 class HeadersTooLarge(ChatLLMError):
     """The request's headers are larger than this server accepts."""
 
@@ -216,6 +227,20 @@ class NotOffered(ChatLLMError):
     status = 501
     code = "not_implemented"
     kind = "invalid_request_error"
+    may_succeed_later = False
+
+
+class ProviderFailed(ChatLLMError):
+    """The model's provider failed to answer."""
+
+    status = 502
+    code = "provider_failed"
+
+
+class ProviderRefused(ProviderFailed):
+    """The model's provider refused this service; its operator finds the reason in the replica's log."""
+
+    code = "provider_refused"
     may_succeed_later = False
 
 

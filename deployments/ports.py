@@ -1,6 +1,6 @@
 """What the chat service needs of the stores and machines behind it."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 
 from deployments.cache.steering import Mode
@@ -89,6 +89,10 @@ class Models(Protocol):
 
     def allowed_media_domains(self, model: str) -> tuple[str, ...]:
         """Return the hosts from which the media in a model's messages may be fetched."""
+        ...
+
+    def fallback(self, model: str) -> Sequence[str]:
+        """Return the models that are asked where this one is loading, has failed or refuses for capacity."""
         ...
 
     def max_prompt_messages(self, model: str) -> int:

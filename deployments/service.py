@@ -14,7 +14,7 @@ The stores and machines are Protocols (`ports.py`, and `Cache` in reuse.py);
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import orjson
@@ -25,7 +25,7 @@ from deployments.cache.prefix import SALTED, cache_salt
 from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
 from deployments.cache.steering import reason_against
 from deployments.call import GENERATING, Answer, ChatCall
-from deployments.errors import ChatLLMError
+from deployments.errors import ChatLLMError, ModelFailed, ModelLoading, Overloaded, ProviderBusy, ProviderFailed
 from deployments.flights.flights import Flights
 from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import DONE, assemble, payloads
@@ -39,6 +39,9 @@ from deployments.threads import run_sized
 
 OWN_FIELDS = ("conversation", "parent", "stream_options", "store", "metadata")
 """Fields of a request that this service answers for itself; a model never sees them."""
+
+CANNOT_NOW = (ModelLoading, ModelFailed, Overloaded, ProviderBusy, ProviderFailed)
+"""What another model may answer instead: none of it is due to the request."""
 
 
 class ChatService:
@@ -83,8 +86,25 @@ class ChatService:
         return await self.answer(call, NoTurn(), summary)
 
     async def answer(self, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
-        """Do what `chat` does with a turn that is open already: from the cache, else from a model."""
-        model = summary.model = self._models.resolve(call.request.get("model"))
+        """Do what `chat` does with a turn that is open already: from the cache, else from a model.
+
+        A model that cannot answer now is replaced by the first of its `fallback` that can.
+        """
+        model = self._models.resolve(call.request.get("model"))
+        try:
+            return await self._answer_of(model, call, turn, summary)
+        except CANNOT_NOW as error:
+            refusal = error
+        for other in self._models.fallback(model) if call.endpoint in GENERATING else ():
+            # Whatever this one lacks is not what the client asked about: it hears why its own model did not answer.
+            with suppress(ChatLLMError):
+                return await self._answer_of(other, call, turn, summary)
+        summary.model = model
+        raise refusal
+
+    async def _answer_of(self, model: str, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
+        """Return the answer of one model, kept and shared under its own identity; raises before it has begun."""
+        summary.model = model
         request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
         request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
         check_bounds(call.endpoint, request)

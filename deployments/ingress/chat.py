@@ -13,6 +13,8 @@ from deployments.errors import (
     InvalidJSON,
     ModelLoading,
     ModelNotFound,
+    ProviderBusy,
+    ProviderFailed,
     StorageFull,
     Timeout,
 )
@@ -47,6 +49,8 @@ router = APIRouter(tags=["chat"])
             Conflict,
             ModelLoading,
             HistoryUnavailable,
+            ProviderBusy,
+            ProviderFailed,
             Timeout,
         ],
     ),

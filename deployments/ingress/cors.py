@@ -13,6 +13,7 @@ EXPOSED_HEADERS = (
     "x-cache-key",
     "x-cache-reason",
     "x-chatllm-ignored",
+    "x-chatllm-model",
     "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens",
     "x-ratelimit-remaining-requests",

@@ -77,6 +77,8 @@ def _outcome(error: BaseException) -> ChatLLMError | ClientGone:
 
 def _headers(summary: Summary) -> dict[str, str]:
     headers = {"x-cache": summary.cache}
+    if summary.model:
+        headers["x-chatllm-model"] = summary.model
     if summary.cache_reason:
         headers["x-cache-reason"] = in_words(summary.cache_reason)
     if summary.age_s is not None:

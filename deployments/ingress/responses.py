@@ -17,6 +17,8 @@ from deployments.errors import (
     ModelNotFound,
     NotFound,
     NotOffered,
+    ProviderBusy,
+    ProviderFailed,
     StorageFull,
     Timeout,
 )
@@ -58,6 +60,8 @@ EXAMPLE = {"input": "What is ChatLLM?", "instructions": "Be brief."}
             NotFound,
             Conflict,
             ModelLoading,
+            ProviderBusy,
+            ProviderFailed,
             HistoryUnavailable,
             Timeout,
         ],

@@ -115,6 +115,10 @@ class ModelClient:
         """Return how many messages of a conversation are considered as context."""
         return self._models[model].settings.max_prompt_messages
 
+    def fallback(self, model: str) -> tuple[str, ...]:
+        """Return the models that answer where this one cannot, in their order."""
+        return self._models[model].settings.fallback
+
     async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first."""
         ordered = sorted(self._models.values(), key=lambda m: m.settings.id != self.names.default)

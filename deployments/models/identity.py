@@ -15,6 +15,7 @@ SAMPLE_BYTES = 1 << 20
 MAX_FILES = 10_000
 
 NOT_IN_IDENTITY = {
+    "fallback": "what another model answers is kept under that model's identity",
     "cache": "says how long answers are kept, not what they are",
     "max_prompt_messages": "the messages that are left are part of the request",
 }

@@ -5,29 +5,36 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from deployments.cache.steering import Mode
-from deployments.config import ScriptedModel
+from deployments.config import ProviderModel, ScriptedModel
 from deployments.errors import ModelLoading
 from deployments.models.client import RETRY_AFTER_S, ModelState
 from deployments.models.identity import identity
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Generation, Message, Progress, Traits
+from deployments.models.provider.replica import ProviderReplica
 from deployments.models.scripted import ScriptedReplica
 
 
 class InProcessModels:
-    """Scripted models, each one replica in the caller's event loop; the first is the default."""
+    """Scripted and provider models, each one replica in the caller's event loop; the first is the default."""
 
-    def __init__(self, *models: ScriptedModel, names: ModelNames | None = None) -> None:
+    def __init__(self, *models: ScriptedModel | ProviderModel, names: ModelNames | None = None) -> None:
         self.names = names or ModelNames([model.id for model in models], models[0].id)
-        self.replicas: Mapping[str, ScriptedReplica] = {model.id: ScriptedReplica(model) for model in models}
+        self.replicas: Mapping[str, ScriptedReplica | ProviderReplica] = {
+            model.id: ProviderReplica(model) if isinstance(model, ProviderModel) else ScriptedReplica(model)
+            for model in models
+        }
         self.is_ready = True
         self.listener: Listener | None = None
         self._settings = {model.id: model for model in models}
         self._identities = {model.id: identity(model) for model in models}
         self._since = time.monotonic()
 
-    async def open(self) -> None: ...
+    async def open(self) -> None:
+        for replica in self.replicas.values():
+            if isinstance(replica, ProviderReplica):
+                await replica.start()
 
     async def aclose(self) -> None: ...
 
@@ -48,6 +55,9 @@ class InProcessModels:
 
     def max_prompt_messages(self, model: str) -> int:
         return self._settings[model].max_prompt_messages
+
+    def fallback(self, model: str) -> tuple[str, ...]:
+        return self._settings[model].fallback
 
     async def states(self) -> list[ModelState]:
         status, elapsed_s = "ready" if self.is_ready else "loading", time.monotonic() - self._since

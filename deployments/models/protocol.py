@@ -7,6 +7,7 @@ and tells with `Progress` what it has cost so far; a streamed chat tells so once
 before its first frame, how long its prompt is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +16,16 @@ from deployments.timing import EngineTimes
 
 Endpoint = Literal["chat", "completion", "embedding", "tokenize", "detokenize"]
 """What is asked of a model; of these, `chat` and `completion` generate and can be streamed."""
+
+
+DOES: Mapping[Endpoint, str] = {
+    "chat": "chat",
+    "completion": "complete text",
+    "embedding": "make embeddings",
+    "tokenize": "tokenize",
+    "detokenize": "detokenize",
+}
+"""What a model can not do that has not learned it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from deployments.models.greedy import repeated, settle_greedy
 from deployments.models.media_fetch import inline_media
 from deployments.models.progress import with_progress
 from deployments.models.prompts import check_token_ids, cut_texts, validated
-from deployments.models.protocol import Endpoint, Failed, Frames, Generation, Message, Progress, Reply, Traits
+from deployments.models.protocol import DOES, Endpoint, Failed, Frames, Generation, Message, Progress, Reply, Traits
 from deployments.models.refusals import engine_error, invalid_request
 from deployments.threads import run_sized
 
@@ -33,15 +33,6 @@ if TYPE_CHECKING:
     from deployments.models.vllm_handlers import Handler
 
 PROMPT_FIELDS: Mapping[Endpoint, str] = {"chat": "messages", "embedding": "input"}
-
-DOES: Mapping[Endpoint, str] = {
-    "chat": "chat",
-    "completion": "complete text",
-    "embedding": "make embeddings",
-    "tokenize": "tokenize",
-    "detokenize": "detokenize",
-}
-"""What a model can not do where vLLM has no handler for it."""
 
 ACCEPTED_AND_UNUSED = frozenset({"store", "prompt_cache_key", "safety_identifier", "prompt_cache_retention"})
 """Fields of OpenAI's that change nothing in the answer here: accepted, so that clients which send them work."""

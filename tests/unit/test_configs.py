@@ -15,7 +15,10 @@ from deployments.config import Settings, VLLMModel
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"
-SERVE_FILES = [REPOSITORY / "serve_config.yaml", *(CONFIGS / f"{name}.yaml" for name in ("guide", "laptop", "one_gpu"))]
+SERVE_FILES = [
+    REPOSITORY / "serve_config.yaml",
+    *(CONFIGS / f"{name}.yaml" for name in ("guide", "laptop", "one_gpu", "providers")),
+]
 CLUSTER_FILE, PROMETHEUS_FILE, DASHBOARD_FILE = (
     CONFIGS / name for name in ("kuberay.yaml", "prometheus.yml", "grafana_dashboard.json")
 )

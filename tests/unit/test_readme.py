@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from deployments.config import ScriptedModel, Settings, VLLMModel
+from deployments.config import ProviderModel, ScriptedModel, Settings, VLLMModel
 from deployments.local.settings import LauncherSettings
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ def names(model: type[BaseModel], prefix: str = "") -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", [*names(Settings), *names(VLLMModel), *names(ScriptedModel)])
+@pytest.mark.parametrize("name", [*names(Settings), *names(VLLMModel), *names(ScriptedModel), *names(ProviderModel)])
 def test_every_setting_is_named(name: str) -> None:
     assert f"`{name}`" in README
 
@@ -32,7 +32,7 @@ def test_every_variable_of_the_environment_is_named() -> None:
     assert {name for name in variables if f"`{name}`" not in README} == set()
 
 
-@pytest.mark.parametrize("model", [Settings, VLLMModel, ScriptedModel, LauncherSettings])
+@pytest.mark.parametrize("model", [Settings, VLLMModel, ScriptedModel, ProviderModel, LauncherSettings])
 def test_every_setting_describes_itself(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
         nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)

@@ -18,6 +18,7 @@ from deployments.cache.store import MemoryStore
 from deployments.config import (
     KeySettings,
     Limits,
+    ProviderModel,
     ScriptedModel,
     Settings,
     Timeouts,
@@ -73,7 +74,7 @@ class Service:
 
 @asynccontextmanager
 async def running(
-    *models: ScriptedModel,
+    *models: ScriptedModel | ProviderModel,
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
     store: MemoryStore | None = None,
@@ -137,6 +138,7 @@ async def running(
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Services]:
         await writer.open()
+        await in_process.open()
         await usage_writer.open()
         await limiter.open()
         await runs.open()
