@@ -5,7 +5,7 @@ import secrets
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from deployments.call import ChatCall
+from deployments.call import Answer, ChatCall
 from deployments.errors import (
     Conflict,
     ContextTooLong,
@@ -20,12 +20,14 @@ from deployments.errors import (
 )
 from deployments.ingress.chat_request import ChatRequest
 from deployments.ingress.exchange import exchange
+from deployments.ingress.functions import with_function_call
 from deployments.ingress.openapi import documented
 from deployments.ingress.parameters import settled
 from deployments.ingress.requests import body_as
 from deployments.ingress.services import cache_control_of, caller_of, ensure_storage, services_of
 from deployments.ingress.shapes import ChatCompletion, ChatCompletionChunk
 from deployments.limits.estimate import weight_of
+from deployments.summary import Summary
 from deployments.threads import run_sized
 
 PATH = "/v1/chat/completions"
@@ -59,15 +61,21 @@ async def create_chat_completion(request: Request) -> Response:
     """Answer a chat, streamed (`stream: true`, server-sent events) or whole."""
     services, caller = services_of(request), await caller_of(request)
     body = await body_as(request, ChatRequest)
+    offers_functions = bool(body.get("functions"))
     body = await run_sized(request.state.body_bytes, settled, body)
     if body.get("conversation") or body.get("store"):
         await ensure_storage(request, caller)
+
+    async def work(summary: Summary) -> Answer:
+        answer = await services.chat.chat(call, summary)
+        return with_function_call(answer) if offers_functions else answer
+
     call = ChatCall(secrets.token_hex(16), caller.tenant, body, cache_control=cache_control_of(request))
     return await exchange(
         request,
         services,
         caller,
         call.streams,
-        lambda summary: services.chat.chat(call, summary),
+        work,
         weight_of("chat", body, services.settings.key_limits.assumed_answer_tokens),
     )

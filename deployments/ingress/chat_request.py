@@ -122,6 +122,7 @@ class ChatRequest(Sampling, kw_only=True):
 
     `conversation` and `parent` are this service's own: the stored conversation
     that the messages continue, and the item after which they stand (a branch).
+    `functions` and `function_call` are the older names of `tools` and `tool_choice`.
     """
 
     messages: Annotated[list[ChatMessage], msgspec.Meta(min_length=1)]
@@ -135,6 +136,8 @@ class ChatRequest(Sampling, kw_only=True):
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], msgspec.Meta(max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedTools | None = None
+    functions: Annotated[list[Function], msgspec.Meta(max_length=128)] | None = None
+    function_call: Literal["none", "auto"] | FunctionReference | None = None
     parallel_tool_calls: bool | None = None
     response_format: PlainText | AnyObject | FittingObject | StructuralTag | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None

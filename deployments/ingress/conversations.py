@@ -62,10 +62,10 @@ async def _body(request: Request, schema: type[Any]) -> dict[str, Any]:
 
 
 def checked_include(request: Request) -> None:
-    """Raise BadRequest where `include` names what this service does not have; the SDK writes it `include[]`."""
+    """Raise BadRequest where `include` names what OpenAI's API does not have; the SDK writes it `include[]`."""
     for name in (*request.query_params.getlist("include"), *request.query_params.getlist("include[]")):
         if name not in INCLUDABLE:
-            raise BadRequest(f"'{name[:100]}' cannot be included: no item here has it.", "include")
+            raise BadRequest(f"'{name[:100]}' cannot be included.", "include")
 
 
 Include = Annotated[None, Depends(checked_include)]

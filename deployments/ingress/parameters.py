@@ -10,6 +10,7 @@ from typing import Any
 
 from deployments.errors import BadRequest
 from deployments.ingress.chat_parts import with_chat_parts
+from deployments.ingress.functions import with_tools
 from deployments.parameters import without_hints
 
 ONLY: Mapping[str, tuple[Any, ...]] = {
@@ -19,8 +20,6 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
 
 REFUSED: Mapping[str, str] = {
     "audio": "This server answers with text only.",
-    "function_call": "It was replaced by 'tool_choice'.",
-    "functions": "It was replaced by 'tools'.",
     "moderation": "This server moderates nothing.",
     "web_search_options": "This server does not search the web.",
 }
@@ -29,7 +28,7 @@ REFUSED: Mapping[str, str] = {
 def settled(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return a well-formed request as the model is to see it; raises BadRequest for what cannot be honored."""
     check_stream_options(request)
-    kept = without_hints(request)
+    kept = with_tools(without_hints(request))
     for name, reason in REFUSED.items():
         if name in kept:
             raise BadRequest(f"'{name}' is not supported. {reason}", name)

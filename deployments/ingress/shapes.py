@@ -67,12 +67,13 @@ class TokenUsage(msgspec.Struct):
 
 
 class AnswerMessage(msgspec.Struct):
-    """What the model said. Reasoning models add `reasoning`."""
+    """What the model said. Reasoning models add `reasoning`; `function_call` answers a request with `functions`."""
 
     role: Literal["assistant"]
     content: str | None = None
     refusal: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
+    function_call: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     reasoning: str | None = None
 
 

@@ -27,11 +27,13 @@ Metadata = Annotated[
 
 REFUSED: Mapping[str, str] = {
     "access_programs": "this service has no access programs",
-    "context_management": "this service compacts no context; see 'truncation'",
     "moderation": "this service does not moderate",
     "prompt": "this service keeps no prompt templates",
 }
 """OpenAI's parameters that cannot be honored here, each with the reason."""
+
+LEFT_OUT = frozenset({"context_management"})
+"""Compaction spares context; without it the model reads all of it, and `truncation` says what happens at the end."""
 
 CACHE_CONTROL = "cache_control"
 """Where the header's directives are kept, beside the parameters; a body that names it is refused."""
@@ -39,17 +41,14 @@ CACHE_CONTROL = "cache_control"
 ADMISSION = "admission"
 """Where it is kept what a response in the background holds of its key's limits; likewise no parameter."""
 
-INCLUDABLE = frozenset({"message.input_image.image_url", "message.output_text.logprobs", "reasoning.encrypted_content"})
-"""What can always be asked for; reasoning is returned readable, and never encrypted."""
-
-INCLUDABLE_WITH: Mapping[str, str] = {
-    "code_interpreter_call.outputs": "code_interpreter",
-    "computer_call_output.output.image_url": "computer",
-    "file_search_call.results": "file_search",
-    "web_search_call.action.sources": "web_search",
-    "web_search_call.results": "web_search",
-}
-"""What can be asked for where the built-in tool, which is then left out, is offered."""
+INCLUDABLE = frozenset(
+    {
+        *("message.input_image.image_url", "message.output_text.logprobs", "reasoning.encrypted_content"),
+        *("code_interpreter_call.outputs", "computer_call_output.output.image_url", "file_search_call.results"),
+        *("web_search_call.action.sources", "web_search_call.results"),
+    }
+)
+"""What can be asked for. Reasoning is returned readable, never encrypted; of built-in tools there are no calls."""
 
 
 class ConversationReference(msgspec.Struct):
@@ -105,6 +104,7 @@ class ResponseRequest(Sampling, kw_only=True):
     reasoning: ReasoningOptions | None = None
     include: list[str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
+    context_management: list[dict[str, Any]] | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     metadata: Metadata | None = None
@@ -129,8 +129,8 @@ class Asked:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """The built-in tools that were offered and are left out."""
-        return Toolbox.of(self.request).ignored
+        """What was asked for and is left out: built-in tools, and that a long context be compacted."""
+        return (*Toolbox.of(self.request).ignored, *LEFT_OUT.intersection(self.request))
 
     @property
     def streams(self) -> bool:
@@ -208,10 +208,8 @@ def _refuse(request: Mapping[str, Any]) -> None:
         raise BadRequest("'parent' is an item of a 'conversation', which is missing.", "parent")
     if request.get("background") and request.get("store") is False:
         raise BadRequest("A response in the background is stored: 'store' cannot be false.", "store")
-    offered = [str(tool.get("type")) for tool in request.get("tools") or ()]
     for at, value in enumerate(request.get("include") or ()):
-        tool = INCLUDABLE_WITH.get(value)
-        if value not in INCLUDABLE and not (tool and any(kind.startswith(tool) for kind in offered)):
+        if value not in INCLUDABLE:
             raise BadRequest(f"'{value[:100]}' cannot be included.", f"include[{at}]")
 
 

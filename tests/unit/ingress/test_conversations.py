@@ -146,11 +146,12 @@ async def test_a_conversation_has_openais_bounds(service: Service, body: dict[st
 async def test_include_is_granted_or_refused_by_name(ann: AsyncOpenAI) -> None:
     made = await ann.conversations.create(items=[{"role": "user", "content": "hi"}])
     listing = ann.conversations.items.list
-    assert [item async for item in listing(made.id, include=["reasoning.encrypted_content"])]
+    assert [item async for item in listing(made.id, include=["reasoning.encrypted_content", "file_search_call.results"])]
+    nonsense: Any = ["reasoning.encrypted_content", "nothing.of.this"]
     with pytest.raises(openai.BadRequestError) as caught:
-        await listing(made.id, include=["reasoning.encrypted_content", "file_search_call.results"])
+        await listing(made.id, include=nonsense)
     assert caught.value.param == "include"
-    assert "file_search_call.results" in caught.value.message
+    assert "nothing.of.this" in caught.value.message
 
 
 async def test_search_marks_what_it_found_and_pages(service: Service) -> None:

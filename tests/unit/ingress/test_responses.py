@@ -247,7 +247,7 @@ async def test_the_response_cache_answers_responses(service: Service) -> None:
         ({"tools": [{"type": "custom"}]}, "tools[0].name"),
         ({"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "mcp"}]}]}, "tools[0].tools[0].type"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"include": ["file_search_call.results"]}, "include[0]"),
+        ({"include": ["nothing.of.this"]}, "include[0]"),
         ({"nonsense": 1}, "nonsense"),
         ({"input": [{"type": "item_reference"}]}, "input[0].id"),
         ({"input": [{"type": "nonsense"}]}, "input[0].type"),

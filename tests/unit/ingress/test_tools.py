@@ -87,6 +87,9 @@ async def test_built_in_tools_that_are_offered_are_named_as_ignored(service: Ser
     for body in ({"input": "hello"}, {"input": "hello", "stream": True}, {"input": "hello", "background": True}):
         answer = await service.http.post("/v1/responses", json={"model": "quick", "tools": TOOLS, **body})
         assert answer.headers["x-chatllm-ignored"] == "web_search, image_generation, local_shell"
+    compacting = {"input": "hello", "context_management": [{"type": "compaction", "compact_threshold": 1_000}]}
+    answer = await service.http.post("/v1/responses", json=compacting)
+    assert (answer.status_code, answer.headers["x-chatllm-ignored"]) == (200, "context_management")
     plain = await service.http.post("/v1/responses", json={"input": "hello", "tools": TOOLS[:2]})
     assert "x-chatllm-ignored" not in plain.headers
     assert [tool["type"] for tool in plain.json()["tools"]] == ["namespace", "custom"]
