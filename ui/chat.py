@@ -20,7 +20,7 @@ from ui.texts import t
 from ui.thread import Turn
 from ui.transcript import Transcript
 from ui.trouble import Trouble
-from ui.welcome import show_welcome
+from ui.welcome import Welcome
 
 PREPARE_S = 0.5  # what has not been rendered by then is shown as it is, and rendered while it can be read
 
@@ -50,7 +50,7 @@ class Chat:
         actions = Actions(self.retry, self.regenerate, self.edit, self.proceed, self.walk, self.stop)
         with tag("div", "scroll", id="scroll", tabindex="-1"), tag("div", "reading"):
             with tag("div") as self._welcome:
-                show_welcome(self._pick_prompt)
+                self.welcome = Welcome(self._pick_prompt)
             self._transcript = Transcript(actions, self._earlier, shared.renderer)
         with tag("div", "dock"):
             icon_button("down", t("Go to the end"), act="to-end").classes("to-end")

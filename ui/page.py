@@ -214,6 +214,7 @@ class ChatPage:
         with self._root:
             self._topbar.show(self._shared.readiness.phases(), model)
             self._chat.status.show(self._shared.readiness.of(model))
+            self._chat.welcome.offer(model)
             self._chat.composer.recount()
 
     def _on_answer(self, answer: Answer) -> None:

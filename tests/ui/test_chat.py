@@ -4,15 +4,27 @@ import asyncio
 
 from tests.ui.conftest import Page, Reader, until
 from tests.ui.stand_in import StandIn
-from ui.welcome import PROMPTS
+from ui.welcome import DEMO_PROMPTS, PROMPTS
 
 
 async def test_an_empty_page_greets_and_offers_four_questions(reader: Reader) -> None:
     await reader.open("/")
     await reader.sees("Hello!")
-    assert len(reader.texts("prompt-title")) == 4
+    await until(lambda: len(reader.texts("prompt-title")) == 4)
     await reader.sees("Your conversations will be listed here.")
     await reader.sees("guide")
+
+
+async def test_the_questions_are_such_as_the_chosen_model_can_answer(reader: Reader, api: StandIn) -> None:
+    api.behaviour.models = {"guide": "ready", "larger": "ready"}
+    await reader.open("/")
+    await until(lambda: reader.texts("prompt-title") == [question for question, _ in DEMO_PROMPTS])
+    reader.clicks("picker")
+    reader.clicks("model-larger")
+    await until(lambda: reader.texts("prompt-title") == [question for question, _ in PROMPTS])
+    reader.clicks("prompt-0")
+    await reader.sees("I am a stand-in.")
+    assert api.seen.requests[0]["input"] == [{"role": "user", "content": PROMPTS[0][0]}]
 
 
 async def test_a_suggested_question_is_sent_with_one_click(reader: Reader, api: StandIn) -> None:
@@ -20,7 +32,7 @@ async def test_a_suggested_question_is_sent_with_one_click(reader: Reader, api: 
     await until(lambda: not reader.texts("status-title"))
     reader.clicks("prompt-0")
     await reader.sees("I am a stand-in.")
-    assert api.seen.requests[0]["input"] == [{"role": "user", "content": PROMPTS[0][0]}]
+    assert api.seen.requests[0]["input"] == [{"role": "user", "content": DEMO_PROMPTS[0][0]}]
     assert "Hello! What is on your mind?" not in reader.texts("greeting")
 
 

@@ -15,7 +15,7 @@ from ui.attachments import PDF_WORDS
 from ui.sidebar import GROUPS
 from ui.sign_in import WHY
 from ui.texts import CATALOGUES, languages, preferred
-from ui.welcome import PROMPTS
+from ui.welcome import DEMO_PROMPTS, PROMPTS
 
 
 def said() -> set[str]:
@@ -24,7 +24,7 @@ def said() -> set[str]:
     named |= (
         {text for pair in status.WORDS.values() for text in pair}
         | set(WHY.values())
-        | {about for _, about in PROMPTS}
+        | {about for _, about in (*DEMO_PROMPTS, *PROMPTS)}
         | set(GROUPS)
     )
     named |= set(PDF_WORDS.values())
