@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Generator
 from typing import Any
 
 import httpx
@@ -21,8 +22,20 @@ NOT_CACHED = {"cache-control": "no-store"}
 LONG = {"model": "guide", "messages": ASK, "max_tokens": 1500, "stream": True, "temperature": 1}
 
 
+CLIENTS: list[openai.OpenAI] = []
+
+
 def client(product: Launched, **options: Any) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{product.url}/v1", api_key=product.key, max_retries=0, **options)
+    CLIENTS.append(openai.OpenAI(base_url=f"{product.url}/v1", api_key=product.key, max_retries=0, **options))
+    return CLIENTS[-1]
+
+
+@pytest.fixture(autouse=True)
+def close_clients() -> Generator[None]:
+    """Close the sockets of each test: one that is collected later would fail another test."""
+    yield
+    while CLIENTS:
+        CLIENTS.pop().close()
 
 
 def test_models_a_chat_and_a_streamed_chat(product: Launched) -> None:

@@ -28,8 +28,8 @@ PERSON: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def api() -> Generator[openai.OpenAI]:
     """A client of the service as `make serve` starts it, from an empty state folder."""
-    with launched(DEFAULT) as service:
-        yield client(service)
+    with launched(DEFAULT) as service, client(service) as api:
+        yield api
 
 
 def client(service: Launched) -> openai.OpenAI:
