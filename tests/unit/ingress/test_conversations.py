@@ -146,7 +146,8 @@ async def test_a_conversation_has_openais_bounds(service: Service, body: dict[st
 async def test_include_is_granted_or_refused_by_name(ann: AsyncOpenAI) -> None:
     made = await ann.conversations.create(items=[{"role": "user", "content": "hi"}])
     listing = ann.conversations.items.list
-    assert [item async for item in listing(made.id, include=["reasoning.encrypted_content", "file_search_call.results"])]
+    may_be_included: Any = ["reasoning.encrypted_content", "file_search_call.results"]
+    assert [item async for item in listing(made.id, include=may_be_included)]
     nonsense: Any = ["reasoning.encrypted_content", "nothing.of.this"]
     with pytest.raises(openai.BadRequestError) as caught:
         await listing(made.id, include=nonsense)
