@@ -15,7 +15,7 @@ from deployments.cache.deployment import CacheReplica
 from deployments.config import AnyModel, Settings
 from deployments.ingress.server import Ingress
 from deployments.models.deployment import deployment_class
-from deployments.models.identity import identity
+from deployments.models.identity import identities
 from deployments.models.router import ObservedRouter
 
 NO_ACCESS_LOG = {"enable_access_log": False}
@@ -31,8 +31,7 @@ def build_app(args: Settings) -> Application:
         named(args.cache.langchain)  # what cannot be imported fails here, and not in replicas alone
     models = {model.id: _model(model, args.log_level) for model in args.models}
     cache = _cache().bind(args.cache, args.log_level) if args.cache.enabled else None
-    identities = {model.id: identity(model) for model in args.models}
-    return _ingress().bind(args, identities, models, cache)
+    return _ingress().bind(args, identities(args.models), models, cache)
 
 
 def _ingress() -> serve.Deployment:

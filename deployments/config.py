@@ -19,6 +19,9 @@ Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,*]+)$")]
 """As browsers send it: a scheme, a host and its port unless it is the scheme's own, without a path."""
 
 
+ADAPTER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
 class Section(BaseModel):
     """A frozen group of settings that refuses names it does not know."""
 
@@ -79,9 +82,24 @@ class ModelBase(Section):
         return ("text",)
 
     @property
+    def adapter_ids(self) -> tuple[str, ...]:
+        """Names in the API of the model's adapters."""
+        return ()
+
+    @property
     def deployment(self) -> str:
         """Name of the Serve deployment, as `deployments:` of serve_config.yaml refers to it."""
         return f"model-{self.id.replace('/', '--')}"
+
+
+class LoRAModule(Section):
+    """A LoRA adapter of a model, which the API offers as a model of its own."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Its name; the API calls it `<id of the model>:<name>`.",
+    )
+    path: str = Field(min_length=1, description="Folder that peft saved, or the Hugging Face id of a downloaded one.")
 
 
 class VLLMModel(ModelBase):
@@ -95,6 +113,11 @@ class VLLMModel(ModelBase):
     )
     environment: dict[str, str] = Field(
         default_factory=dict, description="Environment of the engine, e.g. VLLM_CPU_KVCACHE_SPACE (GiB)."
+    )
+    lora_modules: tuple[LoRAModule, ...] = Field(
+        default=(),
+        description="LoRA adapters, each with `name` and `path` (a folder that peft saved, or a Hugging Face id that "
+        "is downloaded); each is a model of the API, `<id>:<name>`.",
     )
     grammar_cpu_s: PositiveSeconds = Field(
         default=10.0,
@@ -112,10 +135,22 @@ class VLLMModel(ModelBase):
         """Embeddings alone where the engine pools."""
         return ("embeddings",) if self.engine.get("runner") == "pooling" else ("text",)
 
+    @property
+    def adapters(self) -> dict[str, LoRAModule]:
+        """The adapters by their names in the API."""
+        return {f"{self.id}:{module.name}": module for module in self.lora_modules}
+
+    @property
+    def adapter_ids(self) -> tuple[str, ...]:
+        """Those of its LoRA adapters."""
+        return tuple(self.adapters)
+
     @model_validator(mode="after")
     def _names_a_model(self) -> Self:
         if not self.engine.get("model"):
             raise ValueError(f"model {self.id!r}: engine.model is missing (a Hugging Face id or a path)")
+        if len(self.adapters) != len(self.lora_modules):
+            raise ValueError(f"model {self.id!r}: names under lora_modules must be unique")
         return self
 
 
@@ -139,6 +174,14 @@ class ScriptedModel(ModelBase):
     input_modalities: tuple[Literal["text", "image"], ...] = Field(
         default=("text",), description="What a message may hold."
     )
+    adapters: tuple[Annotated[str, Field(pattern=ADAPTER_NAME)], ...] = Field(
+        default=(), description="Names of adapters that it answers for, as `<id>:<name>`."
+    )
+
+    @property
+    def adapter_ids(self) -> tuple[str, ...]:
+        """Those that it answers for."""
+        return tuple(f"{self.id}:{name}" for name in self.adapters)
 
     @property
     def max_sequences(self) -> int:
@@ -419,6 +462,7 @@ class Settings(Section):
             raise ValueError(f"model ids must be unique: {names}")
         if self.default_model and self.default_model not in names:
             raise ValueError(f"default_model {self.default_model!r} is not one of {names}")
+        names += self.adapters
         for alias, name in self.aliases.items():
             if not alias or alias in names or name not in names or "*" in alias[:-1]:
                 raise ValueError(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")
@@ -426,6 +470,11 @@ class Settings(Section):
             if wrong := [name for name in model.fallback if name not in names or name == model.id]:
                 raise ValueError(f"model {model.id!r}: fallback {wrong[0]!r} is not another one of {names}")
         return self
+
+    @property
+    def adapters(self) -> dict[str, str]:
+        """The models' ids by those of their adapters."""
+        return {adapter: model.id for model in self.models for adapter in model.adapter_ids}
 
     @property
     def default_concurrent_requests(self) -> int | None:

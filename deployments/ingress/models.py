@@ -21,14 +21,16 @@ router = APIRouter(tags=["models"], dependencies=[Depends(caller_of)])
 
 @router.get("/v1/models", response_model=None, openapi_extra=documented(answer=Models))
 async def list_models(request: Request) -> Response:
-    """List the models, the default one first, then their aliases; `status` says whether each can answer now.
+    """List the models, the default one first, their LoRA adapters with `parent`, then aliases.
 
-    A request with `anthropic-version` gets Anthropic's shape, here and for one model.
+    `status` says whether each can answer now. A request with `anthropic-version` gets Anthropic's shape, here and
+    for one model.
     """
     models = services_of(request).models
     states = await models.states()
     told = await asyncio.gather(*(models.traits(state.id) for state in states))
     shown = {state.id: _model(state, traits) for state, traits in zip(states, told, strict=True)}
+    shown |= {name: shown[parent] | {"id": name, "parent": parent} for name, parent in models.names.adapters.items()}
     aliases = [shown[name] | {"id": alias, "alias_of": name} for alias, name in models.names.single_aliases.items()]
     if is_anthropic(request.scope):
         return JSON(_page([_info(model) for model in (*shown.values(), *aliases)]))
@@ -44,12 +46,14 @@ async def retrieve_model(request: Request, model: str) -> Response:
     """Return one model, with its replicas and the requests that their engines hold now."""
     models = services_of(request).models
     name = models.resolve(model)
-    state = next(state for state in await models.states() if state.id == name)
-    shown = _model(state, await models.traits(name))
+    parent = models.names.adapters.get(name, name)
+    state = next(state for state in await models.states() if state.id == parent)
+    shown = _model(state, await models.traits(parent))
+    adapter = {} if parent == name else {"id": name, "parent": parent}
     alias = {} if model == name else {"id": model, "alias_of": name}
     if is_anthropic(request.scope):
-        return JSON(_info({**shown, **alias}))
-    return JSON({**shown, **alias, "replicas": state.replicas, "running": await models.running(name)})
+        return JSON(_info({**shown, **adapter, **alias}))
+    return JSON({**shown, **adapter, **alias, "replicas": state.replicas, "running": await models.running(parent)})
 
 
 def _model(state: ModelState, traits: Traits) -> dict[str, Any]:

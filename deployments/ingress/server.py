@@ -140,9 +140,9 @@ class Ingress:
     ) -> None:
         self._settings = settings
         self._cache = cache
-        self._models = {
-            model.id: ServedModel(model, identities[model.id], models[model.id]) for model in settings.models
-        }
+        of = {model.id: model for model in settings.models}
+        names = {**{name: name for name in of}, **settings.adapters}
+        self._models = {name: ServedModel(of[base], identities[name], models[base]) for name, base in names.items()}
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application (called by Serve in the replica's event loop)."""

@@ -31,11 +31,12 @@ class Readiness(msgspec.Struct):
 
 
 class Model(msgspec.Struct):
-    """A model, or another name for one (`alias_of`); `input_modalities` are what a message to it may hold.
+    """A model, a LoRA adapter of one (`parent`), or another name for one (`alias_of`).
 
-    `output_modalities` are what it answers with: `text` in chats and completions, or `embeddings`. `max_model_len`
-    is how many tokens a prompt and its answer may have together, null until the model has loaded.
-    `replicas` and `running` (requests that its engines hold) stand only where one model was asked for.
+    `input_modalities` are what a message to it may hold, `output_modalities` what it answers with: `text` in chats and
+    completions, or `embeddings`. `max_model_len` is how many tokens a prompt and its answer may have together, null
+    until the model has loaded. `replicas` and `running` (requests that its engines hold) stand only where one model
+    was asked for.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Model(msgspec.Struct):
     output_modalities: list[str]
     max_model_len: int | None
     alias_of: str | msgspec.UnsetType = msgspec.UNSET
+    parent: str | msgspec.UnsetType = msgspec.UNSET
     replicas: int | msgspec.UnsetType = msgspec.UNSET
     running: int | msgspec.UnsetType = msgspec.UNSET
 

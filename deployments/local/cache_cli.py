@@ -19,7 +19,7 @@ from deployments.errors import ChatLLMError
 from deployments.local import service_file
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
-from deployments.models.identity import identity
+from deployments.models.identity import identities
 from deployments.models.names import ModelNames
 
 TIMEOUT_S = 10.0
@@ -66,7 +66,8 @@ def _model_part(served: Settings, name: str) -> str:
         found = ModelNames.of(served).resolve(name)
     except ChatLLMError as error:
         raise LauncherError(error.message) from None
-    return model_part(identity(next(model for model in served.models if model.id == found)))
+    of = served.adapters.get(found, found)
+    return model_part(identities(model for model in served.models if model.id == of)[found])
 
 
 def _run(settings: LauncherSettings, served: Settings, work: Callable[[RedisStore], Awaitable[T]]) -> T:

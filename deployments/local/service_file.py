@@ -210,6 +210,9 @@ def _make_absolute(model: Tree) -> None:
             value = _child(model, section).get(field)
             if isinstance(value, str) and not Path(value).is_absolute() and (REPOSITORY / value).exists():
                 model[section][field] = str(REPOSITORY / value)
+    for module in model.get("lora_modules") or ():
+        if (REPOSITORY / module["path"]).exists():
+            module["path"] = str(REPOSITORY / module["path"])
 
 
 def _place_on_gpus(application: Tree, settings: Settings) -> None:

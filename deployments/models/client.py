@@ -45,7 +45,10 @@ TEXT_ALONE = ("text",)
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model of the configuration, its deployment and what tells its answers from any other's."""
+    """A model of the configuration, its deployment and what tells its answers from any other's.
+
+    An adapter is one with the settings and the deployment of its model.
+    """
 
     settings: AnyModel
     identity: str
@@ -70,7 +73,8 @@ class ModelClient:
         self._models = models
         self._failed = FailedDeployments(APPLICATION)
         # Taking options starts the handle's router, so that replicas are known before the first request.
-        self._handles = {name: model.handle.options(stream=False) for name, model in models.items()}
+        handles = {model.settings.deployment: model.handle.options(stream=False) for model in models.values()}
+        self._handles = {name: handles[model.settings.deployment] for name, model in models.items()}
         self._listener = Listener()
         self._watchers: set[asyncio.Task[None]] = set()
         self._traits: dict[str, Traits] = {}
@@ -120,9 +124,9 @@ class ModelClient:
         return self._models[model].settings.fallback
 
     async def states(self) -> list[ModelState]:
-        """Return the state of every model, the default one first."""
-        ordered = sorted(self._models.values(), key=lambda m: m.settings.id != self.names.default)
-        return [await self._state(model) for model in ordered]
+        """Return the state of every model, the default one first; an adapter's is that of its model."""
+        ordered = sorted(self.names.ids, key=lambda name: name != self.names.default)
+        return [await self._state(self._models[name]) for name in ordered]
 
     async def _state(self, model: ServedModel) -> ModelState:
         settings, seen = model.settings, presence(model.settings.deployment)

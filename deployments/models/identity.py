@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.config import AnyModel, VLLMModel, hugging_face_cache
+from deployments.models.adapters import adapter_folder
 
 WHOLE_BYTES = 64 << 20
 SAMPLES = 32
@@ -18,6 +19,8 @@ NOT_IN_IDENTITY = {
     "fallback": "what another model answers is kept under that model's identity",
     "cache": "says how long answers are kept, not what they are",
     "max_prompt_messages": "the messages that are left are part of the request",
+    "lora_modules": "an adapter answers under an id and an identity of its own",
+    "adapters": "the same for those of a script",
 }
 """Settings of a model that cannot change its answer to a request, each with the reason."""
 
@@ -39,6 +42,24 @@ def identity(model: AnyModel) -> str:
             for file in _files(path):
                 digest.update(_of_file(file, path))
     return digest.hexdigest()
+
+
+def identities(models: Iterable[AnyModel]) -> dict[str, str]:
+    """Return the identity of each model and of each adapter, by their ids; ValueError for an adapter that is not there.
+
+    An adapter's identity covers its own files and all that its model's covers.
+    """
+    found: dict[str, str] = {}
+    for model in models:
+        found[model.id] = identity(model)
+        for name in model.adapter_ids:
+            digest = hashlib.sha256(f"{found[model.id]}:{name}".encode())
+            if isinstance(model, VLLMModel):
+                folder = adapter_folder(model.adapters[name])
+                for file in _files(folder):
+                    digest.update(_of_file(file, folder))
+            found[name] = digest.hexdigest()
+    return found
 
 
 def _paths(value: Any) -> Generator[Path]:

@@ -1,14 +1,14 @@
 """Model replicas in this process, without Ray: the same interface as `ModelClient`."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from deployments.cache.steering import Mode
 from deployments.config import ProviderModel, ScriptedModel
 from deployments.errors import ModelLoading
 from deployments.models.client import RETRY_AFTER_S, ModelState
-from deployments.models.identity import identity
+from deployments.models.identity import identities
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Generation, Message, Progress, Traits
@@ -21,14 +21,16 @@ class InProcessModels:
 
     def __init__(self, *models: ScriptedModel | ProviderModel, names: ModelNames | None = None) -> None:
         self.names = names or ModelNames([model.id for model in models], models[0].id)
-        self.replicas: Mapping[str, ScriptedReplica | ProviderReplica] = {
+        self.replicas: dict[str, ScriptedReplica | ProviderReplica] = {
             model.id: ProviderReplica(model) if isinstance(model, ProviderModel) else ScriptedReplica(model)
             for model in models
         }
         self.is_ready = True
         self.listener: Listener | None = None
         self._settings = {model.id: model for model in models}
-        self._identities = {model.id: identity(model) for model in models}
+        self._identities = identities(models)
+        for adapter, parent in self.names.adapters.items():
+            self.replicas[adapter], self._settings[adapter] = self.replicas[parent], self._settings[parent]
         self._since = time.monotonic()
 
     async def open(self) -> None:
@@ -61,7 +63,7 @@ class InProcessModels:
 
     async def states(self) -> list[ModelState]:
         status, elapsed_s = "ready" if self.is_ready else "loading", time.monotonic() - self._since
-        return [ModelState(name, status, elapsed_s, int(self.is_ready)) for name in self._settings]
+        return [ModelState(name, status, elapsed_s, int(self.is_ready)) for name in self.names.ids]
 
     async def traits(self, model: str) -> Traits:
         return await self.replicas[model].traits()

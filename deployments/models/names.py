@@ -12,7 +12,7 @@ ANYTHING = "*"
 
 @dataclass(frozen=True, slots=True)
 class ModelNames:
-    """The models' ids, which of them is the default, and other names for them.
+    """The models' ids, which of them is the default, other names for them, and adapters with their models.
 
     An id comes before an alias, an alias before one that ends in `*`, and of these the longest counts.
     """
@@ -21,31 +21,34 @@ class ModelNames:
     default: str
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
     unknown_get_default: bool = False
+    adapters: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
     def of(cls, settings: Settings) -> "ModelNames":
         """Return the names that the configuration gives."""
         ids = tuple(model.id for model in settings.models)
-        return cls(ids, settings.default.id, settings.aliases, settings.unknown_models_get_default)
+        return cls(ids, settings.default.id, settings.aliases, settings.unknown_models_get_default, settings.adapters)
 
     def resolve(self, name: str | None) -> str:
-        """Return the id of the model that a request names, the default one for None; raises ModelNotFound."""
+        """Return the id of the model or adapter that a request names, the default for None; raises ModelNotFound."""
         if not name or (self.unknown_get_default and not self.is_known(name)):
             return self.default
         if not self.is_known(name):
-            raise ModelNotFound(
-                f"The model {name!r} does not exist. This server has: {', '.join((*self.ids, *self.aliases))}.", "model"
-            )
-        return name if name in self.ids else self.aliases[self._alias(name)]
+            names = ", ".join((*self.ids, *self.adapters, *self.aliases))
+            raise ModelNotFound(f"The model {name!r} does not exist. This server has: {names}.", "model")
+        return name if self._is_id(name) else self.aliases[self._alias(name)]
 
     def is_known(self, name: str) -> bool:
         """Tell an id or an alias from any other name."""
-        return name in self.ids or bool(self._alias(name))
+        return self._is_id(name) or bool(self._alias(name))
 
     @property
     def single_aliases(self) -> Mapping[str, str]:
         """The aliases that are one name each."""
         return {alias: name for alias, name in self.aliases.items() if not alias.endswith(ANYTHING)}
+
+    def _is_id(self, name: str) -> bool:
+        return name in self.ids or name in self.adapters
 
     def _alias(self, name: str) -> str:
         """Return the alias that a name is or matches, "" if there is none."""

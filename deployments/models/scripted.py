@@ -8,7 +8,7 @@ and fills schemas with what the message holds (`script/`).
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,14 +135,14 @@ class ScriptedReplica:
         said = choices(request, self._model.tokens)
         usage = _usage(prompt_tokens, sum(len(choice.deltas) for choice in said))
         usage["completion_tokens_details"] = {"reasoning_tokens": sum(choice.reasoning_tokens for choice in said)}
-        head = self._head(f"chatcmpl-{generation.request_id}", "chat.completion.chunk")
+        head = self._head(f"chatcmpl-{generation.request_id}", "chat.completion.chunk", request)
         return Speech(chunks(said, request), head, usage, _tells_usage(request), len(said))
 
     def _completion(self, generation: Generation, request: dict[str, Any]) -> Speech:
         lengths = [len(prompt.split()) for prompt in prompts_of(request)]
         self._require_room(max(lengths), "prompt")
         said = continuations(request, self._model.tokens)
-        head = self._head(f"cmpl-{generation.request_id}", TEXT_COMPLETION)
+        head = self._head(f"cmpl-{generation.request_id}", TEXT_COMPLETION, request)
         usage = _usage(sum(lengths), sum(len(one.tokens) for one in said))
         return Speech(completion_chunks(said, request), head, usage, _tells_usage(request))
 
@@ -202,8 +202,9 @@ class ScriptedReplica:
                 field,
             )
 
-    def _head(self, answer_id: str, kind: str) -> dict[str, Any]:
-        return {"id": answer_id, "object": kind, "created": int(time.time()), "model": self._model.id}
+    def _head(self, answer_id: str, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        model = request["model"] if request.get("model") in self._model.adapter_ids else self._model.id
+        return {"id": answer_id, "object": kind, "created": int(time.time()), "model": model}
 
 
 def _tells_usage(request: dict[str, Any]) -> bool:

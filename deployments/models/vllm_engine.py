@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePath
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.envs import enable_envs_cache
@@ -16,6 +16,7 @@ from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
 
 from deployments.config import VLLMModel
+from deployments.models.adapters import adapter_folder, engine_options
 from deployments.models.chat_renderer import ChatRenderer, render_beside_the_loop
 from deployments.models.engine_metrics import EngineMetrics
 from deployments.models.long_texts import LongTexts
@@ -131,15 +132,20 @@ async def open_engine(model: VLLMModel) -> Engine:
     check_options(model.chat)
     if current_platform.is_cpu() and "OMP_NUM_THREADS" not in model.environment:
         os.environ["OMP_NUM_THREADS"] = str(computing_threads())
+    folders = {name: adapter_folder(module) for name, module in model.adapters.items()}
+    settings = {"served_model_name": model.id, **engine_options(model, list(folders.values())), **model.engine}
     client = BoundedLLM.from_engine_args(
-        AsyncEngineArgs(
-            **engine_arguments({"served_model_name": model.id, **model.engine, "allowed_media_domains": [NOWHERE]})
-        ),
+        AsyncEngineArgs(**engine_arguments({**settings, "allowed_media_domains": [NOWHERE]})),
         stat_loggers=[EngineMetrics],
     )
     assert isinstance(client, BoundedLLM)
     client.bound_grammars(model.grammar_cpu_s)
-    models = OpenAIServingModels(client, [BaseModelPath(name=model.id, model_path=model.engine["model"])])
+    models = OpenAIServingModels(
+        client,
+        [BaseModelPath(name=model.id, model_path=model.engine["model"])],
+        lora_modules=[LoRAModulePath(name, str(folder), model.id) for name, folder in folders.items()],
+    )
+    await models.init_static_loras()
     options: dict[str, Any] = {"chat_template_content_format": "auto", **model.chat}
     options["chat_template"] = load_chat_template(options.get("chat_template"))
     render_beside_the_loop(client.renderer)

@@ -50,3 +50,28 @@ async def test_a_model_tells_what_it_answers_with_and_how_much_fits() -> None:
 def test_an_engine_that_pools_makes_embeddings_before_it_has_loaded() -> None:
     assert VLLMModel(id="minilm", engine={"model": "x", "runner": "pooling"}).output_modalities == ("embeddings",)
     assert VLLMModel(id="llama", engine={"model": "x"}).output_modalities == ("text",)
+
+
+async def test_an_adapter_is_a_model_of_its_own() -> None:
+    adapted = ScriptedModel(id="guide", kind="scripted", adapters=("pirate", "poet"))
+    async with running(adapted, aliases={"arr": "guide:pirate"}) as service:
+        listed = (await service.http.get("/v1/models")).json()["data"]
+        assert {model["id"]: (model.get("parent"), model.get("alias_of")) for model in listed} == {
+            "guide": (None, None),
+            "guide:pirate": ("guide", None),
+            "guide:poet": ("guide", None),
+            "arr": ("guide", "guide:pirate"),
+        }
+        one = (await service.http.get("/v1/models/guide:pirate")).json()
+        assert (one["id"], one["parent"], one["status"]) == ("guide:pirate", "guide", "ready")
+        request = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0}
+        asked = [("guide", "MISS"), ("guide:pirate", "MISS"), ("arr", "HIT"), ("guide:poet", "MISS"), ("guide", "HIT")]
+        for name, told in asked:
+            answer = await service.http.post("/v1/chat/completions", json={**request, "model": name})
+            model = "guide:pirate" if name == "arr" else name
+            assert (answer.json()["model"], answer.headers["x-cache"]) == (model, told)
+        await service.usage.drain(1.0)
+        used = (await service.http.get("/v1/usage", params={"group_by": "model"})).json()["data"]
+        assert {row["model"]: row["requests"] for row in used} == {"guide": 2, "guide:pirate": 2, "guide:poet": 1}
+        ready = (await service.http.get("/ready")).json()["models"]
+        assert [model["id"] for model in ready] == ["guide"]
