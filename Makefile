@@ -13,8 +13,8 @@ help:  ## list the targets
 install:  ## install into .venv what the service needs (skips what is done)
 	@$(PYTHON) deployments/local/install.py
 
-serve: install  ## start everything and say where to go; Ctrl-C ends it
-	@$(BIN)/chatllm up
+serve: install  ## start everything and say where to go; Ctrl-C ends it (ARGS="--config FILE")
+	@$(BIN)/chatllm up $(ARGS)
 
 stop:  ## end what `make serve` started, and what a crash left
 	@$(BIN)/chatllm down
