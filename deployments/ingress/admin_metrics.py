@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -63,7 +63,7 @@ class ModelMetrics(msgspec.Struct):
     """A model now, and its figures over the whole time.
 
     Of the requests that its engines hold, `waiting` have no token yet and `running` have; null where
-    its replicas do not tell in time.
+    its replicas do not tell in time, and for an adapter, whose requests are among those of its model.
     """
 
     id: str
@@ -153,7 +153,10 @@ async def _held(models: ServedModels) -> list[_Held]:
     states = await models.states()
     asked = [call for state in states for call in (models.running(state.id), models.waiting(state.id))]
     told = await asyncio.gather(*map(_unless_it_fails, asked))
-    return [_Held(*each) for each in zip(states, told[::2], told[1::2], strict=True)]
+    held = {state.id: _Held(state, *of) for state, *of in zip(states, told[::2], told[1::2], strict=True)}
+    # An engine does not tell which of its requests are for an adapter.
+    adapters = models.names.adapters.items()
+    return [*held.values(), *(_Held(replace(held[of].state, id=name), None, None) for name, of in adapters)]
 
 
 async def _unless_it_fails(count: Coroutine[Any, Any, int]) -> int | None:

@@ -4,14 +4,17 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
+from deployments.config import AnyModel, VLLMModel
 from deployments.local import ports
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
 from deployments.local.stores import require_postgres, require_redis
+from deployments.models.adapters import adapter_folder, engine_options
 
 GIB = 1024**3
 COMPILERS = ("gcc", "clang")
@@ -31,6 +34,16 @@ def require_stores(settings: LauncherSettings) -> None:
         require_postgres(settings.database_url.get_secret_value())
     if settings.redis_url:
         require_redis(settings.redis_url.get_secret_value())
+
+
+def require_adapters(models: Iterable[AnyModel]) -> None:
+    """Every LoRA adapter is there and of a rank that can be served; LauncherError names the first that is not."""
+    for model in models:
+        if isinstance(model, VLLMModel):
+            try:
+                engine_options(model, [adapter_folder(module) for module in model.lora_modules])
+            except ValueError as error:
+                raise LauncherError(f"model {model.id!r}: {error}") from None
 
 
 def require_memory(needed_gib: float) -> None:

@@ -100,6 +100,7 @@ class Launcher:
         with self._steps.step("Check"):
             leftovers.sweep(state.path)
             service = read(self._settings)
+            checks.require_adapters(service.settings.models)
             checks.require_memory(service.memory_gib)
             if service.uses_gpus:
                 checks.require_compiler()

@@ -72,6 +72,7 @@ def add(
     name: Name,
     identifier: Annotated[str | None, typer.Option("--id", help="Its name in the API.")] = None,
     revision: Revision = "main",
+    anyway: Annotated[bool, typer.Option("--anyway", help="Even if it does not fit this machine.")] = False,
     config: Config = None,
 ) -> None:
     """Download a model unless it is here, and put it into the service file with the settings that it needs."""
@@ -81,9 +82,12 @@ def add(
     if any(model.id == chosen for model in _served(settings)):
         raise LauncherError(f"{settings.config} has a model {chosen!r} already: give this one another name with --id")
     meant = meant or _from_gguf(Path(name).expanduser().resolve(), settings)
+    if not anyway:
+        _require_fit(meant, settings)
     is_packaged = revision == "main" and packaged_folder(meant.model, settings.state.absolute()) is not None
     if not is_packaged and not meant.is_here(revision):
         download(meant, revision)
+    _require_model(meant)
     entry = _entry(meant, chosen, revision)  # now with what its own files tell
     deployment = {"name": _deployment(entry), "num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
     with StateFolder.open(settings.state).locked("models"):
@@ -186,6 +190,26 @@ def _entry(meant: Meant, identifier: str | None, revision: str) -> dict[str, Any
     return entry
 
 
+def _require_fit(meant: Meant, settings: LauncherSettings) -> None:
+    """Refuse a model whose weights alone are too much for this machine, before they are downloaded."""
+    row = row_of(meant, _served(settings), space := room(), settings.state.absolute())
+    if row.fits is False:
+        raise LauncherError(
+            f"{row.name} has {decimal(row.bytes or 0)} of weights, and this machine has memory for "
+            f"{decimal(max(0, space))}: choose a smaller one (chatllm models list), or add it with --anyway"
+        )
+
+
+def _require_model(meant: Meant) -> None:
+    """Refuse a LoRA adapter, which is served with its model."""
+    folder = meant.here
+    if folder and (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise LauncherError(
+            f"{meant.model} is a LoRA adapter: name it under lora_modules of its model, "
+            f"as {{name: …, path: {meant.model}}}"
+        )
+
+
 def _from_gguf(file: Path, settings: LauncherSettings) -> Meant:
     with steps_for(sys.stdout).step(f"{file.name} is converted"):
         return meant_by(str(converted(file, StateFolder.open(settings.state))))
@@ -221,7 +245,6 @@ def _when(settings: LauncherSettings) -> str:
 def _description(meant: Meant, settings: LauncherSettings) -> dict[str, Any]:
     row = row_of(meant, _served(settings), room(), settings.state.absolute())
     family = Catalogue.load().family_of(meant.model)
-    here = meant.folder or (meant.stored.snapshot() if meant.stored else None)
     return {
         "name": row.name,
         "model": row.model,
@@ -235,7 +258,7 @@ def _description(meant: Meant, settings: LauncherSettings) -> dict[str, Any]:
         "license": meant.entry.license if meant.entry else None,
         "gated": "yes: accept its terms on the hub, then set HF_TOKEN" if meant.entry and meant.entry.gated else None,
         "note": family.note if family else None,
-        "folder": str(here) if here else None,
+        "folder": str(meant.here) if meant.here else None,
         "settings": _entry(meant, None, "main"),
     }
 

@@ -26,6 +26,12 @@ class Meant:
         return self.entry.name.replace(":", "-") if self.entry else identifier_of(self.model)
 
     @property
+    def here(self) -> Path | None:
+        """The folder that it is served from, as far as it is on this machine."""
+        found = self.stored
+        return self.folder or (found.snapshot() if found else None)
+
+    @property
     def stored(self) -> Stored | None:
         """What the cache holds of it."""
         return None if self.folder else find(self.model)

@@ -73,5 +73,13 @@ async def test_an_adapter_is_a_model_of_its_own() -> None:
         await service.usage.drain(1.0)
         used = (await service.http.get("/v1/usage", params={"group_by": "model"})).json()["data"]
         assert {row["model"]: row["requests"] for row in used} == {"guide": 2, "guide:pirate": 2, "guide:poet": 1}
+        _, secret = await service.keys.create("admin", {"is_admin": True})
+        admin = {"authorization": f"Bearer {secret}"}
+        shown = (await service.http.get("/v1/admin/metrics", headers=admin)).json()["models"]
+        assert [(one["id"], one["running"], sum(one["total"]["requests"].values())) for one in shown] == [
+            ("guide", 0, 2),
+            ("guide:pirate", None, 2),
+            ("guide:poet", None, 1),
+        ]
         ready = (await service.http.get("/ready")).json()["models"]
         assert [model["id"] for model in ready] == ["guide"]

@@ -1,4 +1,4 @@
-"""What a start on a GPU needs besides the GPU."""
+"""What must hold before a start: what a GPU needs besides itself, and the adapters that are named."""
 
 import sys
 import sysconfig
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.config import VLLMModel
 from deployments.local import checks, doctor
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
@@ -62,3 +63,11 @@ def test_the_doctor_says_so_too(machine: Path, monkeypatch: pytest.MonkeyPatch) 
     (machine / "bin/gcc").unlink()
     said = {finding.subject: finding for finding in doctor.examine(settings)}["GPU"]
     assert said.verdict == "fail" and "apt install gcc" in said.text
+
+
+def test_an_adapter_that_is_not_there_is_told_before_the_start(tmp_path: Path) -> None:
+    modules = [{"name": "pirate", "path": str(tmp_path / "pirate")}]
+    model = VLLMModel.model_validate({"id": "guide", "engine": {"model": "/x"}, "lora_modules": modules})
+    with pytest.raises(LauncherError, match=r"model 'guide': the adapter 'pirate' has no adapter_config\.json in"):
+        checks.require_adapters([model])
+    checks.require_adapters([model.model_copy(update={"lora_modules": ()})])

@@ -15,7 +15,7 @@ import yaml
 from huggingface_hub import constants
 from typer.testing import CliRunner, Result
 
-from deployments.local import room
+from deployments.local import models_cli, room
 from deployments.local.cli import app
 from deployments.local.state import LauncherError
 from deployments.weights import bundled
@@ -173,6 +173,24 @@ def test_a_gguf_file_that_would_come_out_wrong_is_refused(
         file.write_bytes(model)
     assert sentence in refusal("add", str(file), config=config)
     assert len(served(config)) == 1 and list((tmp_path / "state").glob("models/*")) == []
+
+
+def test_a_model_too_large_for_the_machine_is_refused_before_it_is_downloaded(
+    hub: Hub, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models_cli, "room", lambda: 1_000_000_000)
+    told = refusal("add", "qwen3", config=config)
+    assert "qwen3:0.6b has 1.5 GB of weights, and this machine has memory for 1.0 GB" in told and hub.asked == []
+    assert chatllm("add", "qwen3", "--anyway", config=config).exit_code == 0
+
+
+def test_an_adapter_is_pulled_but_not_added_as_a_model(hub: Hub, config: Path) -> None:
+    files = {"adapter_config.json": b"{}", "adapter_model.safetensors": WEIGHTS}
+    hub.repositories["owner/pirate"] = Repository(files)
+    assert chatllm("pull", "owner/pirate").exit_code == 0
+    told = refusal("add", "owner/pirate", config=config)
+    assert "is a LoRA adapter: name it under lora_modules of its model, as {name: …, path: owner/pirate}" in told
+    assert len(served(config)) == 1
 
 
 def test_what_cannot_be_added_or_removed_is_one_sentence(hub: Hub, config: Path, tmp_path: Path) -> None:
