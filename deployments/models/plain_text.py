@@ -45,7 +45,8 @@ class PlainTextChat(OpenAIServingChat):
         """Return the events of a streamed chat completion, and before them how long its prompt is."""
         if self._is_plain(request):
             role, fingerprint = self.get_chat_request_role(request), self.system_fingerprint
-            return plain_events(result_generator, request_id, model_name, role, fingerprint)
+            details = self.enable_prompt_tokens_details
+            return plain_events(result_generator, request_id, model_name, role, fingerprint, details)
         prompt = _Prompt()
         events = super().chat_completion_stream_generator(
             request, prompt.noted(result_generator), request_id, model_name, *rest, **named
@@ -75,7 +76,7 @@ class PlainTextChat(OpenAIServingChat):
         return Reply(body, usage.prompt_tokens, usage.completion_tokens or 0, finish or "", times_of(last[0]))
 
     def _is_plain(self, request: ChatCompletionRequest) -> bool:
-        if self.enable_log_outputs or self.enable_prompt_tokens_details or self.enable_per_request_metrics:
+        if self.enable_log_outputs or self.enable_per_request_metrics:
             return False
         options = request.stream_options
         if options is None or options.continuous_usage_stats or (request.n or 1) != 1:
@@ -123,8 +124,20 @@ def times_of(result: RequestOutput) -> EngineTimes | None:
     )
 
 
+def _prompt_details(result: RequestOutput) -> dict[str, Any]:
+    """Return how many tokens of the prompt the engine knew, as the usage has it; nothing if it does not say."""
+    counts = {"cached_tokens": result.num_cached_tokens, "created_cache_tokens": result.num_cache_creation_tokens}
+    known = {name: count for name, count in counts.items() if count is not None}
+    return {"prompt_tokens_details": known} if known else {}
+
+
 async def plain_events(
-    results: AsyncIterator[RequestOutput], request_id: str, model_name: str, role: str, fingerprint: str | None
+    results: AsyncIterator[RequestOutput],
+    request_id: str,
+    model_name: str,
+    role: str,
+    fingerprint: str | None,
+    tells_details: bool = False,
 ) -> AsyncGenerator[Progress | bytes | Reply]:
     """Yield the prompt's length, the events of one answer and then the whole of it; an engine's failure is raised."""
     head = {"id": request_id, "object": "chat.completion.chunk", "created": int(time.time()), "model": model_name}
@@ -135,11 +148,13 @@ async def plain_events(
     finish: str | None = None
     stop: int | str | None = None
     has_begun = False
+    details: dict[str, Any] = {}
     times: EngineTimes | None = None
     async for result in results:
         if not has_begun:
             has_begun = True
             prompt_tokens = len(result.prompt_token_ids or ())
+            details = _prompt_details(result) if tells_details else {}
             yield Progress(prompt_tokens, 0)
             delta = orjson.dumps({"role": role, "content": ""})
             yield start + delta + FIRST
@@ -159,7 +174,7 @@ async def plain_events(
     message = {"role": role, "content": "".join(texts)}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     usage = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens + tokens, "completion_tokens": tokens}
-    completion: dict[str, Any] = {**head, "object": "chat.completion", "usage": usage}
+    completion: dict[str, Any] = {**head, "object": "chat.completion", "usage": usage | details}
     completion["choices"] = [choice if stop is None else {**choice, "stop_reason": stop}]
     if fingerprint is not None:
         completion["system_fingerprint"] = fingerprint

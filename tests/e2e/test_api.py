@@ -322,6 +322,28 @@ async def test_no_error_speaks_of_what_lies_beneath(product: Launched, fields: d
         assert error["message"] and not any(word in error["message"] for word in FOREIGN), error
 
 
+async def test_what_the_engine_remembers_of_a_prompt_is_told_to_its_own_key_alone(product: Launched) -> None:
+    """Else a key could guess the prompts of others, by what is cached or by how soon the answer begins."""
+    secret = product.chatllm("keys", "create", "curious").strip()
+    words = " ".join(f"w{n * 37 % 1000}" for n in range(120))
+    ask = {"messages": [{"role": "user", "content": f"{time.time()} {words}"}], "max_tokens": 1, "temperature": 1}
+
+    async def cached(http: httpx.AsyncClient) -> int:
+        answer = await http.post("/v1/chat/completions", json=ask, headers=NOT_CACHED)
+        return answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+    async with product.client() as http, product.client() as other:
+        other.headers["authorization"] = f"Bearer {secret}"
+        assert await cached(http) == 0
+        assert await cached(http) > 100
+        assert await cached(other) == 0
+        assert await cached(other) > 100
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        streamed = await http.post("/v1/chat/completions", json=ask | options, headers=NOT_CACHED)
+    last = [line for line in streamed.text.splitlines() if line.startswith("data: {")][-1]
+    assert json.loads(last.removeprefix("data: "))["usage"]["prompt_tokens_details"]["cached_tokens"] > 100
+
+
 async def test_tokens_and_the_lack_of_embeddings(product: Launched) -> None:
     async with product.client() as http:
         text = (await http.post("/tokenize", json={"model": "guide", "prompt": "What is ChatLLM?"})).json()

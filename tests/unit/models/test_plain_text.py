@@ -60,6 +60,7 @@ async def results(
     finish: str | None = "stop",
     stop: int | str | None = None,
     stats: RequestStateStats | None = STATS,
+    cached: int | None = None,
 ) -> AsyncGenerator[Any]:
     for position, text in enumerate(texts):
         is_last = position == len(texts) - 1
@@ -72,7 +73,7 @@ async def results(
             finish_reason=finish if is_last else None,
             stop_reason=stop if is_last else None,
         )
-        yield RequestOutput("id", "prompt", [1, 2, 3], None, [output], finished=is_last, metrics=stats)
+        yield RequestOutput("id", "prompt", [1, 2, 3], None, [output], is_last, stats, num_cached_tokens=cached)
 
 
 async def events(handler: OpenAIServingChat, own: bool, texts: list[str], **ending: Any) -> list[Any]:
@@ -101,6 +102,16 @@ def test_the_events_are_vllms_own(ending: dict[str, Any], fingerprint: str | Non
     assert isinstance(reply, Reply)
     assert orjson.loads(reply.body) == assemble(payloads(b"".join(theirs)))
     assert (reply.prompt_tokens, reply.completion_tokens) == (3, len(TEXTS))
+
+
+@pytest.mark.parametrize("cached", [None, 0, 2])
+def test_the_usage_tells_which_tokens_the_engine_knew(cached: int | None) -> None:
+    handler = chat(enable_prompt_tokens_details=True)
+    theirs = [event.encode() for event in asyncio.run(events(handler, True, TEXTS, cached=cached))]
+    *_, reply = asyncio.run(events(handler, False, TEXTS, cached=cached))
+    usage = orjson.loads(reply.body)["usage"]
+    assert usage == assemble(payloads(b"".join(theirs[:-1])))["usage"]
+    assert (usage.get("prompt_tokens_details") or {}).get("cached_tokens") == cached
 
 
 def test_an_empty_answer_is_vllms_own() -> None:
@@ -185,7 +196,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
         ({"parser_cls": Reasoning}, {}, False),
         ({"enable_log_outputs": True}, {}, False),
         ({"enable_per_request_metrics": True}, {}, False),
-        ({"enable_prompt_tokens_details": True}, {}, False),
+        ({"enable_prompt_tokens_details": True}, {}, True),
         ({}, {"tools": [TOOL]}, False),
         ({}, {"n": 2}, False),
         ({}, {"logprobs": True}, False),
