@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from deployments.errors import BadRequest
+from deployments.history.readable import check_arguments
 from deployments.history.types import NewItem, new_id
 from deployments.history.wire import item_of_message
 from deployments.json_types import in_json_terms
@@ -136,6 +137,8 @@ def _new_item(item: Mapping[str, Any], where: str) -> NewItem:
         text, _, path = str(error).partition(" - at `$")
         field = f"{where}{path.rstrip('`')}"
         raise BadRequest(f"Invalid value for '{field}': {in_json_terms(text)}.", field) from None
+    if kind == "function_call":
+        check_arguments(fields["arguments"], f"{where}.arguments")
     for name in ("content", "output"):
         _refuse_files(fields.get(name), f"{where}.{name}")
     status = fields.pop("status", None)

@@ -8,9 +8,10 @@ from deployments.call import ChatCall
 from deployments.errors import BadRequest
 from deployments.history.store import HistoryStore
 from deployments.history.types import ROOT, Context, NewItem
-from deployments.history.wire import answer_of, item_of_message, messages_of_context
+from deployments.history.wire import answer_of, item_of_message, messages_of_context, reading_size
 from deployments.history.writer import HistoryWriter
 from deployments.ports import Turn
+from deployments.threads import run_sized
 
 SETTLE_TIMEOUT_S = 1.0
 
@@ -84,5 +85,5 @@ class StoredConversations:
         context = await self._store.context(call.tenant, conversation, parent or None, limit, self._max_context_bytes)
         if parent == ROOT:
             context = Context((), None)
-        said = messages_of_context(context)
+        said = await run_sized(reading_size(context.items), messages_of_context, context)
         return StoredTurn(self._writer, call.tenant, conversation, context.leaf, asked, [*said, *asked])

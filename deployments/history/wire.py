@@ -62,6 +62,9 @@ def _content(content: object) -> str | list[dict[str, Any]]:
     return text_of_parts(parts) if all(part["type"] == "text" for part in parts) else parts
 
 
+PART_SIZE = 32
+
+
 def messages_of_items(items: Iterable[Item | NewItem]) -> list[dict[str, Any]]:
     """Return stored items as the chat messages that they were.
 
@@ -92,6 +95,17 @@ def messages_of_context(context: Context, asked: Iterable[NewItem] = ()) -> list
     if context.cut:
         items = itertools.dropwhile(lambda item: item.type in OUTPUTS or item.role == "tool", items)
     return messages_of_items([*items, *asked])
+
+
+def reading_size(items: Iterable[Item | NewItem]) -> int:
+    """Return how much `messages_of_items` has to look at, as `run_sized` counts it: parts and arguments."""
+    return sum(map(_size, items))
+
+
+def _size(item: Item | NewItem) -> int:
+    content, arguments = item.payload.get("content"), item.payload.get("arguments")
+    parts = len(content) if isinstance(content, list) else 0
+    return PART_SIZE * (1 + parts) + (len(arguments) if isinstance(arguments, str) else 0)
 
 
 def _assistant_piece(item: Item | NewItem) -> dict[str, Any] | None:

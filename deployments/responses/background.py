@@ -117,8 +117,8 @@ class BackgroundResponses:
         self._starting[key_id] += 1
         try:
             new, place = await self._responses.opened(tenant, key_id, asked, self._runner)
-            messages = messages_for(new.request, place, new.input)
             try:
+                messages = await messages_for(new.request, place, new.input)
                 await self._store.begin(new)
             except (HistoryUnavailable, asyncio.CancelledError):
                 self._take_back(new)
@@ -335,7 +335,7 @@ class BackgroundResponses:
         """Return what the model is to read for a response of another replica."""
         context = await self._responses.context_of(response)
         place = Place(response.conversation_id, False, response.is_hidden, context)
-        return messages_for(response.request, place, ())
+        return await messages_for(response.request, place, ())
 
     def _resumed(self, response: StoredResponse) -> Held | None:
         """Go on holding what its lost replica held of its key's limits."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployments.errors import BadRequest
+from deployments.history.readable import check_arguments
 from deployments.history.tool_items import CALL_FIELDS, NOT_READ, OUTPUTS
 from deployments.history.types import NewItem, new_id
 from deployments.responses.references import ItemReference
@@ -45,6 +46,7 @@ def _new_item(item: Mapping[str, Any], where: str) -> NewItem | ItemReference:
 def _call(item: Mapping[str, Any], said: str, where: str) -> dict[str, Any]:
     """Return the payload of a call, of whose field `said` the model is the author."""
     payload = {name: _text(item, name, where) for name in ("call_id", "name", said)}
+    check_arguments(payload[said], f"{where}.{said}")
     namespace = item.get("namespace")
     if not isinstance(namespace, str | None):
         raise BadRequest("'namespace' must be a text.", f"{where}.namespace")

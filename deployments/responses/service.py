@@ -68,7 +68,8 @@ class Responses:
         """
         new, place = await self.opened(tenant, key_id, asked)
         store = self._store if asked.is_stored else None
-        turn = ResponseTurn(messages_for(new.request, place, new.input), asked.trims, new, store, self._writer)
+        messages = await messages_for(new.request, place, new.input)
+        turn = ResponseTurn(messages, asked.trims, new, store, self._writer)
         response = begun(new, place.is_hidden)
         call = chat_call(response, asked, asked.streams)
         answer = await self._chat.answer(call, turn, summary)
@@ -107,7 +108,7 @@ class Responses:
     async def input_tokens(self, tenant: str, asked: Asked, summary: Summary) -> int:
         """Return how many tokens the model would read for a response; raises what `opened` raises."""
         model, place, items = await self._read(tenant, asked)
-        messages = readable(asked.request, place, items)
+        messages = await readable(asked.request, place, items)
         if not messages:
             summary.model = model
             return 0

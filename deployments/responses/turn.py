@@ -10,13 +10,14 @@ import orjson
 
 from deployments.errors import BadRequest, ChatLLMError
 from deployments.history.types import ROOT, Context, NewItem
-from deployments.history.wire import messages_of_context
+from deployments.history.wire import messages_of_context, reading_size
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.ports import NoTurn
 from deployments.responses.events import Translator
 from deployments.responses.objects import error_object, usage_object
 from deployments.responses.store import ResponseStore
 from deployments.responses.types import Ending, NewResponse, Status, StoredResponse
+from deployments.threads import run_sized
 
 REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -45,19 +46,20 @@ class Place:
         return chain
 
 
-def messages_for(request: Mapping[str, Any], place: Place, items: Sequence[NewItem]) -> list[dict[str, Any]]:
+async def messages_for(request: Mapping[str, Any], place: Place, items: Sequence[NewItem]) -> list[dict[str, Any]]:
     """Return what the model is to read; raises BadRequest where there is nothing, such as for reasoning alone."""
-    messages = readable(request, place, items)
+    messages = await readable(request, place, items)
     if not messages:
         raise BadRequest("The input holds no message, function call or output that a model could read.", "input")
     return messages
 
 
-def readable(request: Mapping[str, Any], place: Place, items: Sequence[NewItem]) -> list[dict[str, Any]]:
+async def readable(request: Mapping[str, Any], place: Place, items: Sequence[NewItem]) -> list[dict[str, Any]]:
     """Return what there is for the model to read; instructions hold for one response only."""
+    size = reading_size([*place.context.items, *items])
     instructions = request.get("instructions")
     head = [{"role": "system", "content": instructions}] if instructions else []
-    return [*head, *messages_of_context(place.context, items)]
+    return [*head, *await run_sized(size, messages_of_context, place.context, items)]
 
 
 def begun(new: NewResponse, is_hidden: bool) -> StoredResponse:

@@ -68,6 +68,60 @@ async def test_a_large_request_lets_other_streams_go_on(path: str, fields: dict[
     assert occupied.longest_s < MAX_S, occupied.callback
 
 
+def calling(*arguments: str) -> list[dict[str, Any]]:
+    """Return the items of calls, and their outputs."""
+    calls = [
+        {"type": "function_call", "call_id": f"c{n}", "name": "f", "arguments": a} for n, a in enumerate(arguments)
+    ]
+    outputs = [{"type": "function_call_output", "call_id": call["call_id"], "output": "done"} for call in calls]
+    return [*calls, *outputs]
+
+
+STORED: dict[str, list[dict[str, Any]]] = {
+    "parts": [*parts(60_000, "x", "input_text"), *HELLO],
+    "arguments": [*calling(*['{"a":[' + "[]," * 16_000 + "0]}"] * 120), *HELLO],
+}
+
+
+def batched(items: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    size = 20 if len(items) > 20 else 2
+    return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+@pytest.mark.parametrize("case", STORED)
+async def test_a_large_conversation_is_continued_beside_other_streams(case: str) -> None:
+    async with running(QUICK) as service:
+        conversation = (await service.http.post("/v1/conversations", json={})).json()["id"]
+        for items in batched(STORED[case] * (3 if case == "parts" else 1)):
+            path = f"/v1/conversations/{conversation}/items"
+            answer = await service.http.post(path, json={"items": items}, timeout=60)
+            assert answer.status_code == 200, answer.text[:200]
+        freeze_heap()
+        paths = [(CHAT, {"messages": HELLO}), ("/v1/responses", {"input": "hello"})]
+        for path, fields in [*paths, ("/v1/responses/input_tokens", {"input": "hello"})]:
+            asked = {**fields, "conversation": conversation, "model": "quick"}
+            with watched_loop() as occupied:
+                answer = await asyncio.to_thread(
+                    httpx.post, service.url + path, json=asked, headers=service.http.headers, timeout=60
+                )
+            assert answer.status_code == 200, answer.text[:200]
+            assert occupied.longest_s < MAX_S, (path, occupied.callback)
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/conversations"])
+async def test_arguments_of_more_values_than_a_window_holds_are_refused(path: str) -> None:
+    items = [*HELLO, *calling('{"a":[' + "[]," * 2_500_000 + "0]}")]
+    body = orjson.dumps({"input": items} if path == "/v1/responses" else {"items": items})
+    async with running(QUICK) as service:
+        freeze_heap()
+        with watched_loop() as occupied:
+            answer = await asyncio.to_thread(
+                httpx.post, service.url + path, content=body, headers=service.http.headers, timeout=60
+            )
+    assert answer.status_code == 400 and answer.json()["error"]["param"].endswith("[1].arguments")
+    assert occupied.longest_s < MAX_S, occupied.callback
+
+
 def test_the_heap_of_a_ready_ingress_is_not_collected_again() -> None:
     pauses, began = list[float](), 0.0
 

@@ -1,5 +1,6 @@
 """What a request for a response asks of a model."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -23,7 +24,7 @@ def chat(**more: Any) -> dict[str, Any]:
 
 def messages(given: Any, **more: Any) -> list[dict[str, Any]]:
     wanted = asked({"input": given, **more}, 10)
-    return messages_for(wanted.request, Place("conv_1", True, True, Context((), None)), new(wanted))
+    return asyncio.run(messages_for(wanted.request, Place("conv_1", True, True, Context((), None)), new(wanted)))
 
 
 def new(wanted: Asked) -> list[NewItem]:
@@ -113,7 +114,7 @@ def test_the_output_of_a_call_that_was_left_out_is_left_out() -> None:
     output = Item("fco_1", "conv_1", "fc_1", "function_call_output", None, "completed", {"output": "1"}, now)
     said = Item("msg_1", "conv_1", "fco_1", "message", "user", "completed", NewItem.message("user", "y").payload, now)
     context = Context((output, said), "msg_1", Cut("fc_1", 100))
-    found = messages_for({}, Place("conv_1", False, True, context), [NewItem.message("user", "x")])
+    found = asyncio.run(messages_for({}, Place("conv_1", False, True, context), [NewItem.message("user", "x")]))
     assert [message["content"] for message in found] == ["y", "x"]
 
 
