@@ -16,6 +16,7 @@ from deployments.local.gguf import converted, is_gguf
 from deployments.local.hub.names import Meant, meant_by
 from deployments.local.instance import Instance
 from deployments.local.model_rows import lines, packaged_folder, row_of, rows, weights_of
+from deployments.local.ray_part import config_path
 from deployments.local.room import room
 from deployments.local.service_edit import replace_file, with_model, without_model
 from deployments.local.settings import LauncherSettings
@@ -64,6 +65,9 @@ def pull(name: Name, revision: Revision = "main") -> None:
     meant = meant_by(name)
     if meant.folder is not None:
         raise LauncherError(f"{meant.folder} is a folder of this machine: there is nothing to download")
+    if revision == "main" and packaged_folder(meant.model, _settings(None).state.absolute()):
+        typer.echo(f"{meant.model} comes with the packages: there is nothing to download.")
+        return
     typer.echo(f"{meant.model} is in {download(meant, revision)}")
 
 
@@ -132,6 +136,8 @@ def rm(
         raise LauncherError(
             f"{settings.config} serves it as {', '.join(users)}: chatllm models remove {users[0]} first"
         )
+    if any(weights_of(model) == meant.model for model in _running(settings)):
+        raise LauncherError(f"the running service serves {meant.model}: make stop first")
     size = decimal(found.bytes)
     if not yes:
         typer.confirm(f"Delete {meant.model} ({size}), which other programs may use too?", abort=True)
@@ -157,6 +163,12 @@ def _settings(config: Path | None) -> LauncherSettings:
 
 def _served(settings: LauncherSettings) -> tuple[AnyModel, ...]:
     return service_file.written(settings.config).models
+
+
+def _running(settings: LauncherSettings) -> tuple[AnyModel, ...]:
+    """Return the models of the service that runs from this state folder, such as that of its CHATLLM_MODEL."""
+    state = settings.state.absolute()
+    return service_file.written(config_path(state)).models if Instance.read(state) else ()
 
 
 def _meant(name: str, served: tuple[AnyModel, ...]) -> Meant:

