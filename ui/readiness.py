@@ -19,11 +19,18 @@ Phase = Literal["starting", "loading", "ready", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a model stands; `elapsed_s` counts from the beginning of the phase."""
+    """How a model stands; `elapsed_s` counts from the beginning of the phase.
+
+    While it loads, `step` is what its replica does, `percent` of it are done, and `expected_s` are the seconds
+    that loading took before, as far as these are known.
+    """
 
     phase: Phase
     elapsed_s: float = 0.0
     message: str = ""
+    step: str | None = None
+    percent: int | None = None
+    expected_s: float | None = None
 
 
 class Readiness:
@@ -53,7 +60,7 @@ class Readiness:
         state = next((state for state in self._states if state.id == model), None)
         if state is None:
             return Status("ready") if self.is_ready else Status("loading", waited_s)
-        return Status(state.status, state.elapsed_s, state.message)
+        return Status(state.status, state.elapsed_s, state.message, state.phase, state.percent, state.expected_s)
 
     def phases(self) -> dict[str, Phase]:
         """Return how each model that can chat stands."""

@@ -14,6 +14,9 @@ class ModelState(BaseModel):
     status: Literal["ready", "loading", "failed"]
     elapsed_s: float = 0.0
     message: str = ""
+    phase: str | None = None
+    percent: int | None = None
+    expected_s: float | None = None
 
 
 class Readiness(BaseModel):

@@ -15,6 +15,14 @@ WORDS = {
     "failed": ("The model could not be loaded", "Whoever runs this service finds the reason in its log."),
 }
 
+STEPS = {
+    "downloading": "Downloading",
+    "reading_weights": "Reading the weights",
+    "compiling": "Compiling",
+    "warming_up": "Warming up",
+}
+"""What a replica does while its model loads, by the API's names of it."""
+
 
 class StatusLine:
     """Hidden while all is well."""
@@ -38,11 +46,22 @@ class StatusLine:
             title, detail = WORDS[status.phase]
             self._title.text = t(title)
             self._detail.text = status.message or t(detail)
-            self._elapsed.text = "" if status.phase == "failed" else clock(status.elapsed_s)
+            self._elapsed.text = "" if status.phase == "failed" else progress(status)
             attribute(self._root, data_phase=status.phase)
         if status.phase != self._phase:
             self._phase = status.phase
             background_tasks.create(self._on_change(status.phase), name="readiness has changed")
+
+
+def progress(status: Status) -> str:
+    """Return how far a start has come: what is being done, how much of it, and for how long out of about how long."""
+    said = [t(STEPS[status.step])] if status.step in STEPS else []
+    if said and status.percent is not None:
+        said = [f"{said[0]} {status.percent} %"]
+    elapsed = clock(status.elapsed_s)
+    if status.expected_s is not None and status.elapsed_s < status.expected_s:
+        elapsed = t("{elapsed} of about {expected}", elapsed=elapsed, expected=clock(status.expected_s))
+    return " · ".join([*said, elapsed])
 
 
 def clock(elapsed_s: float) -> str:

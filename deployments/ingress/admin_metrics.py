@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
@@ -14,6 +14,7 @@ from deployments.ingress.admin_keys import admin_of
 from deployments.ingress.answers import JSON
 from deployments.ingress.openapi import documented
 from deployments.ingress.services import ServedModels, services_of
+from deployments.ingress.shapes import LoadPhase
 from deployments.metrics.buckets import Counts
 from deployments.metrics.histogram import quantile
 from deployments.metrics.sharing import Reported
@@ -63,7 +64,8 @@ class ModelMetrics(msgspec.Struct):
     """A model now, and its figures over the whole time.
 
     Of the requests that its engines hold, `waiting` have no token yet and `running` have; null where
-    its replicas do not tell in time, and for an adapter, whose requests are among those of its model.
+    its replicas do not tell in time, and for an adapter, whose requests are among those of its model. `reason` is
+    why it has not loaded, `phase`, `percent` and `expected_s` are how far it is, as in `/ready`.
     """
 
     id: str
@@ -73,6 +75,10 @@ class ModelMetrics(msgspec.Struct):
     running: int | None
     waiting: int | None
     total: Figures
+    reason: str
+    phase: LoadPhase | None
+    percent: int | None
+    expected_s: float | None
 
 
 class ReplicaMetrics(msgspec.Struct):
@@ -208,6 +214,10 @@ def _model(held: _Held, total: Counts) -> ModelMetrics:
         None if unfinished is None or waiting is None else max(0, unfinished - waiting),
         waiting,
         Figures(**_sums(total)),
+        state.absence.reason,
+        cast(LoadPhase | None, state.phase),
+        state.percent,
+        state.expected_s,
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -13,14 +13,16 @@ from deployments.ingress.dialect import is_anthropic
 from deployments.ingress.openapi import documented
 from deployments.ingress.services import caller_of, services_of
 from deployments.ingress.shapes import Model, Models
+from deployments.keys.authenticator import Caller
 from deployments.models.client import ModelState
 from deployments.models.protocol import Traits
 
-router = APIRouter(tags=["models"], dependencies=[Depends(caller_of)])
+router = APIRouter(tags=["models"])
+Asking = Annotated[Caller, Depends(caller_of)]
 
 
 @router.get("/v1/models", response_model=None, openapi_extra=documented(answer=Models))
-async def list_models(request: Request) -> Response:
+async def list_models(request: Request, caller: Asking) -> Response:
     """List the models, the default one first, their LoRA adapters with `parent`, then aliases.
 
     `status` says whether each can answer now. A request with `anthropic-version` gets Anthropic's shape, here and
@@ -29,7 +31,7 @@ async def list_models(request: Request) -> Response:
     models = services_of(request).models
     states = await models.states()
     told = await asyncio.gather(*(models.traits(state.id) for state in states))
-    shown = {state.id: _model(state, traits) for state, traits in zip(states, told, strict=True)}
+    shown = {state.id: _model(state, traits, caller) for state, traits in zip(states, told, strict=True)}
     shown |= {name: shown[parent] | {"id": name, "parent": parent} for name, parent in models.names.adapters.items()}
     aliases = [shown[name] | {"id": alias, "alias_of": name} for alias, name in models.names.single_aliases.items()]
     if is_anthropic(request.scope):
@@ -42,13 +44,13 @@ async def list_models(request: Request) -> Response:
     response_model=None,
     openapi_extra=documented(answer=Model, errors=[ModelNotFound]),
 )
-async def retrieve_model(request: Request, model: str) -> Response:
+async def retrieve_model(request: Request, model: str, caller: Asking) -> Response:
     """Return one model, with its replicas and the requests that their engines hold now."""
     models = services_of(request).models
     name = models.resolve(model)
     parent = models.names.adapters.get(name, name)
     state = next(state for state in await models.states() if state.id == parent)
-    shown = _model(state, await models.traits(parent))
+    shown = _model(state, await models.traits(parent), caller)
     adapter = {} if parent == name else {"id": name, "parent": parent}
     alias = {} if model == name else {"id": model, "alias_of": name}
     if is_anthropic(request.scope):
@@ -56,10 +58,11 @@ async def retrieve_model(request: Request, model: str) -> Response:
     return JSON({**shown, **adapter, **alias, "replicas": state.replicas, "running": await models.running(parent)})
 
 
-def _model(state: ModelState, traits: Traits) -> dict[str, Any]:
+def _model(state: ModelState, traits: Traits, caller: Caller) -> dict[str, Any]:
     shape = {"id": state.id, "object": "model", "created": 0, "owned_by": "chatllm", "status": state.status}
     modalities = {"input_modalities": traits.input_modalities, "output_modalities": traits.output_modalities}
-    return shape | modalities | {"max_model_len": traits.max_model_len}
+    reason = {"reason": state.absence.reason} if caller.is_admin and state.absence.reason else {}
+    return shape | modalities | {"max_model_len": traits.max_model_len} | reason
 
 
 def _info(shown: Mapping[str, Any]) -> dict[str, Any]:

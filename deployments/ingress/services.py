@@ -10,7 +10,7 @@ from fastapi import Request
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.steering import CacheControl, parsed
 from deployments.config import Addresses, Settings
-from deployments.errors import Unauthenticated
+from deployments.errors import ChatLLMError, Unauthenticated
 from deployments.flights.flights import Flights
 from deployments.flights.neighbours import Neighbours
 from deployments.history.database import Database
@@ -214,7 +214,7 @@ def cache_control_of(request: Request) -> CacheControl:
 
 async def caller_of(request: Request) -> Caller:
     """Return who asks; raises Unauthenticated without a valid key, TooManyRequests past its requests per minute."""
-    secret = _key_of(request)
+    secret = key_of(request)
     if not secret:
         raise Unauthenticated
     services = services_of(request)
@@ -224,7 +224,7 @@ async def caller_of(request: Request) -> Caller:
     return caller
 
 
-def _key_of(request: Request) -> str:
+def key_of(request: Request) -> str:
     """Return the key that a request carries, the first of `Authorization: Bearer`, `api-key` and `x-api-key`.
 
     Clients of Azure and Anthropic send the last two. If there are several, the others are not looked at,
@@ -234,6 +234,17 @@ def _key_of(request: Request) -> str:
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     keys = secret if scheme.lower() == "bearer" else "", *(request.headers.get(name, "") for name in KEY_HEADERS)
     return next((key.strip() for key in keys if key.strip()), "")
+
+
+async def is_admin(request: Request) -> bool:
+    """Whether a request that needs no key has an administrator's; while that cannot be checked, it has none."""
+    secret = key_of(request)
+    if not secret:
+        return False
+    try:
+        return (await services_of(request).authenticator.authenticate(secret)).is_admin
+    except ChatLLMError:
+        return False
 
 
 async def ensure_storage(request: Request, caller: Caller) -> None:

@@ -13,14 +13,26 @@ class Health(msgspec.Struct):
     status: Literal["ok"]
 
 
+LoadPhase = Literal["starting", "downloading", "reading_weights", "compiling", "warming_up"]
+
+
 class ModelReadiness(msgspec.Struct):
-    """The state of one model; `elapsed_s` is how long it has been in it."""
+    """The state of one model; `elapsed_s` is how long it has been in it.
+
+    While it loads, `phase` says what its replica does, `percent` how much of that is done, and `expected_s` how
+    many seconds loading took before; null where that is not known. `reason` is why it has not loaded, for an
+    administrator's key alone.
+    """
 
     id: str
     status: Literal["ready", "loading", "failed"]
     elapsed_s: float
     replicas: int
     message: str
+    reason: str
+    phase: LoadPhase | None
+    percent: int | None
+    expected_s: float | None
 
 
 class Readiness(msgspec.Struct):
@@ -36,7 +48,7 @@ class Model(msgspec.Struct):
     `input_modalities` are what a message to it may hold, `output_modalities` what it answers with: `text` in chats and
     completions, or `embeddings`. `max_model_len` is how many tokens a prompt and its answer may have together, null
     until the model has loaded. `replicas` and `running` (requests that its engines hold) stand only where one model
-    was asked for.
+    was asked for, and `reason`, why it has not loaded, only for an administrator's key.
     """
 
     id: str
@@ -51,6 +63,7 @@ class Model(msgspec.Struct):
     parent: str | msgspec.UnsetType = msgspec.UNSET
     replicas: int | msgspec.UnsetType = msgspec.UNSET
     running: int | msgspec.UnsetType = msgspec.UNSET
+    reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Models(msgspec.Struct):

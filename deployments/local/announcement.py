@@ -49,6 +49,9 @@ def failure(report: RayReport) -> str:
     if report.phase == "failed":
         return f"Ray ended: {report.error}"
     for name, deployment in report.deployments.items():
+        if deployment.reason:
+            return f"{name} did not start: {deployment.reason}"
+    for name, deployment in report.deployments.items():
         if deployment.status != "HEALTHY" and deployment.message:
             return f"{name} did not start: {reason(deployment.message)}"
     return f"the service did not start: {reason(report.message)}"

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import psutil
 
-from deployments.config import AnyModel, VLLMModel
+from deployments.config import AnyModel, Settings, VLLMModel
 from deployments.local import ports
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
 from deployments.local.stores import require_postgres, require_redis
+from deployments.models import preflight
 from deployments.models.adapters import adapter_folder, engine_options
 
 GIB = 1024**3
@@ -44,6 +45,13 @@ def require_adapters(models: Iterable[AnyModel]) -> None:
                 engine_options(model, [adapter_folder(module) for module in model.lora_modules])
             except ValueError as error:
                 raise LauncherError(f"model {model.id!r}: {error}") from None
+
+
+def require_loadable(settings: Settings) -> None:
+    """No model is known to be unable to load; LauncherError says which is, and why."""
+    for model in settings.models:
+        if isinstance(model, VLLMModel) and (failure := preflight.check(model)):
+            raise LauncherError(f"the model {model.id} cannot be loaded: {failure.sentence}")
 
 
 def require_memory(needed_gib: float) -> None:

@@ -82,6 +82,7 @@ class Launcher:
         with state.locked("launcher"), ExitStack() as stack:
             service = self._check(state)
             self._state, self._record = state.path, self._instance(service)
+            self._awaited = service.settings.default.deployment
             stack.callback(instance.forget, state.path)
             self._tell()
             self._parts = self._make_parts(state, self._record)
@@ -101,6 +102,7 @@ class Launcher:
             leftovers.sweep(state.path)
             service = read(self._settings)
             checks.require_adapters(service.settings.models)
+            checks.require_loadable(service.settings)
             checks.require_memory(service.memory_gib)
             if service.uses_gpus:
                 checks.require_compiler()
@@ -192,7 +194,7 @@ class Launcher:
                 self._raise_if_stopped()
                 self._look_after_parts()
                 report = self._ray.report
-                if report and (report.application == "DEPLOY_FAILED" or report.phase == "failed"):
+                if report and report.has_failed(self._awaited):
                     raise LauncherError(announcement.failure(report))
                 time.sleep(POLL_S)
 

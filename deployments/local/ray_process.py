@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from deployments.local import leftovers
+from deployments.local import leftovers, load_times
 from deployments.local.ray_report import Deployment, RayReport
 from deployments.local.staging import without_engines
 from deployments.logs import log_to_terminal
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 0.25
 STEADY_EVERY_S = 2.0
+MODEL_PREFIX = "model-"
 DASHBOARD_NICENESS = 10
 DASHBOARD_FIRST_DELAY_S, DASHBOARD_MAX_DELAY_S = 1.0, 60.0
 
@@ -47,6 +48,7 @@ class Service:
         self._proxies: list[Any] = []
         self._client: Any = None
         self._whole: Any = None  # what is still to be deployed
+        self._timed: set[str] = set()  # deployments whose time of loading has been kept
 
     def run(self) -> None:
         """Start, deploy and watch until a signal ends it or Ray falls; leave nothing behind."""
@@ -73,6 +75,7 @@ class Service:
         ray.init(address=self._node.address, namespace="serve", log_to_driver=False, configure_logging=False)
         signal.signal(signal.SIGTERM, _leave)
         self._tell(phase="connected", gcs=self._node.address)
+        self._expect_times()
         self._node.importing.join()
         self._serve(yaml.safe_load(options.config.read_text(encoding="utf-8")))
         self._tell(phase="deployed")
@@ -123,20 +126,46 @@ class Service:
         if found is None:
             self._tell()
             return
-        deployments = {
-            name: Deployment(
-                str(state.status.value),
-                state.message,
-                {str(kind): count for kind, count in state.replica_states.items()},
-            )
-            for name, state in found.deployments.items()
-        }
+        deployments = {name: self._seen(name, state) for name, state in found.deployments.items()}
         self._tell(application=str(found.status.value), message=found.message, deployments=deployments)
         if self._whole is not None and (ingress := deployments.get("Ingress")) and ingress.status == "HEALTHY":
             self._client.deploy_apps(self._whole)
             self._whole = None
             self._tell(dashboard=True)
             threading.Thread(target=self._hold_dashboard, name="dashboard", daemon=True).start()
+
+    def _seen(self, name: str, state: Any) -> Deployment:
+        """Return what is known of a deployment; keeps how long it took where it has just loaded."""
+        from deployments.models.deploying import absence
+        from deployments.models.load_progress import published
+
+        status = str(state.status.value)
+        seen = Deployment(status, state.message, {str(kind): count for kind, count in state.replica_states.items()})
+        if not name.startswith(MODEL_PREFIX) or (status == "HEALTHY" and name in self._timed):
+            return seen
+        loading = published(name)
+        if status == "HEALTHY":
+            if loading is not None and loading.took_s is not None:
+                self._timed.add(name)
+                load_times.keep(self._options.state, name, loading.took_s)
+            return seen
+        why = absence(name, status, str(state.message), loading)
+        phase = loading.phase if loading and loading.phase not in ("ready", "failed") else ""
+        return replace(
+            seen,
+            reason=why.reason,
+            phase=phase,
+            percent=loading.percent if loading else None,
+            has_failed=why.has_failed,
+            expected_s=why.expected_s,
+            since=loading.since if loading else None,
+        )
+
+    def _expect_times(self) -> None:
+        from deployments.models.load_progress import expect
+
+        for name, took_s in load_times.read(self._options.state).items():
+            expect(name, took_s)
 
     def _hold_dashboard(self) -> None:
         """Start the dashboard, and stay: the kernel ends a child when the thread that started it ends."""

@@ -14,11 +14,20 @@ STALE_AFTER_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The state of one Serve deployment, in Serve's own words."""
+    """The state of one Serve deployment: in Serve's own words, and for a model that loads what its replica told.
+
+    `reason` is one sentence on why it has not loaded, `phase` what its replica does, with how much of that is done.
+    """
 
     status: str
     message: str = ""
     replicas: dict[str, int] = field(default_factory=dict[str, int])
+    reason: str = ""
+    phase: str = ""
+    percent: int | None = None
+    has_failed: bool = False
+    expected_s: float | None = None
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,11 @@ class RayReport:
         new = path.with_suffix(".new")
         new.write_text(json.dumps(asdict(self)), encoding="utf-8")
         new.replace(path)
+
+    def has_failed(self, deployment: str) -> bool:
+        """Whether Ray, the application or this deployment will not come up, however often Serve still tries."""
+        awaited = self.deployments.get(deployment)
+        return self.phase == "failed" or self.application == "DEPLOY_FAILED" or bool(awaited and awaited.has_failed)
 
     def is_fresh(self) -> bool:
         """Whether the Ray process has written lately."""

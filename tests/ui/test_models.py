@@ -3,6 +3,8 @@
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
 from tests.ui.test_chat import ask
+from ui.readiness import Status
+from ui.status import progress
 
 
 async def test_only_models_that_can_chat_are_offered(reader: Reader, api: StandIn) -> None:
@@ -46,3 +48,10 @@ async def test_a_message_to_a_model_that_failed_is_not_promised_to_be_sent(reade
     reader.writes("Hello?")
     await reader.sees("I am a stand-in.")
     assert api.seen.requests[0]["model"] == "larger"
+
+
+def test_how_far_a_model_has_come_is_said_with_how_long_it_took_before() -> None:
+    status = Status("loading", 12.0, step="reading_weights", percent=40, expected_s=45.0)
+    assert progress(status) == "Reading the weights 40 % · 12 s of about 45 s"
+    assert progress(Status("loading", 50.0, expected_s=45.0)) == "50 s"
+    assert progress(Status("loading", 5.0, step="dancing")) == "5 s"

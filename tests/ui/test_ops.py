@@ -307,3 +307,16 @@ async def test_ray_s_dashboard_is_linked_where_it_leads_somewhere(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert await Dashboard(f"http://127.0.0.1:{port}").link("localhost") == ""
+
+
+async def test_why_a_model_does_not_load_stands_beside_it_and_how_far_another_is(
+    reader: Reader, admin: Operated
+) -> None:
+    reason = "The disk is full: free some space."
+    admin.models = [
+        model("guide", "failed") | {"reason": reason},
+        model("coder", "loading") | {"phase": "reading_weights", "percent": 40},
+    ]
+    await let_in(reader)
+    await reader.sees(reason)
+    await reader.sees("Loading · Reading the weights · 40 % · 73 seconds")

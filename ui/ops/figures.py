@@ -57,6 +57,10 @@ class Model(BaseModel):
     running: int | None = None
     waiting: int | None = None
     total: Figures = Figures()
+    reason: str = ""
+    phase: str | None = None
+    percent: int | None = None
+    expected_s: float | None = None
 
 
 class Replica(BaseModel):

@@ -8,6 +8,7 @@ from nicegui import ui
 from ui.ops.figures import KeyUsage, Metrics, Model, RecentError, Replica
 from ui.ops.wording import clock, seconds, whole
 from ui.parts import attribute, tag, words
+from ui.status import STEPS
 from ui.texts import t
 from ui.trouble import duration
 
@@ -60,6 +61,8 @@ class ModelTable(Section):
                     attribute(words("th", model.id), scope="row")
                     with tag("td"):
                         words("span", _state(model), f"state {model.status}")
+                        if model.reason:
+                            words("div", model.reason, "reason")
                     numbers(
                         whole(model.replicas),
                         whole(model.running),
@@ -192,7 +195,11 @@ def names_of(keys: Sequence[KeyUsage]) -> dict[str, str]:
 
 def _state(model: Model) -> str:
     said = {"ready": t("Ready"), "loading": t("Loading"), "failed": t("Failed to load")}.get(model.status, model.status)
-    return said if model.status == "ready" else f"{said} · {duration(model.elapsed_s)}"
+    if model.status == "ready":
+        return said
+    step = [t(STEPS[model.phase])] if model.phase in STEPS else []
+    percent = [f"{model.percent} %"] if model.percent is not None else []
+    return " · ".join([said, *step, *percent, duration(model.elapsed_s)])
 
 
 def _key_state(status: str) -> str:

@@ -4,6 +4,8 @@ import pytest
 
 from deployments.config import ScriptedModel, VLLMModel
 from deployments.models.client import ModelState
+from deployments.models.deploying import Absence
+from deployments.models.load_progress import Loading
 from tests.unit.ingress.conftest import Service, running
 
 
@@ -83,3 +85,37 @@ async def test_an_adapter_is_a_model_of_its_own() -> None:
         ]
         ready = (await service.http.get("/ready")).json()["models"]
         assert [model["id"] for model in ready] == ["guide"]
+
+
+async def test_why_a_model_does_not_load_is_told_to_administrators_alone(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "/models/quick does not exist: correct engine.model."
+
+    async def states() -> list[ModelState]:
+        return [ModelState("quick", "failed", 1.0, 0, Absence(has_failed=True, reason=reason))]
+
+    monkeypatch.setattr(service.models, "states", states)
+    _, secret = await service.keys.create("admin", {"is_admin": True})
+    admin = {"authorization": f"Bearer {secret}"}
+    told = {
+        who: [
+            (await service.http.get("/ready", headers=headers)).json()["models"][0]["reason"],
+            (await service.http.get("/v1/models", headers=headers)).json()["data"][0].get("reason", ""),
+        ]
+        for who, headers in {"admin": admin, "caller": {}}.items()
+    }
+    assert told == {"admin": [reason, reason], "caller": ["", ""]}
+    for headers in ({"authorization": "Bearer sk-wrong"}, {"authorization": ""}):
+        assert (await service.http.get("/ready", headers=headers)).json()["models"][0]["reason"] == ""
+
+
+async def test_how_far_a_model_has_come_is_told_to_everybody(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    loading = Loading("reading_weights", since=1.0, percent=40)
+
+    async def states() -> list[ModelState]:
+        return [ModelState("quick", "loading", 1.0, 0, Absence(loading=loading, expected_s=45.0))]
+
+    monkeypatch.setattr(service.models, "states", states)
+    shown = (await service.http.get("/ready", headers={"authorization": ""})).json()["models"][0]
+    assert (shown["phase"], shown["percent"], shown["expected_s"]) == ("reading_weights", 40, 45.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.config import VLLMModel
+from deployments.config import Settings, VLLMModel
 from deployments.local import checks, doctor
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
@@ -71,3 +71,10 @@ def test_an_adapter_that_is_not_there_is_told_before_the_start(tmp_path: Path) -
     with pytest.raises(LauncherError, match=r"model 'guide': the adapter 'pirate' has no adapter_config\.json in"):
         checks.require_adapters([model])
     checks.require_adapters([model.model_copy(update={"lora_modules": ()})])
+
+
+def test_a_model_that_is_known_not_to_load_keeps_everything_from_starting(tmp_path: Path) -> None:
+    models = [{"id": "a", "kind": "vllm", "engine": {"model": str(tmp_path / "nowhere")}}]
+    settings = Settings.model_validate({"models": models})
+    with pytest.raises(LauncherError, match=r"^the model a cannot be loaded: .*/nowhere does not exist: correct"):
+        checks.require_loadable(settings)

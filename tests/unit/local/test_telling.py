@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from deployments.local import announcement, checks, status
+from deployments.local import announcement, checks, load_times, status
 from deployments.local.instance import Instance
 from deployments.local.ray_report import STALE_AFTER_S, Deployment, RayReport
 from deployments.local.state import LauncherError
@@ -94,3 +94,39 @@ def test_too_little_memory_is_said_with_both_figures(monkeypatch: pytest.MonkeyP
     with pytest.raises(LauncherError, match=r"1\.2 GiB of memory are available, .* needs about 4\.3"):
         checks.require_memory(4.3)
     checks.require_memory(1.2)
+
+
+def test_a_model_that_cannot_load_is_told_in_its_own_sentence(tmp_path: Path) -> None:
+    failed = Deployment("UPDATING", "a traceback", {"STARTING": 1}, reason="The disk is full.", has_failed=True)
+    report = RayReport(phase="deployed", deployments={"Ingress": Deployment("HEALTHY"), "model-a": failed})
+    assert announcement.failure(report) == "model-a did not start: The disk is full."
+    assert report.has_failed("model-a") and not report.has_failed("Ingress")
+    report.write(tmp_path / "ray.json")
+    models = status._models(RayReport.read(tmp_path / "ray.json"))  # pyright: ignore[reportPrivateUsage]
+    told = {
+        "running": True,
+        "phase": "answering",
+        "pid": 1,
+        "state": "/s",
+        "addresses": {},
+        "parts": {},
+        "troubles": {},
+    }
+    assert "  model-a    failed (1 starting) The disk is full." in status.lines({**told, "models": models})
+
+
+def test_how_far_a_model_has_come_is_told_with_what_it_took_before() -> None:
+    loading = Deployment("UPDATING", phase="reading_weights", percent=40, since=100.0, expected_s=45.0)
+    assert status.phase_text(loading, 112.4) == "reading weights (40 %), 12 s so far, it took 45 s before"
+    assert status.phase_text(replace(loading, percent=None, expected_s=None), 112.4) == "reading weights, 12 s so far"
+    assert status.phase_text(Deployment("HEALTHY"), 112.4) == ""
+
+
+def test_times_of_loading_are_kept_and_the_oldest_are_forgotten(tmp_path: Path) -> None:
+    assert load_times.read(tmp_path) == {}
+    for number in range(load_times.MAX_KEPT + 5):
+        load_times.keep(tmp_path, f"model-{number}", float(number))
+    kept = load_times.read(tmp_path)
+    assert len(kept) == load_times.MAX_KEPT and "model-0" not in kept
+    (tmp_path / "load_times.json").write_text("[")
+    assert load_times.read(tmp_path) == {}

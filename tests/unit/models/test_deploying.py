@@ -11,7 +11,9 @@ import pytest
 from ray.serve.exceptions import RayServeException
 
 from deployments.models import deploying
-from deployments.models.deploying import FailedDeployments
+from deployments.models.deploying import AbsentDeployments, absence
+from deployments.models.load_failure import LoadFailure
+from deployments.models.load_progress import Loading
 
 
 class Controller:
@@ -28,7 +30,7 @@ class Controller:
         self.gate.wait()
         if self.error:
             raise self.error
-        state = SimpleNamespace(status=SimpleNamespace(value="DEPLOY_FAILED"))
+        state = SimpleNamespace(status=SimpleNamespace(value="DEPLOY_FAILED"), message="")
         return SimpleNamespace(applications={"app": SimpleNamespace(deployments={"model-a": state})})
 
 
@@ -42,22 +44,22 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> Generator[Controller]:
     controller.gate.set()
 
 
-async def names(failed: FailedDeployments) -> frozenset[str]:
+async def names(failed: AbsentDeployments) -> set[str]:
     await asyncio.sleep(0.001)
-    return await failed.names()
+    return {"model-a"} if (await failed.of("model-a")).has_failed else set()
 
 
 async def test_what_has_failed_is_known(controller: Controller) -> None:
-    assert await names(FailedDeployments("app")) == {"model-a"}
+    assert await names(AbsentDeployments("app")) == {"model-a"}
 
 
 async def test_a_hung_controller_is_asked_once(controller: Controller) -> None:
-    failed = FailedDeployments("app")
+    failed = AbsentDeployments("app")
     controller.gate.clear()
     before = threading.active_count()
 
     for _ in range(10):
-        assert await names(failed) == frozenset()
+        assert await names(failed) == set()
 
     assert controller.calls == 1
     assert threading.active_count() == before + 1
@@ -67,9 +69,9 @@ async def test_a_hung_controller_is_asked_once(controller: Controller) -> None:
 
 
 async def test_a_late_answer_counts_and_the_next_question_is_asked(controller: Controller) -> None:
-    failed = FailedDeployments("app")
+    failed = AbsentDeployments("app")
     controller.gate.clear()
-    assert await names(failed) == frozenset()
+    assert await names(failed) == set()
     controller.gate.set()
     assert await names(failed) == {"model-a"}
     await names(failed)
@@ -77,10 +79,32 @@ async def test_a_late_answer_counts_and_the_next_question_is_asked(controller: C
 
 
 async def test_what_was_known_stays_where_the_controller_fails(controller: Controller) -> None:
-    failed = FailedDeployments("app")
+    failed = AbsentDeployments("app")
     assert await names(failed) == {"model-a"}
     controller.error = RayServeException("gone")
     assert await names(failed) == {"model-a"}
     controller.error = None
     assert await names(failed) == {"model-a"}
     assert controller.calls == 3
+
+
+def test_a_replica_that_cannot_load_has_failed_before_serve_gives_up() -> None:
+    damaged = Loading.begun(None).failed(LoadFailure("corrupt_weights", "A file is damaged."))
+    found = absence("model-a", "UPDATING", "", damaged)
+    assert (found.has_failed, found.reason) == (True, "A file is damaged.")
+    full = Loading.begun(None).failed(LoadFailure("no_space", "The disk is full.", may_pass=True))
+    found = absence("model-a", "UPDATING", "", full)
+    assert (found.has_failed, found.reason) == (False, "The disk is full.")
+
+
+def test_one_that_was_killed_without_a_word_is_told_by_what_serve_says() -> None:
+    message = "failed to start 3 times in a row. Error:\nThe actor died unexpectedly before finishing this task."
+    found = absence("model-a", "DEPLOY_FAILED", message, Loading.begun(None))
+    assert found.has_failed and "was killed while it loaded" in found.reason
+    assert absence("model-a", "DEPLOY_FAILED", "", None).reason.startswith("Its replica failed")
+
+
+def test_what_no_machine_has_is_said_to_be_waited_for() -> None:
+    message = "Deployment 'model-a' has 1 replicas that have taken more than 30s to be scheduled."
+    found = absence("model-a", "UPDATING", message, None)
+    assert not found.has_failed and found.reason.startswith("No machine has the CPUs, GPUs or memory free")
