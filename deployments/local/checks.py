@@ -87,6 +87,11 @@ def available_gib() -> float:
     return available / GIB
 
 
+def memory_limit_bytes() -> int | None:
+    """Return what this process's control group may use, None without a limit."""
+    return _number(Path("/sys/fs/cgroup/memory.max"))
+
+
 def _number(path: Path) -> int | None:
     try:
         return int(path.read_text())

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from deployments.local import announcement, checks, instance, keys, leftovers, weights
 from deployments.local.answers import status_of
 from deployments.local.instance import Instance
+from deployments.local.memory_shares import this_machine, with_memory
 from deployments.local.page_link import open_browser
 from deployments.local.page_part import PagePart, takes_links
 from deployments.local.postgres import PostgresServer
@@ -103,7 +104,7 @@ class Launcher:
             service = read(self._settings)
             checks.require_adapters(service.settings.models)
             checks.require_loadable(service.settings)
-            checks.require_memory(service.memory_gib)
+            service = with_memory(service, this_machine())
             if service.uses_gpus:
                 checks.require_compiler()
             checks.require_ports(self._settings, service.host)
