@@ -138,6 +138,8 @@ def _replace_default(application: Tree, name: str) -> None:
     model: Tree = next(model for model in arguments["models"] if model["id"] == old.id)
     said = {key: value for key, value in model.get("engine", {}).items() if key not in ("model", *DEMO_ONLY)}
     kept = {key: value for key, value in model.items() if key in ("environment", "max_prompt_messages")}
+    if "environment" in kept:  # how much memory this model gets is planned
+        kept["environment"] = {k: v for k, v in kept["environment"].items() if k != "VLLM_CPU_KVCACHE_SPACE"}
     model.clear()
     model.update({**kept, **catalogued, "engine": {**catalogued["engine"], **said}})
     identifier = catalogued["id"]

@@ -21,7 +21,7 @@ TIMEOUT_S = 2.0
 FAILED = frozenset({"DEPLOY_FAILED"})
 
 
-WAITS = ("taken more than", "waiting for resources", "cannot be scheduled")
+WAITS = "to be scheduled"
 """What Serve's message of a deployment says while no machine has what its replicas ask for."""
 
 
@@ -92,7 +92,7 @@ def absence(deployment: str, status: str, message: str, loading: Loading | None)
     has_failed = status in FAILED or (loading is not None and loading.has_failed)
     if failure is None and has_failed:
         failure = in_message(message) or LoadFailure("unknown", NO_REASON)
-    reason = failure.sentence if failure else WAITING if any(text in message for text in WAITS) else ""
+    reason = failure.sentence if failure else WAITING if WAITS in message else ""
     return Absence(has_failed, loading, reason, expected_s(deployment))
 
 

@@ -51,7 +51,8 @@ class Provider(ProviderReplica):
         configure_logging(log_level)
         super().__init__(model)
         self._delivery = Delivery()
-        await self.start()
+        with watched(model):
+            await self.start()
         freeze_heap()
 
     async def deliver(self, generation: Generation, to: Destination) -> None:

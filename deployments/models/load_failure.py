@@ -99,6 +99,13 @@ PATTERNS = (
     ),
     _p(
         "out_of_memory",
+        r"\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than desired CPU memory utilization "
+        r"\((?P<share>[\d.]+), (?P<asked>[\d.]+) GiB\)",
+        "{free} of {total} GiB of memory are free, and gpu_memory_utilization {share} asks for {asked} GiB: set "
+        "kv_cache_memory_bytes, or lower it.",
+    ),
+    _p(
+        "out_of_memory",
         r"is less than requested memory for kv \(-[\d.]+/(?P<share>[\d.]+) GiB\)",
         "The model alone takes more than its share of the memory, {share} GiB, and leaves nothing for its KV cache: "
         "raise gpu_memory_utilization, or set kv_cache_memory_bytes.",

@@ -61,7 +61,7 @@ def test_a_hugging_face_id_replaces_the_default_model_and_what_was_chosen_for_it
         "reasoning_parser": "qwen3",
     }
     assert model.chat == {"enable_auto_tools": True, "tool_parser": "hermes", "reasoning_parser": "qwen3"}
-    assert model.environment == {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    assert model.environment == {}  # its memory is planned
     assert deployment(service, "model-Qwen--Qwen3-0.6B")["num_replicas"] == 1
     with pytest.raises(StopIteration):
         deployment(service, "model-guide")

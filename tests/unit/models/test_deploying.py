@@ -108,3 +108,8 @@ def test_what_no_machine_has_is_said_to_be_waited_for() -> None:
     message = "Deployment 'model-a' has 1 replicas that have taken more than 30s to be scheduled."
     found = absence("model-a", "UPDATING", message, None)
     assert not found.has_failed and found.reason.startswith("No machine has the CPUs, GPUs or memory free")
+
+
+def test_one_that_takes_long_to_load_does_not_wait_for_a_machine() -> None:
+    message = "Deployment 'model-a' has 1 replicas that have taken more than 30s to initialize.\nThis may be caused by"
+    assert absence("model-a", "UPDATING", message, None).reason == ""
