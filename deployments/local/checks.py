@@ -1,5 +1,6 @@
 """What must hold before a start, each with the sentence that is said when it does not."""
 
+import ctypes
 import os
 import shutil
 import sys
@@ -74,6 +75,14 @@ def require_compiler() -> None:
         missing.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
     if missing:
         raise LauncherError(f"vLLM compiles its GPU kernels when it starts: apt install {' '.join(missing)}")
+
+
+def require_libnuma() -> None:
+    """The library that vLLM for CPUs loads is there; LauncherError names its package."""
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError:
+        raise LauncherError("vLLM needs libnuma.so.1 on a CPU: apt install libnuma1") from None
 
 
 def available_gib() -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from deployments.local import ports
-from deployments.local.checks import GIB, available_gib, require_compiler
+from deployments.local.checks import GIB, available_gib, require_compiler, require_libnuma
 from deployments.local.install import PYTHONS
 from deployments.local.instance import Instance
 from deployments.local.service_file import gpus, read
@@ -122,6 +122,8 @@ def _gpu(settings: LauncherSettings) -> Finding:
     found = gpus()
     if found:
         require_compiler()
+    else:
+        require_libnuma()
     return Finding("ok", "GPU", "; ".join(found) if found else "none, the CPU does the work")
 
 

@@ -103,6 +103,8 @@ def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None
         mark("lock", lock): ("Packages", lambda: install_packages(lock)),
         mark("project", REPOSITORY / "pyproject.toml"): ("ChatLLM itself", install_project),
     }
+    if flavour == "cpu":
+        steps["system libnuma"] = ("libnuma", install_libnuma)
     if tests:
         steps[mark("tests", dev)] = ("Test tools", lambda: install_packages(dev))
         steps["browser"] = ("Chromium", install_browser)
@@ -185,21 +187,38 @@ def install_project() -> None:
     uv_install("--no-build-isolation", "-e", str(REPOSITORY))
 
 
+def install_libnuma() -> None:
+    """Have the one library of the system that vLLM for CPUs loads and no package brings; minimal systems lack it."""
+    if not subprocess.run(
+        [str(PYTHON), "-c", "import ctypes; ctypes.CDLL('libnuma.so.1')"], capture_output=True, check=False
+    ).returncode:
+        return
+    if not may_use_apt():
+        raise Failed("libnuma.so.1 is missing, which vLLM needs on a CPU: apt install libnuma1, then the same again")
+    apt_install("libnuma1")
+
+
 def install_browser() -> None:
     """Install Chromium where that is allowed; elsewhere the browser tests are skipped, and say so."""
     if any(map(shutil.which, BROWSERS)):
         return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    if not may_use_apt():
         sys.stdout.write("Chromium is missing, browser tests will be skipped: apt install chromium\n")
         return
+    apt_install("chromium", "fonts-liberation", "fonts-noto-color-emoji")
+
+
+def may_use_apt() -> bool:
+    """Whether this user may install Debian's packages."""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def apt_install(*packages: str) -> None:
+    """Install packages of Debian."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update", "-q"], "apt-get update failed", environment)
-    packages = ["chromium", "fonts-liberation", "fonts-noto-color-emoji"]
-    run(
-        ["apt-get", "install", "-qy", "--no-install-recommends", *packages],
-        "apt could not install Chromium",
-        environment,
-    )
+    command = ["apt-get", "install", "-qy", "--no-install-recommends", *packages]
+    run(command, f"apt could not install {' '.join(packages)}", environment)
 
 
 def write_byte_code(flavour: str) -> None:

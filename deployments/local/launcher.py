@@ -12,6 +12,7 @@ from os import getpid
 from types import FrameType
 from typing import Any, Protocol
 
+from deployments.config import VLLMModel
 from deployments.local import announcement, checks, instance, keys, leftovers, weights
 from deployments.local.answers import status_of
 from deployments.local.instance import Instance
@@ -107,6 +108,8 @@ class Launcher:
             service = with_memory(service, this_machine())
             if service.uses_gpus:
                 checks.require_compiler()
+            elif any(isinstance(model, VLLMModel) for model in service.settings.models):
+                checks.require_libnuma()
             checks.require_ports(self._settings, service.host)
             checks.require_stores(self._settings)
             service.write(config_path(state.path))

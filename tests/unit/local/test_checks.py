@@ -55,6 +55,20 @@ def test_a_compiler_that_was_named_counts_alone(machine: Path, monkeypatch: pyte
     checks.require_compiler()
 
 
+def test_a_system_without_libnuma_is_told_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks.require_libnuma()
+
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    with pytest.raises(LauncherError, match=r"apt install libnuma1$"):
+        checks.require_libnuma()
+    monkeypatch.setattr(doctor, "gpus", list)
+    said = {finding.subject: finding for finding in doctor.examine(LauncherSettings())}["GPU"]
+    assert (said.verdict, "libnuma1" in said.text) == ("fail", True)
+
+
 def test_the_doctor_says_so_too(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "gpus", lambda: ["GPU 0: NVIDIA H100"])
     settings = LauncherSettings(state=machine)

@@ -233,6 +233,24 @@ def test_a_package_that_uv_passes_over_is_a_failure(environment: Path, monkeypat
         install.install_packages(lock)
 
 
+def test_a_system_without_libnuma_is_told_its_package(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = environment / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(install, "PYTHON", python)
+    monkeypatch.setattr(install, "may_use_apt", lambda: False)
+    with pytest.raises(install.Failed, match=r"libnuma.so.1 is missing.*apt install libnuma1"):
+        install.install_libnuma()
+    wanted: list[str] = []
+    monkeypatch.setattr(install, "may_use_apt", lambda: True)
+    monkeypatch.setattr(install, "apt_install", wanted.append)
+    install.install_libnuma()
+    assert wanted == ["libnuma1"]
+    monkeypatch.setattr(install, "PYTHON", Path(sys.executable))
+    install.install_libnuma()
+    assert wanted == ["libnuma1"], "it is here"
+
+
 def test_a_pin_for_another_processor_is_not_missed(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = environment / "requirements.lock"
     lock.write_text(f"a==1 \\\n    --hash=sha256:{'0' * 64}\nb==2 ; platform_machine == 'x86_64' \\\n")
