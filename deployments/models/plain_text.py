@@ -8,7 +8,7 @@ Anything else goes vLLM's own way, and tests hold the two to the same bytes.
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -21,6 +21,7 @@ from vllm.outputs import RequestOutput
 from vllm.parser.abstract_parser import DelegatingParser
 
 from deployments.models.protocol import Progress, Reply
+from deployments.models.whole_answers import again, beside_if_large, finished, reply_of
 from deployments.timing import EngineTimes
 
 NOT_PLAIN = ("tools", "logprobs", "echo", "return_token_ids", "return_prompt_text", "return_tokens_as_token_ids")
@@ -61,19 +62,11 @@ class PlainTextChat(OpenAIServingChat):
         **named: Any,
     ) -> ErrorResponse | Reply:
         """Return a whole chat completion, with the engine's times."""
-        last: list[RequestOutput] = []
-
-        async def noted() -> AsyncGenerator[RequestOutput]:
-            async for result in result_generator:
-                last[:] = [result]
-                yield result
-
-        whole = await super().chat_completion_full_generator(request, noted(), *rest, **named)
-        if isinstance(whole, ErrorResponse):
-            return whole
-        finish = whole.choices[0].finish_reason if whole.choices else None
-        usage, body = whole.usage, whole.model_dump_json().encode()
-        return Reply(body, usage.prompt_tokens, usage.completion_tokens or 0, finish or "", times_of(last[0]))
+        last: RequestOutput | None = None
+        async for result in result_generator:
+            last = result
+        whole = super().chat_completion_full_generator(request, again(last), *rest, **named)
+        return await beside_if_large(request, _reply, whole, last)
 
     def _is_plain(self, request: ChatCompletionRequest) -> bool:
         if self.enable_log_outputs or self.enable_per_request_metrics:
@@ -105,6 +98,13 @@ class _Prompt:
                     is_told = True
                     yield Progress(self._tokens, 0)
                 yield event
+
+
+def _reply(whole: Coroutine[Any, Any, Any], last: RequestOutput | None) -> ErrorResponse | Reply:
+    answer = finished(whole)
+    if isinstance(answer, ErrorResponse) or last is None:
+        return answer
+    return reply_of(answer, times_of(last))
 
 
 def _reads_plain_text(parser: Any) -> bool:

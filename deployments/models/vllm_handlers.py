@@ -22,6 +22,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from deployments.models.plain_text import PlainTextChat
 from deployments.models.protocol import Endpoint
 from deployments.models.vllm_embedding import Embedding
+from deployments.models.whole_answers import Completion
 
 HANDLERS = (OnlineRenderer, OpenAIServingChat, OpenAIServingCompletion, ServingTokenization, ChatTemplateConfig)
 """What takes the options under `chat:`, each those that it knows, as vLLM's own server hands them out."""
@@ -84,10 +85,10 @@ def _generating(
 ) -> dict[Endpoint, Handler]:
     shared: dict[str, Any] = {"online_renderer": renderer, "request_logger": None}
     chat = PlainTextChat(client, models, "assistant", **shared, **known(options, OpenAIServingChat))
-    completion = OpenAIServingCompletion(client, models, **shared, **known(options, OpenAIServingCompletion))
+    completion = Completion(client, models, **shared, **known(options, OpenAIServingCompletion))
     return {
         "chat": Handler(ChatCompletionRequest, chat.create_chat_completion),
-        "completion": Handler(CompletionRequest, completion.create_completion),
+        "completion": Handler(CompletionRequest, completion.complete),
     }
 
 
