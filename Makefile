@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e test-clients bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
+.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e test-clients test-openai-sdk bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ test-e2e: tools  ## run the tests of the whole: launcher, vLLM, browser
 test-clients: tools  ## install real clients and run them against the service
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/pytest tests/clients $(ARGS)
+
+test-openai-sdk: tools  ## run the OpenAI SDK's own API tests against the service
+	$(BIN)/python -m tests.clients.openai_api_tests $(ARGS)
 
 bench: install  ## measure the service beside bare vLLM (ARGS="--quick")
 	$(BIN)/python -m loadtests.bench $(ARGS)
