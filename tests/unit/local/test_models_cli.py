@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from deployments.local import models_cli, room
 from deployments.local.cli import app
 from deployments.local.instance import Instance, started_ticks
+from deployments.local.memory_plan import GIB, Machine
 from deployments.local.state import LauncherError
 from deployments.weights import bundled
 from tests.hub import Hub, Repository, running_hub
@@ -296,3 +297,17 @@ def test_nothing_is_downloaded_where_the_hub_is_switched_off(hub: Hub) -> None:
     assert (
         told == f"chatllm: {NAME} cannot be downloaded while HF_HUB_OFFLINE is set: unset it, or copy the model here\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "bytes_for_weights"),
+    [
+        ((), 16 * GIB - int(1.3 * GIB) - int(1.6 * GIB) - GIB // 2),
+        ((10 * GIB, 10 * GIB), int(18.4 * GIB) - int(3.5 * GIB)),
+    ],
+)
+def test_the_room_for_weights_is_what_the_plan_leaves(
+    monkeypatch: pytest.MonkeyPatch, gpus: tuple[int, ...], bytes_for_weights: int
+) -> None:
+    monkeypatch.setattr(room, "this_machine", lambda: Machine(GIB, 16 * GIB, gpus))
+    assert room.room() == bytes_for_weights
