@@ -161,7 +161,8 @@ class VLLMReplica:
                     case Reply():
                         yield event
                         return
-        yield _plain(orjson.dumps(assemble(payloads(b"".join(sent)))))
+        frames = b"".join(sent)
+        yield await run_sized(len(frames), _assembled, frames)
 
     def _frames(self, event: bytes) -> list[bytes]:
         if event.startswith(b'data: {"error"'):
@@ -197,6 +198,10 @@ def _whole(result: Any, prompt_field: str) -> Reply | Failed:
         return result
     body = bytes(result.body) if isinstance(result, Response) else result.model_dump_json().encode()
     return _plain(body, prompt_field)
+
+
+def _assembled(frames: bytes) -> Reply | Failed:
+    return _plain(orjson.dumps(assemble(payloads(frames))))
 
 
 def _plain(body: bytes, prompt_field: str = "messages") -> Reply | Failed:

@@ -9,6 +9,7 @@ import pytest
 import uvloop
 
 from deployments.errors import BodyTooLarge, Overloaded, Unavailable
+from deployments.heap import freeze_heap
 from deployments.models import listener as listener_module
 from deployments.models.delivery import Delivery
 from deployments.models.listener import Inbox, Listener
@@ -233,6 +234,7 @@ async def test_a_large_reply_does_not_occupy_the_loop() -> None:
     await listener.open("127.0.0.1")
     inbox = listener.inbox()
     reply = Reply(bytes(60_000_000), 7, 8, "stop")
+    freeze_heap()
     with watched_loop() as occupied:
         task = asyncio.create_task(delivery.deliver(answer(reply), inbox.destination))
         assert await asyncio.create_task(inbox.get(20)) == reply

@@ -10,8 +10,11 @@ import orjson
 import pytest
 
 from deployments.errors import BadRequest, Unavailable
+from deployments.heap import freeze_heap
+from deployments.models.assembly import sse
 from deployments.models.long_texts import LongTexts
 from deployments.models.prompts import validated
+from deployments.models.vllm import VLLMReplica
 from tests.stalls import watched_loop
 from tests.vllm_reader import ChatCompletionRequest, Engine, Reader, VLLMClientError
 
@@ -50,6 +53,7 @@ LARGE: dict[str, list[dict[str, Any]]] = {
 async def test_a_large_chat_is_read_beside_the_event_loop(case: str) -> None:
     reader, body = Reader(), orjson.dumps({"model": "m", "messages": LARGE[case]})
     request = await asyncio.to_thread(validated, ChatCompletionRequest, orjson.loads(body))
+    freeze_heap()  # as a replica does before it serves
     # None of them fits the window, or can be read.
     with watched_loop() as occupied, pytest.raises((VLLMClientError, ValueError)):
         await asyncio.create_task(reader.renderer.render_chat(request))  # type: ignore[arg-type]
@@ -124,6 +128,28 @@ def test_what_is_wrong_in_one_of_many_messages_is_named() -> None:
 async def test_a_conversation_goes_on_after_arguments_that_python_cannot_decode(arguments: str) -> None:
     prompt = await Reader().read({"model": "m", "messages": [*calling(arguments), user("and now?")]})
     assert "and now?" in prompt
+
+
+async def test_a_long_stream_is_put_together_beside_the_loop() -> None:
+    """Of several choices, tool calls and log probabilities the whole answer is made of the events that were sent."""
+    choice = {"index": 0, "delta": {"content": "word "}, "logprobs": None, "finish_reason": None}
+    event = sse({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}).decode()
+
+    async def events() -> AsyncGenerator[str]:
+        for _ in range(400):
+            for _ in range(100):
+                yield event
+            await asyncio.sleep(0)
+
+    async def last() -> Any:
+        *_, reply = [message async for message in VLLMReplica.__new__(VLLMReplica)._streamed(events())]
+        return reply
+
+    freeze_heap()
+    with watched_loop() as occupied:
+        reply = await asyncio.create_task(last())
+    assert orjson.loads(reply.body)["choices"][0]["message"]["content"] == "word " * 40_000
+    assert occupied.longest_s < MAX_S, occupied.callback
 
 
 TEXTS = ["Grüße an alle! " * 3_000, "x", "<|im_start|>user\nhi<|im_end|>", "".join(map(chr, range(33, 3_000)))]

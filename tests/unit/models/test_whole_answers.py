@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from deployments.heap import freeze_heap
 from deployments.models.protocol import Reply
 from tests.stalls import watched_loop
 from tests.unit.models.test_plain_text import chat, metadata, request
@@ -104,6 +105,7 @@ async def test_a_completion_with_log_probabilities_is_vllm_s() -> None:
 @pytest.mark.parametrize("of", ["chat", "completion"])
 async def test_many_log_probabilities_do_not_occupy_the_loop(of: str) -> None:
     final = result(32, 100, 20) if of == "chat" else result(128, 300, 20)
+    freeze_heap()  # as a replica does before it serves
     with watched_loop() as occupied:
         ours = await asyncio.create_task(chatted(PlainTextChat, final) if of == "chat" else completed(final))
     assert len(orjson.loads(ours.body)["choices"]) == len(final.outputs)
