@@ -21,8 +21,9 @@ from deployments.weights.llama_gguf import LlamaFile
 
 MAX_GGUF_BYTES = 1 << 30
 CHUNK_BYTES = 1 << 20
-# At vLLM's default temperature of 1 a model this small talks nonsense.
-SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}
+# At vLLM's default temperature of 1 a model this small talks nonsense. Of 24 answers to "What is the capital of
+# France?", 18 were right without a penalty, 19 with 1.05 and 13 with 1.1: it weighs on the words of the question too.
+SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.05}
 
 
 class NotConverted(Exception):

@@ -40,12 +40,12 @@ def client(service: Launched) -> openai.OpenAI:
 
 def test_it_knows_the_world_and_not_only_this_product(api: openai.OpenAI) -> None:
     assert [model.id for model in api.models.list()] == [MODEL], "the demo model would mean that it was not unpacked"
-    answer = api.chat.completions.create(model=MODEL, messages=CAPITAL, max_tokens=30)
+    answer = api.chat.completions.create(model=MODEL, messages=CAPITAL, max_tokens=30, temperature=0)
     assert "Paris" in (answer.choices[0].message.content or "")
 
 
 def test_it_streams(api: openai.OpenAI) -> None:
-    chunks = list(api.chat.completions.create(model=MODEL, messages=CAPITAL, max_tokens=30, stream=True))
+    chunks = list(api.chat.completions.create(model=MODEL, messages=CAPITAL, max_tokens=30, temperature=0, stream=True))
     assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert len(chunks) > 5
 
