@@ -1,5 +1,7 @@
 """The service's own log: in a replica's file beside Serve's lines, at most a second late; elsewhere on standard error.
 
+Warnings and errors are in the file at once.
+
 What a call passes as `extra` is part of its line, whatever formats it: Serve's formatter leaves it out.
 """
 
@@ -49,10 +51,11 @@ class FactsFormatter(logging.Formatter):
 
 
 class Written(logging.Handler):
-    """Gives lines to `handlers`, and has what they hold back written a second after the first.
+    """Gives lines to `handlers`, and has what they hold back written a second after the first, or with a warning.
 
     Where Serve is tuned for throughput it holds back a thousand lines, which on a quiet replica is
-    hours: whoever looks a request up would not find it, and a killed replica would take them along.
+    hours: whoever looks a request up would not find it, and a killed replica would take them along,
+    the warnings that tell what killed it among them.
     """
 
     def __init__(self, handlers: Sequence[logging.Handler]) -> None:
@@ -66,17 +69,23 @@ class Written(logging.Handler):
         for handler in self._handlers:
             if record.levelno >= handler.level:
                 handler.handle(record)
+        if record.levelno >= logging.WARNING:
+            self._write()
+            return
         now = time.monotonic()
         if now < self._due_at:
             return
         try:
-            asyncio.get_running_loop().call_later(WRITTEN_S, self._write)
+            asyncio.get_running_loop().call_later(WRITTEN_S, self._write_when_due)
             self._due_at = now + WRITTEN_S
         except RuntimeError:  # a thread without an event loop
             self._write()
 
-    def _write(self) -> None:
+    def _write_when_due(self) -> None:
         self._due_at = float("-inf")
+        self._write()
+
+    def _write(self) -> None:
         for handler in self._handlers:
             handler.flush()
 

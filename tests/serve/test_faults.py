@@ -96,6 +96,15 @@ async def test_a_frozen_redis_is_a_miss_in_time(service: Launched) -> None:
         async with asyncio.timeout(20):
             while (await http.post(PATH, json={**HELLO, "seed": 99})).headers["x-cache"] != "HIT":
                 await asyncio.sleep(0.2)
+        async with asyncio.timeout(5):  # what is logged is written within a second
+            while "cache look-up failed kind=timeout breaker_is_open=" not in logged(service, "CacheLookup"):
+                await asyncio.sleep(0.2)
+
+
+def logged(service: Launched, deployment: str) -> str:
+    """Return what the replicas of a deployment have written to their logs."""
+    logs = (Path(service.environment["CHATLLM_STATE"]) / "logs/ray/serve").glob(f"*{deployment}*.log")
+    return "".join(path.read_text() for path in logs)
 
 
 async def test_a_cache_replica_that_is_frozen_then_killed_fails_nothing_and_the_next_one_is_connected(
@@ -132,8 +141,7 @@ async def test_a_cache_replica_that_is_frozen_then_killed_fails_nothing_and_the_
 
 def connected(service: Launched) -> int:
     """Return how often a replica of the ingress has connected to one of the cache, as their logs tell."""
-    logs = (Path(service.environment["CHATLLM_STATE"]) / "logs/ray/serve").glob("*Ingress*.log")
-    return sum(path.read_text().count("a replica of the cache is connected") for path in logs)
+    return logged(service, "Ingress").count("a replica of the cache is connected")
 
 
 async def test_a_frozen_postgres_stops_only_conversations(service: Launched) -> None:

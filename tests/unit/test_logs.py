@@ -90,8 +90,21 @@ def test_they_follow_serves_handlers(path: Path, tmp_path: Path) -> None:
 
 
 def test_without_an_event_loop_they_are_written_at_once(path: Path) -> None:
-    logging.getLogger("deployments.service").warning("from a thread")
+    logging.getLogger("deployments.service").info("from a thread")
     assert lines(path) == ["from a thread"]
+
+
+async def test_warnings_are_written_at_once(path: Path) -> None:
+    """A replica that is killed a moment later would take them along."""
+    log = logging.getLogger("deployments.service")
+    log.info("before")
+    log.warning("memory runs out")
+    assert lines(path) == ["before", "memory runs out"]
+    log.info("after")
+    assert len(lines(path)) == 2
+    async with asyncio.timeout(5):
+        while len(lines(path)) < 3:
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
