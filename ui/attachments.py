@@ -1,7 +1,7 @@
 """What goes along with the next message: files, each with its size in tokens, and images."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -48,6 +48,8 @@ class Attachments:
         self._refused = ""
         self._counted_for = model()
         self._max_tokens = 0  # that this model takes; 0 as long as the service has not said it
+        self.on_read: Callable[[bool], Awaitable[None]] | None = None
+        """Called when a file has been read, with whether it goes along."""
         self._root = attribute(tag("div", "attachments"), aria_label=t("Files"), role="group", aria_live="polite")
         self._upload = ui.upload(on_upload=self._take, multiple=True, auto_upload=True, max_file_size=MAX_PDF_BYTES)
         self._upload.on_rejected(self._refuse_size)
@@ -132,14 +134,15 @@ class Attachments:
             file = await self._read(name, await event.file.read())
             self._files.append(file)
         except _Refused as refused:
-            self._refused = str(refused)
-            return None
+            self._refused, file = str(refused), None
         finally:
             self._coming.remove(name)
             self._upload.reset()
             self._draw()
         if isinstance(file, TextFile):
             await self._count(file)
+        if self.on_read is not None:
+            await self.on_read(file is not None)
         return None
 
     async def _read(self, name: str, content: bytes) -> TextFile | Picture:

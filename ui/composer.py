@@ -28,6 +28,7 @@ class Composer:
         self, on_send: Callable[[str], Awaitable[None]], on_stop: Callable[[], Any], files: Attachments
     ) -> None:
         self._on_send, self._files = on_send, files
+        files.on_read = self._on_file_read
         self._phase: Phase = "ready"
         self._is_held = self._is_checking = False
         with tag("div", "composer"):
@@ -50,7 +51,7 @@ class Composer:
         self._is_running = is_running
 
     def set_phase(self, phase: Phase) -> bool:
-        """While the model is loading, sending means to hold the message until it can answer.
+        """While the model is loading, or a file is being read, sending means to hold the message until it can go.
 
         One that could not be loaded holds nothing: the message stays for another model.
         Returns whether a message was held that is to be sent now, by `send_held`.
@@ -60,10 +61,21 @@ class Composer:
             self._refuse()
         elif phase != "failed" and not self._is_held:
             self._show_hint()
-        if not (phase == "ready" and self._is_held):
+        return self._release()
+
+    def _release(self) -> bool:
+        """Hold the message no longer where it can go now; returns whether one was held."""
+        if not self._is_held or self._phase != "ready" or self._files.are_coming:
             return False
         self._hold(False)
         return True
+
+    async def _on_file_read(self, goes_along: bool) -> None:
+        """Send what was held for the files; not without one of them, which its reader may not want."""
+        if not goes_along:
+            self._hold(False)
+        elif self._release():
+            await self.send_held()
 
     async def send_held(self) -> None:
         """Send what was held, as it is by now."""
@@ -86,12 +98,12 @@ class Composer:
     def submit(self, text: str) -> Any:
         """Send `text`, or hold it until the model is ready."""
         text = text.strip()
-        if not (text or self._files.are_there) or self._is_running or self._files.are_coming:
+        if not (text or self._files.are_there or self._files.are_coming) or self._is_running:
             return None
         if too_long(text, MAX_CHARS):
             self.text.value = text
             return None
-        if self._phase == "ready":
+        if self._phase == "ready" and not self._files.are_coming:
             return self._send_if_it_fits(text)
         if self.text.value != text:
             self.text.value = text
@@ -127,9 +139,14 @@ class Composer:
         fault = too_long((self.text.value or "").strip(), MAX_CHARS)
         if fault:
             return self._say(f"{fault} {file_hint()}")
-        self._hint.text = held_hint() if self._is_held else hint()
+        self._hint.text = self._held_hint() if self._is_held else hint()
         self._hint.classes(remove="held fault", add="held" if self._is_held else "")
         return None
+
+    def _held_hint(self) -> str:
+        if self._phase == "ready":
+            return t("Your message is sent as soon as its files have been read · Enter again keeps it here")
+        return t("Your message is sent as soon as the model is ready · Enter again keeps it here")
 
     def _say(self, fault: str) -> None:
         self._hint.text = fault
@@ -144,8 +161,3 @@ def hint() -> str:
 def file_hint() -> str:
     """Return what can be done with a message that is too long."""
     return t("Add a long text as a file.")
-
-
-def held_hint() -> str:
-    """Return what stands there while a message waits for the model."""
-    return t("Your message is sent as soon as the model is ready · Enter again keeps it here")

@@ -1,6 +1,7 @@
 """Stories of files that go along with a message."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -9,6 +10,8 @@ from nicegui.elements.upload_files import SmallFileUpload
 
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
+from ui import attachments
+from ui.charsets import decoded
 from ui.files import MAX_FILE_BYTES, MAX_FILES, TextFile, with_files, without_files
 from ui.message import Composed, pieces
 from ui.pdf import MAX_PDF_BYTES
@@ -36,6 +39,57 @@ async def test_a_file_shows_its_tokens_and_becomes_part_of_the_message(reader: R
     assert reader.texts("bubble") == ["Which one is longest?"] and not reader.texts("file-name")
     assert reader.texts("entry-link") == ["Which one is longest?"]
     await reader.sees("Rhine,1233")
+
+
+async def test_what_is_sent_while_a_file_is_read_goes_once_it_has_been_read(
+    reader: Reader, api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def read_slowly(content: bytes) -> str | None:
+        go_on.wait(15)
+        return decoded(content)
+
+    monkeypatch.setattr(attachments, "decoded", read_slowly)
+    await reader.open("/")
+    await until(lambda: not reader.texts("status-title"))
+    reading = asyncio.create_task(drops(reader, "rivers.csv", b"Rhine,1233"))
+    await until(lambda: reader.texts("file-size") == ["is being read …"])
+    for _ in range(3):  # sent, kept after all, sent
+        reader.writes("Which one is longest?")
+        await asyncio.sleep(0.05)
+    await reader.sees("Your message is sent as soon as its files have been read")
+    assert not api.seen.requests and not reader.texts("bubble")
+    go_on.set()
+    await reading
+    await until(lambda: api.seen.finished == 1)
+    assert "Rhine,1233" in api.seen.requests[0]["input"][0]["content"]
+    assert not reader.texts("hint held") and not reader.texts("file-name")
+
+
+async def test_what_waits_for_a_file_that_is_refused_is_not_sent_without_it(
+    reader: Reader, api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def read_slowly(content: bytes) -> str | None:
+        go_on.wait(15)
+        return None
+
+    monkeypatch.setattr(attachments, "decoded", read_slowly)
+    await reader.open("/")
+    await until(lambda: not reader.texts("status-title"))
+    reading = asyncio.create_task(drops(reader, "rivers.csv", b"Rhine,1233"))
+    await until(lambda: reader.texts("file-size") == ["is being read …"])
+    reader.writes("Which one is longest?")
+    go_on.set()
+    await reading
+    await reader.sees("rivers.csv cannot be read")
+    await asyncio.sleep(0.2)
+    assert not api.seen.requests and not reader.texts("bubble")
+    assert reader.texts("hint") == ["Enter sends · Shift + Enter starts a new line · answers can be wrong"]
+    reader.writes("Which one is longest?")  # without it, then
+    await until(lambda: api.seen.finished == 1)
 
 
 async def test_a_file_in_an_old_character_set_is_read(reader: Reader, api: StandIn) -> None:

@@ -273,8 +273,7 @@ async def test_of_a_question_with_images_its_words_are_the_draft(page: Page, api
     reader = await signed_in(page, path=path)
     await until(lambda: not reader.texts("status-title"))
     await drops(reader, "dot.png", b"\x89PNG\r\n\x1a\n")
-    await until(lambda: reader.texts("file-name") == ["dot.png"])
-    await asyncio.sleep(0.5)  # until the page has settled
+    await until(lambda: reader.texts("file-name") == ["dot.png"] and not reader.texts("file-size"))  # it has been read
     left = leavings(reader)
     del api.keys[KEY]
     reader.writes("What is it?")
