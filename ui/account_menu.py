@@ -54,14 +54,14 @@ class AccountMenu:
             if left := me.remaining.get(name):
                 _show_left(label, left)
         if at_once := me.limits.get("concurrent_requests"):
-            _show_fact(t("Answers at once"), f"{at_once:,}")
+            _show_fact(t("Concurrent answers"), f"{at_once:,}")
         if not any(me.limits.values()):
             words("p", t("This key has no limits."), "account-note")
         used = me.usage
         tokens, requests = f"{used.total_tokens:,}", f"{used.requests:,}"
         _show_fact(t("This month"), t("{tokens} tokens, {requests} requests", tokens=tokens, requests=requests))
         if used.cached_tokens:
-            _show_fact(t("From the cache besides"), t("{count} tokens", count=f"{used.cached_tokens:,}"))
+            _show_fact(t("Also from the cache"), t("{count} tokens", count=f"{used.cached_tokens:,}"))
         if me.expires_at:
             _show_fact(t("Valid until"), f"{datetime.fromtimestamp(me.expires_at):%Y-%m-%d}")
 
@@ -84,7 +84,7 @@ def _show_left(label: str, left: Left) -> None:
         _show_fact(label, t("{left} of {limit} left", left=f"{left.remaining:,}", limit=f"{left.limit:,}"))
         attribute(tag("progress", "quota-bar"), value=str(left.remaining), max=str(left.limit), aria_label=label)
         if left.reset_s >= 1:
-            words("div", t("All of it again in {time}", time=duration(left.reset_s)), "quota-reset")
+            words("div", t("Fully reset in {time}", time=duration(left.reset_s)), "quota-reset")
 
 
 def _show_fact(label: str, value: str) -> None:

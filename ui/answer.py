@@ -78,7 +78,7 @@ class AnswerView:
             if turn.is_cut:
                 words("div", t("The answer reached its length limit and ends here."), "note")
             elif turn.is_incomplete:
-                words("div", t("This answer was stopped before its end."), "note")
+                words("div", t("This answer was stopped before it was complete."), "note")
             self._show_tools(None, can_proceed=turn.is_incomplete)
 
     def _show_ended(self, answer: Answer) -> None:

@@ -203,7 +203,7 @@ class Attachments:
             attribute(words("span", file.name, "file-name"), dir="auto")
             if isinstance(file, TextFile) and file.tokens is not None:
                 words("span", t("{count} tokens", count=f"{file.tokens:,}"), "file-size")
-            drop = icon_button("close", t("Leave {name} out", name=file.name), partial(self._drop, file))
+            drop = icon_button("close", t("Remove {name}", name=file.name), partial(self._drop, file))
             drop.mark(f"drop-file-{at}")
 
     def _drop(self, file: TextFile | Picture) -> None:

@@ -70,7 +70,7 @@ class Column:
         self._body.clear()
         self._body.classes(remove="live")
         with self._body:
-            words("p", t("The answer will stand here."), "side-empty")
+            words("p", t("The answer will appear here."), "side-empty")
 
     def follow(self, answer: Answer) -> None:
         """Show the answer as it grows."""
@@ -114,5 +114,5 @@ class Column:
         words("div", " · ".join(figures(answer)), "figures side-figures").mark(f"figures-{self._place}")
         with tag("div", "side-actions"):
             kept = button(t("Keep this one"), lambda: self._on_keep(answer)).mark(f"keep-{self._place}")
-            attribute(kept, title=t("Go on with this answer; the other one stays beside it"))
+            attribute(kept, title=t("Continue with this answer; the other one is kept"))
             copy_button(t("Copy the answer"), lambda: answer.text)

@@ -208,11 +208,9 @@ class ComparePage:
                     icon_button("keys", t("Keyboard shortcuts"), show_shortcuts).classes("desk-only")
                     icon_button("theme", t("Light or dark"), act="theme")
                 with tag("div", "scroll", id="scroll", tabindex="-1"), tag("div", "reading"):
-                    self._lead = words(
-                        "p", t("One prompt, two answers: go on with the one that you like better."), "lead"
-                    )
+                    self._lead = words("p", t("One prompt, two answers: continue with the one you prefer."), "lead")
                     self._alone = words(
-                        "p", t("There is one model only: it is compared with itself, at two temperatures."), "alone"
+                        "p", t("There is only one model: it is compared with itself at two temperatures."), "alone"
                     )
                     self._alone.set_visibility(False)
                     self._asked = tag("div", "turn question said")

@@ -10,7 +10,7 @@ def figures(answer: Answer) -> list[str]:
     if answer.from_cache:
         said.append(t("From the cache"))
     if answer.was_joined:
-        said.append(t("Joined an answer that was on its way"))
+        said.append(t("Joined an answer in progress"))
     if answer.end.completion_tokens:
         said.append(t("{count} tokens", count=f"{answer.end.completion_tokens:,}"))
     if answer.first_token_at is not None and not answer.was_taken_up:

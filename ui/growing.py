@@ -27,7 +27,7 @@ class GrowingAnswer:
         with self._waiting:
             for _ in range(3):
                 tag("i")
-            words("span", t("The answer is on its way"), "unseen")
+            words("span", t("The answer is being generated"), "unseen")
         self._limit = LimitNotice(on_cancel)
         self._reasoning = tag("details", "reasoning").mark("reasoning")
         self._reasoning.set_visibility(False)
@@ -65,7 +65,7 @@ class LimitNotice:
     def __init__(self, on_cancel: Callable[[], object]) -> None:
         with tag("div", "trouble waits", role="status") as self._root:
             words("div", t("Rate limit reached"), "trouble-title")
-            words("div", t("Your message is kept here and sent by itself."), "trouble-advice")
+            words("div", t("Your message is kept here and sent automatically."), "trouble-advice")
             with tag("div", "trouble-actions"):
                 self._countdown = attribute(words("span", "", "countdown"), role="timer").mark("countdown")
                 button(t("Cancel"), on_cancel, "small quiet").mark("cancel-wait")

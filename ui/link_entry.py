@@ -80,7 +80,9 @@ class LinkEntry:
 
 def _refused(said: str) -> Response:
     note = f'<p class="sign-in-wrong" role="alert">{escape(said)}</p>' if said else ""
-    about = t("This page belongs to whoever started ChatLLM on this machine. If that is you, run this in its folder:")
+    about = t(
+        "This page belongs to the user who started ChatLLM on this machine. If that is you, run this in its folder:"
+    )
     after = t("Then open the link that it prints. It works once, and this browser is remembered for 30 days.")
     body = (
         '<main class="sign-in"><div class="sign-in-card"><div class="sign-in-head">'

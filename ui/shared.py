@@ -47,7 +47,7 @@ class SharedPages:
         with speaking(request.headers.get("accept-language", "")):
             if wait_s := self._attempts.take(request.client.host if request.client else ""):
                 wait = t("It should work again in {time}.", time=duration(wait_s))
-                return _notice(t("Too many pages at once"), wait, 429)
+                return _notice(t("Too many requests"), wait, 429)
             if not token.replace("-", "").replace("_", "").isalnum() or not token.isascii():
                 return _gone()
             try:
@@ -76,10 +76,10 @@ async def _body(shared: SharedConversation, renderer: Renderer) -> str:
     made = datetime.fromtimestamp(shared.created_at, UTC)
     date = f'<time datetime="{made:%Y-%m-%dT%H:%M:%SZ}">{made:%Y-%m-%d}</time>'
     about = escape(t("A conversation that was shared on {date}.")).replace("{date}", date)
-    cut = f'<p class="note">{escape(t("It began earlier: only its end is shown."))}</p>' if shared.is_cut else ""
+    cut = f'<p class="note">{escape(t("Earlier messages are not shown."))}</p>' if shared.is_cut else ""
     turns = (
         "".join([turn async for turn in _turns(shared.messages, renderer)])
-        or f'<p class="note">{escape(t("There is nothing in it any more."))}</p>'
+        or f'<p class="note">{escape(t("It is empty now."))}</p>'
     )
     label = escape(t("Light or dark"))
     return f"""<div class="shared"><header class="topbar"><div class="brand">
@@ -129,8 +129,8 @@ def _said(message: str) -> str:
 
 
 def _gone() -> HTMLResponse:
-    about = t("The link may have been revoked, or its time is over. Ask whoever sent it to you for another one.")
-    return _notice(t("This conversation is not there any more"), about, 404)
+    about = t("The link may have been revoked or may have expired. Ask the person who sent it for a new one.")
+    return _notice(t("This conversation is no longer available"), about, 404)
 
 
 def _notice(title: str, about: str, status: int) -> HTMLResponse:

@@ -28,7 +28,7 @@ class Sharing:
         self._days: int | None = None
         with dialog(t("Share this conversation")) as self._dialog, tag("div", "card wide"):
             words("h2", t("Share this conversation"), "card-title")
-            about = t("Whoever has the link can read what has been said until now. What follows is not shown.")
+            about = t("Anyone with the link can read the conversation up to this point. Later messages are not shown.")
             words("p", about, "card-text")
             if urlsplit(self._origin).hostname in LOCAL:
                 words("p", t("This page is open to this computer only, and so are its links."), "card-text")
@@ -37,7 +37,7 @@ class Sharing:
             self._listed = tag("div", "share-list").mark("share-list")
             with tag("div", "card-actions"):
                 button(t("Close"), self._dialog.close, "quiet").mark("share-close")
-                button(t("Make a link"), self._make).mark("share-make")
+                button(t("Create a link"), self._make).mark("share-make")
         self._dialog.on("hide", self._dialog.delete)
         self._choose(None)
         self._dialog.open()
@@ -54,7 +54,7 @@ class Sharing:
         self._listed.clear()
         with self._listed:
             if shares:
-                words("h3", t("Links that are valid"), "share-heading")
+                words("h3", t("Active links"), "share-heading")
             for share in shares:
                 self._row(share)
 
@@ -77,7 +77,7 @@ class Sharing:
                 attribute(field, onfocus="this.select()")
                 copy = button(t("Copy")).mark("copy-link")
                 attribute(copy, data_act="copy-text", data_text=link, data_said=t("Copied"))
-            words("p", t("Copy it now: it is not kept, and cannot be shown again."), "share-note")
+            words("p", t("Copy it now: it is not stored and cannot be shown again."), "share-note")
         await self.load()
 
     async def _revoke(self, share: Share) -> None:
@@ -93,9 +93,9 @@ class Sharing:
 
     def _row(self, share: Share) -> None:
         with tag("div", "share-row"):
-            said = t("Made on {date}", date=_moment(share.created_at))
+            said = t("Created on {date}", date=_moment(share.created_at))
             until = share.expires_at
-            end = t("valid until {date}", date=_moment(until)) if until else t("valid without end")
+            end = t("valid until {date}", date=_moment(until)) if until else t("never expires")
             words("span", f"{said} · {end}")
             revoke = button(t("Revoke"), partial(self._revoke, share), "small quiet").mark(f"revoke-{share.id}")
             attribute(revoke, aria_label=t("Revoke the link of {date}", date=_moment(share.created_at)))
@@ -105,7 +105,7 @@ class Sharing:
         made: dict[int | None, ui.element] = {}
         with tag("div", "choices", role="radiogroup", aria_label=t("How long the link is valid")):
             words("span", t("Valid for"), "field-name")
-            for days, label in ((1, t("1 day")), (7, t("7 days")), (30, t("30 days")), (None, t("without end"))):
+            for days, label in ((1, t("1 day")), (7, t("7 days")), (30, t("30 days")), (None, t("no expiration"))):
                 choice = button(label, partial(self._choose, days), "small quiet choice-chip").mark(f"valid-{days}")
                 made[days] = attribute(choice, role="radio")
         return made

@@ -29,8 +29,8 @@ _KEY = re.compile(r"[!-~]{1,200}")
 MakeAccount = Callable[[ApiKey], Account]
 
 WHY = {
-    "refused": "The service accepts your key no more: it may have been revoked. What you were writing is kept.",
-    "expired": "A session ends after a day without use, and after a week. What you were writing is kept.",
+    "refused": "The service no longer accepts your key; it may have been revoked. Your draft is kept.",
+    "expired": "Your session has expired: sessions end after a day of inactivity or after a week. Your draft is kept.",
     "out": "You are signed out.",
 }
 
@@ -60,7 +60,7 @@ class SignIn:
             form = await _fields(request)
             path = safe_path(form.get("next", "/"))
             if not is_own_origin(request.headers, self._settings.names):
-                return _form(path, t("This form was sent from elsewhere. Please try again."), 403)
+                return _form(path, t("This form was sent from another site. Please try again."), 403)
             address = request.client.host if request.client else ""
             if wait_s := self._attempts.take(address):
                 refused = t("Too many wrong keys. Try again in {time}.", time=duration(wait_s))
@@ -93,13 +93,13 @@ class SignIn:
 def _refusal(trouble: Trouble) -> tuple[str, int]:
     """Return what to say of a failed attempt, and the answer's status."""
     if trouble.status == 401:
-        said = t("The service does not know this key.")
+        said = t("The service does not recognize this key.")
         return (f"{said} {trouble.message}" if trouble.message.startswith("This API key") else said), 401
     return explain(trouble).sentences, trouble.status if trouble.status in (403, 429) else 503
 
 
 def _form(path: str, wrong: str = "", status: int = 200, retry_after_s: float = 0, said: str = "") -> Response:
-    about = t("The key stays in this page's server until you sign out. Your browser does not keep it.")
+    about = t("The key is kept on this page's server until you sign out. Your browser does not store it.")
     note = f'<p class="sign-in-wrong" id="wrong" role="alert">{escape(wrong)}</p>' if wrong else ""
     note += f'<p class="sign-in-said" role="status">{escape(said)}</p>' if said else ""
     flaw = ' aria-invalid="true" aria-describedby="wrong"' if wrong else ""

@@ -10,9 +10,9 @@ from ui.readiness import Phase, Status
 from ui.texts import t
 
 WORDS = {
-    "starting": ("The service is starting", "This page becomes usable by itself."),
-    "loading": ("The model is loading", "You can write already; it is sent once the model is ready."),
-    "failed": ("The model could not be loaded", "Whoever runs this service finds the reason in its log."),
+    "starting": ("The service is starting", "This page updates by itself."),
+    "loading": ("The model is loading", "You can write now; your message is sent when the model is ready."),
+    "failed": ("The model could not be loaded", "The reason is in the service's log."),
 }
 
 STEPS = {

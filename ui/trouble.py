@@ -98,44 +98,46 @@ def _seconds(retry_after: str | None) -> float | None:
 
 _STARTING = Advice("The service cannot be reached", "It may be starting up or restarting. Your message is kept here.")
 _UNAVAILABLE = Advice("The service is not available right now", "Please try again in a moment.")
-_BUSY = Advice("Many people are asking at once", "All places are taken for the moment.")
+_BUSY = Advice("The service is busy", "The service is at capacity for the moment.")
 
 ADVICE = {
     "invalid_api_key": Advice(
-        "This page is not allowed in",
-        "The service refused the page's API key. Whoever runs it should check the key that the page was given.",
+        "Access denied",
+        "The service rejected the page's API key. The operator should check the key that the page was given.",
     ),
     "no_key": Advice(
-        "This page has no API key", "Whoever runs it should check the file that the page reads its key from."
+        "This page has no API key", "The operator should check the file that the page reads its key from."
     ),
     "model_not_found": Advice("This model is not available", "Choose another model above and send again.", False),
     "context_length_exceeded": Advice(
         "This is too long for the model",
-        "Shorten the message, or start a new chat: the model can only keep so much in mind.",
+        "Shorten the message or start a new chat: the model's context is limited.",
         False,
     ),
     "rate_limit_exceeded": Advice("Rate limit reached", "This key has reached its limit for the moment."),
     "insufficient_quota": Advice(
-        "This month's budget is used up", "Whoever runs the service can raise it, or it begins anew next month.", False
+        "This month's budget is used up",
+        "The operator of the service can raise it. Otherwise it resets next month.",
+        False,
     ),
-    "permission_denied": Advice("This page may not do this", "Its API key lacks the permission.", False),
+    "permission_denied": Advice("Permission denied", "The page's API key lacks the required permission.", False),
     "model_loading": Advice("The model is still loading", "It will answer as soon as it is ready."),
-    "model_failed": Advice(
-        "The model could not be loaded", "Whoever runs this service finds the reason in its log.", False
-    ),
+    "model_failed": Advice("The model could not be loaded", "The reason is in the service's log.", False),
     "overloaded": _BUSY,
     "history_unavailable": Advice(
-        "Your conversations cannot be reached", "Nothing is lost: they will be back when the store answers again."
+        "Your conversations cannot be reached", "Nothing is lost: they will be back when the store responds again."
     ),
     "unavailable": _UNAVAILABLE,
     "timeout": Advice("The model took too long", "It did not answer in time. A shorter question may help."),
     "too_slow": Advice("The model took too long", "It did not answer in time. A shorter question may help."),
-    "cut_off": Advice("The answer was cut off", "The connection to the service broke. What had come is kept."),
-    "too_long": Advice("The answer was stopped", "It grew longer than this page can show.", False),
+    "cut_off": Advice(
+        "The answer was cut off", "The connection to the service was lost. The text received so far is kept."
+    ),
+    "too_long": Advice("The answer was stopped", "It is longer than this page can show.", False),
     "unreachable": _STARTING,
-    "busy_page": Advice("Too many answers at once", "Wait until one of the running answers is finished."),
-    "not_an_export": Advice("This file is no exported conversation", "Choose a JSON file exported here.", False),
-    "deleted": Advice("This chat was deleted", "What you write here begins a new chat.", False),
+    "busy_page": Advice("Too many answers in progress", "Wait until one of them is finished."),
+    "not_an_export": Advice("This file is not an exported conversation", "Choose a JSON file exported here.", False),
+    "deleted": Advice("This chat was deleted", "Your next message starts a new chat.", False),
     "not_found": Advice("This conversation does not exist", "It may have been deleted. Start a new chat.", False),
 }
 

@@ -34,7 +34,7 @@ class Welcome:
         with tag("section", "welcome"):
             tag("span", "mark large", aria_hidden="true")
             words("h2", t("Hello! What is on your mind?"), "greeting")
-            words("p", t("Ask a question, or begin with one of these."), "greeting-more")
+            words("p", t("Ask a question or start with one of these."), "greeting-more")
             self._prompts = tag("div", "prompts")
         self.offer(None)
 

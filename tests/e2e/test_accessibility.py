@@ -242,7 +242,7 @@ def test_menus_and_what_scrolls(browser: Browser, address: str, api: StandIn, th
         page.keyboard.press("Escape")
         page.locator(".topbar .icon-dots").click()
         page.locator(".q-menu").get_by_text("Share").click()
-        page.get_by_role("dialog").get_by_text("Make a link").click()
+        page.get_by_role("dialog").get_by_text("Create a link").click()
         link = page.get_by_role("dialog").get_by_label("Link", exact=True)
         expect(link).to_be_visible()
         assert faults(page) == []

@@ -75,7 +75,7 @@ def test_every_control_of_every_dialog_takes_a_click(
         expect(dialog).to_have_count(0)
         choose(page, "Share")
         dialog.get_by_text("7 days").click()
-        dialog.get_by_text("Make a link").click()
+        dialog.get_by_text("Create a link").click()
         expect(dialog.get_by_label("Link", exact=True)).to_be_visible()
         expect(dialog.get_by_text("Revoke")).to_be_visible()
         takes_clicks(dialog, 9)

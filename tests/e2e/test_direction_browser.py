@@ -71,7 +71,7 @@ def test_each_block_goes_its_own_way(browser: Browser, warm_address: str, warm_a
             assert direction(page.locator(".entry-link")) == "rtl"
             page.get_by_role("button", name="More about this chat").click()
             page.locator(".q-menu").get_by_text("Share").click()
-            page.get_by_role("dialog").get_by_text("Make a link").click()
+            page.get_by_role("dialog").get_by_text("Create a link").click()
             page.goto(page.get_by_role("dialog").get_by_label("Link", exact=True).input_value())
             answer = page.locator(".answer .prose")
             assert direction(page.locator(".shared-title")) == "rtl"

@@ -81,12 +81,12 @@ def test_how_long_a_link_is_valid_is_chosen_by_arrow_keys(
     with ready(browser, warm_address, path=f"/c/{conversation_id}") as page:
         page.get_by_role("button", name="More about this chat").click()
         page.locator(".q-menu").get_by_text("Share").click()
-        page.get_by_role("radio", name="without end").focus()
+        page.get_by_role("radio", name="no expiration").focus()
         for key, label in {"ArrowRight": "1 day", "ArrowDown": "7 days", "ArrowLeft": "1 day"}.items():
             page.keyboard.press(key)
             expect(page.get_by_role("radio", name=label)).to_be_focused()
             expect(page.get_by_role("radio", name=label)).to_be_checked()
-        page.get_by_role("dialog").get_by_text("Make a link").click()
+        page.get_by_role("dialog").get_by_text("Create a link").click()
         expect(page.get_by_text("valid until")).to_be_visible()
 
 

@@ -40,7 +40,7 @@ def test_a_link_shows_a_conversation_to_a_browser_that_has_nothing_else(
         page.locator(".entry").hover()
         page.locator(".entry .icon-dots").click()
         page.get_by_text("Share", exact=True).click()
-        page.get_by_text("Make a link").click()
+        page.get_by_text("Create a link").click()
         page.locator(".share-link .button").click()
         expect(page.locator(".share-link .button")).to_have_text("Copied")
         link = page.evaluate("navigator.clipboard.readText()")
@@ -68,7 +68,7 @@ def test_a_link_shows_a_conversation_to_a_browser_that_has_nothing_else(
         page.get_by_role("button", name="Revoke").click()
         expect(page.locator(".share-row")).to_have_count(0)
         other.reload()
-        expect(other.locator("h1")).to_have_text("This conversation is not there any more")
+        expect(other.locator("h1")).to_have_text("This conversation is no longer available")
         context.close()
 
 
@@ -78,7 +78,7 @@ def test_a_visitor_signs_in_asks_and_signs_out_in_all_tabs(browser: Browser, gua
     page.goto(f"{guarded}/c/conv_unknown")
     expect(page.get_by_label("API key")).to_be_focused()
     sign_in(page, "sk-wrong")
-    expect(page.get_by_role("alert")).to_have_text("The service does not know this key.")
+    expect(page.get_by_role("alert")).to_have_text("The service does not recognize this key.")
     keep(page, "sign-in-wrong")
     sign_in(page)
     expect(page).to_have_url(f"{guarded}/c/conv_unknown")

@@ -153,7 +153,7 @@ async def test_a_stored_conversation_is_shown_whole_and_says_what_was_stopped(re
     await reader.open(f"/c/{conversation_id}")
     await until(lambda: reader.texts("bubble") == ["One?", "Two?"])
     await until(lambda: "<strong>One.</strong>" in reader.answer())
-    await reader.sees("This answer was stopped before its end.")
+    await reader.sees("This answer was stopped before it was complete.")
 
 
 async def test_an_answer_that_reached_its_length_limit_says_so_after_a_reload(reader: Reader, api: StandIn) -> None:

@@ -76,7 +76,7 @@ async def test_an_administrator_sees_what_the_service_does(reader: Reader, admin
     assert reader.texts("tile-value")[4] == "5 / 2"
     assert rows(reader, "models")[0][:5] == ["guide", "Ready", "2", "5", "2"]
     assert rows(reader, "models")[1][:2] == ["coder", "Loading · 73 seconds"]
-    assert [row[1] for row in rows(reader, "replicas")] == ["Up", "Gone for 6 minutes"]
+    assert [row[1] for row in rows(reader, "replicas")] == ["Up", "Unreachable for 6 minutes"]
     await until(lambda: rows(reader, "keys"))
     assert [row[0] for row in rows(reader, "keys")] == ["ops …a1b2 Administrator", "robot …a1b2", "local …a1b2"]
     await until(lambda: [row[1:5] for row in rows(reader, "errors")] == [["503", "overloaded", "guide", "robot"]] * 3)
@@ -134,7 +134,7 @@ async def test_each_chart_is_a_table_too(reader: Reader, admin: Operated) -> Non
         details._handle_event({"listener_id": listener.id, "args": True})
     await until(lambda: len([each for each in details.descendants() if each.tag == "tr"]) >= 60)
     heads = [_text(each) for each in details.descendants() if each.tag == "th"][:3]
-    assert heads == ["Time", "Half of them (p50)", "19 of 20 (p95)"]
+    assert heads == ["Time", "Median (p50)", "95th percentile (p95)"]
 
 
 async def test_a_chart_says_what_it_shows(reader: Reader, admin: Operated) -> None:
@@ -152,7 +152,7 @@ async def test_another_s_key_is_told_calmly(reader: Reader, admin: Operated) -> 
     reader.clicks("other-key")
     await reader.sees_marked("admin-key")
     give(reader, "sk-nonsense")
-    await reader.sees("This key is not known, or no longer valid.")
+    await reader.sees("This key is unknown or no longer valid.")
     give(reader, ADMIN_KEY)
     await reader.sees_marked("chart-requests")
 
@@ -179,7 +179,7 @@ async def test_a_service_that_goes_away_leaves_what_was_seen(reader: Reader, adm
     await opened(reader)
     admin.is_away = True
     await reader.sees("The service is not available right now")
-    await reader.sees("What you see is the last that came.")
+    await reader.sees("These are the last figures received.")
     assert rows(reader, "models")[0][0] == "guide"
     admin.is_away = False
     await reader.sees_not("The service is not available right now")
@@ -218,18 +218,18 @@ async def test_with_another_key_after_a_revoked_one_it_goes_on_by_itself(
 async def test_a_fresh_service_says_that_nothing_has_happened(reader: Reader, admin: Operated) -> None:
     admin.traffic, admin.errors, admin.keys = 0.0, [], [key("ops", admin=True)]
     await let_in(reader)
-    await reader.sees("No requests in this time")
-    await reader.sees("Nothing yet in this time")
-    await reader.sees("No errors in this time.")
+    await reader.sees("No requests in this period")
+    await reader.sees("No data in this period")
+    await reader.sees("No errors in this period.")
     assert reader.texts("tile-value")[:4] == ["0", "0", "– / –", "–"]
     admin.traffic = 1.0
-    await reader.sees_not("No requests in this time")
+    await reader.sees_not("No requests in this period")
 
 
 async def test_figures_of_one_replica_alone_are_said_to_be_so(reader: Reader, admin: Operated) -> None:
     admin.partial_because = "redis_timeout"
     await opened(reader)
-    await reader.sees("The store that replicas share does not answer (redis_timeout).")
+    await reader.sees("The store shared by the replicas does not respond (redis_timeout).")
     admin.partial_because = "unreadable"
     await reader.sees("Some figures are missing")
     admin.partial_because = None
@@ -241,7 +241,7 @@ async def test_the_keys_that_used_most_come_first_and_the_rest_is_counted(reader
     await opened(reader)
     await until(lambda: len(rows(reader, "keys")) == 50)
     assert rows(reader, "keys")[0][0] == "robot 229 …a1b2"
-    await reader.sees("180 keys more used less.")
+    await reader.sees("180 more keys with less usage.")
 
 
 async def test_a_german_administrator_reads_german(reader: Reader, admin: Operated) -> None:

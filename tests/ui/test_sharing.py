@@ -94,7 +94,7 @@ async def test_a_revoked_and_an_unknown_link_are_the_same_calm_page(
     await until(lambda: not api.shares)
     await reader.should_not_see(marker="link")
     revoked = await stranger.get(link)
-    assert revoked.status_code == 404 and "This conversation is not there any more" in revoked.text
+    assert revoked.status_code == 404 and "This conversation is no longer available" in revoked.text
     assert (await stranger.get("/s/..%2fready")).status_code == 404
     for path in ("/s/unknown", "/s/%3Cb%3E", f"/s/{'x' * 3000}"):
         assert (await stranger.get(path)).text == revoked.text
@@ -109,7 +109,7 @@ async def test_a_link_can_end_by_itself_and_the_list_says_when(reader: Reader, a
     await reader.sees("valid until")
     reader.clicks("valid-None")
     reader.clicks("share-make")
-    await reader.sees("valid without end")
+    await reader.sees("never expires")
 
 
 async def test_the_branch_that_is_read_is_the_one_that_is_shared(reader: Reader, api: StandIn) -> None:
@@ -215,9 +215,13 @@ async def test_what_a_link_leaves_out_is_told(reader: Reader, api: StandIn, stra
     made["shown"] |= {"is_cut": True, "title": None}
     made["shown"]["messages"][0] |= {"text": "", "left_out": 2}
     shown = (await stranger.get(link)).text
-    assert "Attachments that are not shown: 2" in shown and "It began earlier" in shown and "bubble" not in shown
+    assert (
+        "Attachments that are not shown: 2" in shown
+        and "Earlier messages are not shown." in shown
+        and "bubble" not in shown
+    )
     made["shown"]["messages"] = []
-    assert "There is nothing in it any more." in (await stranger.get(link)).text
+    assert "It is empty now." in (await stranger.get(link)).text
 
 
 async def test_one_address_cannot_ask_without_end(stranger: httpx.AsyncClient, api: StandIn) -> None:

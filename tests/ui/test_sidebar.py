@@ -151,7 +151,7 @@ async def test_a_conversation_is_exported_and_imported_with_all_its_branches(rea
 async def test_a_file_of_another_kind_is_refused(reader: Reader, api: StandIn, content: bytes) -> None:
     await reader.open("/")
     await brings(reader, content)
-    await reader.sees("This file is no exported conversation")
+    await reader.sees("This file is not an exported conversation")
     assert not api.conversations
 
 

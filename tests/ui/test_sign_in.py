@@ -119,7 +119,7 @@ async def test_every_sign_in_has_a_new_cookie_and_ends_the_session_before_it(rea
 @pytest.mark.parametrize("key", ["sk-wrong", "", "with blanks inside", "ünïcode", "x" * 300])
 async def test_a_wrong_key_is_told_clearly_and_opens_nothing(reader: Reader, key: str) -> None:
     answer = await sign_in(reader, key)
-    assert answer.status_code == 401 and "The service does not know this key." in answer.text
+    assert answer.status_code == 401 and "The service does not recognize this key." in answer.text
     assert "set-cookie" not in answer.headers and (not key or key not in answer.text)
     assert (await reader.http_client.get("/")).status_code == 303
 
@@ -347,7 +347,7 @@ async def test_the_menu_tells_the_key_s_limits_and_what_is_left_of_them(page: Pa
     for said in (
         "58 of 60 left",
         "9,000 of 100,000 left",
-        "All of it again in 5 days",
+        "Fully reset in 5 days",
         "Administrator",
         "1,500 tokens",
     ):

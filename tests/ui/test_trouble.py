@@ -66,11 +66,11 @@ async def test_a_model_that_cannot_be_loaded_is_named_as_such(reader: Reader, ap
 @pytest.mark.parametrize(
     ("status", "code", "title"),
     [
-        (401, "invalid_api_key", "This page is not allowed in"),
+        (401, "invalid_api_key", "Access denied"),
         (404, "model_not_found", "This model is not available"),
         (400, "context_length_exceeded", "This is too long for the model"),
         (429, "rate_limit_exceeded", "Rate limit reached"),
-        (503, "overloaded", "Many people are asking at once"),
+        (503, "overloaded", "The service is busy"),
         (503, "model_loading", "The model is still loading"),
         (503, "model_failed", "The model could not be loaded"),
         (503, "history_unavailable", "Your conversations cannot be reached"),

@@ -37,7 +37,7 @@ class AskForKey:
                 attribute(words("a", t("Back to the chat"), "button quiet"), href="/")
                 self._open = submit_button(t("Open")).mark("open-ops")
             with tag("p", "access-hint"):
-                words("span", t("On the machine that runs the service, this makes one:"))
+                words("span", t("On the machine that runs the service, this command creates one:"))
                 words("code", "chatllm keys create NAME --admin")
         self.root.on("submit", self._try, js_handler=_ON_SUBMIT)
 
@@ -47,7 +47,7 @@ class AskForKey:
         if not key or self._is_trying:
             return
         if len(key) > MAX_KEY_CHARS:
-            self._said.text = t("This key is not known, or no longer valid.")
+            self._said.text = t("This key is unknown or no longer valid.")
             return
         self._is_trying = True
         self._said.text = ""
@@ -67,7 +67,7 @@ def show_refusal(on_other_key: Callable[[], object] | None) -> None:
     with tag("div", "card ops-access").mark("refused"):
         words("h1", t("For administrators only"), "card-title")
         words("p", t("Your API key works, but it is not an administrator's."), "card-text")
-        words("p", t("Whoever runs the service can give you one, or change yours."), "card-text")
+        words("p", t("The operator of the service can give you one or change yours."), "card-text")
         with tag("div", "card-actions"):
             attribute(words("a", t("Back to the chat"), "button quiet"), href="/")
             if on_other_key is not None:

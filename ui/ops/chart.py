@@ -46,7 +46,7 @@ class Chart:
             with tag("div", "plot", role="img") as self._plot:
                 self._picture = ui.html("", sanitize=False).classes("picture")
                 self._top, self._middle = words("span", "", "axis top"), words("span", "", "axis middle")
-                self._empty = words("span", t("Nothing yet in this time"), "chart-empty")
+                self._empty = words("span", t("No data in this period"), "chart-empty")
             with tag("div", "times", aria_hidden="true"):
                 self._from = words("span", "")
                 words("span", t("now"))

@@ -104,7 +104,7 @@ class OpsPage:
                 return ""
             with self._root:
                 return (
-                    t("This key is not known, or no longer valid.")
+                    t("This key is unknown or no longer valid.")
                     if trouble.status == 401
                     else explain(trouble).sentences
                 )

@@ -33,7 +33,7 @@ def requests(points: Sequence[Point]) -> list[Series]:
     """Requests per second, by how they ended."""
     return [
         Series(t("Answered"), "good", _per_second(points, lambda point: point.ended_as("2", "3"))),
-        Series(t("Client left"), "quiet", _per_second(points, lambda point: point.ended_as("499"))),
+        Series(t("Client disconnected"), "quiet", _per_second(points, lambda point: point.ended_as("499"))),
         Series(t("Refused"), "wait", _per_second(points, lambda point: point.ended_as("4") - point.ended_as("499"))),
         Series(t("Failed"), "bad", _per_second(points, lambda point: point.ended_as("5"))),
     ]
@@ -50,16 +50,16 @@ def tokens(points: Sequence[Point]) -> list[Series]:
 def first_tokens(points: Sequence[Point]) -> list[Series]:
     """Seconds to the first token."""
     return [
-        Series(t("Half of them (p50)"), "good", [point.ttft.p50_s for point in points]),
-        Series(t("19 of 20 (p95)"), "wait", [point.ttft.p95_s for point in points]),
+        Series(t("Median (p50)"), "good", [point.ttft.p50_s for point in points]),
+        Series(t("95th percentile (p95)"), "wait", [point.ttft.p95_s for point in points]),
     ]
 
 
 def whole_requests(points: Sequence[Point]) -> list[Series]:
     """Seconds that whole requests took."""
     return [
-        Series(t("Half of them (p50)"), "good", [point.duration.p50_s for point in points]),
-        Series(t("19 of 20 (p95)"), "wait", [point.duration.p95_s for point in points]),
+        Series(t("Median (p50)"), "good", [point.duration.p50_s for point in points]),
+        Series(t("95th percentile (p95)"), "wait", [point.duration.p95_s for point in points]),
     ]
 
 
@@ -74,7 +74,7 @@ def reuse(points: Sequence[Point]) -> list[Series]:
 
 def in_flight(points: Sequence[Point]) -> list[Series]:
     """Requests at once."""
-    return [Series(t("At once"), "cool", [float(point.in_flight) for point in points])]
+    return [Series(t("Concurrent"), "cool", [float(point.in_flight) for point in points])]
 
 
 def share(results: dict[str, int], result: str) -> float | None:

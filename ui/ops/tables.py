@@ -87,9 +87,9 @@ class ReplicaTable(Section):
         ]
         if (place := self.fill([row[:4] for row in rows])) is None:
             return
-        with place, table((t("Replica"), t("State"), t("Started"), t("At once")), texts=3) as body, body:
+        with place, table((t("Replica"), t("State"), t("Started"), t("Concurrent")), texts=3) as body, body:
             for name, is_there, age, in_flight, seen_s_ago in rows:
-                gone = t("Gone for {time}", time=duration(seen_s_ago))
+                gone = t("Unreachable for {time}", time=duration(seen_s_ago))
                 with tag("tr"):
                     attribute(words("th", name, "mono"), scope="row")
                     with tag("td"):
@@ -109,7 +109,7 @@ class ErrorTable(Section):
             return
         with place:
             if not errors:
-                words("p", t("No errors in this time."), "section-note")
+                words("p", t("No errors in this period."), "section-note")
                 return
             heads = (t("Time"), t("Status"), t("Code"), t("Model"), t("Key"), t("Request"))
             with table(heads, texts=6) as rows, rows:
@@ -151,7 +151,7 @@ class KeyTable(Section):
                 for each in keys[:MAX_KEYS]:
                     _show_key(each)
             if len(keys) > MAX_KEYS:
-                words("p", t("{count} keys more used less.", count=len(keys) - MAX_KEYS), "section-note")
+                words("p", t("{count} more keys with less usage.", count=len(keys) - MAX_KEYS), "section-note")
 
 
 def _show_key(each: KeyUsage) -> None:
