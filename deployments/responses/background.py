@@ -1,4 +1,4 @@
-"""Responses that run without a client: on this replica, or on the one that takes over when it is lost."""
+"""Responses that run without a client on this replica; takeover.py goes on with those of lost ones."""
 
 import asyncio
 import logging
@@ -14,16 +14,17 @@ import orjson
 from deployments.call import Answer
 from deployments.config import ResponseSettings
 from deployments.detached import detached
-from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overloaded, TooManyRequests, Unavailable
+from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overloaded, TooManyRequests
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.limits.estimate import prompt_tokens
-from deployments.responses.following import follow, written
-from deployments.responses.request import ADMISSION, Asked, chat_fields
+from deployments.responses.following import follow
+from deployments.responses.request import ADMISSION, Asked
 from deployments.responses.run import Held, Run
 from deployments.responses.service import Responses, chat_call, translator_of
-from deployments.responses.store import LOST, ResponseStore
-from deployments.responses.turn import Place, Unkept, begun, messages_for
-from deployments.responses.types import Claim, Ending, NewResponse, StoredResponse
+from deployments.responses.store import ResponseStore
+from deployments.responses.takeover import Takeover
+from deployments.responses.turn import Unkept, begun, messages_for
+from deployments.responses.types import Ending, NewResponse, StoredResponse
 from deployments.service import ChatService
 from deployments.summary import Summary
 from deployments.traces import trace
@@ -33,10 +34,7 @@ log = logging.getLogger(__name__)
 Messages = list[dict[str, Any]]
 
 FLUSH_S = 0.2
-MAX_ATTEMPTS = 3
 RETRY_AFTER_S = 5.0
-UNWRITTEN_EVENTS = 1_000_000
-"""Numbers left free for events that a lost replica has shown and not written: what follows must come after them."""
 
 
 class Observer(Protocol):
@@ -74,10 +72,9 @@ class BackgroundResponses:
         self._store = store
         self._writer = writer
         self._settings = settings
-        self._waiting_s = waiting_s
         self._observer = observer
-        self._resume = resume
         self._runner = secrets.token_hex(16)
+        self._takeover = Takeover(self, self._runner, responses, store, settings, waiting_s, resume)
         self._starting: Counter[str] = Counter()
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,7 +83,7 @@ class BackgroundResponses:
 
     async def open(self) -> None:
         """Begin to look for responses whose replica was lost."""
-        self._sweeper = asyncio.create_task(self._sweep(), name="response-sweeper")
+        self._sweeper = asyncio.create_task(self._takeover.sweep_forever(), name="response-sweeper")
 
     async def aclose(self, timeout_s: float) -> None:
         """Let the runs end for `timeout_s`; what still runs then is left to other replicas."""
@@ -126,7 +123,7 @@ class BackgroundResponses:
         finally:
             self._starting -= Counter((key_id,))
         response = begun(new, place.is_hidden)
-        self._launch(Run(response, translator_of(response), held), asked, messages)
+        self.launch(Run(response, translator_of(response), held), asked, messages)
         return response
 
     def _require_room(self, key_id: str) -> None:
@@ -139,7 +136,7 @@ class BackgroundResponses:
                 None,
                 RETRY_AFTER_S,
             )
-        if len(self._tasks) + self._starting.total() >= settings.max_background:
+        if self.room <= 0:
             raise Overloaded("This server runs as many background responses as it may.", None, RETRY_AFTER_S)
 
     def follow(self, tenant: str, response_id: str, after: int) -> AsyncGenerator[bytes]:
@@ -165,7 +162,13 @@ class BackgroundResponses:
         with suppress(HistoryUnavailable):  # with no room left, another replica will run it
             self._writer.defer(new.tenant, new.conversation_id, cancel, (new.id,), 0)
 
-    def _launch(self, run: Run, asked: Asked, messages: Messages) -> None:
+    @property
+    def room(self) -> int:
+        """How many more may run here."""
+        return self._settings.max_background - len(self._tasks) - self._starting.total()
+
+    def launch(self, run: Run, asked: Asked, messages: Messages) -> None:
+        """Run a response that is in the store, under this replica's name."""
         self._runs[run.response.id] = run
         run.begin()
         task = detached(self._run(run, asked, messages), f"background-{run.response.id}")
@@ -186,6 +189,11 @@ class BackgroundResponses:
             if not run.live.is_over:
                 run.live.leave()
             self._count_out(run, is_own)
+
+    def count(self, run: Run, is_own: bool) -> None:
+        """Count a run that was given up before it began here."""
+        self._observer.began()
+        self._count_out(run, is_own)
 
     def _count_out(self, run: Run, is_own: bool) -> None:
         """Settle what a run has used; that of one which another replica goes on with is settled there."""
@@ -267,77 +275,3 @@ class BackgroundResponses:
             if not summary.prompt_tokens and (summary.completion_tokens or run.is_cancelled):
                 # Cut short before the model said how long the prompt was.
                 summary.prompt_tokens = prompt_tokens(len(orjson.dumps(turn.messages)))
-
-    async def _sweep(self) -> None:
-        """Take over what other replicas have lost, and drop old events, for ever.
-
-        After an outage of the store nobody has given signs of life for a while: then everyone gets the time to.
-        """
-        pause_s = self._settings.stale_after_s / 2
-        while True:
-            await asyncio.sleep(pause_s)
-            pause_s = self._settings.stale_after_s / 2
-            try:
-                await self._store.sweep(self._settings.events_ttl_s, self._waiting_s)
-                room = self._settings.max_background - len(self._tasks) - self._starting.total()
-                for claim in await self._store.claim(self._runner, self._settings.stale_after_s, max(0, room)):
-                    await self._try_take_over(claim)
-            except HistoryUnavailable:
-                pause_s = self._settings.stale_after_s
-            except Exception as error:  # noqa: BLE001 - the sweeper's border
-                log.error("a sweep failed: %s", trace(error))
-
-    async def _try_take_over(self, claim: Claim) -> None:
-        try:
-            await self._take_over(claim)
-        except HistoryUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - those claimed with it have each their own few attempts
-            log.error("the response %s was not taken over: %s", claim.response.id, trace(error))
-
-    async def _take_over(self, claim: Claim) -> None:
-        """Run a response again if no client has seen anything of it, else end it as failed, with what was said."""
-        response = claim.response
-        log.warning("a response is taken over", extra={"response": response.id, "attempts": claim.attempts})
-        if response.status == "cancelled" or claim.was_shown or claim.attempts > MAX_ATTEMPTS:
-            await self._give_up(claim)
-            return
-        messages = await self._messages(response)
-        asked = Asked(response.request, (), chat_fields(response.request))
-        self._launch(Run(response, translator_of(response), self._resumed(response)), asked, messages)
-
-    async def _give_up(self, claim: Claim) -> None:
-        """End a lost response with what is known of it, which is also what its key pays for."""
-        response, translator = claim.response, translator_of(claim.response)
-        async for batch in written(self._store, response):
-            translator.recover(batch.frames)
-        translator.number = claim.last_number + 1 + UNWRITTEN_EVENTS
-        run = Run(response, translator)
-        run.is_cancelled = response.status == "cancelled"
-        run.error = None if run.is_cancelled else Unavailable(LOST["message"])
-        run.status = 499 if run.is_cancelled else Unavailable.status
-        run.summary.failure, run.summary.model = run.error, str(response.request["model"])
-        run.summary.completion_tokens = translator.pieces
-        if run.summary.completion_tokens:
-            with suppress(ChatLLMError, KeyError):  # its model may be gone
-                run.summary.prompt_tokens = prompt_tokens(len(orjson.dumps(await self._messages(response))))
-        _, ending = run.close()
-        is_own = await self._store.end(response.tenant, response.id, self._runner, ending)
-        run.held = self._resumed(response)
-        if run.is_cancelled and not translator.pieces:  # nobody has been told that it began, perhaps
-            if run.held is not None:
-                run.held.end(0)
-            return
-        self._observer.began()
-        self._count_out(run, is_own)
-
-    async def _messages(self, response: StoredResponse) -> Messages:
-        """Return what the model is to read for a response of another replica."""
-        context = await self._responses.context_of(response)
-        place = Place(response.conversation_id, False, response.is_hidden, context)
-        return await messages_for(response.request, place, ())
-
-    def _resumed(self, response: StoredResponse) -> Held | None:
-        """Go on holding what its lost replica held of its key's limits."""
-        record = response.request.get(ADMISSION)
-        return self._resume(record) if record and self._resume is not None else None
