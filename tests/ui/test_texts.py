@@ -27,7 +27,7 @@ def said() -> set[str]:
         | {about for _, about in (*DEMO_PROMPTS, *PROMPTS)}
         | set(GROUPS)
     )
-    named |= set(PDF_WORDS.values())
+    named |= set(PDF_WORDS.values()) | set(status.STEPS.values())
     for path in Path(ui.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "t" and node.args:
