@@ -17,8 +17,8 @@ from tests.launched import Launched, launched, service_file
 
 HERE = Path(__file__).parent
 QUICK = {"id": "quick", "kind": "scripted", "tokens": 8, "context_tokens": 200_000}
-ALIASES = {"gpt-5.5": "quick"}
-"""A name for which Codex knows what the model can do, and then offers a custom tool."""
+ALIASES = {"gpt-5.5": "quick", "claude-*": "quick"}
+"""A name for which Codex knows what the model can do, and then offers a custom tool; and those of Claude Code."""
 
 Run = Callable[..., Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from deployments.errors import BadRequest
-from deployments.models.script.prompt import Offer, asked, text_of
+from deployments.models.script.prompt import Offer, asked, last_said, text_of
 from deployments.models.script.schema import instance
 from deployments.models.script.tools import call_deltas, tool_calls
 
@@ -75,7 +75,7 @@ def _limited(choice: Choice, request: dict[str, Any]) -> Choice:
 
 def _repeated(request: dict[str, Any], index: int, tokens: int) -> tuple[str, str]:
     most = request.get("max_completion_tokens") or request.get("max_tokens") or tokens
-    words = text_of(request["messages"][-1]).split() or ["nothing"]
+    words = text_of(last_said(request["messages"])).split() or ["nothing"]
     said = itertools.islice(itertools.cycle(words), index, index + min(most, tokens))
     return "".join(f"{word} " for word in said), "length" if most < tokens else "stop"
 

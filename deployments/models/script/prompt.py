@@ -27,6 +27,11 @@ def asked(messages: Sequence[Mapping[str, Any]]) -> str:
     return next((text_of(m) for m in reversed(messages) if m.get("role") == "user"), "")[:MAX_READ]
 
 
+def last_said(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the last message that is no instruction, or the last one if all are."""
+    return next((m for m in reversed(messages) if m.get("role") not in ("system", "developer")), messages[-1])
+
+
 class Offer:
     """The values in a text, in their order; what has been taken goes to the end of the line."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from deployments.errors import BadRequest
-from deployments.models.script.prompt import Offer, asked
+from deployments.models.script.prompt import Offer, asked, last_said
 from deployments.models.script.schema import instance
 
 PARTS = re.compile(r"[^a-zA-Z0-9]+|(?<=[a-z])(?=[A-Z])")
@@ -68,7 +68,7 @@ def _chosen(functions: list[dict[str, Any]], request: dict[str, Any]) -> list[di
     mentioned = [function for function in functions if _names(function["name"]) & words]
     if choice == "required":
         mentioned = mentioned or functions[:1]
-    elif request["messages"][-1].get("role") != "user":
+    elif last_said(request["messages"]).get("role") != "user":
         return []
     return mentioned[:1] if request.get("parallel_tool_calls") is False else mentioned
 
