@@ -59,8 +59,12 @@ async def create_message(request: Request) -> Response:
             return Answer(whole)
 
         async def read() -> int:
-            # Who joins an answer that is generated already is not told how long its prompt is.
-            return summary.prompt_tokens or await _counted(services, caller, wanted, Summary())
+            # Who joins an answer that is generated already is not told how long its prompt is, nor is anyone
+            # by a model that is elsewhere, which cannot tokenize either.
+            try:
+                return summary.prompt_tokens or await _counted(services, caller, wanted, Summary())
+            except ChatLLMError:
+                return summary.prompt_estimate
 
         translator = Translator(_message_id(call.id), summary.model, wanted.max_tokens)
         return Answer(frames=_streamed(answer.frames, translator, read, summary, request))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -197,6 +198,31 @@ def test_a_tool_that_must_be_called_gets_what_its_schema_says(product: Launched)
         calls = answer.choices[0].message.tool_calls
         assert calls and calls[0].type == "function"
         assert json.loads(calls[0].function.arguments)["city"] in ("Rome", "Bonn")
+
+
+def test_anthropics_sdk_streams_a_forced_tool_call_and_thinks_of_its_usage_first(product: Launched) -> None:
+    schema = {"type": "object", "properties": {"city": {"enum": ["Rome", "Bonn"]}}, "required": ["city"]}
+    tool: Any = {"name": "weather", "description": "Tells the weather.", "input_schema": schema}
+    asked: Any = {"model": "guide", "max_tokens": 400, "messages": ASK, "extra_body": {"temperature": 2}}
+    with anthropic.Anthropic(base_url=product.url, api_key=product.key, max_retries=0) as api:
+        for choice in ({"type": "any"}, {"type": "tool", "name": "weather"}):
+            with api.messages.stream(**asked, tools=[tool], tool_choice=choice) as stream:
+                first = next(iter(stream))
+                called = stream.get_final_message()
+            assert called.stop_reason == "tool_use"
+            (call,) = [block for block in called.content if block.type == "tool_use"]
+            assert call.name == "weather" and call.input["city"] in ("Rome", "Bonn")
+            assert first.type == "message_start"
+            assert first.message.usage.input_tokens == called.usage.input_tokens > 5
+        plain: Any = {"model": "guide", "max_tokens": 100_000, "messages": ASK, "extra_body": {"temperature": 0}}
+        with api.messages.stream(**plain) as stream:
+            streamed = stream.get_final_message()
+        whole = api.messages.create(**plain, timeout=60)
+        counted = api.messages.count_tokens(model="guide", messages=ASK)  # type: ignore[arg-type]
+    assert streamed.content[0].type == "text" and "ChatLLM" in streamed.content[0].text
+    assert whole.content[0].type == "text" and whole.content[0].text == streamed.content[0].text
+    assert streamed.usage.input_tokens == counted.input_tokens
+    assert streamed.stop_reason == "end_turn"
 
 
 OPTIONAL = {f"property_{n}": {"type": "string", "pattern": f"^[a-z]{{1,{n + 9}}}$"} for n in range(4_000)}
