@@ -10,7 +10,9 @@ import hashlib
 from deployments.errors import BadRequest
 from deployments.models.protocol import Endpoint
 
-SALTED: frozenset[Endpoint] = frozenset({"chat", "completion", "embedding"})
+SALTED: frozenset[Endpoint] = frozenset(
+    {"chat", "completion", "embedding", "pooling", "classification", "rerank", "score"}
+)
 """What fills the prefix cache; a request for tokens never reaches the engine."""
 
 MAX_SALT_CHARACTERS = 1024

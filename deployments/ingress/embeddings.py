@@ -37,10 +37,11 @@ class EmbeddingRequest(msgspec.Struct):
 )
 async def create_embeddings(request: Request) -> Response:
     """Turn texts into vectors; a model that cannot is a 400 which names it."""
-    return await ask(request, "embedding", EmbeddingRequest, _settled)
+    return await ask(request, "embedding", EmbeddingRequest, settled)
 
 
-def _settled(body: dict[str, Any]) -> dict[str, Any]:
+def settled(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body as the model is to see it; raises BadRequest for too many texts, or texts mixed with tokens."""
     if prompts_in(body["input"], "input") > MAX_TEXTS:
         raise BadRequest(f"'input' may hold at most {MAX_TEXTS} texts.", "input")
     return without_hints(body)

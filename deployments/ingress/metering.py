@@ -24,7 +24,13 @@ from deployments.summary import Summary
 from deployments.usage.types import Used
 from deployments.usage.writer import UsageWriter
 
-GENERATING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"})
+GENERATING = frozenset(
+    {
+        *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"),
+        *("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score"),
+        *("/v1/classify", "/classify", "/v1/pooling", "/pooling"),
+    }
+)
 """Where a POST is decided on by `exchange` alone. One that is missing here counts among the others as well."""
 
 PURPOSE_HEADER = "x-chatllm-purpose"

@@ -33,9 +33,12 @@ from deployments.ingress import (
     me,
     messages,
     models,
+    pooling,
+    ranking,
     responses,
     search,
     shares,
+    speech,
     stored_completions,
     tokens,
     usage,
@@ -74,6 +77,8 @@ def build_http(
     for routes in (chat, search, responses, models, conversations, health, docs, stored_completions, admin_keys, usage):
         app.include_router(routes.router)
     for routes in (completions, embeddings, tokens, messages, cache_admin, admin_metrics, me, shares):
+        app.include_router(routes.router)
+    for routes in (ranking, pooling, speech):
         app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(Shortcut, method="POST", path=chat.PATH, endpoint=chat.create_chat_completion)

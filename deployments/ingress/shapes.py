@@ -45,10 +45,10 @@ class Readiness(msgspec.Struct):
 class Model(msgspec.Struct):
     """A model, a LoRA adapter of one (`parent`), or another name for one (`alias_of`).
 
-    `input_modalities` are what a message to it may hold, `output_modalities` what it answers with: `text` in chats and
-    completions, or `embeddings`. `max_model_len` is how many tokens a prompt and its answer may have together, null
-    until the model has loaded. `replicas` and `running` (requests that its engines hold) stand only where one model
-    was asked for, and `reason`, why it has not loaded, only for an administrator's key.
+    `input_modalities` are what a message to it may hold, `output_modalities` what it answers with: `text`,
+    `embeddings`, `labels` or `scores`. `max_model_len` is how many tokens a prompt and its answer may have together,
+    null until the model has loaded. `replicas` and `running` (requests that its engines hold) stand only where one
+    model was asked for, and `reason`, why it has not loaded, only for an administrator's key.
     """
 
     id: str
@@ -182,6 +182,74 @@ class Embeddings(msgspec.Struct):
     object: Literal["list"]
     model: str
     data: list[Embedding]
+    usage: EmbeddingUsage
+
+
+class PooledText(msgspec.Struct):
+    """What was pooled of one text: a vector, or one for each token."""
+
+    index: int
+    object: Literal["pooling"]
+    data: list[float | list[float]] | str
+
+
+class Pooled(msgspec.Struct):
+    """What was pooled of the texts, in their order."""
+
+    object: Literal["list"]
+    model: str
+    data: list[PooledText]
+    usage: EmbeddingUsage
+
+
+class TextClass(msgspec.Struct):
+    """The class of one text, and how likely each is."""
+
+    index: int
+    label: str | None
+    probs: list[float]
+    num_classes: int
+
+
+class Classes(msgspec.Struct):
+    """The classes of the texts, in their order."""
+
+    object: Literal["list"]
+    model: str
+    data: list[TextClass]
+    usage: EmbeddingUsage
+
+
+class TextScore(msgspec.Struct):
+    """How well one pair of texts fits."""
+
+    index: int
+    object: Literal["score"]
+    score: float
+
+
+class Scores(msgspec.Struct):
+    """The scores of the pairs, in their order."""
+
+    object: Literal["list"]
+    model: str
+    data: list[TextScore]
+    usage: EmbeddingUsage
+
+
+class RankedDocument(msgspec.Struct):
+    """A document's place in the request, its text, and how relevant it is."""
+
+    index: int
+    relevance_score: float
+    document: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Ranking(msgspec.Struct):
+    """The documents, the most relevant one first."""
+
+    model: str
+    results: list[RankedDocument]
     usage: EmbeddingUsage
 
 

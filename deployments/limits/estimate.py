@@ -8,7 +8,12 @@ from deployments.models.protocol import Endpoint
 
 BYTES_PER_TOKEN = 4
 ANSWER_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-PROMPT_FIELDS: Mapping[Endpoint, str] = {"completion": "prompt", "embedding": "input"}
+PROMPT_FIELDS: Mapping[Endpoint, str] = {
+    "completion": "prompt",
+    "embedding": "input",
+    "pooling": "input",
+    "classification": "input",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,26 @@ def weight_of(endpoint: Endpoint, request: Mapping[str, Any], assumed_answer_tok
         case "chat" | "completion":
             answers = max(_count(request, "n"), _count(request, "best_of"))
             return Weight(prompts, answers, _answer_bound(request, assumed_answer_tokens), tokens)
-        case "embedding":
+        case "embedding" | "pooling" | "classification":
             return Weight(prompts, prompt_tokens=tokens, is_whole=True)
+        case "rerank":
+            return _weight_of_pairs([request["query"]], request["documents"])
+        case "score":
+            return _weight_of_pairs(request["data_1"], request["data_2"])
         case _:
             return Weight(prompt_tokens=0, is_counted=False)
+
+
+def _weight_of_pairs(queries: Sequence[str], documents: Sequence[str]) -> Weight:
+    """Return the weight of texts that are read in pairs; one query is read with each of the documents."""
+    characters = pair_characters(queries, documents)
+    return Weight(len(documents), prompt_tokens=max(1, prompt_tokens(characters)), is_whole=True)
+
+
+def pair_characters(queries: Sequence[str], documents: Sequence[str]) -> int:
+    """Return how many characters are read in all."""
+    times = len(documents) if len(queries) == 1 else 1
+    return sum(map(len, queries)) * times + sum(map(len, documents))
 
 
 def _prompts(prompt: Sequence[Any]) -> tuple[int, int | None]:

@@ -14,7 +14,9 @@ from typing import Literal
 from deployments.errors import ChatLLMError
 from deployments.timing import EngineTimes
 
-Endpoint = Literal["chat", "completion", "embedding", "tokenize", "detokenize"]
+Endpoint = Literal[
+    "chat", "completion", "embedding", "pooling", "classification", "rerank", "score", "tokenize", "detokenize"
+]
 """What is asked of a model; of these, `chat` and `completion` generate and can be streamed."""
 
 
@@ -22,6 +24,10 @@ DOES: Mapping[Endpoint, str] = {
     "chat": "chat",
     "completion": "complete text",
     "embedding": "make embeddings",
+    "pooling": "pool",
+    "classification": "classify",
+    "rerank": "rank documents",
+    "score": "score texts",
     "tokenize": "tokenize",
     "detokenize": "detokenize",
 }
@@ -49,8 +55,8 @@ class Spent:
 class Generation:
     """One request for a model replica.
 
-    `body` is the JSON of a request to the `endpoint`, in OpenAI's shape (tokenize
-    and detokenize: in vLLM's), without this service's own fields; `trim` lets the
+    `body` is the JSON of a request to the `endpoint`, in OpenAI's shape (where OpenAI has
+    no such endpoint: in vLLM's), without this service's own fields; `trim` lets the
     replica drop the oldest messages until the prompt fits the context window (stored
     conversations), otherwise a prompt that is too long is a `ContextTooLong`.
     """

@@ -8,7 +8,7 @@ and fills schemas with what the message holds (`script/`).
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,23 @@ from deployments.heap import decoded_json
 from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads, sse
 from deployments.models.progress import PROGRESS_S
 from deployments.models.prompts import check_token_ids
-from deployments.models.protocol import Failed, Frames, Generation, Message, Progress, Reply, Traits
+from deployments.models.protocol import DOES, Endpoint, Failed, Frames, Generation, Message, Progress, Reply, Traits
 from deployments.models.script.chat import choices, chunks
 from deployments.models.script.completion import completion_chunks, continuations, prompts_of
-from deployments.models.script.embedding import embeddings
+from deployments.models.script.embedding import embeddings, pooled
 from deployments.models.script.prompt import text_of
+from deployments.models.script.scores import ranked, scored
 from deployments.models.script.tokens import VOCABULARY, detokenized, tokenized
 from deployments.threads import run_sized
 from deployments.timing import EngineTimes
+
+POOLING: Mapping[Endpoint, Callable[[dict[str, Any], str, int], dict[str, Any]]] = {
+    "embedding": embeddings,
+    "pooling": pooled,
+    "rerank": ranked,
+    "score": scored,
+}
+"""What is made of vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +126,8 @@ class ScriptedReplica:
                     messages = self._spoken(self._chat(generation, request), generation.stream)
                 case "completion":
                     messages = self._spoken(self._completion(generation, request), generation.stream)
-                case "embedding":
-                    messages = self._at_once(self._embeddings(request))
+                case "embedding" | "pooling" | "classification" | "rerank" | "score":
+                    messages = self._at_once(self._pooled(generation.endpoint, request))
                 case "tokenize":
                     messages = self._at_once(tokenized(request, self._model.context_tokens))
                 case "detokenize":
@@ -146,10 +155,12 @@ class ScriptedReplica:
         usage = _usage(sum(lengths), sum(len(one.tokens) for one in said))
         return Speech(completion_chunks(said, request), head, usage, _tells_usage(request))
 
-    def _embeddings(self, request: dict[str, Any]) -> dict[str, Any]:
-        if self._model.embedding_dimensions is None:
-            raise BadRequest(f"The model {self._model.id!r} can not make embeddings.", "model")
-        return embeddings(request, self._model.id, self._model.embedding_dimensions)
+    def _pooled(self, endpoint: Endpoint, request: dict[str, Any]) -> dict[str, Any]:
+        """Return what is made of vectors; raises BadRequest where the model makes none."""
+        answer, dimensions = POOLING.get(endpoint), self._model.embedding_dimensions
+        if dimensions is None or answer is None:
+            raise BadRequest(f"The model {self._model.id!r} can not {DOES[endpoint]}.", "model")
+        return answer(request, self._model.id, dimensions)
 
     async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message | Progress]:
         sent, began = bytearray(), time.perf_counter()

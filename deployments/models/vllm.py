@@ -34,7 +34,14 @@ from deployments.threads import run_sized
 if TYPE_CHECKING:
     from deployments.models.vllm_handlers import Handler
 
-PROMPT_FIELDS: Mapping[Endpoint, str] = {"chat": "messages", "embedding": "input"}
+PROMPT_FIELDS: Mapping[Endpoint, str] = {
+    "chat": "messages",
+    "embedding": "input",
+    "pooling": "input",
+    "classification": "input",
+    "rerank": "documents",
+    "score": "data_2",
+}
 
 ACCEPTED_AND_UNUSED = frozenset({"store", "prompt_cache_key", "safety_identifier", "prompt_cache_retention"})
 """Fields of OpenAI's that change nothing in the answer here: accepted, so that clients which send them work."""

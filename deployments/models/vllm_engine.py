@@ -80,7 +80,7 @@ class Engine:
     @property
     def traits(self) -> Traits:
         """What the model takes, makes and can read at once."""
-        made = (("chat", "text"), ("embedding", "embeddings"))
+        made = (("chat", "text"), ("embedding", "embeddings"), ("classification", "labels"), ("score", "scores"))
         output = tuple(modality for endpoint, modality in made if endpoint in self.handlers)
         return Traits(self._input_modalities, output, self.client.model_config.max_model_len)
 

@@ -11,12 +11,19 @@ from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.pooling.classify.protocol import ClassificationCompletionRequest
+from vllm.entrypoints.pooling.classify.serving import ServingClassification
 from vllm.entrypoints.pooling.embed.protocol import EmbeddingChatRequest, EmbeddingCompletionRequest
+from vllm.entrypoints.pooling.pooling.protocol import PoolingCompletionRequest
+from vllm.entrypoints.pooling.pooling.serving import ServingPooling
+from vllm.entrypoints.pooling.scoring.protocol import RerankRequest, ScoreDataRequest
+from vllm.entrypoints.pooling.scoring.serving import ServingScores
+from vllm.entrypoints.pooling.utils import enable_scoring_api
 from vllm.entrypoints.serve.tokenize.protocol import DetokenizeRequest, TokenizeChatRequest, TokenizeCompletionRequest
 from vllm.entrypoints.serve.tokenize.serving import ServingTokenization
 from vllm.renderers.chat_utils import ChatTemplateConfig
 from vllm.renderers.online_renderer import OnlineRenderer
-from vllm.tasks import SupportedTask
+from vllm.tasks import POOLING_TASKS, SupportedTask
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from deployments.models.plain_text import PlainTextChat
@@ -68,15 +75,15 @@ def open_handlers(
     options: Mapping[str, Any],
     tasks: tuple[SupportedTask, ...],
 ) -> dict[Endpoint, Handler]:
-    """Return the handlers of what the model can do: generate, embed, and always tokenize.
+    """Return the handlers of what the model can do: generate, embed, pool, classify, score, and always tokenize.
 
     `options` are those of the chat handler; the others take what they know of them.
     """
     handlers = _tokenizing(models, renderer, options)
     if "generate" in tasks:
         handlers |= _generating(client, models, renderer, options)
-    if client.model_config.get_pooling_task(tasks) == "embed":
-        handlers["embedding"] = _embedding(client, models, options)
+    if any(task in POOLING_TASKS for task in tasks):
+        handlers |= _pooling(client, models, options, tasks)
     return handlers
 
 
@@ -113,10 +120,25 @@ def _tokenizing(
     }
 
 
-def _embedding(client: AsyncLLM, models: OpenAIServingModels, options: Mapping[str, Any]) -> Handler:
+def _pooling(
+    client: AsyncLLM, models: OpenAIServingModels, options: Mapping[str, Any], tasks: tuple[SupportedTask, ...]
+) -> dict[Endpoint, Handler]:
+    """Return what a model can do that pools, which depends on what it was trained for (vLLM's own conditions)."""
     template = ChatTemplateConfig(**known(options, ChatTemplateConfig))
-    embedding = Embedding(client, models, request_logger=None, chat_template_config=template)
-    return Handler(EmbeddingCompletionRequest, embedding, EmbeddingChatRequest)
+    shared: dict[str, Any] = {"request_logger": None, "chat_template_config": template}
+    task = client.model_config.get_pooling_task(tasks)
+    pooling = ServingPooling(client, models, supported_tasks=tasks, **shared)
+    handlers: dict[Endpoint, Handler] = {"pooling": Handler(PoolingCompletionRequest, pooling)}
+    if task == "embed":
+        embedding = Embedding(client, models, **shared)
+        handlers["embedding"] = Handler(EmbeddingCompletionRequest, embedding, EmbeddingChatRequest)
+    if task == "classify":
+        classification = ServingClassification(client, models, **shared)
+        handlers["classification"] = Handler(ClassificationCompletionRequest, classification)
+    if enable_scoring_api(tasks, client.model_config):
+        scores = ServingScores(client, models, supported_tasks=tasks, **shared)
+        handlers |= {"rerank": Handler(RerankRequest, scores), "score": Handler(ScoreDataRequest, scores)}
+    return handlers
 
 
 def known(options: Mapping[str, Any], of: type) -> dict[str, Any]:

@@ -28,6 +28,18 @@ def embeddings(request: dict[str, Any], model: str, dimensions: int) -> dict[str
     }
 
 
+def pooled(request: dict[str, Any], model: str, dimensions: int) -> dict[str, Any]:
+    """Return vLLM's answer to a pooling request: the same vectors."""
+    answer = embeddings(request, model, dimensions)
+    data = [{"index": one["index"], "object": "pooling", "data": one["embedding"]} for one in answer["data"]]
+    return {**answer, "data": data}
+
+
+def likeness(one: str, other: str, dimensions: int) -> float:
+    """Return the cosine of the angle between the vectors of two texts."""
+    return sum(a * b for a, b in zip(_vector(one, dimensions), _vector(other, dimensions), strict=True))
+
+
 def _vector(text: str, dimensions: int) -> list[float]:
     whole = [0.0] * dimensions
     for word in text.lower().split() or [""]:
