@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import yaml
 
 from deployments.local import leftovers
 from deployments.local.instance import Instance
@@ -21,6 +23,7 @@ from tests.launched import COMMAND, Launched, launched, service_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+DEMO_MODEL = Path(__file__).parents[2] / "demo_model" / "weights"
 MODELS = [{"id": "echo", "kind": "scripted", "tokens": 4}]
 RECOVERY_S = 180.0  # Ray anew takes 15 s on an idle machine
 
@@ -189,12 +192,55 @@ def test_a_stopped_service_is_reported_as_such(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["running"] is False
 
 
-def test_a_model_that_cannot_start_is_one_sentence(tmp_path: Path) -> None:
-    """Not one for each of Serve's attempts, and no traceback."""
-    broken = {"id": "broken", "kind": "vllm", "engine": {"model": str(tmp_path / "nothing-here")}}
-    with pytest.raises(AssertionError, match="nothing-here") as caught, launched(service_file([broken], {})):
+def test_a_model_that_vllm_cannot_load_is_one_sentence(tmp_path: Path) -> None:
+    """The engine's own first error, which it raises in another process, after one try."""
+    weights = Path(shutil.copytree(DEMO_MODEL, tmp_path / "damaged"))
+    config = json.loads((weights / "config.json").read_text())
+    (weights / "config.json").write_text(json.dumps({**config, "intermediate_size": 1024}))
+    engine = {"model": str(weights), "enforce_eager": True, "max_model_len": 512}
+    damaged = {"id": "damaged", "kind": "vllm", "engine": engine}
+    expected = pytest.raises(AssertionError, match="The weights do not fit the model's config")
+    with expected as caught, launched(service_file([damaged], {})):
         pass
     assert "Traceback" not in str(caught.value)
+
+
+def test_two_models_that_are_too_large_together_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    models = [{"id": name, "kind": "vllm", "engine": {"model": _hollow(tmp_path / name)}} for name in ("one", "two")]
+    (tmp_path / "service.yaml").write_text(yaml.safe_dump(service_file(models, {})))
+    state = tmp_path / "state"
+    began = time.monotonic()
+    said = _fails(
+        Launched(tmp_path, {**os.environ, "CHATLLM_STATE": str(state)}, "", "", ""),
+        "up",
+        f"--config={tmp_path / 'service.yaml'}",
+    )
+    assert time.monotonic() - began < 60
+    assert re.search(r"GiB of memory are available, this configuration needs about 74\d\.\d GiB", said)
+    assert "(one: weights 372.5, KV cache" in said and "; two: weights 372.5, KV cache" in said
+    assert "or choose fewer models or a smaller model" in said
+    assert not (state / "postgres").exists()
+
+
+def test_a_model_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    missing = {"id": "missing", "kind": "vllm", "engine": {"model": str(tmp_path / "nothing-here")}}
+    (tmp_path / "service.yaml").write_text(yaml.safe_dump(service_file([missing], {})))
+    state = tmp_path / "state"
+    service = Launched(tmp_path, {**os.environ, "CHATLLM_STATE": str(state)}, "", "", "")
+    said = _fails(service, "up", f"--config={tmp_path / 'service.yaml'}")
+    sentence = f"{tmp_path}/nothing-here does not exist: correct engine.model."
+    assert said == f"chatllm: the model missing cannot be loaded: {sentence}\n"
+    assert not (state / "postgres").exists()
+
+
+def _hollow(folder: Path, parameters: int = 200_000_000_000) -> str:
+    """Return a folder that looks like a model of so many parameters, and takes no space."""
+    shutil.copytree(DEMO_MODEL, folder)
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [parameters], "data_offsets": [0, 2 * parameters]}}).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 2 * parameters)
+    return str(folder)
 
 
 def _fails(service: Launched, *arguments: str) -> str:

@@ -69,6 +69,12 @@ async def test_models_and_their_states(service: Launched) -> None:
                 await asyncio.sleep(0.2)
         assert (broken.status_code, broken.json()["error"]["code"]) == (503, "model_failed")
         assert broken.headers["x-should-retry"] == "false" and "retry-after" not in broken.headers
+        admin = {"authorization": f"Bearer {service.chatllm('keys', 'create', 'reader', '--admin').strip()}"}
+        told = {model["id"]: model for model in (await http.get("/ready", headers=admin)).json()["models"]}
+        assert told["broken"]["reason"].endswith("The scripted model does not load, as its script says.")
+        assert "script" not in (await http.get("/ready")).text
+        assert "model-broken failed" in (status := service.chatllm("status")) and told["broken"]["reason"] in status
+        assert (told["loading"]["phase"], told["loading"]["reason"]) == ("starting", "")
         refused = await http.post(PATH, json=body("loading"))
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "model_loading"
