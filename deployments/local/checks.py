@@ -55,16 +55,6 @@ def require_loadable(settings: Settings) -> None:
             raise LauncherError(f"the model {model.id} cannot be loaded: {failure.sentence}")
 
 
-def require_memory(needed_gib: float) -> None:
-    """So much memory is available; LauncherError says how much is missing."""
-    available = available_gib()
-    if available < needed_gib:
-        raise LauncherError(
-            f"{available:.1f} GiB of memory are available, this configuration needs about {needed_gib:.1f}: "
-            "close other programs, or choose a smaller model or VLLM_CPU_KVCACHE_SPACE"
-        )
-
-
 def require_compiler() -> None:
     """What Triton compiles vLLM's GPU kernels with is there: a C compiler, and Python's headers."""
     named = os.environ.get("CC")

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 from deployments.config import Settings, VLLMModel
+from deployments.local.service_file import BASE_MEMORY_GIB, VLLM_MEMORY_GIB
 from deployments.local.state import LauncherError
 from deployments.models.footprint import Footprint, footprint
 
 MIB, GIB = 1 << 20, 1 << 30
 
-# Measured (shared pages counted once): Ray with its dashboard, the light replicas and the page 1.1 GiB;
-# the processes of vLLM with the demo model 1.4, without the KV cache.
-BASE_BYTES = int(1.3 * GIB)
+BASE_BYTES = int(BASE_MEMORY_GIB * GIB)
 STAND_IN_BYTES = int(0.2 * GIB)
-ENGINE_BYTES = int(1.6 * GIB)
+ENGINE_BYTES = int(VLLM_MEMORY_GIB * GIB)
 GPU_ENGINE_BYTES = int(1.5 * GIB)
 """What CUDA, its graphs and the activations take beside weights and KV cache."""
 GPU_SHARE = 0.92
@@ -28,6 +27,8 @@ GPU_SHARE = 0.92
 
 SEQUENCES, SEQUENCE_TOKENS = 8, 4_096
 LEAST_TOKENS = 2_048
+BLOCK_TOKENS = 512
+"""Beside the sequences: vLLM keeps a block back, and rounds up to whole blocks, of 128 tokens on a CPU."""
 UNKNOWN_KV_BYTES = GIB
 
 
@@ -85,7 +86,7 @@ def _on_cpu(needs: Sequence[_Need], base: int, machine: Machine) -> dict[str, Sh
     asked = sum(need.wanted - need.least for need in needs)
     part = min(1.0, spare / asked) if asked else 0.0
     return {
-        need.model.id: Share((need.least + floor((need.wanted - need.least) * part)) // need.replicas // MIB * MIB)
+        need.model.id: Share(ceil((need.least + floor((need.wanted - need.least) * part)) / need.replicas / MIB) * MIB)
         for need in needs
         if need.is_free
     }
@@ -123,7 +124,8 @@ def _kv_bytes(model: VLLMModel, size: Footprint) -> tuple[int, int]:
     # Without a length, or with -1, vLLM needs one whole context, or takes what fits.
     one = min(context, LEAST_TOKENS) if asked == -1 else context
     sequences = min(SEQUENCES, model.max_sequences)
-    return one * per_token, max(one, sequences * min(context, SEQUENCE_TOKENS)) * per_token
+    wanted = max(one, sequences * min(context, SEQUENCE_TOKENS))
+    return (one + BLOCK_TOKENS) * per_token, (wanted + BLOCK_TOKENS) * per_token
 
 
 def _require(needed: int, machine: Machine, needs: Sequence[_Need]) -> None:
@@ -146,7 +148,10 @@ def _described(need: _Need) -> str:
 def _remedy(needs: Sequence[_Need]) -> str:
     ways = ["fewer models"] if len(needs) > 1 else []
     ways += ["dtype bfloat16"] if any(need.model.engine.get("dtype") in ("float32", "float") for need in needs) else []
-    long = any(need.least > LEAST_TOKENS * (need.size.kv_bytes_per_token or 0) * need.replicas for need in needs)
+    long = any(
+        need.least > (LEAST_TOKENS + BLOCK_TOKENS) * (need.size.kv_bytes_per_token or 0) * need.replicas
+        for need in needs
+    )
     ways += ["a smaller max_model_len"] if long else []
     ways += (
         ["a smaller VLLM_CPU_KVCACHE_SPACE"]

@@ -15,7 +15,7 @@ from typing import Any, cast
 import yaml
 from pydantic import ValidationError
 
-from deployments.config import ScriptedModel, Settings, VLLMModel
+from deployments.config import Settings, VLLMModel
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError
 from deployments.models.catalogue import Catalogue, is_path
@@ -50,11 +50,6 @@ class ServiceFile:
     def host(self) -> str:
         """The interface on which the API listens."""
         return str(_child(self.document, "http_options").get("host") or "127.0.0.1")
-
-    @property
-    def memory_gib(self) -> float:
-        """Least memory that must be available for a start."""
-        return BASE_MEMORY_GIB + sum(_memory_gib(model) for model in self.settings.models)
 
     @property
     def uses_gpus(self) -> bool:
@@ -260,9 +255,3 @@ def _deployments(application: Tree) -> list[Tree]:
 def _child(tree: Tree, name: str) -> Tree:
     found = tree.get(name)
     return cast(Tree, found) if isinstance(found, dict) else {}
-
-
-def _memory_gib(model: VLLMModel | ScriptedModel | Any) -> float:
-    if not isinstance(model, VLLMModel):
-        return 0.2
-    return VLLM_MEMORY_GIB + float(model.environment.get("VLLM_CPU_KVCACHE_SPACE", 0))

@@ -73,7 +73,11 @@ async def test_models_and_their_states(service: Launched) -> None:
         told = {model["id"]: model for model in (await http.get("/ready", headers=admin)).json()["models"]}
         assert told["broken"]["reason"].endswith("The scripted model does not load, as its script says.")
         assert "script" not in (await http.get("/ready")).text
-        assert "model-broken failed" in (status := service.chatllm("status")) and told["broken"]["reason"] in status
+        async with asyncio.timeout(20):  # what `chatllm status` reads is written every 2 s
+            while f"failed (no replica) {told['broken']['reason']}" not in await asyncio.to_thread(
+                service.chatllm, "status"
+            ):
+                await asyncio.sleep(0.5)
         assert (told["loading"]["phase"], told["loading"]["reason"]) == ("starting", "")
         refused = await http.post(PATH, json=body("loading"))
         assert refused.status_code == 503

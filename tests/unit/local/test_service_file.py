@@ -116,11 +116,6 @@ def test_tensor_parallelism_asks_for_as_many_gpus(monkeypatch: pytest.MonkeyPatc
     assert deployment(read(path), "model-big")["ray_actor_options"] == {"num_gpus": 2}
 
 
-def test_the_model_asks_for_more_memory_than_a_stand_in(tmp_path: Path) -> None:
-    stand_in = read(written(tmp_path, scripted(models=[{"id": "echo", "kind": "scripted"}])))
-    assert stand_in.memory_gib < read().memory_gib
-
-
 def test_what_is_written_is_what_was_read(tmp_path: Path) -> None:
     service = read()
     service.write(tmp_path / "deployed.yaml")

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from deployments.local import announcement, checks, load_times, status
+from deployments.local import announcement, load_times, status
 from deployments.local.instance import Instance
 from deployments.local.ray_report import STALE_AFTER_S, Deployment, RayReport
-from deployments.local.state import LauncherError
 from deployments.local.steps import PlainSteps, Steps, TerminalSteps
 from ui.links import Links
 
@@ -87,13 +86,6 @@ def test_half_a_report_is_none(tmp_path: Path, text: str) -> None:
 
 def test_the_status_of_nothing_names_the_command_that_starts_it(tmp_path: Path) -> None:
     assert "make serve" in status.lines(status.gather(tmp_path))[0]
-
-
-def test_too_little_memory_is_said_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "available_gib", lambda: 1.25)
-    with pytest.raises(LauncherError, match=r"1\.2 GiB of memory are available, .* needs about 4\.3"):
-        checks.require_memory(4.3)
-    checks.require_memory(1.2)
 
 
 def test_a_model_that_cannot_load_is_told_in_its_own_sentence(tmp_path: Path) -> None:
