@@ -277,6 +277,33 @@ def _names_in(value: Any) -> Iterator[str]:
 AnyModel = Annotated[VLLMModel | ScriptedModel | ProviderModel, Field(discriminator="kind")]
 
 
+SEMANTIC_CACHE = "deployments.cache.similar.semantic:cache"
+"""The `cache.langchain` that comes with the service."""
+
+
+class SemanticSettings(Section):
+    """The semantic cache that comes with the service, for `cache.langchain`."""
+
+    model: str = Field(default="", description="Model that makes the embeddings; required with this cache.")
+    base_url: str = Field(
+        default="http://127.0.0.1:8000/v1",
+        pattern=r"^https?://[^/\s@]+(/[^\s@]*)?$",
+        description="Address of an OpenAI-compatible API with that model: this service's own, or another's.",
+    )
+    api_key_env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$",
+        description="Variable of the Ray cluster's environment that holds the key for it.",
+    )
+    min_similarity: float = Field(
+        default=0.95, gt=0, le=1, description="Cosine of two embeddings from which on their questions are the same."
+    )
+    max_entries: int = Field(default=10_000, ge=1, le=100_000, description="Answers kept for each tenant.")
+    max_bytes: int = Field(
+        default=67_108_864, ge=1_048_576, description="Bytes of all of them, in each replica of `CacheLookup`."
+    )
+
+
 class CacheSettings(Section):
     """The response cache."""
 
@@ -305,7 +332,14 @@ class CacheSettings(Section):
     langchain_timeout_s: PositiveSeconds = Field(
         default=1.0, description="Seconds that a call of the LangChain cache may take."
     )
+    semantic: SemanticSettings = SemanticSettings()
     shared: bool = Field(default=False, description="Let all keys share cached answers; else each has its own.")
+
+    @model_validator(mode="after")
+    def _semantic_cache_has_a_model(self) -> Self:
+        if self.langchain == SEMANTIC_CACHE and not self.semantic.model:
+            raise ValueError("cache.semantic.model is missing: the model that makes the embeddings")
+        return self
 
 
 class HistorySettings(Section):
@@ -505,6 +539,12 @@ class Addresses(Section):
         if missing:
             raise ValueError(f"set {' and '.join(missing)} in the environment of the Ray cluster")
         return cls(database_url=SecretStr(os.environ["DATABASE_URL"]), redis_url=SecretStr(os.environ["REDIS_URL"]))
+
+
+def secret_in_environment(name: str) -> SecretStr | None:
+    """Return what a variable holds, None if it is not set or empty."""
+    value = os.environ.get(name, "").strip()
+    return SecretStr(value) if value else None
 
 
 def hugging_face_cache() -> Path:

@@ -181,7 +181,9 @@ def _similar(settings: CacheSettings, answers: PurgeableAnswers) -> "SimilarAnsw
     from deployments.cache.similar.plugged import PluggedCache, loaded
 
     # As with Redis, the answer "it is late" must arrive before the ingress gives up.
-    return SimilarAnswers(PluggedCache(loaded(settings.langchain), 0.8 * settings.langchain_timeout_s), answers)
+    return SimilarAnswers(
+        PluggedCache(loaded(settings.langchain, settings), 0.8 * settings.langchain_timeout_s), answers
+    )
 
 
 def _redis(settings: CacheSettings) -> RedisStore:

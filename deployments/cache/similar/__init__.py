@@ -5,6 +5,7 @@ answers.py       the side beside the cache: what may be asked and taught, and wh
 plugged.py       the foreign code at arm's length: a thread of its own, deadlines, breakers
 question.py      a request in LangChain's terms
 generations.py   an answer in LangChain's terms, and back
+semantic.py      a cache to plug in: embeddings from a model, compared in memory (vectors.py)
 
 It is asked after the exact store, never before it and never in its place: an exact
 answer costs less and cannot be wrong. What it finds is stored nowhere else, so that it

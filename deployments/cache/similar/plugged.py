@@ -18,6 +18,7 @@ from langchain_core.outputs import Generation
 
 from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.loop_thread import LoopThread
+from deployments.config import CacheSettings
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,14 @@ def named(path: str) -> Any:
     return found
 
 
-def loaded(path: str) -> BaseCache:
-    """Return the cache at a path, made by a call without arguments if it is none yet; raises ValueError as `named`."""
+def loaded(path: str, settings: CacheSettings | None = None) -> BaseCache:
+    """Return the cache at a path, made by a call if it is none yet; raises ValueError as `named`.
+
+    The call has no argument, but for what says by `takes_settings` that it takes the cache's settings.
+    """
     found = named(path)
-    made = found if isinstance(found, BaseCache) else found()
+    arguments = (settings or CacheSettings(),) if getattr(found, "takes_settings", False) else ()
+    made = found if isinstance(found, BaseCache) else found(*arguments)
     if not isinstance(made, BaseCache):
         raise ValueError(f"cache.langchain: {path!r} makes no LangChain cache (BaseCache) but {type(made).__name__}")
     return made

@@ -1,12 +1,11 @@
 """LangChain's chat model for a model of the configuration."""
 
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr, ValidationError
 
-from deployments.config import ProviderModel
+from deployments.config import ProviderModel, secret_in_environment
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -68,10 +67,10 @@ def _arguments(model: ProviderModel) -> dict[str, Any]:
 def _key(model: ProviderModel) -> SecretStr | None:
     if model.api_key_env is None:
         return SecretStr(NO_KEY) if model.base_url is not None and model.provider != "ollama" else None
-    key = os.environ.get(model.api_key_env, "").strip()
-    if not key:
+    key = secret_in_environment(model.api_key_env)
+    if key is None:
         raise Unusable(f"The model {model.id!r} has no key: set {model.api_key_env} in the environment of the cluster.")
-    return SecretStr(key)
+    return key
 
 
 def _package(error: ImportError) -> str:
