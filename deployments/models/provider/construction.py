@@ -56,8 +56,10 @@ def _arguments(model: ProviderModel) -> dict[str, Any]:
     if model.provider == "ollama":
         arguments = {"client_kwargs": {"timeout": model.timeout_s}, **arguments}
     if model.provider in ("openai", "azure_openai"):
-        # Without it LangChain asks only OpenAI's own address how many tokens an answer has used.
-        arguments = {"stream_usage": True, **arguments}
+        # Without `stream_usage` LangChain asks only OpenAI's own address how many tokens an answer has used. Its time
+        # limit between pieces (`stream_chunk_timeout`) loses a cancellation that comes together with a piece, by
+        # asyncio.wait_for before Python 3.12: the request would go on for nobody. `timeout` bounds the same.
+        arguments = {"stream_usage": True, "stream_chunk_timeout": None, **arguments}
     if model.base_url is not None:
         arguments["base_url"] = model.base_url
     key = _key(model)

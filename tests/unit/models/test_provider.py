@@ -285,6 +285,7 @@ def test_a_key_goes_to_its_own_provider_alone(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openais-own")
     made: Any = constructed(ProviderModel(id="m", kind="provider", model="openai:x", base_url="http://elsewhere/v1"))
     assert made.openai_api_key.get_secret_value() == "none" and made.max_retries == 0 and made.stream_usage
+    assert made.stream_chunk_timeout is None  # with it, cancellations are lost on a busy machine
 
 
 def test_anthropics_class_takes_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
