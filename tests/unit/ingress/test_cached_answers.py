@@ -17,7 +17,8 @@ from tests.unit.ingress.conftest import Service, running
 
 CHAT = "/v1/chat/completions"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "country": {"type": "string"}}}
-TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": SCHEMA}}]
+FUNCTION = {"name": "weather", "parameters": SCHEMA}
+TOOLS = [{"type": "function", "function": FUNCTION}]
 USAGE = {"stream_options": {"include_usage": True}}
 
 
@@ -153,6 +154,8 @@ VALUES: dict[str, Any] = SAMPLING_VALUES | {
     "top_logprobs": (2, {"logprobs": True}),
     "tools": TOOLS,
     "tool_choice": ("required", {"tools": TOOLS}),
+    "functions": [FUNCTION],
+    "function_call": ({"name": "weather"}, {"functions": [FUNCTION]}),
     "parallel_tool_calls": False,
     "response_format": {"type": "json_object"},
     "reasoning_effort": "low",
@@ -202,6 +205,7 @@ SAME_RESPONSE: dict[str, Any] = SAME_SAMPLING | {
     "parent": None,  # these three say what was said before
     "previous_response_id": None,
     "conversation": None,
+    "context_management": [{"type": "compaction", "compact_threshold": 1_000}],
     "max_tool_calls": 3,
     "prompt_cache_key": "x",
     "safety_identifier": "x",
