@@ -16,8 +16,13 @@ from tests.launched import free_ports
 
 
 @contextmanager
-def haproxied(folder: Path, *replicas: int, is_deployed: bool = True) -> Generator[str]:
-    """Run HAProxy in front of replicas at ports of this machine; yields its address."""
+def haproxied(
+    folder: Path, *replicas: int, is_deployed: bool = True, serves_proxy: int | None = None
+) -> Generator[str]:
+    """Run HAProxy in front of replicas at ports of this machine; yields its address.
+
+    `serves_proxy` is the port of what requests go to where no replica is healthy.
+    """
     port, stats, metrics = free_ports(3)
     folder.mkdir(exist_ok=True)
     cfg = HAProxyConfig(
@@ -34,7 +39,14 @@ def haproxied(folder: Path, *replicas: int, is_deployed: bool = True) -> Generat
     )
     servers = [ServerConfig(f"r{at}", "127.0.0.1", replica) for at, replica in enumerate(replicas)]
     # Serve answers at its own path; the bare application has another.
-    backend = BackendConfig("http-chatllm", "/", http_health_check_path="/health", app_name="chatllm", servers=servers)
+    backend = BackendConfig(
+        "http-chatllm",
+        "/",
+        http_health_check_path="/health",
+        app_name="chatllm",
+        servers=servers,
+        fallback_server=serves_proxy and ServerConfig("SERVE_PROXY_ACTOR-fallback-0a", "127.0.0.1", serves_proxy),
+    )
     backends = {"http-chatllm": backend}
     api = HAProxyApi(cfg, backends if is_deployed else {}, str(folder / "cfg"))
     api._generate_config_file_internal()

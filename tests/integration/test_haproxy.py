@@ -1,8 +1,10 @@
 """HAProxy in front of the application, by Ray's own configuration, mended: its errors, headers, inner ports."""
 
 import asyncio
+import contextlib
 import re
 import socket
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,20 +58,50 @@ async def test_before_anything_is_deployed_the_service_is_starting(tmp_path: Pat
             assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_a_replica_that_is_lost_while_it_answers_is_a_502(tmp_path: Path) -> None:
-    async def vanish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if b"/health" in await reader.readline():
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+@contextlib.asynccontextmanager
+async def replica(answer: bytes) -> AsyncGenerator[int]:
+    """Run what answers so to all but /health and /fine, once on each connection; yields its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+            is_fine = re.match(rb"\w+ /(health|fine) ", head)
+            writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" if is_fine else answer)
             await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(vanish, "127.0.0.1", 0) as server:
-        replica = server.sockets[0].getsockname()[1]
-        with haproxied(tmp_path, replica) as url:
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_replica_that_is_lost_while_it_answers_is_a_502(tmp_path: Path) -> None:
+    """On connections that served others before, HAProxy closes the client's in silence, for it to try again."""
+    async with replica(b"") as port:
+        with haproxied(tmp_path, port) as url:
             async with httpx.AsyncClient(base_url=url) as http:
-                answer = await http.get("/v1/models")
+                answer = await http.post("/v1/chat/completions", json={})
     assert_is_ours(answer, 502, "unavailable")
     assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(("said", "status"), [(500, 502), (503, 503), (404, 503)])
+async def test_what_serves_proxy_says_is_in_the_api_s_own_shape(tmp_path: Path, said: int, status: int) -> None:
+    """It has the requests while HAProxy knows no healthy replica."""
+    head = b"HTTP/1.1 %d x\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n" % said
+    plain = head + b"content-length: 4\r\n\r\nlost"
+    async with replica(plain) as port:
+        with haproxied(tmp_path, *free_ports(1), serves_proxy=port) as url:
+            async with httpx.AsyncClient(base_url=url) as http:
+                while (await http.get("/fine")).status_code != 200:
+                    await asyncio.sleep(0.1)
+                answer = await http.post("/v1/chat/completions", json={})
+        assert_is_ours(answer, status, "unavailable")
+        assert int(answer.headers["retry-after"]) >= 1
+        with haproxied(tmp_path / "replica", port) as url:
+            async with httpx.AsyncClient(base_url=url) as http:
+                assert (await http.post("/v1/chat/completions", json={})).text == "lost"  # a replica's own answer
 
 
 @pytest.mark.parametrize(("count", "length"), [(200, 10), (900, 10), (10, 4000)])

@@ -204,13 +204,13 @@ async def test_what_old_and_lenient_clients_send_passes_haproxy_and_serve(servic
 
 async def test_a_request_whose_ingress_replica_is_lost_is_answered_in_the_api_s_own_shape(service: Launched) -> None:
     """The last one of this file: until another replica runs, this service has none."""
-    # On a connection of its own: HAProxy closes one that has served others in silence, for the client to try again.
     async with service.client() as http, service.client() as fresh, asyncio.timeout(120):
         answering = asyncio.create_task(fresh.post(PATH, json={**CHAT, "model": "silent"}))
         await until_running(http, "silent", 1)
         (replica,) = replicas(service, "Ingress")
         os.kill(replica, signal.SIGKILL)
-        # Where Serve reloads HAProxy at that moment, the connection ends without an answer.
+        # Where HAProxy's connection to the replica had served other requests, it closes the client's without an
+        # answer, as HTTP has it for connections that are kept: the client knows to try again.
         with suppress(httpx.RemoteProtocolError):
             lost = await answering
             assert (lost.status_code, lost.json()["error"]["code"]) == (502, "unavailable")
