@@ -18,7 +18,7 @@ DEMO_PROMPTS: Prompts = (
     ("How does the cache work?", "Why the same question is answered at once"),
 )
 PROMPTS: Prompts = (
-    ("What is the capital of France?", "A short question with a short answer"),
+    ("What is the capital of Japan?", "A short question with a short answer"),
     ("Give me three tips for learning a language.", "A short list to start from"),
     ("Write a short poem about the sea.", "A few lines of your own"),
     ("Write a Python function that reverses a string.", "Code to copy and try"),

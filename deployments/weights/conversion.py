@@ -21,9 +21,10 @@ from deployments.weights.llama_gguf import LlamaFile
 
 MAX_GGUF_BYTES = 1 << 30
 CHUNK_BYTES = 1 << 20
-# At vLLM's default temperature of 1 a model this small talks nonsense. Of 24 answers to "What is the capital of
-# France?", 18 were right without a penalty, 19 with 1.05 and 13 with 1.1: it weighs on the words of the question too.
-SAMPLING = {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.05}
+# At vLLM's default temperature of 1 a model this small talks nonsense, and without a penalty it repeats itself: of
+# five poems none ended within 1,000 tokens, with this one all within 120. Of 72 answers to plain questions 58 were
+# right; 49 with a `repetition_penalty` of 1.1, which also weighs on the words of the question.
+SAMPLING = {"temperature": 0.2, "top_p": 0.9, "frequency_penalty": 0.5}
 
 
 class NotConverted(Exception):
