@@ -1,6 +1,7 @@
 """The chat page in front of the real product, in a real browser."""
 
 import re
+import time
 
 import httpx
 import pytest
@@ -33,7 +34,11 @@ def test_the_page_shows_what_the_api_keeps(product: Launched, browser: Browser) 
     with httpx.Client(base_url=product.url, headers={"authorization": f"Bearer {key}"}) as http:
         conversations = http.get("/v1/conversations").json()["data"]
         assert conversations
-        items = http.get(f"/v1/conversations/{conversations[0]['id']}/items?order=asc").json()["data"]
+        for _ in range(100):  # the page shows an answer before it is stored
+            items = http.get(f"/v1/conversations/{conversations[0]['id']}/items?order=asc").json()["data"]
+            if len(items) > 1:
+                break
+            time.sleep(0.2)
     assert [item["role"] for item in items] == ["user", "assistant"]
     page = browser.new_page()
     page.goto(product.page_link())
