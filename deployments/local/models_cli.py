@@ -248,10 +248,10 @@ def _valid(text: str, path: Path) -> str:
 
 
 def _when(settings: LauncherSettings) -> str:
-    """Say how the change comes into force: the service reads the file when it starts."""
+    """Say when the change takes effect: the service reads the file when it starts."""
     if Instance.read(settings.state.absolute()) is None:
-        return "It holds from the next start (make serve)."
-    return "The running service reads the file when it starts: make stop, then make serve."
+        return "It takes effect at the next start (make serve)."
+    return "Restart the service to apply it: make stop, then make serve."
 
 
 def _description(meant: Meant, settings: LauncherSettings) -> dict[str, Any]:

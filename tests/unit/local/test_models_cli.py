@@ -105,7 +105,7 @@ def test_show_tells_the_settings_that_add_will_write(hub: Hub, config: Path) -> 
 def test_add_pulls_and_writes_an_entry_that_remove_takes_out_again(hub: Hub, config: Path) -> None:
     before = config.read_text()
     told = chatllm("add", NAME, "--id", "mine", config=config).stdout
-    assert f"Added mine to {config}. It holds from the next start" in told.replace("\n", " ")
+    assert f"Added mine to {config}. It takes effect at the next start" in told.replace("\n", " ")
     model = served(config)[-1]
     assert (model["id"], model["engine"]["model"], model["chat"]["tool_parser"]) == ("mine", NAME, "hermes")
     deployments = yaml.safe_load(config.read_text())["applications"][0]["deployments"]
