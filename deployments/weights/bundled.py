@@ -46,10 +46,17 @@ class Manifest:
         """Write it: the last file of a folder."""
         (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
 
-    def describes(self, folder: Path) -> bool:
-        """Whether the folder holds all files in their sizes."""
-        return all(
-            (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in self.files.items()
+    @classmethod
+    def is_of(cls, folder: Path, source_sha256: str, format: int) -> bool:  # noqa: A002 - as the field
+        """Whether the folder was made from this source in this format, and holds all files in their sizes."""
+        found = cls.read(folder)
+        return (
+            found is not None
+            and (found.source_sha256, found.format) == (source_sha256, format)
+            and all(
+                (folder / name).is_file() and (folder / name).stat().st_size == size
+                for name, size in found.files.items()
+            )
         )
 
 
@@ -60,10 +67,7 @@ def folder(state: Path) -> Path:
 
 def is_ready(state: Path) -> bool:
     """Whether it can be served from this state folder."""
-    found = Manifest.read(folder(state))
-    if found is None or (found.source_sha256, found.format) != (sha256(), FORMAT):
-        return False
-    return found.describes(folder(state))
+    return Manifest.is_of(folder(state), sha256(), FORMAT)
 
 
 def wheel() -> Path | None:

@@ -51,10 +51,7 @@ def folder(state: Path) -> Path:
 
 def is_ready(state: Path) -> bool:
     """Whether it can be served from this state folder."""
-    found = Manifest.read(folder(state))
-    if found is None or (found.source_sha256, found.format) != (sha256(), FORMAT):
-        return False
-    return found.describes(folder(state))
+    return Manifest.is_of(folder(state), sha256(), FORMAT)
 
 
 def sha256() -> str:
