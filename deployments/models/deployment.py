@@ -1,5 +1,7 @@
 """The Serve deployment's class for each kind of model: a replica that loads when it is made."""
 
+from typing import Any
+
 from deployments.config import AnyModel, ProviderModel, ScriptedModel, VLLMModel
 from deployments.heap import freeze_heap
 from deployments.logs import configure_logging
@@ -12,52 +14,34 @@ from deployments.models.vllm import VLLMReplica
 from deployments.models.wire import Destination
 
 
-class VLLM(VLLMReplica):
-    """A vLLM replica, ready once it has been constructed."""
+class _Loaded:
+    """What the classes of all kinds have: they are ready once constructed, and deliver what they generate."""
 
-    async def __init__(self, model: VLLMModel, log_level: str) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
+    async def __init__(self, model: AnyModel, log_level: str) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
         configure_logging(log_level)
-        super().__init__(model)
+        super().__init__(model)  # pyright: ignore[reportCallIssue] - the replica's
         self._delivery = Delivery()
+        replica: Any = self
         with watched(model):
-            await self.start()
+            await replica.start()
         freeze_heap()
 
     async def deliver(self, generation: Generation, to: Destination) -> None:
-        """Generate, and send the messages to the ingress replica that asked; cancelling aborts the engine's request."""
-        await self._delivery.deliver(self.generate(generation), to)
+        """Generate, and send the messages to the ingress replica that asked; cancelling ends the generation at once."""
+        replica: Any = self
+        await self._delivery.deliver(replica.generate(generation), to)
 
 
-class Scripted(ScriptedReplica):
-    """A scripted replica, ready once it has been constructed."""
-
-    async def __init__(self, model: ScriptedModel, log_level: str) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
-        configure_logging(log_level)
-        super().__init__(model)
-        self._delivery = Delivery()
-        with watched(model):
-            await self.start()
-        freeze_heap()
-
-    async def deliver(self, generation: Generation, to: Destination) -> None:
-        """Generate, and send the messages to the ingress replica that asked; cancelling ends it at once."""
-        await self._delivery.deliver(self.generate(generation), to)
+class VLLM(_Loaded, VLLMReplica):
+    """A vLLM replica."""
 
 
-class Provider(ProviderReplica):
-    """A replica that asks a provider, ready once it has been constructed."""
+class Scripted(_Loaded, ScriptedReplica):
+    """A scripted replica."""
 
-    async def __init__(self, model: ProviderModel, log_level: str) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
-        configure_logging(log_level)
-        super().__init__(model)
-        self._delivery = Delivery()
-        with watched(model):
-            await self.start()
-        freeze_heap()
 
-    async def deliver(self, generation: Generation, to: Destination) -> None:
-        """Generate, and send the messages to the ingress replica that asked; cancelling closes the HTTP request."""
-        await self._delivery.deliver(self.generate(generation), to)
+class Provider(_Loaded, ProviderReplica):
+    """A replica that asks a provider."""
 
 
 def deployment_class(model: AnyModel) -> type[VLLM] | type[Scripted] | type[Provider]:
