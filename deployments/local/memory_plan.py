@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 from deployments.config import Settings, VLLMModel
-from deployments.local.service_file import BASE_MEMORY_GIB, VLLM_MEMORY_GIB
 from deployments.local.state import LauncherError
 from deployments.models.footprint import Footprint, footprint
 
 MIB, GIB = 1 << 20, 1 << 30
 
-BASE_BYTES = int(BASE_MEMORY_GIB * GIB)
+# Measured (shared pages counted once): Ray with its dashboard, the light replicas and the page 1.1 GiB;
+# the three processes of vLLM with the demo model 1.4, without the KV cache.
+BASE_BYTES = int(1.3 * GIB)
 STAND_IN_BYTES = int(0.2 * GIB)
-ENGINE_BYTES = int(VLLM_MEMORY_GIB * GIB)
+ENGINE_BYTES = int(1.6 * GIB)
 GPU_ENGINE_BYTES = int(1.5 * GIB)
 """What CUDA, its graphs and the activations take beside weights and KV cache."""
 GPU_SHARE = 0.92
@@ -183,7 +184,8 @@ def _on_gpus(models: Sequence[VLLMModel], replicas: Mapping[str, int], gpus: tup
 
 def _shared(models: Sequence[VLLMModel], replicas: Mapping[str, int], together: int, total: int) -> dict[str, Share]:
     """Divide a GPU so that whichever `together` replicas Ray puts on it fit."""
-    least, wanted = {model.id: _gpu_bytes(model)[0] for model in models}, {m.id: _gpu_bytes(m)[1] for m in models}
+    sizes = {model.id: _gpu_bytes(model) for model in models}
+    least = {name: size for name, (size, _) in sizes.items()}
     each = [model for model in models for _ in range(replicas.get(model.deployment, 1))]
     usable = int(total * GPU_SHARE)
     needed = sum(sorted((least[model.id] for model in each), reverse=True)[:together])
@@ -193,7 +195,7 @@ def _shared(models: Sequence[VLLMModel], replicas: Mapping[str, int], together: 
             f"{together} models share a GPU of {_gib(total)} GiB, and need about {_gib(needed)} GiB ({parts}): "
             "serve fewer models, or choose a smaller max_model_len, a quantized or a smaller model"
         )
-    more = {model.id: wanted[model.id] - least[model.id] for model in models}
+    more = {name: wanted - size for name, (size, wanted) in sizes.items()}
     most = sum(sorted((more[model.id] for model in each), reverse=True)[:together])
     spare = usable - needed
     shares = {name: least[name] + int(spare * (more[name] / most if most else 1 / together)) for name in least}

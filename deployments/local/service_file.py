@@ -23,11 +23,6 @@ from deployments.weights import bundled, minilm
 
 Tree = dict[str, Any]
 
-# Measured (shared pages counted once): Ray with its dashboard, the light replicas and the page 1.1 GiB;
-# the three processes of vLLM with the demo model 1.4, without the KV cache.
-BASE_MEMORY_GIB = 1.3
-VLLM_MEMORY_GIB = 1.6
-
 SHIPPED = REPOSITORY / "serve_config.yaml"
 GUIDE = REPOSITORY / "configs/guide.yaml"
 

@@ -20,9 +20,11 @@ OFFLINE = ("CHATLLM_OFFLINE", "HF_HUB_OFFLINE")
 
 def prepare(settings: LauncherSettings, state: StateFolder, steps: Steps) -> None:
     """Have what the service file names of them; LauncherError if the file is wrong."""
-    if read(settings).lacks_minilm:
+    service = read(settings)
+    if service.lacks_minilm:
         _prepare_minilm(state, steps)
-    _prepare_bundled(settings, state, steps)
+    if service.lacks_bundled:
+        _prepare_bundled(settings, state, steps)
 
 
 def _prepare_minilm(state: StateFolder, steps: Steps) -> None:
@@ -55,18 +57,12 @@ def fetch_minilm(state: StateFolder) -> None:
 
 
 def _prepare_bundled(settings: LauncherSettings, state: StateFolder, steps: Steps) -> None:
-    """Convert the model if the service file names it and it is not there; LauncherError if the file is wrong.
-
-    Whatever keeps it from being converted is said, and the service starts without it.
-    """
-    if not read(settings).lacks_bundled:
-        return
+    """Convert the model; whatever keeps it from being converted is said, and the service starts without it."""
     try:
         with steps.step(f"{bundled.NAME} is unpacked ({bundled.SIZE}, once)"):
             convert(state)
     except LauncherError as error:
-        service = read(settings)
-        instead = service.settings.default.id
+        instead = read(settings).settings.default.id
         steps.say(f"{bundled.NAME} cannot be unpacked, {instead} is served: {error}")
 
 
