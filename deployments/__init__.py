@@ -1,7 +1,7 @@
 """ChatLLM's deployments on Ray Serve, and the launcher for one machine.
 
     app.py            build_app(settings) -> Application: the only place that binds
-    config.py         typed settings, the only reader of the environment
+    config/           typed settings, the only reader of the environment
     errors.py         the tree of errors, each with its HTTP status and code
     service.py        the story of a request, with no framework in it
     call.py           what is asked of it, and its answer
@@ -10,7 +10,7 @@
     detached.py       work that no request owns, though one started it
     handles.py        calls through Serve's handles: messages of any size, and how they fail
     introduction.py   who connects to a replica past Serve's handles shows a secret first
-    logs.py           the service's log in the replica's file, within a second
+    logs.py           the service's log in the replica's file: warnings at once, the rest within a second
     traces.py         where an unexpected error came from, without what it says
     reuse.py          where an answer comes from: stored, in flight, or generated
     timing.py         where a request's time goes, hop by hop
@@ -23,9 +23,11 @@
     models/           what crosses the border (protocol.py), vLLM, scripted, provider/, and their client
     history/          conversations: store, SQL, migrations, the writer behind the answer
     responses/        OpenAI's Responses upon conversations: request, events, store, background
+    messages/         Anthropic's Messages as chat completions, and back
     keys/             API keys and who they let in
     limits/           what a key may use: one script in Redis, or this replica's memory
     usage/            what each key used, by day and model
+    weights/          weights that come as packages or GGUF files, in the form that vLLM serves
     local/            the launcher: embedded Postgres and Valkey, Ray, the page, the command line
 
 Imports point one way: config, errors → models/protocol, cache/key and entry → call, summary, ports →
