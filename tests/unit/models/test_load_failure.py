@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.models.load_failure import PATTERNS, ModelLoadFailed, classify, diagnose, errors_in, in_message
+from deployments.models.load_failure import ModelLoadFailed, classify, diagnose, errors_in, in_message
+from deployments.models.load_failure_patterns import PATTERNS
 
 RECORDED: dict[str, dict[str, str]] = yaml.safe_load(
     (Path(__file__).parent / "load_errors.yaml").read_text(encoding="utf-8")
