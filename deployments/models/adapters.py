@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deployments.config import LoRAModule, VLLMModel, hugging_face_cache
+from deployments.config import LoRAModule, VLLMModel
+from deployments.models.hub_cache import snapshot_of
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 MAX_CONFIG_BYTES = 1 << 20
@@ -24,7 +25,7 @@ def adapter_folder(module: LoRAModule) -> Path:
     """Return the folder of an adapter on this machine; ValueError says what is missing."""
     folder = Path(module.path).expanduser()
     if not folder.is_dir():
-        folder = _downloaded(module.path) or folder
+        folder = snapshot_of(module.path) or folder
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise ValueError(
@@ -60,12 +61,3 @@ def engine_options(model: VLLMModel, folders: Sequence[Path]) -> dict[str, Any]:
         "max_cpu_loras": max(in_batch, len(folders)),
         "max_lora_rank": next(known for known in RANKS if known >= needed),
     }
-
-
-def _downloaded(name: str) -> Path | None:
-    cached = hugging_face_cache() / f"models--{name.replace('/', '--')}"
-    try:
-        commit = (cached / "refs" / "main").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return None
-    return cached / "snapshots" / commit if commit else None

@@ -15,7 +15,8 @@ from typing import Any, Literal, Self, cast
 import yaml
 from pydantic import Field, ValidationError
 
-from deployments.config import Section, hugging_face_cache
+from deployments.config import Section
+from deployments.models.hub_cache import snapshot_of
 
 FILE = Path(__file__).with_suffix(".yaml")
 MAX_CONFIG_BYTES = 16 << 20
@@ -196,13 +197,7 @@ def folder_of(model: str) -> Path | None:
     if is_path(model):
         local = Path(model).expanduser()
         return local if local.is_dir() else None
-    cached = hugging_face_cache() / f"models--{model.replace('/', '--')}"
-    try:
-        commit = (cached / "refs" / "main").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return None
-    snapshot = cached / "snapshots" / commit
-    return snapshot if commit and snapshot.is_dir() else None
+    return snapshot_of(model)
 
 
 def config_of(model: str) -> Config | None:

@@ -7,8 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from deployments.config import AnyModel, VLLMModel, hugging_face_cache
+from deployments.config import AnyModel, VLLMModel
 from deployments.models.adapters import adapter_folder
+from deployments.models.hub_cache import commit_of, repository_folder
 
 WHOLE_BYTES = 64 << 20
 SAMPLES = 32
@@ -104,12 +105,8 @@ def _of_file(file: Path, root: Path) -> bytes:
 
 def _commit(engine: Mapping[str, Any]) -> str:
     """Return the commit that a Hugging Face id's revision stands for in the cache of this machine, "" if unknown."""
-    revision, name = str(engine.get("revision") or "main"), str(engine["model"]).replace("/", "--")
-    folder = Path(str(engine.get("download_dir") or hugging_face_cache()))
-    try:
-        return (folder / f"models--{name}" / "refs" / revision).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return ""
+    cache = Path(str(engine["download_dir"])) if engine.get("download_dir") else None
+    return commit_of(repository_folder(str(engine["model"]), cache), str(engine.get("revision") or "main"))
 
 
 def _vllm_version() -> str:

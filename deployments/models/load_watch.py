@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from deployments.config import AnyModel, VLLMModel, hugging_face_cache
+from deployments.config import AnyModel, VLLMModel
 from deployments.models.catalogue import Catalogue, is_path
+from deployments.models.hub_cache import repository_folder
 from deployments.models.load_failure import ModelLoadFailed, diagnose
 from deployments.models.load_progress import Loading, Phase, publish, published
 
@@ -75,7 +76,7 @@ def downloaded(model: AnyModel) -> tuple[bool, int | None]:
     """Return whether the model's files are being downloaded now, and how many percent are there, if known."""
     if not isinstance(model, VLLMModel) or is_path(name := str(model.engine["model"])):
         return False, None
-    blobs = hugging_face_cache() / f"models--{name.replace('/', '--')}" / "blobs"
+    blobs = repository_folder(name) / "blobs"
     try:
         files = [(entry.name, entry.stat().st_size) for entry in os.scandir(blobs)]
     except OSError:

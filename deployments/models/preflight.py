@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from deployments.config import VLLMModel, hugging_face_cache
 from deployments.models.catalogue import Catalogue, folder_of, is_path
+from deployments.models.hub_cache import repository_folder
 from deployments.models.load_failure import LoadFailure
 from deployments.models.safetensors_header import fault_of
 
@@ -172,7 +173,7 @@ def _json(path: Path) -> Mapping[str, Any] | None:
 
 def _is_cached(name: str) -> bool:
     """Whether any revision of a Hugging Face id is on this machine."""
-    return any((hugging_face_cache() / f"models--{name.replace('/', '--')}" / "snapshots").glob("*"))
+    return any((repository_folder(name) / "snapshots").glob("*"))
 
 
 def _free_bytes(path: Path) -> int | None:

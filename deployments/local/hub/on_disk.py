@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from deployments.config import hugging_face_cache
+from deployments.models.hub_cache import PREFIX, commit_of, repository_folder
 
-PREFIX = "models--"
 CONFIGURATIONS = ("config.json", "adapter_config.json", "params.json")
 INDEX = "*.safetensors.index.json"
 MAX_INDEX_BYTES = 64 << 20
@@ -29,12 +29,8 @@ class Stored:
 
     def snapshot(self, revision: str = "main") -> Path | None:
         """Return the folder of a branch, a tag or a commit as far as it has been downloaded."""
-        try:
-            commit = (self.folder / "refs" / revision).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            commit = revision
-        found = self.folder / "snapshots" / commit
-        return found if commit and found.is_dir() else None
+        found = self.folder / "snapshots" / (commit_of(self.folder, revision) or revision)
+        return found if found.is_dir() else None
 
     def is_whole(self, revision: str = "main") -> bool:
         """Whether all that is needed to serve it is here."""
@@ -54,7 +50,7 @@ def stored() -> list[Stored]:
 
 def find(repository: str) -> Stored | None:
     """Return a repository of the cache, or None."""
-    folder = hugging_face_cache() / f"{PREFIX}{repository.replace('/', '--')}"
+    folder = repository_folder(repository)
     return Stored(repository, folder) if folder.is_dir() else None
 
 

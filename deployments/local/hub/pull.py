@@ -29,6 +29,7 @@ from deployments.local.hub.errors import hub_errors
 from deployments.local.hub.files import HubFile, needed
 from deployments.local.hub.progress import Transfer
 from deployments.local.state import LauncherError
+from deployments.models.hub_cache import repository_folder
 
 CONNECTIONS = 4
 SPARE_BYTES = 256 << 20
@@ -48,7 +49,7 @@ class Pull:
     @property
     def folder(self) -> Path:
         """Where the cache keeps this repository."""
-        return self.cache / f"models--{self.repository.replace('/', '--')}"
+        return repository_folder(self.repository, self.cache)
 
     def run(self, transfer: Transfer) -> Path:
         """Download what is missing, check all of it, and return its folder.
