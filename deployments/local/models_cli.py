@@ -38,7 +38,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME")]
 
 @models_app.command("list")
 def list_models(config: Config = None, as_json: AsJson = False) -> None:
-    """Tell what is served, what is on this disk, what the catalogue knows, and what fits this machine."""
+    """List the models that are served, on this disk, or in the catalogue, and say which fit this machine."""
     settings = _settings(config)
     found = rows(_served(settings), room(), settings.state.absolute())
     typer.echo(json.dumps([row.as_json for row in found], indent=2) if as_json else "\n".join(lines(found)))
@@ -46,7 +46,7 @@ def list_models(config: Config = None, as_json: AsJson = False) -> None:
 
 @models_app.command()
 def show(name: Name, config: Config = None, as_json: AsJson = False) -> None:
-    """Tell all about a model, and the settings with which `add` would serve it."""
+    """Show a model, and the settings with which `add` would serve it."""
     settings = _settings(config)
     told = _description(_meant(name, _served(settings)), settings)
     if as_json:

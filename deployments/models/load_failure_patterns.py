@@ -162,7 +162,7 @@ PATTERNS = (
     _p(
         "offline",
         r"OfflineModeIsEnabled|HF_HUB_OFFLINE|offline mode is enabled|outgoing traffic has been disabled",
-        "The model is not on this machine, and HF_HUB_OFFLINE forbids to download it: unset that, or name a folder.",
+        "The model is not on this machine, and HF_HUB_OFFLINE forbids downloading it: unset that, or name a folder.",
     ),
     _p(
         "no_network",

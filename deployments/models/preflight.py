@@ -79,7 +79,7 @@ def _can_be_downloaded(model: VLLMModel, folder: Path | None) -> LoadFailure | N
     environment = {**os.environ, **model.environment}
     if environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE") and not _is_cached(name):
         sentence = (
-            f"{name} is not on this machine, and HF_HUB_OFFLINE forbids to download it: unset that, or name a folder."
+            f"{name} is not on this machine, and HF_HUB_OFFLINE forbids downloading it: unset that, or name a folder."
         )
         return LoadFailure("offline", sentence)
     known = Catalogue.load().entry(name)
