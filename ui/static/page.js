@@ -248,7 +248,7 @@
   };
   const focusEditor = () => setTimeout(() => {
     const text = document.querySelector(".editor:not(.hidden) textarea");
-    if (!text) return;
+    if (!text || document.activeElement === text) return; // a quick reader writes in it already
     text.focus();
     text.setSelectionRange(text.value.length, text.value.length);
   }, 60);
