@@ -18,7 +18,7 @@
     files       text files in it     images      images in it
     pdf         a PDF file's text    pdf_process a process of its own that reads it
     trouble     errors, in words     readiness   is the service up, is the model loaded
-    titles      a conversation's title, by the model
+    titles      a conversation's title, by the model         question_title  from its question
     generation  answers being written: they belong to a conversation, not to a browser
     markdown, math  untrusted text to inert HTML     blocks  the same for a text that still grows
     rendering   both within bounded time, in processes of their own (render_process)

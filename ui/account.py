@@ -50,7 +50,7 @@ class Account:
         self.api = Api(self._settings)
         self.generations = Generations()
         self.deletions = Deletions(self.api)
-        self.titles = Titles(self.api, self.generations, is_on=settings.titles)
+        self.titles = Titles(self.api, self.generations, readiness, is_on=settings.titles)
         pdfs = PdfReader(pdf_places)
         self.shared = Shared(
             self.api,

@@ -9,10 +9,10 @@ from ui.conversation import OpenConversation
 from ui.deletions import Deletions
 from ui.generation import Answer, Generations
 from ui.pdf import PdfReader
+from ui.question_title import question_title
 from ui.readiness import Readiness
 from ui.rendering import Renderer
 from ui.shapes import Conversation, Response
-from ui.sidebar import shorten
 from ui.stream import Asks, Question
 from ui.thread import branch_point
 from ui.titles import Titles
@@ -54,7 +54,7 @@ async def begin(
     """Start the answer and return it. Raises `Trouble`; a conversation that was created by then stays."""
     if conversation.id is None:
         conversation.parameters = replace(conversation.parameters, model=model)
-        created = await shared.api.create_conversation(shorten(asked.text), conversation.parameters.within({}))
+        created = await shared.api.create_conversation(question_title(asked.text), conversation.parameters.within({}))
         conversation.id, conversation.about, conversation.metadata = created.id, created, created.metadata
         shared.titles.expect(created.id, created.title or "")
         on_created(created)

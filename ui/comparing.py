@@ -12,8 +12,8 @@ from ui.asking import Shared
 from ui.conversation import CHOSEN
 from ui.generation import Answer
 from ui.parameters import Parameters
+from ui.question_title import question_title
 from ui.shapes import Response, Used
-from ui.sidebar import shorten
 from ui.stream import Delta, Finished, Question
 from ui.trouble import Trouble
 
@@ -35,7 +35,7 @@ class Side:
 async def begin(shared: Shared, text: str, sides: Sequence[Side]) -> list[Answer]:
     """Ask all sides in a new conversation. Raises `Trouble`."""
     asks = await shared.asks()
-    created = await shared.api.create_conversation(shorten(text), {"model": sides[0].model})
+    created = await shared.api.create_conversation(question_title(text), {"model": sides[0].model})
     shared.titles.expect(created.id, created.title or "")
     return [shared.generations.start(asks, side.asks(created.id, text), is_beside=True) for side in sides]
 

@@ -9,8 +9,9 @@ from ui.asking import Shared
 from ui.deletions import UNDO_S
 from ui.dialogs import ask_title
 from ui.direction import isolated
+from ui.question_title import shorten
 from ui.shapes import Conversation
-from ui.sidebar import Sidebar, shorten, title
+from ui.sidebar import Sidebar, title
 from ui.texts import t
 from ui.toast import Toast
 from ui.transfer import MAX_IMPORT_BYTES, all_messages, as_json, as_markdown, bring_in, file_name, read_export

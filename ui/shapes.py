@@ -246,6 +246,7 @@ class Model(BaseModel):
     input_modalities: list[str] = ["text"]
     output_modalities: list[str] = ["text"]
     max_model_len: int | None = None
+    writes_titles: bool = True
 
     @property
     def chats(self) -> bool:

@@ -13,8 +13,8 @@ from ui.client import Api
 from ui.generation import Answer, Generations
 from ui.listing import Listing
 from ui.menu import ConversationActions
-from ui.message import pieces
 from ui.parts import attribute, button, icon_button, tag, words
+from ui.question_title import question_title
 from ui.row import ON_LINK, Row
 from ui.search import Search
 from ui.shapes import Conversation, Conversations
@@ -131,7 +131,7 @@ class Sidebar:
         listed = len(self._listing.conversations)
         for conversation_id, (answer, at) in answered.items():
             known = self._listing.get(conversation_id)
-            known = known or Conversation(id=conversation_id, title=shorten(answer.question.text))
+            known = known or Conversation(id=conversation_id, title=question_title(answer.question.text))
             self._listing.put(known.model_copy(update={"updated_at": at}))
         if answered:  # or every page would come to list what all others ask
             self._listing.keep(max(PAGE, listed), self.current)
@@ -214,16 +214,6 @@ class Sidebar:
 def title(conversation: Conversation) -> str:
     """Return the conversation's title, or what stands for it."""
     return conversation.title or t("New chat")
-
-
-def shorten(text: str, length: int = 60) -> str:
-    """Return `text` on one line, cut at a word where it is too long for a title; of files only their names."""
-    said = pieces(text)
-    names = ", ".join(file.name for file in said.files) or (t("Image") if said.images else "")
-    line = " ".join((said.text or names).split())
-    if len(line) <= length:
-        return line
-    return line[:length].rsplit(" ", 1)[0].rstrip(",;:.") + "…"
 
 
 def day_group(updated_at: float, now: datetime) -> str:

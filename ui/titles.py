@@ -1,6 +1,6 @@
 """Titles of conversations by the model: asked for once, when the first answer is there whole.
 
-Until then, and where the model has no title to give, a conversation has its question's beginning.
+Until then, and where the model has no title to give, a conversation has its question's first sentence.
 It keeps that where the key's limits are tight: a title is a request that counts.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ui.client import Api
 from ui.generation import Answer, Generations
 from ui.message import pieces
+from ui.readiness import Readiness
 from ui.shapes import Me
 from ui.tasks import Tasks
 from ui.trouble import Trouble
@@ -33,8 +34,9 @@ _AROUND = " \t\"'“”„‘’«»*_#`"
 class Titles:
     """Titles for the conversations of one API key, whether or not a page watches."""
 
-    def __init__(self, api: Api, generations: Generations, *, is_on: bool = True) -> None:
-        self._api, self._is_on = api, is_on
+    def __init__(self, api: Api, generations: Generations, readiness: Readiness, *, is_on: bool = True) -> None:
+        """`readiness` knows the models, of which small ones are not asked."""
+        self._api, self._readiness, self._is_on = api, readiness, is_on
         self._awaited: dict[str, str] = {}
         self._tasks = Tasks()
         self._watchers: Watchers[[str, str]] = Watchers("titles")
@@ -61,7 +63,8 @@ class Titles:
         if answer.state != "done" or answer.question.conversation_id not in self._awaited:
             return  # after one that failed, the next will do
         provisional = self._awaited.pop(answer.question.conversation_id)
-        if not answer.text or len(self._tasks) >= MAX_RUNNING:
+        model = self._readiness.model(answer.question.model)
+        if not answer.text or len(self._tasks) >= MAX_RUNNING or (model and not model.writes_titles):
             return
         self._tasks.start(self._name(answer, provisional), "title of a conversation")
 
@@ -80,7 +83,7 @@ class Titles:
                 return  # its reader has named or deleted it meanwhile
             await self._api.rename(asked.conversation_id, proposed)
         except Trouble:
-            return  # the question's beginning will do
+            return  # the question's first sentence will do
         self._watchers.notify(asked.conversation_id, proposed)
 
 
@@ -95,7 +98,7 @@ def _can_spare(me: Me) -> bool:
 def accepted(proposed: str) -> str:
     """Return what a model proposed if it can be a title, which is one short line and no sentence; else nothing.
 
-    Small models answer with something else, and the question's beginning says more than that.
+    Small models answer with something else, and the question's first sentence says more than that.
     """
     line = proposed.strip().removeprefix("Title:").strip(_AROUND)
     is_title = 0 < len(line) <= MAX_CHARS and len(line.split()) <= MAX_WORDS and line.isprintable()

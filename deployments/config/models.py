@@ -52,6 +52,11 @@ class ModelBase(Section):
         description="Models of this file that answer in its place, the first that can, while it is loading, has failed "
         "or refuses for capacity; `x-chatllm-model` says who answered.",
     )
+    writes_titles: bool = Field(
+        default=True,
+        description="Let the chat page ask it for titles of conversations. Else the question's first sentence is the "
+        "title, as it should be where a small model writes worse ones.",
+    )
     cache: ModelCacheSettings = ModelCacheSettings()
 
     @property

@@ -11,11 +11,10 @@ from deployments.errors import ModelNotFound
 from deployments.ingress.answers import JSON
 from deployments.ingress.dialect import is_anthropic
 from deployments.ingress.openapi import documented
-from deployments.ingress.services import caller_of, services_of
+from deployments.ingress.services import ServedModels, caller_of, services_of
 from deployments.ingress.shapes import Model, Models
 from deployments.keys.authenticator import Caller
 from deployments.models.client import ModelState
-from deployments.models.protocol import Traits
 
 router = APIRouter(tags=["models"])
 Asking = Annotated[Caller, Depends(caller_of)]
@@ -30,8 +29,7 @@ async def list_models(request: Request, caller: Asking) -> Response:
     """
     models = services_of(request).models
     states = await models.states()
-    told = await asyncio.gather(*(models.traits(state.id) for state in states))
-    shown = {state.id: _model(state, traits, caller) for state, traits in zip(states, told, strict=True)}
+    shown = {model["id"]: model for model in await asyncio.gather(*(_model(models, state, caller) for state in states))}
     shown |= {name: shown[parent] | {"id": name, "parent": parent} for name, parent in models.names.adapters.items()}
     aliases = [shown[name] | {"id": alias, "alias_of": name} for alias, name in models.names.single_aliases.items()]
     if is_anthropic(request.scope):
@@ -50,7 +48,7 @@ async def retrieve_model(request: Request, model: str, caller: Asking) -> Respon
     name = models.resolve(model)
     parent = models.names.adapters.get(name, name)
     state = next(state for state in await models.states() if state.id == parent)
-    shown = _model(state, await models.traits(parent), caller)
+    shown = await _model(models, state, caller)
     adapter = {} if parent == name else {"id": name, "parent": parent}
     alias = {} if model == name else {"id": model, "alias_of": name}
     if is_anthropic(request.scope):
@@ -58,11 +56,13 @@ async def retrieve_model(request: Request, model: str, caller: Asking) -> Respon
     return JSON({**shown, **adapter, **alias, "replicas": state.replicas, "running": await models.running(parent)})
 
 
-def _model(state: ModelState, traits: Traits, caller: Caller) -> dict[str, Any]:
+async def _model(models: ServedModels, state: ModelState, caller: Caller) -> dict[str, Any]:
+    traits = await models.traits(state.id)
     shape = {"id": state.id, "object": "model", "created": 0, "owned_by": "chatllm", "status": state.status}
     modalities = {"input_modalities": traits.input_modalities, "output_modalities": traits.output_modalities}
     reason = {"reason": state.absence.reason} if caller.is_admin and state.absence.reason else {}
-    return shape | modalities | {"max_model_len": traits.max_model_len} | reason
+    rest = {"max_model_len": traits.max_model_len, "writes_titles": models.writes_titles(state.id)}
+    return shape | modalities | rest | reason
 
 
 def _info(shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,10 @@ class ServedModels(Models, Protocol):
         """Return the state of every model, the default one first."""
         ...
 
+    def writes_titles(self, model: str) -> bool:
+        """Return whether the model is to be asked for titles of conversations."""
+        ...
+
     async def traits(self, model: str) -> Traits:
         """Return what the model takes and makes."""
         ...

@@ -47,7 +47,8 @@ class Model(msgspec.Struct):
 
     `input_modalities` are what a message to it may hold, `output_modalities` what it answers with: `text`,
     `embeddings`, `labels` or `scores`. `max_model_len` is how many tokens a prompt and its answer may have together,
-    null until the model has loaded. `replicas` and `running` (requests that its engines hold) stand only where one
+    null until the model has loaded. `writes_titles` says whether its titles of conversations are better than the
+    question's first sentence. `replicas` and `running` (requests that its engines hold) stand only where one
     model was asked for, and `reason`, why it has not loaded, only for an administrator's key.
     """
 
@@ -59,6 +60,7 @@ class Model(msgspec.Struct):
     input_modalities: list[str]
     output_modalities: list[str]
     max_model_len: int | None
+    writes_titles: bool
     alias_of: str | msgspec.UnsetType = msgspec.UNSET
     parent: str | msgspec.UnsetType = msgspec.UNSET
     replicas: int | msgspec.UnsetType = msgspec.UNSET

@@ -22,6 +22,8 @@ FILE = Path(__file__).with_suffix(".yaml")
 MAX_CONFIG_BYTES = 16 << 20
 FITTING = -1
 """vLLM's `max_model_len` for as many tokens as fit the memory, the model's own context at most."""
+WRITES_TITLES_PARAMETERS = 1_000_000_000
+"""With fewer, a model's titles of conversations are worse than the question's first sentence."""
 UNIPROC = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 Capability = Literal["tools", "reasoning", "vision", "embeddings"]
@@ -64,6 +66,11 @@ class Entry(Section):
     license: str = Field(description="Its license.")
     gated: bool = Field(default=False, description="Whether it is downloaded only with an account that may.")
     capabilities: tuple[Capability, ...] = Field(default=(), description="What it can do besides text.")
+
+    @property
+    def writes_titles(self) -> bool:
+        """Whether it is asked for titles of conversations, as far as it chats at all."""
+        return self.parameters >= WRITES_TITLES_PARAMETERS or "embeddings" in self.capabilities
 
 
 class Catalogue(Section):
@@ -120,6 +127,8 @@ class Catalogue(Section):
         is_nickname = known is not None and name.lower() != known.model.lower()
         identifier = identifier or (known.name.replace(":", "-") if known and is_nickname else identifier_of(name))
         entry: Tree = {"id": identifier, "kind": "vllm", "engine": {"model": model}}
+        if known and not known.writes_titles:
+            entry["writes_titles"] = False
         if not on_gpu:
             entry["engine"]["distributed_executor_backend"] = UNIPROC
         family = self.family_of(known.model if known else name, config_of(model), template_of(model))

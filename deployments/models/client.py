@@ -143,6 +143,10 @@ class ModelClient:
         """Return the models that answer where this one cannot, in their order."""
         return self._models[model].settings.fallback
 
+    def writes_titles(self, model: str) -> bool:
+        """Return whether a model is to be asked for titles of conversations."""
+        return self._models[model].settings.writes_titles
+
     async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first; an adapter's is that of its model."""
         ordered = sorted(self.names.ids, key=lambda name: name != self.names.default)

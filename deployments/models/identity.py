@@ -18,6 +18,7 @@ MAX_FILES = 10_000
 
 NOT_IN_IDENTITY = {
     "fallback": "what another model answers is kept under that model's identity",
+    "writes_titles": "says what the page asks for, not what is answered",
     "cache": "says how long answers are kept, not what they are",
     "max_prompt_messages": "the messages that are left are part of the request",
     "lora_modules": "an adapter answers under an id and an identity of its own",

@@ -58,6 +58,9 @@ class InProcessModels:
     def max_prompt_messages(self, model: str) -> int:
         return self._settings[model].max_prompt_messages
 
+    def writes_titles(self, model: str) -> bool:
+        return self._settings[model].writes_titles
+
     def fallback(self, model: str) -> tuple[str, ...]:
         return self._settings[model].fallback
 

@@ -57,6 +57,7 @@ class Behaviour:
     reasoning: str = ""
     sees: bool = False
     """Take images."""
+    writes_titles: bool = True
     models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
     max_model_len: int = 2048
     share_delay_s: float = 0.0
@@ -315,6 +316,7 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
                 "input_modalities": modalities,
                 "output_modalities": ["embeddings"] if id_.startswith("embedding") else ["text"],
                 "max_model_len": api.behaviour.max_model_len,
+                "writes_titles": api.behaviour.writes_titles,
             }
             for id_ in api.behaviour.models
         ]

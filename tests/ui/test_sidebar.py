@@ -12,7 +12,7 @@ from tests.ui.test_chat import ask
 from ui import deletions
 from ui.listing import Listing
 from ui.shapes import Conversation, Conversations
-from ui.sidebar import day_group, shorten
+from ui.sidebar import day_group
 from ui.transfer import MAX_IMPORT_BYTES, file_name
 
 
@@ -203,12 +203,6 @@ async def test_a_list_that_cannot_be_loaded_does_not_stop_the_page(reader: Reade
 def test_days_are_counted_by_the_calendar(days: int, group: str) -> None:
     now = datetime(2026, 3, 29, 0, 30).astimezone()
     assert day_group((now - timedelta(days=days)).timestamp(), now) == group
-
-
-def test_a_title_is_one_line_cut_at_a_word() -> None:
-    assert shorten("  Hello\n world ") == "Hello world"
-    assert shorten("word " * 30) == "word word word word word word word word word word word word…"
-    assert len(shorten("x" * 200)) == 61
 
 
 def page_of(*ids: str, has_more: bool = False) -> Conversations:

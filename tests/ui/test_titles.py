@@ -7,6 +7,7 @@ import pytest
 from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.stand_in import KEY, StandIn
 from tests.ui.test_chat import ask
+from ui.question_title import question_title
 from ui.settings import ApiKey, Settings
 from ui.titles import INSTRUCTION, accepted
 
@@ -74,6 +75,16 @@ async def test_the_next_answer_is_titled_after_one_that_failed(reader: Reader, a
     await until(lambda: reader.texts("entry-link") == ["The cache"])
 
 
+async def test_a_small_model_is_not_asked_for_titles(reader: Reader, api: StandIn) -> None:
+    api.behaviour.title = "The City of the City of Tokyo"
+    api.behaviour.writes_titles = False
+    await reader.open("/")
+    await ask(reader, "# Tokyo\nWhat do people **eat** there? And where?")
+    await asyncio.sleep(0.5)
+    assert api.seen.completions == []
+    assert reader.texts("entry-link") == ["Tokyo What do people eat there?"]
+
+
 async def test_titles_can_be_switched_off(api: StandIn, api_url: str) -> None:
     api.behaviour.title = "The cache"
     async with page_for(Settings(api_url, ApiKey(KEY), titles=False)) as page:
@@ -84,6 +95,32 @@ async def test_titles_can_be_switched_off(api: StandIn, api_url: str) -> None:
         await asyncio.sleep(0.5)
         assert reader.texts("entry-link") == [ASKED]
         assert api.seen.completions == []
+
+
+@pytest.mark.parametrize(
+    ("message", "title"),
+    [
+        ("  Hello\n world ", "Hello world"),
+        ("What is the capital of Japan? Answer in one word.", "What is the capital of Japan?"),
+        ("Hi! What is the capital of Japan? Quick.", "Hi! What is the capital of Japan?"),
+        ("Explain e.g. asyncio and version 3.12 to me. Please.", "Explain e.g. asyncio and version 3.12 to me"),
+        ("日本の首都はどこですか。一言で答えてください。", "日本の首都はどこですか。"),
+        ("Translate this:\n\n> Der **Hund** bellt. Laut.", "Translate this: Der Hund bellt"),
+        ("## Fix `f(x)` in [this](https://a.example)\n\n```\nx\n```", "Fix f(x) in this"),
+        ("```python\nprint(1)\nprint(2)\n```", "print(1) print(2)"),
+        ("my_long_name * 2 * 3 <b>is</b> right", "my_long_name * 2 * 3 <b>is</b> right"),
+        ("word " * 30, "word " * 11 + "word…"),
+        ("x" * 200, "x" * 59 + "…"),
+        ("x" * 60, "x" * 60),
+        ("word " * 11 + "five5", "word " * 11 + "five5"),
+        ("> " * 5_000 + "deep", "> " * 29 + ">…"),
+        ("***", "***"),
+        ("", ""),
+    ],
+)
+def test_the_first_sentence_of_a_question_is_its_title(message: str, title: str) -> None:
+    assert question_title(message) == title
+    assert len(title) <= 60
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,15 @@ async def test_a_model_tells_what_it_answers_with_and_how_much_fits() -> None:
         assert told == {"small": (["text"], 300), "embedding": (["text", "embeddings"], 2048)}
 
 
+async def test_a_model_tells_whether_it_writes_titles() -> None:
+    large = ScriptedModel(id="large", kind="scripted")
+    small = ScriptedModel(id="small", kind="scripted", writes_titles=False, adapters=("pirate",))
+    async with running(large, small) as service:
+        listed = (await service.http.get("/v1/models")).json()["data"]
+        told = {model["id"]: model["writes_titles"] for model in listed}
+        assert told == {"large": True, "small": False, "small:pirate": False}
+
+
 def test_an_engine_that_pools_makes_embeddings_before_it_has_loaded() -> None:
     assert VLLMModel(id="minilm", engine={"model": "x", "runner": "pooling"}).output_modalities == ("embeddings",)
     assert VLLMModel(id="llama", engine={"model": "x"}).output_modalities == ("text",)

@@ -137,6 +137,7 @@ def test_a_name_becomes_a_whole_entry_of_the_service_file() -> None:
     assert entry == {
         "id": "qwen3-0.6b",
         "kind": "vllm",
+        "writes_titles": False,
         "engine": {
             "model": "Qwen/Qwen3-0.6B",
             "max_model_len": -1,
@@ -180,6 +181,11 @@ def test_each_model_belongs_to_a_family_that_does_what_it_says(entry: Any) -> No
     assert "reasoning" not in entry.capabilities or found.reasoning_parser
     assert "tools" not in entry.capabilities or found.tool_parser
     VLLMModel.model_validate(CATALOGUE.settings_for(entry.name))
+
+
+@pytest.mark.parametrize(("name", "writes"), [("smollm2", False), ("Qwen/Qwen3-0.6B", False), ("qwen3:4b", True)])
+def test_a_small_model_is_not_asked_for_titles(name: str, writes: bool) -> None:
+    assert VLLMModel.model_validate(CATALOGUE.settings_for(name)).writes_titles is writes
 
 
 def test_numbers_of_tokens_are_whole_as_vllm_wants_them() -> None:
