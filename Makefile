@@ -65,6 +65,10 @@ bench-relay: install  ## measure all but the model, with a programmed one (ARGS=
 bench-cache: install  ## measure answers from the cache beside a bare yardstick (needs wrk)
 	$(BIN)/python -m loadtests.bench_cache $(ARGS)
 
+docs: tools  ## make the reference pages and build the documentation into site/
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lint: tools  ## check style and format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -79,7 +83,7 @@ typecheck: tools  ## check types, strictly
 lock: tools  ## resolve the locks anew from pyproject.toml
 	$(COMPILE) pyproject.toml configs/locks/torch-needs.in --extra cpu --group build --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-cpu.lock
 	$(COMPILE) pyproject.toml --extra gpu --group build --excludes configs/locks/gpu-excluded.txt -o configs/locks/requirements-gpu.lock
-	$(COMPILE) --group test -c configs/locks/requirements-cpu.lock --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-dev.lock
+	$(COMPILE) --group test --group docs -c configs/locks/requirements-cpu.lock --excludes configs/locks/cpu-excluded.txt -o configs/locks/requirements-dev.lock
 	sed -Ei "s/^(intel-[^ ]+)( \\\\)/\1 ; platform_machine == 'x86_64'\2/" configs/locks/requirements-*.lock
 	$(MAKE) lock-check
 
@@ -93,4 +97,4 @@ lock-torch: tools  ## resolve the hashes of torch for CPUs anew (needs PyTorch's
 	sed -n 's/^ *"torch==\(.*\)",/torch==\1+cpu/p' pyproject.toml | $(COMPILE) --no-deps --torch-backend cpu - -o configs/locks/requirements-torch-cpu.lock
 
 clean:  ## remove the environment, caches and artefacts (the state in .chatllm stays)
-	rm -rf .venv .ruff_cache .pytest_cache .hypothesis artifacts
+	rm -rf .venv .ruff_cache .pytest_cache .hypothesis artifacts site

@@ -2,7 +2,7 @@
 
 Starts the page and, in front of it, a scripted service that answers at a reader's pace;
 then a wave of browsers (bare websockets) that each ask a question and, while all answers
-stream at once, click. Prints the table of the README:
+stream at once, click. Prints the table of docs/explanation/benchmarks.md:
 
 click     from a click (open an editor, close it) to the server's answer to it
 memory    what a session holds while its answer streams: the growth of the page's resident set

@@ -1,4 +1,5 @@
-"""What a conversation costs as it grows: `python -m tests.measured_memory` prints the figures of the README.
+"""What a conversation costs as it grows: `python -m tests.measured_memory` prints the figures
+of docs/explanation/benchmarks.md.
 
 It measures the service from the inside, which no load test does: it starts a Postgres of its own
 in a temporary folder (the embedded one, on disk) and measures, through the service's own stores:

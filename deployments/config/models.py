@@ -45,7 +45,7 @@ class ModelBase(Section):
     allowed_media_domains: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")], ...] = Field(
         default=(),
         description="Hosts from which images, audio and video in messages are fetched, e.g. `images.example.org`; "
-        "none: a message has to hold them.",
+        "none: a message has to hold them (`data:` URLs). Only public addresses over http(s), at most 16 MiB and 10 s.",
     )
     fallback: tuple[str, ...] = Field(
         default=(),

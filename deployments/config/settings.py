@@ -60,7 +60,7 @@ class CacheSettings(Section):
         default="",
         pattern=r"^(\w+(\.\w+)*:\w+(\.\w+)*)?$",
         description="A LangChain cache to ask where nothing is stored, e.g. a semantic one, as "
-        "`package.module:attribute`: an instance, or what makes one. Its answers may be wrong: see Operations.",
+        "`package.module:attribute`: an instance, or what makes one. Its answers may be wrong.",
     )
     langchain_timeout_s: PositiveSeconds = Field(
         default=1.0, description="Seconds that a call of the LangChain cache may take."

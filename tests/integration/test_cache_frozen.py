@@ -1,6 +1,6 @@
 """Redis freezes under a steady load: no request fails, and none waits longer than the cache's deadline for it.
 
-CHATLLM_TEST_OUTAGE_S=60 makes the outage as long as the figures in the README say.
+CHATLLM_TEST_OUTAGE_S=60 makes the outage as long as the figures in docs/explanation/benchmarks.md say.
 """
 
 import asyncio

@@ -1,0 +1,5 @@
+"""`python -m docs.generate` writes the reference pages."""
+
+from docs.generate import write
+
+write()

@@ -1,0 +1,36 @@
+"""The documentation names everything there is, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+STRIPPED = "\"',():[]."
+WRITTEN = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def test_every_variable_of_the_environment_is_named() -> None:
+    source = (ROOT / "deployments/local/settings.py").read_text() + (ROOT / "ui/settings.py").read_text()
+    variables = {word.strip(STRIPPED) for word in source.split() if word.strip(STRIPPED).startswith("CHATLLM_")}
+    page = (ROOT / "docs/reference/environment.md").read_text()
+    assert "CHATLLM_PORT" in variables
+    assert {name for name in variables if f"`{name}`" not in page} == set()
+
+
+@pytest.mark.parametrize("page", [*WRITTEN, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    targets = [target.partition("#")[0] for target in LINK.findall(page.read_text()) if "://" not in target]
+    assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    names = [str(page.relative_to(ROOT / "docs")) for page in PAGES]
+    assert [name for name in names if name not in navigation] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
