@@ -103,6 +103,9 @@ class AnswerView:
 
     def _close(self, answer: Answer) -> None:
         with self.root:
+            if answer.text and answer.model != answer.question.model:
+                asked, model = answer.question.model, answer.model
+                words("div", t("{model} answered in place of {asked}.", model=model, asked=asked), "note")
             if answer.state == "stopped":
                 words("div", t("You stopped this answer."), "note")
             is_cut = answer.state == "done" and answer.end.reason == "length"

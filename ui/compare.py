@@ -177,7 +177,8 @@ class ComparePage:
                     column.temperature.set(temperature)
             self._alone.set_visibility(len(models) == 1)
             standing = [self._shared.readiness.of(column.model) for column in self._columns]
-            self._status.show(next((status for status in standing if status.phase != "ready"), standing[0]))
+            standing.sort(key=lambda status: (status.can_answer, status.phase == "ready"))
+            self._status.show(standing[0])
             self._composer.recount()
 
     def _smallest_model(self) -> str | None:

@@ -187,7 +187,8 @@ class _Reading:
                 return [Started(self.response_id, self.request_id)]
             case "response.in_progress":
                 cache = str(told.get("x_cache", ""))
-                return [Answering(from_cache=cache == "HIT", was_joined=cache == "JOIN")]
+                model = str(told["response"].get("model") or "")
+                return [Answering(from_cache=cache == "HIT", was_joined=cache == "JOIN", model=model)]
             case "response.output_text.delta":
                 return [Delta(text=told["delta"])]
             case "response.reasoning_text.delta":

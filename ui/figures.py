@@ -20,4 +20,4 @@ def figures(answer: Answer) -> list[str]:
             said.append(t("{rate} tokens/s", rate=f"{(answer.end.completion_tokens - 1) / took_s:,.0f}"))
     if answer.end.prompt_tokens:
         said.append(t("{count} tokens read", count=f"{answer.end.prompt_tokens:,}"))
-    return [*said, answer.question.model]
+    return [*said, answer.model]

@@ -30,6 +30,7 @@ class Answer:
 
     `response_id` is the service's name for it, once it has one. `was_taken_up` says that
     another process had asked for it, so that nobody knows when its first token came.
+    `model` answers: that of the question, or another one in its place.
     `sends_at` is set while the key's limit is reached: the question is asked again then.
     """
 
@@ -45,6 +46,7 @@ class Answer:
         self.sends_at: float | None = None
         self.from_cache = False
         self.was_joined = False
+        self.model = question.model
         self.request_id = ""
         self.end = Finished("")
         self.version = 0
@@ -103,6 +105,7 @@ class Answer:
                 self.response_id, self.request_id = event.response_id, event.request_id
             case Answering():
                 self.from_cache, self.was_joined = event.from_cache, event.was_joined
+                self.model = event.model or self.model
             case Delta():
                 self.state = "streaming"
                 self.first_token_at = self.first_token_at or time.monotonic()

@@ -21,8 +21,9 @@ Phase = Literal["starting", "loading", "ready", "failed"]
 class Status:
     """How a model stands; `elapsed_s` counts from the beginning of the phase.
 
-    While it loads, `step` is what its replica does, `percent` of it are done, and `expected_s` are the seconds
-    that loading took before, as far as these are known.
+    `stand_in` is a model that answers in its place until it is ready. While it loads, `step` is what its replica
+    does, `percent` of it are done, and `expected_s` are the seconds that loading took before, as far as these are
+    known.
     """
 
     phase: Phase
@@ -31,6 +32,12 @@ class Status:
     step: str | None = None
     percent: int | None = None
     expected_s: float | None = None
+    stand_in: str | None = None
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether a message gets an answer now, of this model or of another one."""
+        return self.phase == "ready" or self.stand_in is not None
 
 
 class Readiness:
@@ -60,7 +67,21 @@ class Readiness:
         state = next((state for state in self._states if state.id == model), None)
         if state is None:
             return Status("ready") if self.is_ready else Status("loading", waited_s)
-        return Status(state.status, state.elapsed_s, state.message, state.phase, state.percent, state.expected_s)
+        return Status(
+            state.status,
+            state.elapsed_s,
+            state.message,
+            state.phase,
+            state.percent,
+            state.expected_s,
+            None if state.status == "ready" else self._stand_in(state.id),
+        )
+
+    def _stand_in(self, name: str) -> str | None:
+        """Return the first model that can answer in place of one that cannot."""
+        ready = {state.id for state in self._states if state.status == "ready"}
+        model = self.model(name)
+        return next((other for other in (model.fallback if model else ()) if other in ready), None)
 
     def phases(self) -> dict[str, Phase]:
         """Return how each model that can chat stands."""

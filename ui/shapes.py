@@ -247,6 +247,7 @@ class Model(BaseModel):
     output_modalities: list[str] = ["text"]
     max_model_len: int | None = None
     writes_titles: bool = True
+    fallback: list[str] = []
 
     @property
     def chats(self) -> bool:

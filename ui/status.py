@@ -39,18 +39,21 @@ class StatusLine:
                 self._detail = words("div", "", "status-detail")
 
     def show(self, status: Status) -> None:
-        """Show how the chosen model stands; tells `on_change` when that changes."""
+        """Show how the chosen model stands; tells `on_change` when that changes, "ready" if another one answers."""
         is_ready = status.phase == "ready"
         self._root.set_visibility(not is_ready)
         if not is_ready:
             title, detail = WORDS[status.phase]
             self._title.text = t(title)
             self._detail.text = status.message or t(detail)
+            if status.stand_in:
+                self._detail.text = t("{model} answers in its place.", model=status.stand_in)
             self._elapsed.text = "" if status.phase == "failed" else progress(status)
             attribute(self._root, data_phase=status.phase)
-        if status.phase != self._phase:
-            self._phase = status.phase
-            background_tasks.create(self._on_change(status.phase), name="readiness has changed")
+        phase = "ready" if status.can_answer else status.phase
+        if phase != self._phase:
+            self._phase = phase
+            background_tasks.create(self._on_change(phase), name="readiness has changed")
 
 
 def progress(status: Status) -> str:

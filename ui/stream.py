@@ -35,10 +35,11 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """The answer begins, or is there already."""
+    """The answer begins, or is there already; `model` gives it, which can be another one than was asked."""
 
     from_cache: bool = False
     was_joined: bool = False
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ async def _model(models: ServedModels, state: ModelState, caller: Caller) -> dic
     modalities = {"input_modalities": traits.input_modalities, "output_modalities": traits.output_modalities}
     reason = {"reason": state.absence.reason} if caller.is_admin and state.absence.reason else {}
     rest = {"max_model_len": traits.max_model_len, "writes_titles": models.writes_titles(state.id)}
-    return shape | modalities | rest | reason
+    return shape | modalities | rest | {"fallback": models.fallback(state.id)} | reason
 
 
 def _info(shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,8 +48,9 @@ class Model(msgspec.Struct):
     `input_modalities` are what a message to it may hold, `output_modalities` what it answers with: `text`,
     `embeddings`, `labels` or `scores`. `max_model_len` is how many tokens a prompt and its answer may have together,
     null until the model has loaded. `writes_titles` says whether its titles of conversations are better than the
-    question's first sentence. `replicas` and `running` (requests that its engines hold) stand only where one
-    model was asked for, and `reason`, why it has not loaded, only for an administrator's key.
+    question's first sentence, and `fallback` which models answer in its place where it cannot. `replicas` and
+    `running` (requests that its engines hold) stand only where one model was asked for, and `reason`, why it has not
+    loaded, only for an administrator's key.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Model(msgspec.Struct):
     output_modalities: list[str]
     max_model_len: int | None
     writes_titles: bool
+    fallback: list[str]
     alias_of: str | msgspec.UnsetType = msgspec.UNSET
     parent: str | msgspec.UnsetType = msgspec.UNSET
     replicas: int | msgspec.UnsetType = msgspec.UNSET

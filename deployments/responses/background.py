@@ -261,7 +261,7 @@ class BackgroundResponses:
         try:
             answer: Answer = await self._chat.answer(chat_call(run.response, asked, True), turn, summary)
             assert answer.frames is not None
-            await run.consume(answer.frames, summary.cache)
+            await run.consume(answer.frames)
         except ChatLLMError as error:
             run.error, run.status = error, error.status
         except asyncio.CancelledError:

@@ -94,7 +94,7 @@ class MemoryResponses:
         entry.output = [item.id for item in ending.output]
         entry.runner = None
         entry.response = replace(
-            was,
+            was.answered_by(ending.answered_by or was.model),
             status=was.status if was.status == "cancelled" else ending.status,
             usage=ending.usage,
             error=ending.error,

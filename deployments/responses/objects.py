@@ -35,7 +35,7 @@ def response_object(response: StoredResponse) -> dict[str, Any]:
         "background": response.is_background,
         "error": response.error,
         "incomplete_details": _incomplete(response),
-        "model": request["model"],
+        "model": response.model,
         "output": list(response.output),
         "conversation": None if response.is_hidden else {"id": response.conversation_id},
         "metadata": request.get("metadata", {}),

@@ -48,6 +48,8 @@ class PostgresResponses:
 
     async def end(self, tenant: str, response_id: str, runner: str | None, ending: Ending) -> bool:
         """Keep how a response ended, with its output."""
+        if ending.answered_by:
+            await self._database.fetch(SQL["answered_by"], tenant, response_id, runner, ending.answered_by)
         (row,) = await self._database.fetch(
             SQL["end"],
             tenant,

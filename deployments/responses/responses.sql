@@ -4,6 +4,10 @@ SELECT begin_response($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $1
 -- name: end
 SELECT end_response($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS is_done
 
+-- name: answered_by
+UPDATE responses SET request = request || jsonb_build_object('answered_by', $4::text)
+WHERE tenant = $1 AND id = $2 AND runner IS NOT DISTINCT FROM $3 AND status IN ('queued', 'in_progress', 'cancelled')
+
 -- name: continuation
 -- Walks from the response's last item towards the root and stops at $3 items or $4 bytes; `beyond` is
 -- the item at which it stopped. No row: no such response.

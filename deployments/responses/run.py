@@ -68,10 +68,11 @@ class Run:
             self.is_cancelled = True
             self._generating.cancel()
 
-    async def consume(self, frames: AsyncGenerator[bytes], cache: str) -> None:
-        """Take the frames of a chat completion to their end; `cache` says what its cache had to do with it."""
+    async def consume(self, frames: AsyncGenerator[bytes]) -> None:
+        """Take the frames of a chat completion to their end; the summary says who answers, or whether the cache did."""
+        self.response = self.response.answered_by(self.summary.model)
         answering = response_object(replace(self.response, status="in_progress"))
-        self._show([self._translator.answering(answering, cache)])
+        self._show([self._translator.answering(answering, self.summary.cache)])
         async with aclosing(frames):
             async for data in frames:
                 self._show([event for chunk in payloads(data) for event in self._translator.add(chunk)])

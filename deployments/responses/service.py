@@ -74,8 +74,8 @@ class Responses:
         call = chat_call(response, asked, asked.streams)
         answer = await self._chat.answer(call, turn, summary)
         if answer.frames is not None:
-            return Answer(frames=self._streamed(answer.frames, response, turn, summary))
-        return Answer(await self._whole(answer.body, response, turn))
+            return Answer(frames=self._streamed(answer.frames, response.answered_by(summary.model), turn, summary))
+        return Answer(await self._whole(answer.body, response.answered_by(summary.model), turn))
 
     async def opened(
         self, tenant: str, key_id: str, asked: Asked, runner: str | None = None
@@ -190,7 +190,7 @@ class Responses:
         translator = translator_of(response)
         translator.add_whole(orjson.loads(body))
         translator.close(is_whole=translator.finish_reason not in REASONS)
-        ending = ending_of(translator, response.leaf_id, None)
+        ending = ending_of(translator, response, None)
         turn.end(ending)
         await self.settle(response)
         return orjson.dumps(response_object(ended(response, ending)))
@@ -223,7 +223,7 @@ class Responses:
         finally:
             if not is_over:
                 translator.close(is_whole=False)
-                turn.end(ending_of(translator, response.leaf_id, "incomplete"))
+                turn.end(ending_of(translator, response, "incomplete"))
 
 
 def translator_of(response: StoredResponse) -> Translator:
@@ -247,7 +247,7 @@ def closed(
     """
     status = status or ("failed" if error else None)
     events = translator.close(is_whole=status is None and translator.finish_reason not in REASONS)
-    ending = ending_of(translator, response.leaf_id, status, error)
+    ending = ending_of(translator, response, status, error)
     whole = response_object(ended(response, ending))
     kind = "incomplete" if ending.status == "cancelled" else ending.status
     events.append(translator.event(f"response.{kind}", response=whole))

@@ -82,7 +82,9 @@ def begun(new: NewResponse, is_hidden: bool) -> StoredResponse:
     )
 
 
-def ending_of(translator: Translator, leaf_id: str, status: Status | None, error: ChatLLMError | None = None) -> Ending:
+def ending_of(
+    translator: Translator, response: StoredResponse, status: Status | None, error: ChatLLMError | None = None
+) -> Ending:
     """Return how a response ended, whose items the translator has closed.
 
     `status` None: as the model says, complete or cut off.
@@ -90,11 +92,12 @@ def ending_of(translator: Translator, leaf_id: str, status: Status | None, error
     reason = REASONS.get(translator.finish_reason or "") if status is None else None
     return Ending(
         status=status or ("incomplete" if reason else "completed"),
-        output=translator.new_items(leaf_id, reason),
+        output=translator.new_items(response.leaf_id, reason),
         completed_at=datetime.now(UTC),
         usage=usage_object(translator.usage),
         error=error_object(error) if error else None,
         incomplete_reason=reason,
+        answered_by=response.fallback,
     )
 
 

@@ -1,14 +1,16 @@
 """What the store of responses takes and gives."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from deployments.history.types import ROOT, Context, NewItem
 
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
+ANSWERED_BY = "answered_by"
+"""Where a stored request names the fallback that answered it."""
 UNFINISHED: frozenset[str] = frozenset({"queued", "in_progress"})
 
 
@@ -44,7 +46,11 @@ class NewResponse:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a response ended. `frames` are the last events of one in the background, up to `last_number`."""
+    """How a response ended.
+
+    `answered_by` is a fallback that answered; None: the model that was asked for. `frames` are the last events of
+    one in the background, up to `last_number`.
+    """
 
     status: Status
     output: Sequence[NewItem]
@@ -52,6 +58,7 @@ class Ending:
     usage: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     incomplete_reason: str | None = None
+    answered_by: str | None = None
     frames: bytes | None = None
     last_number: int = -1
 
@@ -79,6 +86,20 @@ class StoredResponse:
     @property
     def is_background(self) -> bool:
         return bool(self.request.get("background"))
+
+    @property
+    def model(self) -> str:
+        """Who answers: the model that was asked for, or the fallback that answered in its place."""
+        return str(self.fallback or self.request["model"])
+
+    @property
+    def fallback(self) -> str | None:
+        """Who answered in place of the model that was asked for."""
+        return self.request.get(ANSWERED_BY)
+
+    def answered_by(self, model: str) -> Self:
+        """Return it as the answer of a model, which need not be the one that was asked for."""
+        return self if model == self.model else replace(self, request={**self.request, ANSWERED_BY: model})
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,17 @@ async def test_a_response_is_kept_from_its_beginning_to_its_end(store: ResponseS
     assert texts((await store.input_items(ANN, new.id, None, 10, "asc")).data) == ["hello"]
 
 
+@pytest.mark.parametrize("runner", [None, "replica-1"])
+async def test_who_answered_in_place_of_the_model_is_kept(store: ResponseStore, runner: str | None) -> None:
+    new = running() if runner else asked()
+    await store.begin(new)
+    assert await store.end(ANN, new.id, runner, ended(new, "one", answered_by="second"))
+    found = await store.response(ANN, new.id)
+    assert (found.model, found.request["model"]) == ("second", "quick")
+    assert not await store.end(ANN, new.id, runner, ended(new, "one", answered_by="third"))
+    assert (await store.response(ANN, new.id)).model == "second"
+
+
 async def test_repeating_a_write_changes_nothing(store: ResponseStore) -> None:
     new = asked()
     ending = ended(new, "one")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.ui.stand_in import StandIn
+    from tests.ui.stand_in import Behaviour, StandIn
 
 
 @dataclass(eq=False)
@@ -23,6 +23,7 @@ class Run:
     created_at: float = field(default_factory=time.time)
     events: list[dict[str, Any]] = field(default_factory=list)
     status: str = "in_progress"
+    stand_in: str = ""
     text: str = ""
     output: list[dict[str, Any]] = field(default_factory=list)
     usage: dict[str, int] | None = None
@@ -34,7 +35,8 @@ class Run:
         return self.status != "in_progress"
 
     def shown(self) -> dict[str, Any]:
-        head = {"id": self.id, "object": "response", "model": self.body["model"], "created_at": int(self.created_at)}
+        model = self.stand_in or self.body["model"]
+        head = {"id": self.id, "object": "response", "model": model, "created_at": int(self.created_at)}
         told = {"status": self.status, "background": True, "temperature": self.body.get("temperature")}
         return head | told | {"output": self.output, "usage": self.usage, "error": self.error}
 
@@ -56,6 +58,7 @@ async def write(api: "StandIn", run: Run) -> None:
     run.tell("created", response=run.shown())
     try:
         await asyncio.sleep(behaviour.first_token_delay_s)
+        run.stand_in = stand_in_for(behaviour, run.body["model"])
         run.tell("in_progress", response=run.shown(), x_cache="HIT" if behaviour.from_cache else "BYPASS")
         if behaviour.reasoning:
             run.tell("reasoning_text.delta", delta=behaviour.reasoning)
@@ -82,6 +85,13 @@ async def write(api: "StandIn", run: Run) -> None:
         run.end("cancelled")
     finally:
         api.seen.running -= 1
+
+
+def stand_in_for(behaviour: "Behaviour", model: str) -> str:
+    """Return the fallback that answers where a model cannot."""
+    if behaviour.models.get(model) == "ready":
+        return ""
+    return next((other for other in behaviour.fallback.get(model, ()) if behaviour.models.get(other) == "ready"), "")
 
 
 def store(api: "StandIn", run: Run, status: str) -> None:

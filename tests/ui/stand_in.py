@@ -58,6 +58,7 @@ class Behaviour:
     sees: bool = False
     """Take images."""
     writes_titles: bool = True
+    fallback: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
     max_model_len: int = 2048
     share_delay_s: float = 0.0
@@ -317,6 +318,7 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
                 "output_modalities": ["embeddings"] if id_.startswith("embedding") else ["text"],
                 "max_model_len": api.behaviour.max_model_len,
                 "writes_titles": api.behaviour.writes_titles,
+                "fallback": api.behaviour.fallback.get(id_, []),
             }
             for id_ in api.behaviour.models
         ]

@@ -1,5 +1,7 @@
 """Stories of several models: who is offered, how each stands, and what a message to one that failed comes to."""
 
+import pytest
+
 from tests.ui.conftest import Reader, until
 from tests.ui.stand_in import StandIn
 from tests.ui.test_chat import ask
@@ -48,6 +50,32 @@ async def test_a_message_to_a_model_that_failed_is_not_promised_to_be_sent(reade
     reader.writes("Hello?")
     await reader.sees("I am a stand-in.")
     assert api.seen.requests[0]["model"] == "larger"
+
+
+@pytest.mark.parametrize(("status", "title"), [("loading", "is loading"), ("failed", "could not be loaded")])
+async def test_another_model_answers_in_place_of_one_that_cannot(
+    reader: Reader, api: StandIn, status: str, title: str
+) -> None:
+    api.behaviour.models = {"guide": status, "larger": "ready", "third": "ready"}
+    api.behaviour.fallback = {"guide": ["missing", "larger"]}
+    await reader.open("/?model=guide")
+    await reader.sees(f"The model {title}")
+    await reader.sees("larger answers in its place.")
+    await reader.sees("Enter sends")
+    reader.writes("Who are you?")
+    await reader.sees("larger answered in place of guide.")
+    assert api.seen.requests[0]["model"] == "guide"
+
+
+async def test_a_fallback_that_cannot_answer_either_is_no_reason_to_send(reader: Reader, api: StandIn) -> None:
+    api.behaviour.models = {"guide": "loading", "larger": "loading"}
+    api.behaviour.fallback = {"guide": ["larger"]}
+    await reader.open("/")
+    await reader.sees("The model is loading")
+    reader.writes("Hello?")
+    await reader.sees("Your message is sent as soon as the model is ready")
+    api.behaviour.models = {"guide": "loading", "larger": "ready"}
+    await reader.sees("larger answered in place of guide.")
 
 
 def test_how_far_a_model_has_come_is_said_with_how_long_it_took_before() -> None:

@@ -171,6 +171,31 @@ async def test_a_response_falls_back_too(service: Service, stream: bool) -> None
     refuse(service, first=ModelFailed())
     response = await service.http.post("/v1/responses", json={"model": "first", "input": "hello", "stream": stream})
     assert (response.status_code, response.headers["x-chatllm-model"]) == (200, "second")
+    shown = responses_in(response.text) if stream else [response.json()]
+    assert {one["model"] for one in shown} == {"second"}
+    async with asyncio.timeout(5):
+        while (kept := await service.http.get(f"/v1/responses/{shown[0]['id']}")).json()["status"] != "completed":
+            await asyncio.sleep(0.02)
+    assert kept.json()["model"] == "second"
+
+
+async def test_a_response_in_the_background_says_who_answers_once_that_is_known(service: Service) -> None:
+    refuse(service, first=ModelFailed())
+    body = {"model": "first", "input": "hello", "stream": True, "background": True}
+    response = await service.http.post("/v1/responses", json=body)
+    shown = responses_in(response.text)
+    assert [(one["status"], one["model"]) for one in shown] == [
+        ("queued", "first"),
+        ("in_progress", "second"),
+        ("completed", "second"),
+    ]
+    assert (await service.http.get(f"/v1/responses/{shown[0]['id']}")).json()["model"] == "second"
+
+
+def responses_in(events: str) -> list[dict[str, Any]]:
+    """Return the response objects of a stream."""
+    told = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: {")]
+    return [event["response"] for event in told if "response" in event]
 
 
 async def test_embeddings_are_never_another_models() -> None:

@@ -58,6 +58,14 @@ async def test_a_model_tells_whether_it_writes_titles() -> None:
         assert told == {"large": True, "small": False, "small:pirate": False}
 
 
+async def test_a_model_tells_who_answers_in_its_place() -> None:
+    large = ScriptedModel(id="large", kind="scripted", fallback=("small",))
+    small = ScriptedModel(id="small", kind="scripted")
+    async with running(large, small) as service:
+        listed = (await service.http.get("/v1/models")).json()["data"]
+        assert {model["id"]: model["fallback"] for model in listed} == {"large": ["small"], "small": []}
+
+
 def test_an_engine_that_pools_makes_embeddings_before_it_has_loaded() -> None:
     assert VLLMModel(id="minilm", engine={"model": "x", "runner": "pooling"}).output_modalities == ("embeddings",)
     assert VLLMModel(id="llama", engine={"model": "x"}).output_modalities == ("text",)
