@@ -10,7 +10,7 @@ from pathlib import Path
 from docs.generate import api, cli, errors, metrics, settings
 
 REFERENCE = Path(__file__).parents[1] / "reference"
-NOTE = "<!-- Made from the code by `make docs`. Changes to this file are lost. -->\n"
+NOTE = "<!-- Made from the code by `make docs`: changes to this file are lost. -->"
 PAGES: Mapping[str, Callable[[], str]] = {
     "api.md": api.page,
     "cli.md": cli.page,
@@ -21,8 +21,9 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def text_of(name: str) -> str:
-    """Return a page as it should stand in `docs/reference`."""
-    return f"{NOTE}\n{PAGES[name]().strip()}\n"
+    """Return a page as it should stand in `docs/reference`. Its title comes first: mkdocs looks for it there."""
+    title, _, rest = PAGES[name]().strip().partition("\n")
+    return f"{title}\n\n{NOTE}\n{rest}\n"
 
 
 def write() -> None:

@@ -1,5 +1,6 @@
 """The API's endpoints: the OpenAPI document that the service gives of itself."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -62,17 +63,23 @@ def _parts(found: list[Operation]) -> Iterator[str]:
             f"{prose(operation['description'])}{note}",
             also,
             _parameters(operation),
+            _example(operation),
         )
         yield "\n"
 
 
 def _parameters(operation: Mapping[str, Any]) -> str:
     rows = [
-        (code(part["name"]), part["in"], _type(part["schema"]), part.get("description", ""))
+        (code(part["name"]), _type(part["schema"]), part.get("description", ""))
         for part in operation.get("parameters", ())
         if part["in"] == "query"
     ]
-    return table(("parameter", "in", "type", ""), rows) if rows else ""
+    return table(("query parameter", "type", ""), rows) if rows else ""
+
+
+def _example(operation: Mapping[str, Any]) -> str:
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
+    return f"```json\n{json.dumps(body, indent=2, ensure_ascii=False)}\n```" if body else ""
 
 
 def _type(schema: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ def page() -> str:
         "The entries of `models`. `kind` is `vllm` unless it is set.",
         _table(fields(ModelBase)),
         *models,
-        "### LoRA adapters",
+        "## LoRA adapters",
         "The entries of `lora_modules`.",
         _table(fields(LoRAModule)),
     )
@@ -83,15 +83,10 @@ def _sections(model: type[BaseModel]) -> Iterator[str]:
 
 def _table(found: list[tuple[str, FieldInfo]]) -> str:
     rows = [
-        (
-            code(name),
-            _type(field.annotation),
-            _default(field),
-            " ".join(filter(None, (field.description, _bounds(field)))),
-        )
+        (code(name), _default(field), f"{field.description} ({', '.join([_type(field.annotation), *_bounds(field)])})")
         for name, field in found
     ]
-    return table(("setting", "type", "default", ""), rows)
+    return table(("setting", "default", ""), rows)
 
 
 def _default(field: FieldInfo) -> str:
@@ -107,14 +102,13 @@ def _default(field: FieldInfo) -> str:
     return code(value)
 
 
-def _bounds(field: FieldInfo) -> str:
-    found = [
+def _bounds(field: FieldInfo) -> list[str]:
+    return [
         f"{words} {getattr(limit, name):,}"
         for limit in field.metadata
         for name, words in BOUNDS.items()
         if getattr(limit, name, None) is not None
     ]
-    return f"({', '.join(found)})" if found else ""
 
 
 def _type(kind: Any) -> str:

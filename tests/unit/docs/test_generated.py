@@ -38,9 +38,9 @@ def test_every_setting_has_a_row() -> None:
 
 def test_units_bounds_and_defaults_are_shown() -> None:
     page = text_of("settings.md")
-    assert "| `history.pool_size` | integer | `10` | Connections to Postgres" in page
-    assert "(at least 1)" in page
-    assert "| `models` | list of mapping | required |" in page
+    assert "| `history.pool_size` | `10` | Connections to Postgres" in page
+    assert "(integer, at least 1) |" in page
+    assert "| `models` | required | The models" in page
 
 
 def test_every_command_and_option_is_shown() -> None:
