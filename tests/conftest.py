@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -14,7 +15,30 @@ from deployments.history.database import Database
 from deployments.local.postgres import PostgresServer
 from deployments.local.state import StateFolder
 from deployments.local.valkey import ValkeyServer
+from tests import second_attempt, time_limits
 from tests.databases import execute, own_database
+from tests.workers import ByService, starts_first
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    second_attempt.add_option(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(time_limits)
+    if config.getoption("second_attempt"):
+        config.pluginmanager.register(second_attempt.SecondAttempt())
+        config.pluginmanager.register(second_attempt.FlakyTests())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=starts_first)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByService:
+    return ByService(config, log)
 
 
 @pytest.fixture(scope="session")
