@@ -58,6 +58,40 @@ async def test_before_anything_is_deployed_the_service_is_starting(tmp_path: Pat
             assert int(answer.headers["retry-after"]) >= 1
 
 
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [("/v1/messages", {}), ("/v1/messages/count_tokens", {}), ("/v1/models", {"anthropic-version": "2023-06-01"})],
+)
+@pytest.mark.parametrize("is_deployed", [True, False])
+async def test_anthropic_s_clients_get_errors_in_its_own_shape(
+    tmp_path: Path, path: str, headers: dict[str, str], is_deployed: bool
+) -> None:
+    with haproxied(tmp_path, *free_ports(1), is_deployed=is_deployed) as url:
+        async with httpx.AsyncClient(base_url=url, headers=headers) as http:
+            answer = await http.post(path, json={})
+            assert_is_anthropics(answer, 503, "api_error")
+            assert_is_ours(await http.get("/v1/messagesx", headers={"anthropic-version": ""}), 503, "unavailable")
+
+
+async def test_a_replica_that_is_lost_tells_anthropic_s_clients_in_their_shape(tmp_path: Path) -> None:
+    async with replica(b"") as port:
+        with haproxied(tmp_path, port) as url:
+            async with httpx.AsyncClient(base_url=url) as http:
+                assert_is_anthropics(await http.post("/v1/messages", json={}), 502, "api_error")
+
+
+def assert_is_anthropics(answer: httpx.Response, status: int, kind: str) -> None:
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    body = answer.json()
+    assert body == {
+        "type": "error",
+        "error": {"type": kind, "message": body["error"]["message"]},
+        "request_id": answer.headers["x-request-id"],
+    }
+    assert body["error"]["message"].endswith("please try again.")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
 @contextlib.asynccontextmanager
 async def replica(answer: bytes) -> AsyncGenerator[int]:
     """Run what answers so to all but /health and /fine, once on each connection; yields its port."""
