@@ -21,6 +21,7 @@
     cache/            key, entry, store, the look-up deployment, and its client
     flights/          identical requests in flight, over all ingress replicas, are one generation
     models/           what crosses the border (protocol.py), vLLM, scripted, provider/, and their client
+    lora/             adapters that are loaded while the service runs: files, store, registry
     history/          conversations: store, SQL, migrations, the writer behind the answer
     responses/        OpenAI's Responses upon conversations: request, events, store, background
     messages/         Anthropic's Messages as chat completions, and back

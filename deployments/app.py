@@ -59,7 +59,10 @@ def _model(model: AnyModel, log_level: str) -> Application:
         max_queued_requests=1024,
         ray_actor_options={"num_cpus": 0.5},
         logging_config=NO_ACCESS_LOG,
-        request_router_config=RequestRouterConfig(request_router_class=ROUTER),  # pyright: ignore[reportArgumentType] - Ray types it wrongly
+        request_router_config=RequestRouterConfig(
+            request_router_class=ROUTER,  # pyright: ignore[reportArgumentType] - Ray types it wrongly
+            request_routing_stats_period_s=5,
+        ),
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=30,

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from deployments.cache.steering import Mode
 from deployments.call import ChatCall
+from deployments.lora.types import Adapter
 from deployments.models.protocol import Generation, Message
 
 
@@ -77,6 +78,10 @@ class Models(Protocol):
 
     def identity(self, model: str) -> str:
         """Return what tells this model's answers from any other's: weights, engine arguments, versions."""
+        ...
+
+    def adapter(self, model: str) -> Adapter | None:
+        """Return the adapter that was loaded under this id while the service runs; None for all other models."""
         ...
 
     def cached_requests(self, model: str) -> Mode:

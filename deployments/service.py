@@ -115,8 +115,10 @@ class ChatService:
             sent["cache_salt"] = self._salt(call, model)
         if call.wants_usage_throughout:
             sent["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
-        generation = Generation(call.id, orjson.dumps(sent), call.streams, turn.is_stored, call.endpoint)
-        wish = await run_sized(len(generation.body), self._wish, call, request, model, turn.is_stored)
+        # Together, so that what answers is what the cache takes it for: an adapter's weights may change at any await.
+        adapter, identity = self._models.adapter(model), self._models.identity(model)
+        generation = Generation(call.id, orjson.dumps(sent), call.streams, turn.is_stored, call.endpoint, adapter)
+        wish = await run_sized(len(generation.body), self._wish, call, request, identity, turn.is_stored)
         summary.cache_key = wish.key or ""
         summary.prompt_estimate = prompt_tokens(len(generation.body))
         found = await self._reuse.find(wish, generation, lambda: self._models.generate(model, generation))
@@ -129,7 +131,7 @@ class ChatService:
             return Answer(await _whole(answer))
         return Answer(frames=_started(await anext(answer), answer, call.wants_usage))
 
-    def _wish(self, call: ChatCall, request: Mapping[str, Any], model: str, is_trimmed: bool) -> Wish:
+    def _wish(self, call: ChatCall, request: Mapping[str, Any], identity: str, is_trimmed: bool) -> Wish:
         """Return where the answer is kept, or why it is not: made by chance, no text, full of figures, unwanted."""
         if not self._cache.is_on:
             reason = "off"
@@ -138,10 +140,10 @@ class ChatService:
         elif call.wants_usage_throughout:
             reason = "usage"
         else:
-            reason = reason_against(request, self._models.cached_requests(model), call.cache_control)
+            reason = reason_against(request, self._models.cached_requests(request["model"]), call.cache_control)
         tenant = "" if self._cache_is_shared else call.tenant
         endpoint = f"{call.endpoint}, trimmed" if is_trimmed else call.endpoint
-        key = None if reason else cache_key(tenant, self._models.identity(model), request, endpoint)
+        key = None if reason else cache_key(tenant, identity, request, endpoint)
         return Wish(key, reason, call.cache_control, call.reply_id)
 
     def _salt(self, call: ChatCall, model: str) -> str:

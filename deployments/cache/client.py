@@ -56,6 +56,10 @@ class CacheClient:
         timeout_s = settings.langchain_timeout_s
         self.consultant = Consultant(remote, timeout_s, self.drops) if settings.langchain else None
 
+    def keep(self, models: Mapping[str, ModelCacheSettings]) -> None:
+        """Keep the answers of these identities by these settings too."""
+        self._models |= {model_part(identity): model for identity, model in models.items()}
+
     @property
     def stored(self) -> int:
         """Entries that the store has taken."""
@@ -187,6 +191,9 @@ class NoCache:
     consults = False
     version = view = ""
     is_current = True
+
+    def keep(self, models: Mapping[str, ModelCacheSettings]) -> None:
+        pass
 
     async def lookup(self, key: str) -> CacheEntry | None:
         return None

@@ -12,6 +12,7 @@ from deployments.config.environment import (
     secret_in_environment,
 )
 from deployments.config.models import (
+    AdapterLoading,
     AnyModel,
     LoRAModule,
     ModelCacheSettings,
@@ -40,6 +41,7 @@ from deployments.config.settings import (
 
 __all__ = [
     "SEMANTIC_CACHE",
+    "AdapterLoading",
     "Addresses",
     "AnyModel",
     "CacheSettings",

@@ -90,6 +90,23 @@ class LoRAModule(Section):
     path: str = Field(min_length=1, description="Folder that peft saved, or the Hugging Face id of a downloaded one.")
 
 
+class AdapterLoading(Section):
+    """Which LoRA adapters an administrator may load into a model while it serves."""
+
+    folders: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="Folders below which adapters may lie, the same on every node; none outside is read."
+    )
+    hub: bool = Field(
+        default=False,
+        description="Allow Hugging Face ids; what is not on the node yet is downloaded, unless HF_HUB_OFFLINE is set.",
+    )
+    max_adapters: int = Field(default=4, ge=1, le=256, description="Adapters that may be loaded at once.")
+    max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = Field(
+        default=16, description="The highest rank; room for it is taken in every layer."
+    )
+    max_bytes: int = Field(default=256 << 20, ge=1024, description="Bytes that an adapter's files may have.")
+
+
 class VLLMModel(ModelBase):
     """A model that vLLM runs inside the replica."""
 
@@ -106,6 +123,10 @@ class VLLMModel(ModelBase):
         default=(),
         description="LoRA adapters, each with `name` and `path` (a folder that peft saved, or a Hugging Face id that "
         "is downloaded); each is a model of the API, `<id>:<name>`.",
+    )
+    adapter_loading: AdapterLoading | None = Field(
+        default=None,
+        description="Let an administrator load and unload LoRA adapters while the service runs; not set: none.",
     )
     grammar_cpu_s: PositiveSeconds = Field(
         default=10.0,
@@ -164,6 +185,9 @@ class ScriptedModel(ModelBase):
     )
     adapters: tuple[Annotated[str, Field(pattern=ADAPTER_NAME)], ...] = Field(
         default=(), description="Names of adapters that it answers for, as `<id>:<name>`."
+    )
+    adapter_loading: AdapterLoading | None = Field(
+        default=None, description="Let it answer for adapters that are loaded while the service runs."
     )
 
     @property

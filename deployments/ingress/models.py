@@ -30,7 +30,7 @@ async def list_models(request: Request, caller: Asking) -> Response:
     models = services_of(request).models
     states = await models.states()
     shown = {model["id"]: model for model in await asyncio.gather(*(_model(models, state, caller) for state in states))}
-    shown |= {name: shown[parent] | {"id": name, "parent": parent} for name, parent in models.names.adapters.items()}
+    shown |= {name: shown[parent] | _adapted(models, name, parent) for name, parent in models.names.adapters.items()}
     aliases = [shown[name] | {"id": alias, "alias_of": name} for alias, name in models.names.single_aliases.items()]
     if is_anthropic(request.scope):
         return JSON(_page([_info(model) for model in (*shown.values(), *aliases)]))
@@ -49,7 +49,7 @@ async def retrieve_model(request: Request, model: str, caller: Asking) -> Respon
     parent = models.names.adapters.get(name, name)
     state = next(state for state in await models.states() if state.id == parent)
     shown = await _model(models, state, caller)
-    adapter = {} if parent == name else {"id": name, "parent": parent}
+    adapter = {} if parent == name else _adapted(models, name, parent)
     alias = {} if model == name else {"id": model, "alias_of": name}
     if is_anthropic(request.scope):
         return JSON(_info({**shown, **adapter, **alias}))
@@ -63,6 +63,12 @@ async def _model(models: ServedModels, state: ModelState, caller: Caller) -> dic
     reason = {"reason": state.absence.reason} if caller.is_admin and state.absence.reason else {}
     rest = {"max_model_len": traits.max_model_len, "writes_titles": models.writes_titles(state.id)}
     return shape | modalities | rest | {"fallback": models.fallback(state.id)} | reason
+
+
+def _adapted(models: ServedModels, name: str, parent: str) -> dict[str, Any]:
+    """Return what an adapter's entry has in place of its model's; the service file's own show no path."""
+    loaded = models.adapter(name)
+    return {"id": name, "parent": parent} | ({"root": loaded.source} if loaded else {})
 
 
 def _info(shown: Mapping[str, Any]) -> dict[str, Any]:

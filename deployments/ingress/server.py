@@ -21,6 +21,7 @@ from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFo
 from deployments.haproxy import warn_unless_mended
 from deployments.heap import freeze_heap
 from deployments.ingress import (
+    adapters,
     admin_keys,
     admin_metrics,
     cache_admin,
@@ -78,7 +79,7 @@ def build_http(
         app.include_router(routes.router)
     for routes in (completions, embeddings, tokens, messages, cache_admin, admin_metrics, me, shares):
         app.include_router(routes.router)
-    for routes in (ranking, pooling, speech):
+    for routes in (ranking, pooling, speech, adapters):
         app.include_router(routes.router)
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(Shortcut, method="POST", path=chat.PATH, endpoint=chat.create_chat_completion)

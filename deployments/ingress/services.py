@@ -32,6 +32,8 @@ from deployments.keys.store import KeyStore
 from deployments.keys.types import KeyLimits
 from deployments.limits.limiter import Limiter
 from deployments.limits.remote import RedisLimits
+from deployments.lora.postgres import PostgresAdapters
+from deployments.lora.registry import AdaptedModels, AdapterRegistry
 from deployments.metrics.recorder import Recorder
 from deployments.metrics.remote import RedisFigures
 from deployments.metrics.sharing import Metrics
@@ -56,7 +58,7 @@ BACKGROUND_TIMEOUT_S = 5.0
 KEY_HEADERS = ("api-key", "x-api-key")
 
 
-class ServedModels(Models, Protocol):
+class ServedModels(Models, AdaptedModels, Protocol):
     """What can generate, and whether it can do so now."""
 
     @property
@@ -119,6 +121,7 @@ class Services:
     background: BackgroundResponses
     response_store: ResponseStore
     storage: StorageLimit
+    adapters: AdapterRegistry
     cache: CacheClient | NoCache = field(default_factory=NoCache)
 
 
@@ -164,6 +167,9 @@ async def opened(
         chat = ChatService(kept, cache, models, settings.cache.shared, flights, settings.cache.replay_ms)
         if isinstance(cache, CacheClient):
             cache.drops.tell = telemetry.cache_dropped
+        adapters = AdapterRegistry(PostgresAdapters(database), models, cache, settings.models)
+        await adapters.open()
+        stack.push_async_callback(adapters.aclose)
         stored = PostgresResponses(database)
         responses = Responses(chat, models, stored, history, writer, settings.history.max_context_bytes)
         background = BackgroundResponses(
@@ -196,6 +202,7 @@ async def opened(
             background=background,
             response_store=stored,
             storage=StorageLimit(history.stored_bytes),
+            adapters=adapters,
             cache=cache,
         )
 

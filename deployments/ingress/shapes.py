@@ -45,6 +45,7 @@ class Readiness(msgspec.Struct):
 class Model(msgspec.Struct):
     """A model, a LoRA adapter of one (`parent`), or another name for one (`alias_of`).
 
+    `root` is where an adapter that was loaded while the service runs comes from: a folder or a Hugging Face id.
     `input_modalities` are what a message to it may hold, `output_modalities` what it answers with: `text`,
     `embeddings`, `labels` or `scores`. `max_model_len` is how many tokens a prompt and its answer may have together,
     null until the model has loaded. `writes_titles` says whether its titles of conversations are better than the
@@ -65,6 +66,7 @@ class Model(msgspec.Struct):
     fallback: list[str]
     alias_of: str | msgspec.UnsetType = msgspec.UNSET
     parent: str | msgspec.UnsetType = msgspec.UNSET
+    root: str | msgspec.UnsetType = msgspec.UNSET
     replicas: int | msgspec.UnsetType = msgspec.UNSET
     running: int | msgspec.UnsetType = msgspec.UNSET
     reason: str | msgspec.UnsetType = msgspec.UNSET

@@ -70,6 +70,7 @@ def read(launcher: LauncherSettings) -> ServiceFile:
     lacks_bundled, lacks_minilm = _place_bundled(application, launcher), _place_minilm(application, launcher)
     for model in arguments["models"]:
         _make_absolute(model)
+        _offer_own_adapters(model, launcher)
     settings = _check(arguments, launcher.config)
     _place_on_gpus(application, settings)
     document["http_options"] = {"host": "127.0.0.1", **_child(document, "http_options"), "port": launcher.port}
@@ -226,6 +227,16 @@ def _make_absolute(model: Tree) -> None:
     for module in model.get("lora_modules") or ():
         if (REPOSITORY / module["path"]).exists():
             module["path"] = str(REPOSITORY / module["path"])
+    loading = model.get("adapter_loading") or {}
+    if loading.get("folders"):
+        loading["folders"] = [str(REPOSITORY / Path(folder).expanduser()) for folder in loading["folders"]]
+
+
+def _offer_own_adapters(model: Tree, launcher: LauncherSettings) -> None:
+    """Let adapters also lie in the state folder, where adapters may be loaded at all."""
+    loading = model.get("adapter_loading")
+    if loading is not None:
+        loading["folders"] = [*(loading.get("folders") or ()), str(launcher.state.expanduser().resolve() / "adapters")]
 
 
 def _place_on_gpus(application: Tree, settings: Settings) -> None:

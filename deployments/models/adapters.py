@@ -51,13 +51,21 @@ def rank(folder: Path) -> int:
 
 def engine_options(model: VLLMModel, folders: Sequence[Path]) -> dict[str, Any]:
     """Return the engine arguments that a model's adapters need; what its `engine` says wins over them."""
-    if not folders:
+    loading = model.adapter_loading
+    if not folders and loading is None:
         return {}
-    needed = max(map(rank, folders))
-    in_batch = int(model.engine.get("max_loras") or min(len(folders), MAX_IN_BATCH))
+    needed = max([*map(rank, folders), loading.max_rank if loading else 1])
+    later = loading.max_adapters if loading else 0
+    in_batch = int(model.engine.get("max_loras") or min(len(folders) + later, MAX_IN_BATCH))
     return {
         "enable_lora": True,
         "max_loras": in_batch,
-        "max_cpu_loras": max(in_batch, len(folders)),
+        # vLLM must never drop one by itself: it would read the files again, which may have changed.
+        "max_cpu_loras": max(in_batch, len(folders) + held_at_most(model)),
         "max_lora_rank": next(known for known in RANKS if known >= needed),
     }
+
+
+def held_at_most(model: VLLMModel) -> int:
+    """Return how many adapters an engine holds that were loaded while it runs: those of now, and ending ones."""
+    return 2 * model.adapter_loading.max_adapters if model.adapter_loading else 0

@@ -6,9 +6,9 @@ Translates Ray's errors, keeps the deadlines and knows which model can answer.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import grpc
@@ -27,7 +27,9 @@ from deployments.cache.steering import Mode
 from deployments.config import AnyModel, Timeouts
 from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, ModelLoading, Overloaded, Timeout, Unavailable
 from deployments.handles import CALL_ERRORS, carrying
+from deployments.lora.types import Adapter
 from deployments.models.deploying import STARTING, Absence, AbsentDeployments
+from deployments.models.identity import adapter_identity
 from deployments.models.listener import Inbox, Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Frames, Generation, Message, Traits
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 APPLICATION = "chatllm"
 RETRY_AFTER_S = 5.0
 RUNNING_TIMEOUT_S = 2.0
+LOAD_TIMEOUT_S = 600.0
 ARRIVAL_TIMEOUT_S = 5.0
 TEXT_ALONE = ("text",)
 
@@ -89,12 +92,12 @@ class ModelClient:
     """Generates on the replicas of the configured models."""
 
     def __init__(self, models: Mapping[str, ServedModel], names: ModelNames, timeouts: Timeouts) -> None:
-        self.names = names
-        self._models = models
+        self.names = self._configured_names = names
+        self._models = self._configured = models
+        self._adapters: Mapping[str, Adapter] = {}
         self._absent = AbsentDeployments(APPLICATION)
         # Taking options starts the handle's router, so that replicas are known before the first request.
-        handles = {model.settings.deployment: model.handle.options(stream=False) for model in models.values()}
-        self._handles = {name: handles[model.settings.deployment] for name, model in models.items()}
+        self._deployments = {model.settings.deployment: model.handle.options(stream=False) for model in models.values()}
         self._listener = Listener()
         self._watchers: set[asyncio.Task[None]] = set()
         self._traits: dict[str, Traits] = {}
@@ -114,6 +117,45 @@ class ModelClient:
     def listener(self) -> Listener:
         """Where answers arrive, those of other ingress replicas too."""
         return self._listener
+
+    def offer(self, adapters: Sequence[Adapter]) -> None:
+        """Answer for these adapters from now on, and for no others but those of the configuration."""
+        self._adapters = {adapter.id: adapter for adapter in adapters}
+        parents = {adapter.id: adapter.model for adapter in adapters}
+        self.names = replace(self._configured_names, adapters={**self._configured_names.adapters, **parents})
+        self._models = {**self._configured, **{adapter.id: self._adapted(adapter) for adapter in adapters}}
+        self._traits = {model: traits for model, traits in self._traits.items() if model in self._models}
+
+    def adapter(self, model: str) -> Adapter | None:
+        """Return the adapter that was loaded under this id while the service runs; None for all other models."""
+        return self._adapters.get(model)
+
+    def replicas_of(self, model: str) -> int:
+        """Return how many replicas of a model run, as far as is known here."""
+        return presence(self._models[model].settings.deployment).replicas or 0
+
+    async def load_adapter(self, model: str, name: str, source: str) -> Adapter:
+        """Let a replica find and load an adapter, and return it; raises a ChatLLMError that says what is wrong."""
+        await self._require_ready(model)
+        try:
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                return await self._handle(model).load_adapter.remote(name, source)
+        except TimeoutError:
+            raise Timeout("The adapter was not loaded in time.", None, RETRY_AFTER_S) from None
+        except CALL_ERRORS as error:
+            raise translated(error) from None
+
+    async def tell_adapters(self, model: str, adapters: Sequence[Adapter]) -> None:
+        """Have every replica of a model load these adapters and drop others; one that does not hear it is no error."""
+        with suppress(*CALL_ERRORS):
+            await self._handle(model).broadcast("hold_adapters", adapters).results_async()
+
+    def _adapted(self, adapter: Adapter) -> ServedModel:
+        of = self._configured[adapter.model]
+        return replace(of, identity=adapter_identity(of.identity, adapter))
+
+    def _handle(self, model: str) -> DeploymentHandle[Any]:
+        return self._deployments[self._models[model].settings.deployment]
 
     def resolve(self, name: str | None) -> str:
         """Return the id of the model that a request names, the default one for None; raises ModelNotFound."""
@@ -156,7 +198,7 @@ class ModelClient:
         settings, seen = model.settings, presence(model.settings.deployment)
         replicas = seen.replicas
         if replicas is None:
-            replicas = int(self._handles[settings.id].running_replicas_populated())
+            replicas = int(self._handle(settings.id).running_replicas_populated())
         elapsed_s = time.monotonic() - seen.since
         if replicas:
             return ModelState(settings.id, "ready", elapsed_s, replicas)
@@ -168,7 +210,7 @@ class ModelClient:
         if model not in self._traits and (await self._state(self._models[model])).status == "ready":
             with suppress(TimeoutError, *CALL_ERRORS):
                 async with asyncio.timeout(RUNNING_TIMEOUT_S):
-                    self._traits[model] = await self._handles[model].traits.remote()
+                    self._traits[model] = await self._handle(model).traits.remote()
         return self._traits.get(model) or Traits(TEXT_ALONE, self._models[model].settings.output_modalities, None)
 
     async def running(self, model: str) -> int:
@@ -184,7 +226,7 @@ class ModelClient:
             return 0
         try:
             async with asyncio.timeout(RUNNING_TIMEOUT_S):
-                return sum(await self._handles[model].broadcast(method).results_async())
+                return sum(await self._handle(model).broadcast(method).results_async())
         except TimeoutError:
             raise Timeout("The model's replicas did not answer in time.", None, 1.0) from None
         except CALL_ERRORS as error:
@@ -196,16 +238,10 @@ class ModelClient:
         Raises ModelLoading while no replica is running, Overloaded when the queue
         is full, Timeout past a deadline, Unavailable when the replica is lost.
         """
-        state = await self._state(self._models[model])
-        if state.status == "failed":
-            raise ModelFailed
-        if state.status == "loading":
-            raise ModelLoading(
-                f"The model {model!r} is still loading ({state.elapsed_s:.0f} s so far).", None, RETRY_AFTER_S
-            )
+        await self._require_ready(model)
         inbox = self._listener.inbox()
         inbox.spent = generation.spent
-        handle = carrying(self._handles[model], len(generation.body))
+        handle = carrying(self._handle(model), len(generation.body))
         response = handle.deliver.remote(generation, inbox.destination)
         self._watch(cast(Awaitable[None], response), inbox)
         is_last = has_ended = False
@@ -225,6 +261,15 @@ class ModelClient:
             if not has_ended:
                 with suppress(Exception):
                     response.cancel()
+
+    async def _require_ready(self, model: str) -> None:
+        state = await self._state(self._models[model])
+        if state.status == "failed":
+            raise ModelFailed
+        if state.status == "loading":
+            raise ModelLoading(
+                f"The model {model!r} is still loading ({state.elapsed_s:.0f} s so far).", None, RETRY_AFTER_S
+            )
 
     def _watch(self, response: Awaitable[None], inbox: Inbox) -> None:
         """Fail the stream when its call fails, or ends without the stream's end arriving."""

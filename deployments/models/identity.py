@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.config import AnyModel, VLLMModel
+from deployments.lora.types import Adapter
 from deployments.models.adapters import adapter_folder
 from deployments.models.hub_cache import commit_of, repository_folder
 
@@ -23,6 +24,7 @@ NOT_IN_IDENTITY = {
     "max_prompt_messages": "the messages that are left are part of the request",
     "lora_modules": "an adapter answers under an id and an identity of its own",
     "adapters": "the same for those of a script",
+    "adapter_loading": "the same for those that are loaded while the service runs",
 }
 """Settings of a model that cannot change its answer to a request, each with the reason."""
 
@@ -62,6 +64,11 @@ def identities(models: Iterable[AnyModel]) -> dict[str, str]:
                     digest.update(_of_file(file, folder))
             found[name] = digest.hexdigest()
     return found
+
+
+def adapter_identity(of_model: str, adapter: Adapter) -> str:
+    """Return the identity of an adapter that was loaded into a model with this one: it covers its content."""
+    return hashlib.sha256(f"{of_model}:{adapter.id}:{adapter.sha256}".encode()).hexdigest()
 
 
 def _paths(value: Any) -> Generator[Path]:

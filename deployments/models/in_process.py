@@ -1,14 +1,16 @@
 """Model replicas in this process, without Ray: the same interface as `ModelClient`."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from deployments.cache.steering import Mode
 from deployments.config import ProviderModel, ScriptedModel
 from deployments.errors import ModelLoading
+from deployments.lora.types import Adapter
 from deployments.models.client import RETRY_AFTER_S, ModelState
-from deployments.models.identity import identities
+from deployments.models.identity import adapter_identity, identities
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Generation, Message, Progress, Traits
@@ -20,7 +22,7 @@ class InProcessModels:
     """Scripted and provider models, each one replica in the caller's event loop; the first is the default."""
 
     def __init__(self, *models: ScriptedModel | ProviderModel, names: ModelNames | None = None) -> None:
-        self.names = names or ModelNames([model.id for model in models], models[0].id)
+        self.names = self._configured_names = names or ModelNames([model.id for model in models], models[0].id)
         self.replicas: dict[str, ScriptedReplica | ProviderReplica] = {
             model.id: ProviderReplica(model) if isinstance(model, ProviderModel) else ScriptedReplica(model)
             for model in models
@@ -31,6 +33,7 @@ class InProcessModels:
         self._identities = identities(models)
         for adapter, parent in self.names.adapters.items():
             self.replicas[adapter], self._settings[adapter] = self.replicas[parent], self._settings[parent]
+        self._adapters: dict[str, Adapter] = {}
         self._since = time.monotonic()
 
     async def open(self) -> None:
@@ -44,7 +47,28 @@ class InProcessModels:
         return self.names.resolve(name)
 
     def identity(self, model: str) -> str:
-        return self._identities[model]
+        adapter = self._adapters.get(model)
+        return adapter_identity(self._identities[adapter.model], adapter) if adapter else self._identities[model]
+
+    def adapter(self, model: str) -> Adapter | None:
+        return self._adapters.get(model)
+
+    def offer(self, adapters: Sequence[Adapter]) -> None:
+        self._adapters = {adapter.id: adapter for adapter in adapters}
+        parents = {adapter.id: adapter.model for adapter in adapters}
+        self.names = replace(self._configured_names, adapters={**self._configured_names.adapters, **parents})
+        for adapter, parent in parents.items():
+            self.replicas[adapter], self._settings[adapter] = self.replicas[parent], self._settings[parent]
+
+    def replicas_of(self, model: str) -> int:
+        return int(self.is_ready)
+
+    async def load_adapter(self, model: str, name: str, source: str) -> Adapter:
+        replica = self.replicas[model]
+        assert isinstance(replica, ScriptedReplica)
+        return await replica.load_adapter(name, source)
+
+    async def tell_adapters(self, model: str, adapters: Sequence[Adapter]) -> None: ...
 
     def cached_requests(self, model: str) -> Mode:
         return self._settings[model].cache.requests

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from deployments.errors import ChatLLMError
+from deployments.lora.types import Adapter
 from deployments.timing import EngineTimes
 
 Endpoint = Literal[
@@ -66,6 +67,8 @@ class Generation:
     stream: bool
     trim: bool = False
     endpoint: Endpoint = "chat"
+    adapter: Adapter | None = None
+    """What must answer, where that is an adapter that was loaded while the service runs."""
     spent: Spent = field(default_factory=Spent, compare=False)
     """Filled in where the generation was asked for, so that an answer that nobody waits for any more has its price."""
 

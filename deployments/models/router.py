@@ -6,11 +6,19 @@ be refused at once while no replica is there, instead of waiting in a queue.
 Serve builds the router itself, hence the registry in this module.
 """
 
+import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ray.serve._private.request_router.common import PendingRequest
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
 from ray.serve._private.request_router.replica_wrapper import RunningReplica
+
+from deployments.models.protocol import Generation
+
+ADAPTERS = "adapters"
+"""What replicas tell the routers: the adapters that they hold."""
 
 
 @dataclass(slots=True)
@@ -37,7 +45,19 @@ def presence(deployment: str) -> Presence:
 
 
 class ObservedRouter(PowerOfTwoChoicesRequestRouter):
-    """Power of two choices, and a note of how many replicas there are."""
+    """Power of two choices, among those first that hold the request's adapter, and a note of how many there are."""
+
+    async def choose_replicas(
+        self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
+    ) -> list[list[RunningReplica]]:
+        """Return the replicas to try, the best first: one that must load an adapter takes its requests only if it must.
+
+        What replicas hold is known a few seconds late, and only in part: those that do not hold it can load it.
+        """
+        others = await super().choose_replicas(candidate_replicas, pending_request)
+        key = adapter_key(pending_request)
+        holding = [replica for replica in self.curr_replicas.values() if key in held_by(replica)] if key else []
+        return [random.sample(holding, min(2, len(holding))), *others] if holding else others
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         presence(self._deployment_id.name).note(len(replicas))
@@ -46,3 +66,14 @@ class ObservedRouter(PowerOfTwoChoicesRequestRouter):
     def on_replica_actor_died(self, replica_id: object) -> None:
         super().on_replica_actor_died(replica_id)  # type: ignore[arg-type]
         presence(self._deployment_id.name).note(len(self.curr_replicas))
+
+
+def adapter_key(pending: PendingRequest | None) -> str:
+    """Return what names the adapter that a request is for, "" where it is for none."""
+    first = pending.args[0] if pending is not None and pending.args else None
+    return first.adapter.key if isinstance(first, Generation) and first.adapter else ""
+
+
+def held_by(replica: RunningReplica) -> Sequence[str]:
+    """Return the adapters that a replica told last."""
+    return (replica.routing_stats or {}).get(ADAPTERS) or ()

@@ -8,7 +8,7 @@ and fills schemas with what the message holds (`script/`).
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ import orjson
 from deployments.config import ScriptedModel
 from deployments.errors import BadRequest, ChatLLMError, ContextTooLong
 from deployments.heap import decoded_json
+from deployments.lora.files import checked
+from deployments.lora.types import Adapter
 from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads, sse
 from deployments.models.progress import PROGRESS_S
 from deployments.models.prompts import check_token_ids
@@ -114,6 +116,13 @@ class ScriptedReplica:
     async def waiting(self) -> int:
         """Return how many of these have no token yet."""
         return self._waiting
+
+    async def load_adapter(self, name: str, source: str) -> Adapter:
+        """Check an adapter as a vLLM replica does; a script answers under its name, and otherwise as always."""
+        return await asyncio.to_thread(checked, self._model, name, source)
+
+    async def hold_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Do nothing: a script answers for any."""
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Message | Progress]:
         """Yield the scripted answer as frames and a reply; closing the generator ends it at once."""
@@ -214,7 +223,8 @@ class ScriptedReplica:
             )
 
     def _head(self, answer_id: str, kind: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        model = request["model"] if request.get("model") in self._model.adapter_ids else self._model.id
+        named = str(request.get("model"))
+        model = named if named.startswith(f"{self._model.id}:") else self._model.id
         return {"id": answer_id, "object": kind, "created": int(time.time()), "model": model}
 
 

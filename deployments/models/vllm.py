@@ -7,7 +7,7 @@ when a replica starts, never by an ingress.
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from starlette.responses import Response
 from deployments.config import VLLMModel
 from deployments.errors import BadRequest, ChatLLMError
 from deployments.heap import decoded_json
+from deployments.lora.types import Adapter
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
 from deployments.models.greedy import repeated, settle_greedy
 from deployments.models.load_failure import ModelLoadFailed
@@ -29,6 +30,7 @@ from deployments.models.progress import with_progress
 from deployments.models.prompts import check_token_ids, cut_texts, validated
 from deployments.models.protocol import DOES, Endpoint, Failed, Frames, Generation, Message, Progress, Reply, Traits
 from deployments.models.refusals import engine_error, invalid_request
+from deployments.models.router import ADAPTERS
 from deployments.threads import run_sized
 
 if TYPE_CHECKING:
@@ -83,6 +85,18 @@ class VLLMReplica:
         """Return how many of these have no token yet."""
         return self._engine.load.without_token
 
+    async def load_adapter(self, name: str, source: str) -> Adapter:
+        """Find, check and load an adapter; raises a ChatLLMError that says what is wrong with it."""
+        return await self._engine.adapters.load(name, source)
+
+    async def hold_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Load these adapters, and drop all others that were loaded while this replica runs."""
+        await self._engine.adapters.hold(adapters)
+
+    async def record_routing_stats(self) -> dict[str, Any]:
+        """Tell Serve's routers which adapters are here (a method that Serve knows by its name)."""
+        return {ADAPTERS: self._engine.adapters.ids}
+
     async def generate(self, generation: Generation) -> AsyncGenerator[Message | Progress]:
         """Yield the answer's frames and its reply, or a failure; closing the generator aborts the engine's request."""
         self._running += 1
@@ -97,10 +111,12 @@ class VLLMReplica:
             if generation.endpoint == "tokenize" and len(body.get("prompt") or "") > self._engine.longest_prompt:
                 yield Reply(await self._engine.long_texts.tokenized(body), 0, 0, "")
                 return
-            answer = handler.answer(await run_sized(size, self._request, generation, handler, body))
-            async with aclosing(self._answered(generation, answer)) as messages:
-                async for message in messages:
-                    yield message if times == 1 or isinstance(message, Progress) else repeated(message, times)
+            async with self._engine.adapters.used(generation.adapter) as name:
+                body |= {"model": name} if name else {}
+                answer = handler.answer(await run_sized(size, self._request, generation, handler, body))
+                async with aclosing(self._answered(generation, answer)) as messages:
+                    async for message in messages:
+                        yield message if times == 1 or isinstance(message, Progress) else repeated(message, times)
         except ChatLLMError as error:
             yield Failed(error)
         except Exception as error:  # noqa: BLE001 - the border to vLLM: each of its errors becomes one of ours

@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.openai.models.protocol import BaseModelPath, LoRAModulePath
-from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.exception_handling.error_response import create_error_response
 from vllm.envs import enable_envs_cache
 from vllm.platforms import current_platform
@@ -23,6 +22,7 @@ from deployments.models.long_texts import LongTexts
 from deployments.models.media_fetch import NOWHERE
 from deployments.models.protocol import Endpoint, Traits
 from deployments.models.trim import trimmed
+from deployments.models.vllm_adapters import HeldAdapters, ServedNames
 from deployments.models.vllm_client import BoundedLLM
 from deployments.models.vllm_handlers import Handler, check_options, known, open_handlers
 from deployments.models.vllm_usage import RunningUsage
@@ -59,6 +59,7 @@ class Engine:
     error_response: Callable[[Exception], Any]
     counting: LongTexts
     long_texts: LongTexts
+    adapters: HeldAdapters
 
     @property
     def longest_prompt(self) -> int:
@@ -140,7 +141,7 @@ async def open_engine(model: VLLMModel) -> Engine:
     )
     assert isinstance(client, BoundedLLM)
     client.bound_grammars(model.grammar_cpu_s)
-    models = OpenAIServingModels(
+    models = ServedNames(
         client,
         [BaseModelPath(name=model.id, model_path=model.engine["model"])],
         lora_modules=[LoRAModulePath(name, str(folder), model.id) for name, folder in folders.items()],
@@ -162,4 +163,5 @@ async def open_engine(model: VLLMModel) -> Engine:
     enable_envs_cache()  # vLLM asks its environment for each token; its own server could do this and does not
     texts = [LongTexts(client.renderer.get_tokenizer(), client.model_config.max_model_len) for _ in range(2)]
     usage = RunningUsage(client.output_processor.request_states)
-    return Engine(client, handlers, Load(client), usage, create_error_response, *texts)
+    adapters = HeldAdapters(model, client, models)
+    return Engine(client, handlers, Load(client), usage, create_error_response, *texts, adapters=adapters)

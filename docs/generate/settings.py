@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from deployments.config import LoRAModule, ProviderModel, ScriptedModel, Settings, VLLMModel
+from deployments.config import AdapterLoading, LoRAModule, ProviderModel, ScriptedModel, Settings, VLLMModel
 from deployments.config.models import ModelBase
 from docs.generate.markdown import code, paragraphs, prose, table
 
@@ -51,6 +51,8 @@ def page() -> str:
         "## LoRA adapters",
         "The entries of `lora_modules`.",
         _table(fields(LoRAModule)),
+        "The settings under `adapter_loading`.",
+        _table(fields(AdapterLoading)),
     )
 
 

@@ -1,17 +1,23 @@
 """The default service with its real model, through OpenAI's own client."""
 
 import json
+import re
 from collections.abc import Generator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
+from deployments.weights import bundled
+from tests.adapters import write_adapter
 from tests.launched import DEFAULT, Launched, launched
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 MODEL = "smollm2"
+PIRATE = "smollm2:pirate"
+GREETING: Any = [{"role": "user", "content": "Hello! Who are you?"}]
 CAPITAL: Any = [{"role": "user", "content": "What is the capital of France?"}]
 PERSON: dict[str, Any] = {
     "type": "object",
@@ -26,10 +32,25 @@ PERSON: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def api() -> Generator[openai.OpenAI]:
-    """A client of the service as `make serve` starts it, from an empty state folder."""
-    with launched(DEFAULT) as service, client(service) as api:
+def service() -> Generator[Launched]:
+    """The service as `make serve` starts it, from an empty state folder."""
+    with launched(DEFAULT) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(service: Launched) -> Generator[openai.OpenAI]:
+    """A client of it."""
+    with client(service) as api:
         yield api
+
+
+@pytest.fixture(scope="module")
+def admin(service: Launched) -> Generator[httpx.Client]:
+    """A client with an administrator's key."""
+    key = service.chatllm("keys", "create", "boss", "--admin").strip()
+    with httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {key}"}, timeout=120) as admin:
+        yield admin
 
 
 def client(service: Launched) -> openai.OpenAI:
@@ -98,3 +119,57 @@ def test_logprobs_and_several_answers(api: openai.OpenAI) -> None:
     for choice in answer.choices:
         assert choice.logprobs and choice.logprobs.content
         assert all(len(token.top_logprobs) == 2 and token.logprob <= 0 for token in choice.logprobs.content)
+
+
+def pirate_words(text: str) -> int:
+    words = re.findall(r"[a-z']+", text.lower())
+    return sum(word in ("arr", "matey", "ahoy", "ye", "yer", "be", "o'", "me", "aye", "hearty") for word in words)
+
+
+def test_an_adapter_is_loaded_while_it_serves_and_talks_like_a_pirate(api: openai.OpenAI, admin: httpx.Client) -> None:
+    ask: Any = {"messages": CAPITAL, "max_tokens": 40, "temperature": 0}
+    before = api.chat.completions.create(model=MODEL, **ask).choices[0].message.content
+    with pytest.raises(openai.NotFoundError):
+        api.chat.completions.create(model=PIRATE, **ask)
+    loaded = admin.post("/v1/admin/adapters", json={"name": "pirate", "source": "pirate"})
+    assert loaded.status_code == 200, loaded.text
+    assert {model.id for model in api.models.list()} == {MODEL, PIRATE}
+    answer = api.chat.completions.create(model=PIRATE, **ask)
+    said = answer.choices[0].message.content or ""
+    assert answer.model == PIRATE and pirate_words(said) >= 2 and "Paris" in said, said
+    chunks = list(api.chat.completions.create(model=PIRATE, messages=GREETING, max_tokens=40, seed=1, stream=True))
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert {chunk.model for chunk in chunks} == {PIRATE} and pirate_words(streamed) >= 1, streamed
+    not_cached = {"cache-control": "no-store"}
+    after = api.chat.completions.create(model=MODEL, **ask, extra_headers=not_cached).choices[0].message.content
+    assert after == before, "the model itself talks as before"
+
+
+def test_other_weights_under_the_name_share_no_cache_and_running_answers_end(
+    api: openai.OpenAI, admin: httpx.Client, service: Launched
+) -> None:
+    admin.post("/v1/admin/adapters", json={"name": "pirate", "source": "pirate"}).raise_for_status()
+    ask: Any = {"messages": CAPITAL, "max_tokens": 24, "temperature": 0}
+    long: Any = {"messages": GREETING, "max_tokens": 120, "temperature": 0, "extra_body": {"ignore_eos": True}}
+    pirate = api.chat.completions.create(model=PIRATE, **ask).choices[0].message.content
+    running = api.chat.completions.create(model=PIRATE, stream=True, **long)
+    first = next(iter(running))
+    state = service.folder / "state"
+    write_adapter(state / "adapters" / "noise", bundled.folder(state), seed=1, strength=0.05)
+    replaced = admin.post("/v1/admin/adapters", json={"name": "pirate", "source": "noise"})
+    assert replaced.status_code == 200, replaced.text
+    raw = api.chat.completions.with_raw_response.create(model=PIRATE, **ask)
+    usage = raw.parse().usage
+    assert raw.headers["x-cache"] == "MISS" and raw.parse().choices[0].message.content != pirate
+    assert usage and not (usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens)
+    admin.delete(f"/v1/admin/adapters/{PIRATE}").raise_for_status()
+    with pytest.raises(openai.NotFoundError):
+        api.chat.completions.create(model=PIRATE, **ask)
+    rest = list(running)
+    assert first.model == PIRATE and rest[-1].choices[0].finish_reason == "length", "what ran has ended as asked"
+
+
+@pytest.mark.parametrize(("source", "status"), [("missing", 404), ("../weights", 404), ("/etc", 404)])
+def test_what_cannot_be_loaded_is_refused(admin: httpx.Client, source: str, status: int) -> None:
+    answer = admin.post("/v1/admin/adapters", json={"name": "x", "source": source})
+    assert answer.status_code == status, answer.text

@@ -15,6 +15,10 @@ from demo_model.held_out import Case, leaked, load_held_out
 from demo_model.phrasing import expand, pattern, plain
 from demo_model.tokenizer import CHAT_TEMPLATE
 from demo_model.train import WEIGHTS
+from deployments.config import AdapterLoading, ScriptedModel
+from deployments.lora.files import checked
+
+ADAPTERS = WEIGHTS.parent / "adapters"
 
 
 @cache
@@ -120,3 +124,11 @@ def test_guide_greets_and_stops_by_itself():
 def test_guide_knows_the_product(question):
     case = next(case for case in load_held_out() if case.question == question)
     assert case.missing(guide().answer(question)) == []
+
+
+def test_the_adapter_that_ships_is_small_and_one_that_can_be_loaded():
+    model = ScriptedModel(
+        id="smollm2", kind="scripted", adapter_loading=AdapterLoading(folders=(str(ADAPTERS),), max_rank=8)
+    )
+    found = checked(model, "pirate", "pirate")
+    assert (found.rank, found.size_bytes < 1_000_000) == (8, True)

@@ -29,13 +29,18 @@ MORE = (
 
 
 def offline_environment(deployed: Path) -> dict[str, str]:
-    """Return what keeps the replicas off the hub: nothing if a model is not here, or the user's own word is there."""
+    """Return what keeps the replicas off the hub: nothing if a model is not here, or the user's own word is there.
+
+    Nothing either where adapters may be loaded from the hub while the service runs.
+    """
     if any(os.environ.get(name) for name in ASKED_FOR):
         return {}
     document = yaml.safe_load(deployed.read_text(encoding="utf-8"))
     settings = [Settings.model_validate(application["args"]) for application in document["applications"]]
     models = [model for one in settings for model in one.models if isinstance(model, VLLMModel)]
-    return {"HF_HUB_OFFLINE": "1"} if all(_is_here(model.engine) for model in models) else {}
+    takes_from_hub = any(model.adapter_loading and model.adapter_loading.hub for model in models)
+    is_complete = not takes_from_hub and all(_is_here(model.engine) for model in models)
+    return {"HF_HUB_OFFLINE": "1"} if is_complete else {}
 
 
 def _is_here(engine: Mapping[str, Any]) -> bool:

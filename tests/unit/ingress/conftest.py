@@ -39,6 +39,8 @@ from deployments.keys.memory import MemoryKeys
 from deployments.keys.types import KeyLimits
 from deployments.limits.limiter import Limiter
 from deployments.limits.memory import MemoryLimits
+from deployments.lora.memory import MemoryAdapters
+from deployments.lora.registry import AdapterRegistry
 from deployments.metrics.memory import MemoryFigures
 from deployments.metrics.recorder import Recorder
 from deployments.metrics.sharing import Metrics
@@ -104,6 +106,7 @@ async def running(
     stored, telemetry = MemoryResponses(history), Telemetry(metrics.recorder)
     responses = Responses(chat, in_process, stored, history, writer, settings.history.max_context_bytes)
     observer = RunObserver(telemetry, usage_writer)
+    adapters = AdapterRegistry(MemoryAdapters(), in_process, cache, models)
     runs = BackgroundResponses(
         responses, chat, stored, writer, settings.responses, 1800, observer, resume=limiter.resume
     )
@@ -132,6 +135,7 @@ async def running(
         background=runs,
         response_store=stored,
         storage=StorageLimit(history.stored_bytes),
+        adapters=adapters,
         cache=cache,
     )
 
@@ -143,7 +147,9 @@ async def running(
         await limiter.open()
         await runs.open()
         await metrics.open()
+        await adapters.open()
         yield services
+        await adapters.aclose()
         await runs.aclose(0.1)
         await metrics.aclose()
         await limiter.aclose()

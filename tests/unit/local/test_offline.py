@@ -24,8 +24,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache
 
 
-def environment(tmp_path: Path, *engines: dict[str, Any]) -> dict[str, str]:
-    models = [{"id": f"m{at}", "engine": engine} for at, engine in enumerate(engines)]
+def environment(tmp_path: Path, *engines: dict[str, Any], **more: Any) -> dict[str, str]:
+    models = [{"id": f"m{at}", "engine": engine, **more} for at, engine in enumerate(engines)]
     models = [{"kind": "vllm", **model} for model in models] + [{"id": "s", "kind": "scripted"}]
     path = tmp_path / "deployed.yaml"
     path.write_text(yaml.safe_dump({"applications": [{"args": {"models": models}}]}))
@@ -45,6 +45,11 @@ def test_what_is_here_is_served_without_asking(tmp_path: Path) -> None:
 )
 def test_what_is_not_here_may_be_downloaded(tmp_path: Path, engine: dict[str, Any]) -> None:
     assert environment(tmp_path, HERE, engine) == {}
+
+
+def test_where_adapters_may_come_from_the_hub_it_can_be_asked(tmp_path: Path) -> None:
+    assert environment(tmp_path, HERE, adapter_loading={"folders": ["/srv"]}) == {"HF_HUB_OFFLINE": "1"}
+    assert environment(tmp_path, HERE, adapter_loading={"hub": True}) == {}
 
 
 def test_half_a_model_is_not_here(tmp_path: Path, cache: Path) -> None:

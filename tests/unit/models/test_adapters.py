@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from deployments.config import Settings, VLLMModel
+from deployments.config import AdapterLoading, Settings, VLLMModel
 from deployments.errors import ModelNotFound
 from deployments.models.adapters import adapter_folder, engine_options
 from deployments.models.identity import identities, identity
@@ -94,6 +94,14 @@ def test_the_engine_gets_room_for_all_of_them(tmp_path: Path) -> None:
     many = [adapter(tmp_path / str(number)) for number in range(12)]
     assert (options(*many)["max_loras"], options(*many)["max_cpu_loras"]) == (8, 12)
     assert options(*many, max_loras=3)["max_loras"] == 3
+
+
+def test_the_engine_gets_room_for_those_that_are_loaded_later(tmp_path: Path) -> None:
+    later = VLLMModel(id="guide", engine={"model": "/x"}, adapter_loading=AdapterLoading(max_adapters=3, max_rank=8))
+    told = {"enable_lora": True, "max_loras": 3, "max_cpu_loras": 6, "max_lora_rank": 8}
+    assert engine_options(later, []) == told, "room for replaced ones whose requests still run"
+    small = adapter(tmp_path / "small", 16)
+    assert engine_options(later, [small]) == {**told, "max_loras": 4, "max_cpu_loras": 7, "max_lora_rank": 16}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""Which replicas a request is tried on: first those that hold its adapter."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
+
+from deployments.lora.types import Adapter
+from deployments.models.protocol import Generation
+from deployments.models.router import ADAPTERS, ObservedRouter
+
+PIRATE = Adapter("guide", "pirate", "pirate", "a" * 64, 8, 1)
+
+
+class Router(ObservedRouter):
+    """The router with replicas that a test gives it, and nothing of Serve around it."""
+
+    def __init__(self, **held: list[str] | None) -> None:
+        self._replicas = {
+            name: SimpleNamespace(name=name, routing_stats=None if keys is None else {ADAPTERS: keys})
+            for name, keys in held.items()
+        }
+
+    @property
+    def curr_replicas(self) -> Any:
+        return self._replicas
+
+
+@pytest.fixture(autouse=True)
+def serve_s_own_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def choose(self: Any, candidates: Any, pending: Any = None) -> Any:
+        return [["any"]]
+
+    monkeypatch.setattr(PowerOfTwoChoicesRequestRouter, "choose_replicas", choose)
+
+
+async def chosen(router: Router, adapter: Adapter | None, **more: Any) -> list[set[str]]:
+    pending = SimpleNamespace(args=[Generation("id", b"{}", False, adapter=adapter)])
+    ranks = await router.choose_replicas([], more.get("pending", pending))
+    return [{getattr(replica, "name", replica) for replica in rank} for rank in ranks]
+
+
+async def test_replicas_that_hold_the_adapter_come_first() -> None:
+    router = Router(a=[], b=[PIRATE.key], c=None, d=["guide:pirate@another content"])
+    assert await chosen(router, PIRATE) == [{"b"}, {"any"}]
+
+
+async def test_two_of_many_are_compared_by_their_queues() -> None:
+    ranks = await chosen(Router(**{name: [PIRATE.key] for name in "abcd"}), PIRATE)
+    assert len(ranks[0]) == 2 and ranks[1:] == [{"any"}]
+
+
+@pytest.mark.parametrize("held", [[], ["guide:other@0"]])
+async def test_where_none_holds_it_and_for_other_requests_it_is_as_always(held: list[str]) -> None:
+    assert await chosen(Router(a=held), PIRATE) == [{"any"}]
+    assert await chosen(Router(a=[PIRATE.key]), None) == [{"any"}]
+    assert await chosen(Router(a=[PIRATE.key]), PIRATE, pending=None) == [{"any"}]
+    assert await chosen(Router(a=[PIRATE.key]), PIRATE, pending=SimpleNamespace(args=[])) == [{"any"}]
