@@ -1,11 +1,12 @@
 # ChatLLM: `make serve` and chat; `make test` and be sure. Every target is a thin wrapper.
 SHELL := /bin/bash
 PYTHON ?= python3
+export CHATLLM_TEST_WORKERS ?= $(or $(WORKERS),0)
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop link status doctor tools test test-unit test-integration test-serve test-ui test-e2e test-clients test-openai-sdk bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
+.PHONY: help install serve stop link status doctor tools test test-long test-unit test-integration test-serve test-ui test-e2e test-clients test-openai-sdk bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -31,23 +32,26 @@ doctor: install  ## is this machine fit to run it?
 tools:  ## install what the tests and linters need as well
 	@$(PYTHON) deployments/local/install.py --tests
 
-test: tools  ## run all tests
-	$(BIN)/pytest $(ARGS)
+test: tools  ## run all tests (WORKERS=3: in parallel)
+	$(BIN)/python -m tests.run $(ARGS)
+
+test-long: tools  ## run the randomized tests with ten times the examples
+	CHATLLM_TEST_EXAMPLES_FACTOR=10 $(BIN)/python -m tests.run -m hypothesis tests/unit $(ARGS)
 
 test-unit: tools  ## run the tests that need no server
-	$(BIN)/pytest tests/unit $(ARGS)
+	$(BIN)/python -m tests.run tests/unit $(ARGS)
 
 test-integration: tools  ## run the tests against real Postgres and Valkey
-	$(BIN)/pytest tests/integration $(ARGS)
+	$(BIN)/python -m tests.run tests/integration $(ARGS)
 
 test-serve: tools  ## run the tests on a real Ray Serve with scripted models
-	$(BIN)/pytest tests/serve $(ARGS)
+	$(BIN)/python -m tests.run tests/serve $(ARGS)
 
 test-ui: tools  ## run the chat page's stories
-	$(BIN)/pytest tests/ui $(ARGS)
+	$(BIN)/python -m tests.run tests/ui $(ARGS)
 
 test-e2e: tools  ## run the tests of the whole: launcher, vLLM, browser
-	$(BIN)/pytest tests/e2e $(ARGS)
+	$(BIN)/python -m tests.run tests/e2e $(ARGS)
 
 test-clients: tools  ## install real clients and run them against the service
 	$(BIN)/python -m tests.clients.install

@@ -9,36 +9,38 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from xdist.scheduler import LoadFileScheduling
 
 from deployments.config import HistorySettings
 from deployments.history.database import Database
 from deployments.local.postgres import PostgresServer
 from deployments.local.state import StateFolder
 from deployments.local.valkey import ValkeyServer
-from tests import second_attempt, time_limits
+from tests import missing_programs, second_attempt, time_limits, workers
 from tests.databases import execute, own_database
-from tests.workers import ByService, starts_first
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     second_attempt.add_option(parser)
+    workers.add_option(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(time_limits)
+    config.pluginmanager.register(missing_programs)
     if config.getoption("second_attempt"):
         config.pluginmanager.register(second_attempt.SecondAttempt())
         config.pluginmanager.register(second_attempt.FlakyTests())
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=starts_first)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    workers.select(config, items)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByService:
-    return ByService(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Run the tests of a file in one worker, which sets its fixtures up once."""
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import pytest_timeout
 
+from tests import budgets
+
 TEARDOWN_S = 120.0
 """What the fixtures of a test that failed by its limit have to end."""
 BUSY = 2.0
@@ -25,7 +27,7 @@ def pytest_timeout_set_timer(item: Any, settings: Any) -> bool | None:
     """Let the test fail at its limit, and end the process if it does not end."""
     if threading.current_thread() is not threading.main_thread():
         return None
-    limit_s = settings.timeout * (BUSY if "PYTEST_XDIST_WORKER" in os.environ else 1)
+    limit_s = settings.timeout * budgets.FACTOR * (BUSY if "PYTEST_XDIST_WORKER" in os.environ else 1)
     settings = settings._replace(timeout=limit_s)
     last = threading.Timer(limit_s + TEARDOWN_S, pytest_timeout.timeout_timer, (item, settings))
     last.daemon = True

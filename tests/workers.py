@@ -1,31 +1,35 @@
-"""Which tests share a worker: those of one file, and those of all files that use one expensive service."""
+"""Which tests run beside others and which alone, and in which order workers take them."""
+
+import os
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
-
-SHARED = {
-    "tests/e2e/test_api.py": "product",
-    "tests/e2e/test_product_page.py": "product",
-}
-"""Files whose tests use one service of the session."""
-
-
-class ByService(LoadScopeScheduling):
-    """Sends the tests of a file, and of those that share its service, to one worker, which sets fixtures up once.
-
-    The files that are named first start first.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return SHARED.get(file, file)
-
 
 FOLDERS = ["e2e", "serve", "integration", "ui", "unit"]
 """What takes longest comes first, and the small files of the unit tests fill the workers' last minutes."""
 
 
-def starts_first(item: pytest.Item) -> int:
-    """Return the place of a test in the order in which tests start; equal ones stay as they are."""
+def add_option(parser: pytest.Parser) -> None:
+    """Declare the option that chooses a part of the tests."""
+    parser.addoption(
+        "--part", choices=("beside", "alone"), help="run the tests that others may run beside, or the other ones"
+    )
+
+
+def select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests of the chosen part; in a worker, put those first that take longest."""
+    part = config.getoption("part")
+    if part:
+        others = [item for item in items if _is_alone(item) != (part == "alone")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _is_alone(item) == (part == "alone")]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_starts_first)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+def _starts_first(item: pytest.Item) -> int:
     folder = item.path.relative_to(item.config.rootpath).parts[1]
     return FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)

@@ -10,6 +10,8 @@ from deployments.config import ScriptedModel
 from loadtests.streams import hops_in
 from tests.integration.serving import served
 
+pytestmark = pytest.mark.alone
+
 PREFILL_MS, TOKEN_MS, TOKENS = 60, 10, 12
 MODEL = ScriptedModel(id="m", kind="scripted", tokens=TOKENS, prefill_ms=PREFILL_MS, token_ms=TOKEN_MS)
 REQUESTS = 40

@@ -16,6 +16,7 @@ from deployments.models.in_process import InProcessModels
 from deployments.ports import NoTurn
 from deployments.service import ChatService
 from deployments.summary import Summary
+from tests.budgets import examples
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
 texts = st.text(min_size=1, max_size=30) | st.sampled_from(["call weather", "two words", 'a "id":"x", quote'])
@@ -63,7 +64,7 @@ async def events_of(answer: Answer) -> list[dict[str, Any]]:
     return payloads(b"".join([frame async for frame in answer.frames]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(requests)
 def test_a_hit_has_the_originals_events_under_an_id_of_its_own(request: dict[str, Any]) -> None:
     async def main() -> None:
@@ -89,7 +90,7 @@ async def test_a_cache_that_is_switched_off_is_told_as_such() -> None:
         assert (summary.cache, summary.cache_reason) == ("BYPASS", "off")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(requests, st.integers(1, 3))
 def test_what_is_interrupted_leaves_nothing(request: dict[str, Any], readers: int) -> None:
     async def main() -> None:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from deployments.errors import BadRequest
 from deployments.history.encoding import clean, encode
+from tests.budgets import examples
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(st.characters(codec="utf-8")),
@@ -24,13 +25,13 @@ def without_nul(value: object) -> object:
             return value
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(json_values)
 def test_only_nul_is_changed(value: object) -> None:
     assert orjson.loads(encode(value)) == without_nul(value)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(st.text("\\u0\0", max_size=30))
 def test_backslashes_before_nul_are_counted(text: str) -> None:
     assert orjson.loads(encode(text)) == text.replace("\0", "\ufffd")

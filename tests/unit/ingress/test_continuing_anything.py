@@ -7,12 +7,16 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.budgets import examples
 from tests.unit.ingress.test_continuing import LOOK, Client, client, pytestmark
 
 __all__ = ["client", "pytestmark"]  # the fixture, and what vLLM warns of
 
 SOME = settings(
-    max_examples=120, phases=(Phase.explicit, Phase.generate), deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=examples(120),
+    phases=(Phase.explicit, Phase.generate),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TEXTS = st.sampled_from(["", " ", "hi", "please look up 'the Rhine'", "\0", "\ud7ff\u2028", "<|end|>", "{{ x }}", "[]"])
 IDS = st.sampled_from(["call_1", "call_2", "c", ""])

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from deployments.models.assembly import assemble
 from deployments.responses.events import Translator, frame
+from tests.budgets import examples
 
 EVENT = TypeAdapter[Any](ResponseStreamEvent)
 WORDS = st.text(min_size=1, max_size=8)
@@ -60,7 +61,7 @@ def all_events(chunks: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Tran
     return events + translator.close(is_whole=translator.finish_reason != "length"), translator
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(streams())
 def test_any_stream_becomes_a_legal_sequence_that_adds_up(chunks: list[dict[str, Any]]) -> None:
     events, translator = all_events(chunks)
@@ -113,7 +114,7 @@ def said(output: tuple[dict[str, Any], ...], kind: str) -> str:
     return "".join(part["text"] for item in output if item["type"] == kind for part in item["content"])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(streams())
 def test_a_whole_answer_says_what_its_stream_does(chunks: list[dict[str, Any]]) -> None:
     _, streamed = all_events(chunks)
