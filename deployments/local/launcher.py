@@ -24,6 +24,7 @@ from deployments.local.ray_part import RayPart, config_path
 from deployments.local.service_file import ServiceFile, read
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
+from deployments.local.status import phase_text
 from deployments.local.steps import Steps
 from deployments.local.valkey import ValkeyServer
 
@@ -191,7 +192,7 @@ class Launcher:
     def _wait(self, name: str, url: str) -> None:
         """Wait until `url` says 200; the model may take as long as it loads, unless Serve gives up."""
         began = time.monotonic()
-        with self._steps.step(name):
+        with self._steps.step(name) as tell:
             # Until its first replica is there, Serve holds requests back: better to ask again than to
             # wait with it, unless the machine is so busy that every answer takes its time.
             while status_of(url, min(2.0, max(0.3, (time.monotonic() - began) / 20))) != 200:
@@ -200,6 +201,8 @@ class Launcher:
                 report = self._ray.report
                 if report and report.has_failed(self._awaited):
                     raise LauncherError(announcement.failure(report))
+                if report and (awaited := report.deployments.get(self._awaited)):
+                    tell(phase_text(awaited, time.time()))
                 time.sleep(POLL_S)
 
     def _look_after_parts(self) -> None:
