@@ -74,11 +74,18 @@ async def test_a_killed_model_replica_costs_at_most_the_requests_on_it(service: 
 
 
 async def test_a_model_replica_that_is_killed_while_it_loads_says_so_and_another_one_loads(service: Launched) -> None:
-    (before,) = replicas(service, "model-loading")
-    os.kill(before, signal.SIGKILL)
-    key = (Path(service.environment["CHATLLM_STATE"]) / "api.key").read_text().strip()
+    admin = service.chatllm("keys", "create", "reader", "--admin").strip()
     async with service.client() as http, asyncio.timeout(120):
-        http.headers["authorization"] = f"Bearer {key}"  # an administrator's
+        http.headers["authorization"] = f"Bearer {admin}"
+
+        async def phase() -> str | None:
+            models = (await http.get("/ready")).json()["models"]
+            return next(model["phase"] for model in models if model["id"] == "loading")
+
+        while await phase() != "starting":  # it has begun to load
+            await asyncio.sleep(0.5)
+        (before,) = replicas(service, "model-loading")
+        os.kill(before, signal.SIGKILL)
         while "reason" not in (told := (await http.get("/v1/models/loading")).json()):
             await asyncio.sleep(0.5)
         assert told["status"] == "loading"
