@@ -8,6 +8,7 @@ folder. What is wrong with the file is one sentence that names the field.
 import shutil
 import subprocess
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +30,7 @@ GUIDE = REPOSITORY / "configs/guide.yaml"
 # Engine arguments that were chosen for the default model and fit no other.
 DEMO_ONLY = ("dtype", "max_model_len", "enforce_eager", "override_generation_config")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+INT8_FLAGS = {"avx512_vnni", "amx_int8"}
 PATHS = {"engine": ("model", "tokenizer", "chat_template"), "chat": ("chat_template",)}
 
 
@@ -170,7 +172,7 @@ def _place_bundled(application: Tree, launcher: LauncherSettings) -> bool:
         for model in wanted:
             model["engine"]["model"] = str(bundled.folder(state))
             if not gpus():
-                model["engine"].setdefault("dtype", cpu_dtype())
+                _suit_to_cpu(model)
         return False
     if launcher.config.resolve() == SHIPPED and not launcher.model:
         for model in wanted:
@@ -205,16 +207,28 @@ def _serve_guide(application: Tree, model: Tree) -> None:
             deployment["name"] = VLLMModel.model_validate(guide).deployment
 
 
-def cpu_dtype() -> str:
-    """Return the faster of two types on this CPU: bfloat16 where it computes in it, which not all do.
+def _suit_to_cpu(model: Tree) -> None:
+    """Choose what this CPU computes fast, unless the file says it: 8-bit weights, but not below adapters."""
+    engine, flags = model["engine"], cpu_flags()
+    if "dtype" not in engine and not model.get("lora_modules") and flags & INT8_FLAGS:
+        engine.setdefault("quantization", "int8_cpu")
+    engine.setdefault("dtype", cpu_dtype(flags))
+
+
+def cpu_dtype(flags: AbstractSet[str]) -> str:
+    """Return the faster of two types on a CPU: bfloat16 where it computes in it, which not all do.
 
     Without such instructions float32 is three times as fast.
     """
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
-    except OSError:
-        flags = set[str]()
     return "bfloat16" if flags & BFLOAT16_FLAGS else "float32"
+
+
+def cpu_flags() -> AbstractSet[str]:
+    """Return what this machine's CPU can do, by Linux's names; nothing where that cannot be read."""
+    try:
+        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return set()
 
 
 def _make_absolute(model: Tree) -> None:

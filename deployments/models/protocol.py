@@ -21,18 +21,18 @@ Endpoint = Literal[
 """What is asked of a model; of these, `chat` and `completion` generate and can be streamed."""
 
 
-CAPABILITIES: Mapping[Endpoint, str] = {
+DOES: Mapping[Endpoint, str] = {
     "chat": "chat",
-    "completion": "text completions",
-    "embedding": "embeddings",
-    "pooling": "pooling",
-    "classification": "classification",
-    "rerank": "reranking",
-    "score": "scoring",
-    "tokenize": "tokenization",
-    "detokenize": "detokenization",
+    "completion": "complete text",
+    "embedding": "make embeddings",
+    "pooling": "pool",
+    "classification": "classify",
+    "rerank": "rank documents",
+    "score": "score texts",
+    "tokenize": "tokenize",
+    "detokenize": "detokenize",
 }
-"""What each endpoint needs a model to support."""
+"""What a model can not do that has not learned it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,13 +128,27 @@ def computing_threads() -> int:
     return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
+def _platform_options(model: VLLMModel) -> dict[str, Any]:
+    """Return the engine arguments for this machine, and set the number of threads in this process's environment."""
+    if not current_platform.is_cpu():
+        return {}
+    from deployments.models.cpu import WORKER  # also tells vLLM of `quantization: int8_cpu`
+
+    if "OMP_NUM_THREADS" not in model.environment:
+        os.environ["OMP_NUM_THREADS"] = str(computing_threads())
+    return {"worker_cls": WORKER}
+
+
 async def open_engine(model: VLLMModel) -> Engine:
     """Load the model that `model.engine` names and return it ready to generate; raises ValueError for its options."""
     check_options(model.chat)
-    if current_platform.is_cpu() and "OMP_NUM_THREADS" not in model.environment:
-        os.environ["OMP_NUM_THREADS"] = str(computing_threads())
     folders = {name: adapter_folder(module) for name, module in model.adapters.items()}
-    settings = {"served_model_name": model.id, **engine_options(model, list(folders.values())), **model.engine}
+    settings = {
+        "served_model_name": model.id,
+        **_platform_options(model),
+        **engine_options(model, list(folders.values())),
+        **model.engine,
+    }
     client = BoundedLLM.from_engine_args(
         AsyncEngineArgs(**engine_arguments({**settings, "allowed_media_domains": [NOWHERE]})),
         stat_loggers=[EngineMetrics],
