@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import yaml
 
 from deployments.weights import bundled
 from tests.adapters import write_adapter
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 MODEL = "smollm2"
 PIRATE = "smollm2:pirate"
+ADAPTERS = {"folders": ["demo_model/adapters"], "max_adapters": 4, "max_rank": 8}
 GREETING: Any = [{"role": "user", "content": "Hello! Who are you?"}]
 CAPITAL: Any = [{"role": "user", "content": "What is the capital of France?"}]
 PERSON: dict[str, Any] = {
@@ -33,8 +35,10 @@ PERSON: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def service() -> Generator[Launched]:
-    """The service as `make serve` starts it, from an empty state folder."""
-    with launched(DEFAULT) as running:
+    """The service as `make serve` starts it, from an empty state folder, with room for adapters besides."""
+    document = yaml.safe_load(DEFAULT.read_text())
+    document["applications"][0]["args"]["models"][0]["adapter_loading"] = ADAPTERS
+    with launched(document) as running:
         yield running
 
 
