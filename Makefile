@@ -1,7 +1,6 @@
 # ChatLLM: `make serve` and chat; `make test` and be sure. Every target is a thin wrapper.
 SHELL := /bin/bash
 PYTHON ?= python3
-export CHATLLM_TEST_WORKERS ?= $(or $(WORKERS),0)
 BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
@@ -36,7 +35,7 @@ test: tools  ## run all tests (WORKERS=3: in parallel)
 	$(BIN)/python -m tests.run $(ARGS)
 
 test-long: tools  ## run the randomized tests with ten times the examples
-	CHATLLM_TEST_EXAMPLES_FACTOR=10 $(BIN)/python -m tests.run -m hypothesis tests/unit $(ARGS)
+	EXAMPLES_FACTOR=10 $(BIN)/python -m tests.run -m hypothesis tests/unit $(ARGS)
 
 test-unit: tools  ## run the tests that need no server
 	$(BIN)/python -m tests.run tests/unit $(ARGS)

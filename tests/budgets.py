@@ -2,7 +2,7 @@
 
 import os
 
-FACTOR = int(os.environ.get("CHATLLM_TEST_EXAMPLES_FACTOR", "1"))
+FACTOR = int(os.environ.get("EXAMPLES_FACTOR", "1"))
 
 
 def examples(count: int) -> int:

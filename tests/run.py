@@ -2,7 +2,7 @@
 
     python -m tests.run [what pytest takes]
 
-CHATLLM_TEST_WORKERS is the number of parallel workers. The exit status is 0 if both parts passed; a part that the
+WORKERS is the number of parallel workers. The exit status is 0 if both parts passed; a part that the
 arguments leave without tests counts as passed, unless both are.
 """
 
@@ -17,7 +17,7 @@ PYTEST = [sys.executable, "-m", "pytest"]
 
 def main(arguments: list[str]) -> int:
     """Run both parts and return the exit status."""
-    workers = os.environ.get("CHATLLM_TEST_WORKERS", "0")
+    workers = os.environ.get("WORKERS", "0")
     parts = {
         "that others may run beside": ["-n", workers, "--part", "beside"],
         "that run alone": ["--part", "alone"],

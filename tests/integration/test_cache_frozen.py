@@ -65,6 +65,7 @@ async def loaded(http, seconds: float, name: str) -> Phase:
     return phase
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(60 + 3 * OUTAGE_S)
 async def test_redis_freezes_under_a_steady_load(database_url, tmp_path):
     server = Server(tmp_path)

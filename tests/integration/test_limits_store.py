@@ -3,6 +3,7 @@
 import asyncio
 import random
 import secrets
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
@@ -42,20 +43,25 @@ async def settle(store: LimitStore, asked: Demand, verdict: Verdict, tokens: int
 
 
 async def test_requests_are_admitted_up_to_the_limit_and_the_wait_is_true(store: LimitStore) -> None:
-    asked = demand(requests_per_minute=120)
+    asked = demand(requests_per_minute=60)
+    began = time.monotonic()
     first = await store.admit(asked)
-    assert (first.refused_by, first.remaining_requests) == (None, 119)
-    assert 0.45 < first.reset_requests_s <= 0.5
+    assert (first.refused_by, first.remaining_requests) == (None, 59)
+    assert 0.95 < first.reset_requests_s <= 1
 
-    assert len(await admitted(store, asked, 130)) in (119, 120)  # half a second fills in another
-    refused = await store.admit(asked)
+    count = 1
+    while (refused := await store.admit(asked)).refused_by is None:
+        count += 1
+    assert 60 <= count <= 60 + (time.monotonic() - began)  # each second fills in another
     assert (refused.refused_by, refused.remaining_requests) == ("requests_per_minute", 0)
-    assert 0 < refused.wait_s <= 0.5
+    assert 0 < refused.wait_s <= 1
 
+    await asyncio.sleep(refused.wait_s + 0.002)
+    assert (await store.admit(asked)).refused_by is None
+    refused = await store.admit(asked)
+    assert refused.refused_by
     await asyncio.sleep(refused.wait_s / 2)
     assert (await store.admit(asked)).refused_by
-    await asyncio.sleep(refused.wait_s / 2 + 0.002)
-    assert (await store.admit(asked)).refused_by is None
 
 
 async def test_a_refusal_takes_nothing(store: LimitStore) -> None:
@@ -204,6 +210,7 @@ async def test_both_stores_decide_alike(valkey_url: str, seed: int) -> None:
     limits = KeyLimits(8, 400, 3, 5000)
     memory, remote = MemoryLimits(60), RedisLimits(valkey_url, f"test-{secrets.token_hex(4)}", 5.0, 60)
     running: list[tuple[Demand, Verdict, Verdict]] = []
+    late_s = 0.0  # by how much the second store was asked later than the first, at most
     for step in range(60):
         if running and chance.random() < 0.45:
             asked, here, there = running.pop(chance.randrange(len(running)))
@@ -213,11 +220,13 @@ async def test_both_stores_decide_alike(valkey_url: str, seed: int) -> None:
             continue
         tokens, sequences = chance.randrange(1, 200), chance.randrange(1, 3)
         asked = Demand(f"key_{step // 20}", limits, 1, tokens, f"lease {step}", MONTH, sequences)
+        began = time.monotonic()
         here, there = await memory.admit(asked, 10), await remote.admit(asked, 10)
+        late_s = max(late_s, time.monotonic() - began)
         assert here.refused_by == there.refused_by
-        assert abs(here.remaining_tokens - there.remaining_tokens) <= 1
+        assert abs(here.remaining_tokens - there.remaining_tokens) <= 1 + late_s * 400 / 60
         assert here.remaining_requests == there.remaining_requests
-        assert here.wait_s == pytest.approx(there.wait_s, abs=0.05)
+        assert here.wait_s == pytest.approx(there.wait_s, abs=0.05 + late_s)
         if here.refused_by is None:
             running.append((asked, here, there))
     await remote.aclose()

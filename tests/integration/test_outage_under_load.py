@@ -27,7 +27,7 @@ MODELS = (
     ScriptedModel(id="slow", kind="scripted", tokens=60, token_ms=OUTAGE_S * 1e3 / 100),
 )
 
-pytestmark = pytest.mark.timeout(120 + 3 * OUTAGE_S)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120 + 3 * OUTAGE_S)]
 
 
 @pytest.fixture(scope="module")

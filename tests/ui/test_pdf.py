@@ -57,6 +57,7 @@ async def test_a_file_that_takes_for_ever_is_given_up_and_nobody_waits_for_it() 
     assert worst < 0.5, f"the event loop stood still for {worst:.2f} s"
 
 
+@pytest.mark.alone
 async def test_a_bomb_takes_its_own_process_alone() -> None:
     bomb = written([bytes(1_200_000_000)])
     assert len(bomb) < 2_000_000

@@ -43,6 +43,7 @@ class Slow:
         return list(map(chr, tokens))
 
 
+@pytest.mark.alone
 async def test_a_long_text_does_not_stop_the_loop() -> None:
     texts, longest = LongTexts(Slow(), 64), 0.0
     answer = asyncio.create_task(texts.tokenized({"prompt": "hi", "return_token_strs": True}))
