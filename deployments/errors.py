@@ -100,7 +100,7 @@ class Unauthenticated(ChatLLMError):
 
 
 class Forbidden(ChatLLMError):
-    """This API key may not do this."""
+    """This API key is not allowed to do this."""
 
     status = 403
     code = "permission_denied"
@@ -108,14 +108,14 @@ class Forbidden(ChatLLMError):
 
 
 class StorageFull(Forbidden):
-    """This key stores as much as it may."""
+    """This key has reached its storage limit."""
 
     code = "storage_full"
     kind = "insufficient_quota"
 
 
 class NotFound(ChatLLMError):
-    """There is no such resource."""
+    """The resource does not exist."""
 
     status = 404
     code = "not_found"
@@ -145,7 +145,7 @@ class SlowSender(ChatLLMError):
 
 
 class Conflict(ChatLLMError):
-    """The request contradicts what is stored."""
+    """The request conflicts with what is stored."""
 
     status = 409
     code = "conflict"
@@ -153,7 +153,7 @@ class Conflict(ChatLLMError):
 
 
 class LastingConflict(Conflict):
-    """The request contradicts what is stored, and waiting does not change that."""
+    """The request conflicts with what is stored, and waiting will not change that."""
 
     may_succeed_later = False
 
@@ -199,7 +199,7 @@ class ExceedsLimits(TooManyRequests):
 
 
 class InsufficientQuota(TooManyRequests):
-    """This key's budget for the month is used up."""
+    """This key has used up its budget for the month."""
 
     code = "insufficient_quota"
     kind = "insufficient_quota"
@@ -222,7 +222,7 @@ class HeadersTooLarge(ChatLLMError):
 
 
 class NotOffered(ChatLLMError):
-    """This server does not offer this."""
+    """This server does not support this."""
 
     status = 501
     code = "not_implemented"
@@ -238,14 +238,14 @@ class ProviderFailed(ChatLLMError):
 
 
 class ProviderRefused(ProviderFailed):
-    """The model's provider refused this service; its operator finds the reason in the replica's log."""
+    """The model's provider refused this service's request; the reason is in the replica's log."""
 
     code = "provider_refused"
     may_succeed_later = False
 
 
 class NotCached(ChatLLMError):
-    """The request asked for a stored answer alone, and there is none."""
+    """The request asked for a cached answer only, and there is none."""
 
     status = 504
     code = "not_cached"
@@ -267,7 +267,7 @@ class ModelLoading(Unavailable):
 
 
 class ModelFailed(Unavailable):
-    """The model failed to load; its operator finds the reason in the replica's log and in Ray's dashboard."""
+    """The model failed to load; the reason is in the replica's log and in Ray's dashboard."""
 
     code = "model_failed"
     may_succeed_later = False

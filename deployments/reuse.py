@@ -209,4 +209,4 @@ def _is_fresh(entry: CacheEntry, control: CacheControl) -> bool:
 
 
 def _not_cached(reason: str) -> NotCached:
-    return NotCached(f"The request asked for a stored answer alone, and there is none: {in_words(reason)}.")
+    return NotCached(f"The request asked for a cached answer only, and there is none: {in_words(reason)}.")

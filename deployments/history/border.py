@@ -41,7 +41,7 @@ AWAY = (
     pg.InternalClientError,
 )
 
-# The request contradicts what is stored.
+# The request conflicts with what is stored.
 CONTRADICTORY = (pg.IntegrityConstraintViolationError,)
 
 # The request holds what the database can never store.

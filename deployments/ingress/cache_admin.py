@@ -100,9 +100,9 @@ async def purge_cache(
     services = services_of(request)
     given = sum((key is not None, tenant is not None or model is not None, all))
     if given != 1:
-        raise BadRequest("Name what to purge: 'key', or 'tenant' and 'model' or one of them, or 'all=true'.", "key")
+        raise BadRequest("Say what to purge: 'key'; 'tenant', 'model' or both; or 'all=true'.", "key")
     if tenant is not None and services.settings.cache.shared:
-        raise BadRequest("All tenants share cached answers here: purge a model's, or all.", "tenant")
+        raise BadRequest("All tenants share cached answers here: purge by 'model', or all.", "tenant")
     purge = Purge(key or "", tenant_part(tenant) if tenant else "", _model_part(services, model))
     if isinstance(services.cache, CacheClient):
         reason = await services.cache.purge(purge)

@@ -36,7 +36,7 @@ class EmbeddingRequest(msgspec.Struct):
     openapi_extra=documented(EmbeddingRequest, Embeddings, example={"input": "How long is the Rhine?"}, errors=ERRORS),
 )
 async def create_embeddings(request: Request) -> Response:
-    """Turn texts into vectors; a model that cannot is a 400 which names it."""
+    """Turn texts into vectors; a 400 names a model that cannot."""
     return await ask(request, "embedding", EmbeddingRequest, settled)
 
 

@@ -24,7 +24,7 @@ def with_tools(request: Mapping[str, Any]) -> dict[str, Any]:
     if functions is None and choice is None:
         return kept
     if kept.get("tools") or kept.get("tool_choice"):
-        raise BadRequest("'functions' and 'tools' exclude each other; 'functions' is the older name.", "functions")
+        raise BadRequest("'functions' and 'tools' cannot be used together; 'functions' is the older name.", "functions")
     if not functions:
         raise BadRequest("'function_call' is only allowed where there are 'functions'.", "function_call")
     kept["tools"] = [{"type": "function", "function": function} for function in functions]

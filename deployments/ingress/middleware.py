@@ -132,7 +132,9 @@ class ConcurrencyLimit:
             await self._app(scope, receive, send)
             return
         if self._running >= self._limit:
-            refused = Overloaded("This server handles as many requests as it may; please try again.", None, 1.0)
+            refused = Overloaded(
+                "This server has reached its limit of concurrent requests; please try again.", None, 1.0
+            )
             await error_response(refused, scope["state"]["request_id"], scope)(scope, receive, send)
             return
         self._running += 1

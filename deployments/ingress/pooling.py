@@ -38,12 +38,12 @@ POOL = documented(PoolingRequest, Pooled, example=EXAMPLE, errors=ERRORS)
 @router.post("/v1/classify", response_model=None, openapi_extra=CLASSIFY)
 @router.post("/classify", response_model=None, openapi_extra=CLASSIFY)
 async def classify(request: Request) -> Response:
-    """Classify texts; a model that cannot is a 400 which names it."""
+    """Classify texts; a 400 names a model that cannot."""
     return await ask(request, "classification", ClassificationRequest, settled)
 
 
 @router.post("/v1/pooling", response_model=None, openapi_extra=POOL)
 @router.post("/pooling", response_model=None, openapi_extra=POOL)
 async def pool(request: Request) -> Response:
-    """Return what the model pools of texts; a model that cannot is a 400 which names it."""
+    """Return the model's pooled output for texts; a 400 names a model that cannot."""
     return await ask(request, "pooling", PoolingRequest, settled)

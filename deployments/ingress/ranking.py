@@ -72,14 +72,14 @@ SCORE = documented(
 @router.post("/v2/rerank", response_model=None, openapi_extra=RERANK)
 @router.post("/rerank", response_model=None, openapi_extra=RERANK)
 async def rerank(request: Request) -> Response:
-    """Order documents by their relevance to a query; a model that cannot is a 400 which names it."""
+    """Order documents by their relevance to a query; a 400 names a model that cannot."""
     return await ask(request, "rerank", RerankRequest, _ranked, _finished)
 
 
 @router.post("/v1/score", response_model=None, openapi_extra=SCORE)
 @router.post("/score", response_model=None, openapi_extra=SCORE)
 async def score(request: Request) -> Response:
-    """Score pairs of texts; a model that cannot is a 400 which names it."""
+    """Score pairs of texts; a 400 names a model that cannot."""
     return await ask(request, "score", ScoreRequest, _scored)
 
 

@@ -111,7 +111,7 @@ async def count_input_tokens(request: Request) -> Response:
 async def compact(request: Request) -> Response:
     """Refuse to compact a conversation: its readers would need the key to OpenAI's encrypted summaries."""
     await caller_of(request)
-    raise NotOffered("This server compacts no conversations. 'truncation': 'auto' leaves out the oldest messages.")
+    raise NotOffered("Compacting conversations is not supported: 'truncation': 'auto' leaves out the oldest messages.")
 
 
 router.add_route("/v1/responses/compact", compact, methods=["POST"], include_in_schema=False)

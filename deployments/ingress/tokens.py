@@ -52,7 +52,7 @@ async def tokenize(request: Request) -> Response:
 def _settled(body: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in body.items() if value is not None}
     if ("prompt" in kept) == ("messages" in kept):
-        raise BadRequest("One of 'prompt' and 'messages' is needed, and not both.", "prompt")
+        raise BadRequest("Exactly one of 'prompt' and 'messages' is required.", "prompt")
     if "messages" in kept:
         kept["messages"] = with_chat_parts(kept["messages"])
     return kept

@@ -24,9 +24,9 @@ from deployments.models.names import ModelNames
 
 TIMEOUT_S = 10.0
 
-cache_app = typer.Typer(help="Take cached answers back, and tell what the cache's store holds.", no_args_is_help=True)
+cache_app = typer.Typer(help="Purge cached answers, and show what the store holds.", no_args_is_help=True)
 
-Config = Annotated[Path | None, typer.Option(help="What is deployed instead of serve_config.yaml.")]
+Config = Annotated[Path | None, typer.Option(help="The service file, instead of serve_config.yaml.")]
 T = TypeVar("T")
 
 
@@ -38,13 +38,13 @@ def purge(
     everything: Annotated[bool, typer.Option("--all", help="All answers.")] = False,
     config: Config = None,
 ) -> None:
-    """Take answers back: by --key, by --tenant and --model or one of them, or --all; it holds within a second."""
+    """Purge answers: by --key; by --tenant, --model or both; or --all. It takes effect within a second."""
     if (bool(key), bool(tenant or model), everything).count(True) != 1:
-        raise typer.BadParameter("name what to purge: --key, or --tenant and --model or one of them, or --all")
+        raise typer.BadParameter("say what to purge: --key; --tenant, --model or both; or --all")
     settings = LauncherSettings.read(config=config.absolute() if config else None)
     served = service_file.read(settings).settings
     if tenant and served.cache.shared:
-        raise typer.BadParameter("all tenants share cached answers here: purge a model's, or all")
+        raise typer.BadParameter("all tenants share cached answers here: use --model or --all")
     what = Purge(key, tenant_part(tenant) if tenant else "", _model_part(served, model))
     _run(settings, served, lambda store: PurgeableAnswers(store).purge(what))
     typer.echo("Purged; replicas that hold answers in memory drop them within a second.")
@@ -52,7 +52,7 @@ def purge(
 
 @cache_app.command()
 def stats(config: Config = None) -> None:
-    """Tell what the store holds, as JSON; GET /v1/admin/cache tells what the replicas count."""
+    """Show what the store holds, as JSON. GET /v1/admin/cache has the figures of the replicas."""
     settings = LauncherSettings.read(config=config.absolute() if config else None)
     served = service_file.read(settings).settings
     typer.echo(json.dumps(asdict(_run(settings, served, lambda store: store.figures())), indent=2))

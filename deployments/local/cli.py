@@ -26,14 +26,13 @@ app = typer.Typer(
 app.add_typer(keys_app, name="keys")
 app.add_typer(cache_app, name="cache")
 app.add_typer(models_app, name="models")
-app.command()(usage)
 
 
 @app.command()
 def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return once the API answers.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="With --detach: return once the model answers.")] = False,
-    config: Annotated[Path | None, typer.Option(help="What to deploy instead of serve_config.yaml.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The service file, instead of serve_config.yaml.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the API (8000).")] = None,
     page_port: Annotated[int | None, typer.Option(help="Port of the chat page (8080).")] = None,
     dashboard_port: Annotated[int | None, typer.Option(help="Port of Ray's dashboard (8265).")] = None,
@@ -46,7 +45,7 @@ def up(
     from deployments.local.steps import steps_for
 
     if wait and not detach:
-        raise typer.BadParameter("--wait goes with --detach")
+        raise typer.BadParameter("--wait requires --detach")
     settings = LauncherSettings.read(
         config=config.absolute() if config else None,
         port=port,
@@ -63,20 +62,24 @@ def up(
 
 @app.command()
 def down() -> None:
-    """Stop what `up` started, and whatever a crash may have left."""
+    """Stop what `up` started, and anything that a crash has left running."""
     settings = LauncherSettings.read()
     state = StateFolder.open(settings.state)
     was_running = background.stop(state)
     with state.locked("launcher"):
         ended = leftovers.sweep(state.path)
-    typer.echo("Stopped." if was_running else f"Nothing was running{' but leftovers, now ended' if ended else ''}.")
+    typer.echo(
+        "Stopped."
+        if was_running
+        else f"Nothing was running{', but leftovers of a crash were stopped' if ended else ''}."
+    )
 
 
 @app.command()
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, with versions.")] = False,
 ) -> None:
-    """Tell addresses, states and versions; the exit status is 0 if the service runs, else 3."""
+    """Show addresses and states. The exit status is 0 if the service is running, else 3."""
     from deployments.local.status import gather, lines
 
     found = gather(LauncherSettings.read().state.absolute())
@@ -87,7 +90,7 @@ def status(
 
 @app.command()
 def link() -> None:
-    """Print a link that opens the chat page in one browser, once, within an hour."""
+    """Print a link that opens the chat page in one more browser. It works once, within an hour."""
     from deployments.local.instance import Instance
     from deployments.local.page_link import opening_address
 
@@ -102,7 +105,7 @@ def link() -> None:
 
 @app.command()
 def doctor() -> None:
-    """Examine this machine and the installation; the exit status is 1 if anything would fail."""
+    """Check this machine and the installation. The exit status is 1 if anything would fail."""
     from deployments.local.doctor import examine
 
     failed = False
@@ -111,6 +114,9 @@ def doctor() -> None:
         failed = failed or finding.verdict == "fail"
     if failed:
         raise typer.Exit(1)
+
+
+app.command()(usage)
 
 
 def main() -> None:

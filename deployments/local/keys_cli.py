@@ -13,7 +13,7 @@ from deployments.local import keys
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import StateFolder
 
-keys_app = typer.Typer(help="Make, list, change and revoke API keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Create, list, change and revoke API keys.", no_args_is_help=True)
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 NEVER = "never"
@@ -23,25 +23,25 @@ SHORT = ("rpm", "tpm", "at once", "tokens a month", "bytes stored")
 
 Named = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its name unless it is revoked.")]
 Expires = Annotated[
-    str | None, typer.Option(help="When it stops: 90m, 12h, 30d from now, a day (2027-01-31, UTC), or never.")
+    str | None, typer.Option(help="When it expires: 90m, 12h or 30d from now, a date (2027-01-31, UTC), or never.")
 ]
 PerMinute = Annotated[int | None, typer.Option("--rpm", min=0, help="Requests per minute; 0 for no limit.")]
 Tokens = Annotated[int | None, typer.Option("--tpm", min=0, help="Tokens per minute; 0 for no limit.")]
 AtOnce = Annotated[
     str | None,
-    typer.Option("--concurrent", help="Answers generated at once; 0 for no limit, default for the configuration's."),
+    typer.Option("--concurrent", help="Concurrent answers; 0 for no limit, default for the configured limit."),
 ]
-Monthly = Annotated[int | None, typer.Option("--monthly-tokens", min=0, help="Tokens per month (UTC); 0: no limit.")]
+Monthly = Annotated[int | None, typer.Option("--monthly-tokens", min=0, help="Tokens per month (UTC); 0 for no limit.")]
 
 StorageMB = Annotated[
-    int | None, typer.Option("--storage-mb", min=0, help="MB that it may store; 0 for the configuration's limit.")
+    int | None, typer.Option("--storage-mb", min=0, help="MB that the key may store; 0 for the configured limit.")
 ]
 
 
 @keys_app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Who or what will use the key.")],
-    admin: Annotated[bool, typer.Option("--admin", help="Let it manage keys and see all usage.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Allow it to manage keys and see all usage.")] = False,
     expires: Expires = None,
     rpm: PerMinute = None,
     tpm: Tokens = None,
@@ -49,7 +49,7 @@ def create(
     monthly_tokens: Monthly = None,
     storage_mb: StorageMB = None,
 ) -> None:
-    """Make a key and print it, alone; it cannot be read again."""
+    """Create a key and print it, alone. It cannot be shown again."""
     changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb)
     changes["is_admin"] = admin
     with lent_postgres() as url:
@@ -69,7 +69,9 @@ def list_() -> None:
 def update(
     key: Named,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
-    admin: Annotated[bool | None, typer.Option("--admin/--no-admin", help="Whether it administers.")] = None,
+    admin: Annotated[
+        bool | None, typer.Option("--admin/--no-admin", help="Whether it is an administrator's key.")
+    ] = None,
     expires: Expires = None,
     rpm: PerMinute = None,
     tpm: Tokens = None,
@@ -77,7 +79,7 @@ def update(
     monthly_tokens: Monthly = None,
     storage_mb: StorageMB = None,
 ) -> None:
-    """Change what is given; it holds within seconds."""
+    """Change the given settings of a key. The change takes effect within seconds."""
     changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb)
     if name is not None:
         changes["name"] = name
@@ -88,19 +90,19 @@ def update(
 
 @keys_app.command()
 def disable(key: Named) -> None:
-    """Let a key open nothing until it is enabled again."""
+    """Disable a key until it is enabled again."""
     _update(key, {"disabled_at": datetime.now(UTC)})
 
 
 @keys_app.command()
 def enable(key: Named) -> None:
-    """Let a disabled key open again what it opened."""
+    """Enable a disabled key."""
     _update(key, {"disabled_at": None})
 
 
 @keys_app.command()
 def revoke(key: Named) -> None:
-    """Revoke a key for good: within seconds nothing answers to it any more."""
+    """Revoke a key permanently. It is refused within seconds."""
     with lent_postgres() as url:
         found = keys.run(url, lambda store: store.revoke(key))
     typer.echo(f"Revoked {found.id} ({found.name}).")
@@ -141,7 +143,7 @@ def at_once(text: str) -> int | None:
     if text == DEFAULT:
         return None
     if not text.isdecimal() or int(text) > MAX_LIMIT:
-        raise typer.BadParameter(f"{text!r} is neither a number, 0 for no limit, nor {DEFAULT}")
+        raise typer.BadParameter(f"{text!r} must be a number (0 for no limit) or {DEFAULT}")
     return int(text) or ANY_NUMBER
 
 
@@ -155,7 +157,9 @@ def moment(text: str) -> datetime | None:
         parsed = datetime.fromisoformat(text)
         return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is none of 90m, 12h, 30d, a day like 2027-01-31, never") from None
+        raise typer.BadParameter(
+            f"{text!r} must be a time such as 90m, 12h or 30d, a date such as 2027-01-31, or never"
+        ) from None
 
 
 def _line(key: Key) -> str:

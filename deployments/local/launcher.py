@@ -24,6 +24,7 @@ from deployments.local.ray_part import RayPart, config_path
 from deployments.local.service_file import ServiceFile, read
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
+from deployments.local.status import phase_text
 from deployments.local.steps import Steps
 from deployments.local.valkey import ValkeyServer
 
@@ -171,7 +172,7 @@ class Launcher:
             self._steps.say(announcement.text(record, key, self._state))
             if self._settings.browser:
                 open_browser(record, self._state, sys.stdout)
-        self._wait(f"Model {record.model} answers", record.api_url + "/ready")
+        self._wait(f"Model {record.model} answers", record.api_url + "/ready", self._awaited)
         self._tell(phase="ready")
         hint = " Press Ctrl-C to stop." if self._announces else ""
         self._steps.say(f"Ready after {time.monotonic() - self._began:.1f} s.{hint}")
@@ -188,10 +189,13 @@ class Launcher:
             time.sleep(POLL_S)
         future.result()
 
-    def _wait(self, name: str, url: str) -> None:
-        """Wait until `url` says 200; the model may take as long as it loads, unless Serve gives up."""
+    def _wait(self, name: str, url: str, loading: str = "") -> None:
+        """Wait until `url` says 200; the model may take as long as it loads, unless Serve gives up.
+
+        `loading` is a deployment, of which the step tells how far it has come.
+        """
         began = time.monotonic()
-        with self._steps.step(name):
+        with self._steps.step(name) as tell:
             # Until its first replica is there, Serve holds requests back: better to ask again than to
             # wait with it, unless the machine is so busy that every answer takes its time.
             while status_of(url, min(2.0, max(0.3, (time.monotonic() - began) / 20))) != 200:
@@ -200,6 +204,8 @@ class Launcher:
                 report = self._ray.report
                 if report and report.has_failed(self._awaited):
                     raise LauncherError(announcement.failure(report))
+                if report and (awaited := report.deployments.get(loading)):
+                    tell(phase_text(awaited, time.time()))
                 time.sleep(POLL_S)
 
     def _look_after_parts(self) -> None:

@@ -25,7 +25,7 @@ from deployments.local.steps import steps_for
 from deployments.models.catalogue import Catalogue
 
 models_app = typer.Typer(
-    help="Look for models, download them, and put them into the service file. NAME is a name of the catalogue such as "
+    help="Find models, download them, and add them to the service file. NAME is a name of the catalogue such as "
     "qwen3:0.6b, a Hugging Face id such as Qwen/Qwen3-0.6B, or a folder.",
     no_args_is_help=True,
 )
@@ -61,7 +61,7 @@ def show(name: Name, config: Config = None, as_json: AsJson = False) -> None:
 
 @models_app.command()
 def pull(name: Name, revision: Revision = "main") -> None:
-    """Download a model, or what is missing of it, and check every file. Interrupted, it goes on from there."""
+    """Download a model, or what is missing of it, and check every file. It continues where it was interrupted."""
     meant = meant_by(name)
     if meant.folder is not None:
         raise LauncherError(f"{meant.folder} is a folder of this machine: there is nothing to download")
@@ -76,10 +76,10 @@ def add(
     name: Name,
     identifier: Annotated[str | None, typer.Option("--id", help="Its name in the API.")] = None,
     revision: Revision = "main",
-    anyway: Annotated[bool, typer.Option("--anyway", help="Even if it does not fit this machine.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Add it even if it does not fit this machine.")] = False,
     config: Config = None,
 ) -> None:
-    """Download a model unless it is here, and put it into the service file with the settings that it needs."""
+    """Download a model if it is missing, and add it to the service file with the settings that it needs."""
     settings = _settings(config)
     meant = None if is_gguf(name) else meant_by(name)
     chosen = identifier or (meant.identifier if meant else Path(name).stem)
@@ -122,7 +122,7 @@ def remove(name: Name, config: Config = None) -> None:
 def rm(
     name: Name,
     config: Config = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Delete a downloaded model from the disk, with all of its revisions."""
     meant, settings = meant_by(name), _settings(config)
@@ -142,7 +142,7 @@ def rm(
     if not yes:
         typer.confirm(f"Delete {meant.model} ({size}), which other programs may use too?", abort=True)
     found.remove()
-    typer.echo(f"Deleted {meant.model}: {size} are free again.")
+    typer.echo(f"Deleted {meant.model}: {size} freed.")
 
 
 def download(meant: Meant, revision: str) -> Path:

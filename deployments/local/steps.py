@@ -2,20 +2,27 @@
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+Tell = Callable[[str], None]
+"""Takes how far a step has come; "" where that is not known."""
 
 
 class Steps(Protocol):
     """Where the launcher tells what it does. Every method may be called from any thread."""
 
     @contextmanager
-    def step(self, name: str) -> Generator[None]:
-        """Show that `name` is under way while the block runs, then how long it took or that it failed."""
+    def step(self, name: str) -> Generator[Tell]:
+        """Show that `name` is under way while the block runs, then how long it took or that it failed.
+
+        The block may tell how far it has come, as often as it pleases.
+        """
         ...
 
     def say(self, text: str) -> None:
@@ -30,11 +37,11 @@ class PlainSteps:
         self._output = output or sys.stdout
 
     @contextmanager
-    def step(self, name: str) -> Generator[None]:
-        """See `Steps`."""
+    def step(self, name: str) -> Generator[Tell]:
+        """See `Steps`; how far it has come is told nowhere."""
         began = time.monotonic()
         try:
-            yield
+            yield lambda _: None
         except BaseException:
             self.say(f"{time.monotonic() - began:6.1f} s  {name}: failed")
             raise
@@ -56,13 +63,17 @@ class TerminalSteps:
         self._running = 0
 
     @contextmanager
-    def step(self, name: str) -> Generator[None]:
+    def step(self, name: str) -> Generator[Tell]:
         """See `Steps`."""
         progress = self._begin()
         task = progress.add_task(name, total=1)
+
+        def tell(so_far: str) -> None:
+            progress.update(task, description=f"{name}: {escape(so_far)}" if so_far else name)
+
         try:
-            yield
-            progress.update(task, completed=1)
+            yield tell
+            progress.update(task, description=name, completed=1)
         except BaseException:
             progress.update(task, description=f"[red]{name}: failed")
             progress.stop_task(task)

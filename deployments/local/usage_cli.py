@@ -20,11 +20,13 @@ HEAD = ("day", "key", "model", "requests", "errors", "prompt", "completion", "ca
 
 
 def usage(
-    name: Annotated[str | None, typer.Argument(metavar="[KEY]", help="A key's id or name; all keys without.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="A key's id or name; all keys if it is left out.")
+    ] = None,
     days: Annotated[int, typer.Option(min=1, max=3660, help="Days up to today (UTC).")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Tell what keys used by day and model: requests, errors, tokens, and those answered from the cache."""
+    """Show usage by day and model: requests, errors, tokens, and tokens answered from the cache."""
     today = datetime.now(UTC).date()
     start = today - timedelta(days=days - 1)
     with lent_postgres() as url:

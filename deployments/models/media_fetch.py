@@ -105,7 +105,7 @@ async def _content(response: aiohttp.ClientResponse, place: str) -> str:
     async for piece in response.content.iter_chunked(65_536):
         content += piece
         if len(content) > MAX_BYTES:
-            raise BadRequest(f"What stands at '{place}' is larger than {MAX_BYTES} bytes.", place)
+            raise BadRequest(f"The file at '{place}' is larger than {MAX_BYTES} bytes.", place)
     kind = response.content_type or OCTETS
     return f"data:{kind};base64,{(await asyncio.to_thread(base64.b64encode, content)).decode()}"
 

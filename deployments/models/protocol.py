@@ -21,18 +21,18 @@ Endpoint = Literal[
 """What is asked of a model; of these, `chat` and `completion` generate and can be streamed."""
 
 
-DOES: Mapping[Endpoint, str] = {
+CAPABILITIES: Mapping[Endpoint, str] = {
     "chat": "chat",
-    "completion": "complete text",
-    "embedding": "make embeddings",
-    "pooling": "pool",
-    "classification": "classify",
-    "rerank": "rank documents",
-    "score": "score texts",
-    "tokenize": "tokenize",
-    "detokenize": "detokenize",
+    "completion": "text completions",
+    "embedding": "embeddings",
+    "pooling": "pooling",
+    "classification": "classification",
+    "rerank": "reranking",
+    "score": "scoring",
+    "tokenize": "tokenization",
+    "detokenize": "detokenization",
 }
-"""What a model can not do that has not learned it."""
+"""What each endpoint needs a model to support."""
 
 
 @dataclass(frozen=True, slots=True)

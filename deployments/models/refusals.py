@@ -69,7 +69,7 @@ def engine_error(body: Mapping[str, Any], prompt_field: str = "messages") -> Cha
     if "context length" in message:
         return ContextTooLong(_presentable(message, "The prompt is longer than the model's context."), prompt_field)
     if message.endswith("is not a multimodal model"):
-        return BadRequest("The model reads only text.", prompt_field)
+        return BadRequest("The model supports only text input.", prompt_field)
     if code == 404:
         return ModelNotFound(_presentable(message, "The model does not exist."), param)
     if code == NOT_IMPLEMENTED or (isinstance(code, int) and 400 <= code < 500):

@@ -22,7 +22,17 @@ from deployments.lora.types import Adapter
 from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads, sse
 from deployments.models.progress import PROGRESS_S
 from deployments.models.prompts import check_token_ids
-from deployments.models.protocol import DOES, Endpoint, Failed, Frames, Generation, Message, Progress, Reply, Traits
+from deployments.models.protocol import (
+    CAPABILITIES,
+    Endpoint,
+    Failed,
+    Frames,
+    Generation,
+    Message,
+    Progress,
+    Reply,
+    Traits,
+)
 from deployments.models.script.chat import choices, chunks
 from deployments.models.script.completion import completion_chunks, continuations, prompts_of
 from deployments.models.script.embedding import embeddings, pooled
@@ -168,7 +178,7 @@ class ScriptedReplica:
         """Return what is made of vectors; raises BadRequest where the model makes none."""
         answer, dimensions = POOLING.get(endpoint), self._model.embedding_dimensions
         if dimensions is None or answer is None:
-            raise BadRequest(f"The model {self._model.id!r} can not {DOES[endpoint]}.", "model")
+            raise BadRequest(f"The model {self._model.id!r} does not support {CAPABILITIES[endpoint]}.", "model")
         return answer(request, self._model.id, dimensions)
 
     async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message | Progress]:

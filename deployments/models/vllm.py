@@ -28,7 +28,17 @@ from deployments.models.media_fetch import inline_media
 from deployments.models.preflight import check
 from deployments.models.progress import with_progress
 from deployments.models.prompts import check_token_ids, cut_texts, validated
-from deployments.models.protocol import DOES, Endpoint, Failed, Frames, Generation, Message, Progress, Reply, Traits
+from deployments.models.protocol import (
+    CAPABILITIES,
+    Endpoint,
+    Failed,
+    Frames,
+    Generation,
+    Message,
+    Progress,
+    Reply,
+    Traits,
+)
 from deployments.models.refusals import engine_error, invalid_request
 from deployments.models.router import ADAPTERS
 from deployments.threads import run_sized
@@ -142,7 +152,7 @@ class VLLMReplica:
     def _handler(self, endpoint: Endpoint) -> "Handler":
         handler = self._engine.handlers.get(endpoint)
         if handler is None:
-            raise BadRequest(f"The model {self._model.id!r} can not {DOES[endpoint]}.", "model")
+            raise BadRequest(f"The model {self._model.id!r} does not support {CAPABILITIES[endpoint]}.", "model")
         return handler
 
     def _request(self, generation: Generation, handler: "Handler", body: dict[str, Any]) -> BaseModel:

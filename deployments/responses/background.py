@@ -137,7 +137,7 @@ class BackgroundResponses:
                 RETRY_AFTER_S,
             )
         if self.room <= 0:
-            raise Overloaded("This server runs as many background responses as it may.", None, RETRY_AFTER_S)
+            raise Overloaded("This server has reached its limit of background responses.", None, RETRY_AFTER_S)
 
     def follow(self, tenant: str, response_id: str, after: int) -> AsyncGenerator[bytes]:
         """Yield the events past that number, at once where the response runs here; see `following.follow`."""

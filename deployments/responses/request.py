@@ -203,7 +203,7 @@ def _refuse(request: Mapping[str, Any]) -> None:
         if name not in FIELDS:
             raise BadRequest(f"Unrecognized request argument: {name}", name)
     if request.get("previous_response_id") and request.get("conversation"):
-        raise BadRequest("'conversation' and 'previous_response_id' exclude each other.", "conversation")
+        raise BadRequest("'conversation' and 'previous_response_id' cannot be used together.", "conversation")
     if "parent" in request and not request.get("conversation"):
         raise BadRequest("'parent' is an item of a 'conversation', which is missing.", "parent")
     if request.get("background") and request.get("store") is False:

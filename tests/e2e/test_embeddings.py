@@ -1,4 +1,8 @@
-"""Embeddings out of the box: the model of configs/embeddings.yaml on the real engine, through real clients."""
+"""Embeddings out of the box: the model of configs/embeddings.yaml on the real engine, through real clients.
+
+The vectors in minilm_vectors.json are those of sentence-transformers 6.2.0 itself, on a CPU in float32:
+`SentenceTransformer(folder).encode(texts)`, where the folder is the one that `chatllm up` unpacks.
+"""
 
 import base64
 import json
@@ -18,8 +22,6 @@ from tests.launched import ROOT, Launched, launched
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 MODEL = "minilm"
-# What transformers gives for the weights of the package in float32: the mean over the tokens, normalized, which is
-# what the model's folder asks sentence-transformers for.
 VECTORS = {
     text: np.frombuffer(base64.b64decode(vector), "<f4")
     for text, vector in json.loads((Path(__file__).parent / "minilm_vectors.json").read_text()).items()

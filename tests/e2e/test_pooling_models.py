@@ -93,9 +93,9 @@ async def test_it_scores_ranks_classifies_and_pools(replica: VLLMReplica) -> Non
 
 
 async def test_what_it_cannot_do_is_said(replica: VLLMReplica) -> None:
-    with pytest.raises(Exception, match="The model 'scoring' can not make embeddings"):
+    with pytest.raises(Exception, match="The model 'scoring' does not support embeddings"):
         await answered(replica, "embedding", input="a")
-    with pytest.raises(Exception, match="The model 'scoring' can not chat"):
+    with pytest.raises(Exception, match="The model 'scoring' does not support chat"):
         await answered(replica, "chat", messages=[{"role": "user", "content": "a"}])
     with pytest.raises(Exception, match="context"):
         await answered(replica, "rerank", query="word " * 600, documents=["a"])

@@ -73,6 +73,28 @@ async def test_a_killed_model_replica_costs_at_most_the_requests_on_it(service: 
     assert set(statuses) <= {200, 503}
 
 
+async def test_a_model_replica_that_is_killed_while_it_loads_says_so_and_another_one_loads(service: Launched) -> None:
+    admin = service.chatllm("keys", "create", "reader", "--admin").strip()
+    async with service.client() as http, asyncio.timeout(120):
+        http.headers["authorization"] = f"Bearer {admin}"
+
+        async def phase() -> str | None:
+            models = (await http.get("/ready")).json()["models"]
+            return next(model["phase"] for model in models if model["id"] == "loading")
+
+        while await phase() != "starting":  # it has begun to load
+            await asyncio.sleep(0.5)
+        (before,) = replicas(service, "model-loading")
+        os.kill(before, signal.SIGKILL)
+        while "reason" not in (told := (await http.get("/v1/models/loading")).json()):
+            await asyncio.sleep(0.5)
+        assert told["status"] == "loading"
+        assert told["reason"].startswith("The model's process was killed while it loaded")
+        while not (after := replicas(service, "model-loading")) or after == [before]:
+            await asyncio.sleep(0.5)
+    assert "The model's process was killed while it loaded" in service.chatllm("status")
+
+
 async def test_a_killed_ingress_replica_comes_back_and_the_other_answers(service: Launched) -> None:
     os.kill(replicas(service, "Ingress")[0], signal.SIGKILL)
     async with asyncio.timeout(60):

@@ -93,7 +93,7 @@ def no_share(share_id: str) -> NotFound:
 
 def no_shared() -> NotFound:
     """Return the error for a token that shows nothing, in words that do not tell why."""
-    return NotFound("This conversation is not shared, or not any more.")
+    return NotFound("This conversation is not shared, or is no longer shared.")
 
 
 def nothing_to_share() -> BadRequest:

@@ -66,7 +66,9 @@ def _content(content: Any, where: str, modalities: Sequence[str]) -> str | list[
         elif kind == "text" or MODALITIES.get(kind) in modalities:
             parts.append({"type": kind, kind: part.get(kind)})
         else:
-            raise BadRequest(f"The model reads {' and '.join(modalities)} alone.", f"{where}.content[{at}].type")
+            raise BadRequest(
+                f"The model supports only {' and '.join(modalities)} input.", f"{where}.content[{at}].type"
+            )
     return parts
 
 

@@ -16,7 +16,7 @@ from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import assemble, payloads, sse
 from deployments.models.progress import PROGRESS_S
 from deployments.models.protocol import (
-    DOES,
+    CAPABILITIES,
     Failed,
     Frames,
     Generation,
@@ -82,7 +82,9 @@ class ProviderReplica:
         self._running += 1
         try:
             if generation.endpoint != "chat":
-                raise BadRequest(f"The model {self._model.id!r} can not {DOES[generation.endpoint]}.", "model")
+                raise BadRequest(
+                    f"The model {self._model.id!r} does not support {CAPABILITIES[generation.endpoint]}.", "model"
+                )
             call = await run_sized(len(generation.body), self._invocation, generation.body)
             async with aclosing(self._fitting(generation, call)) as messages:
                 async for message in messages:

@@ -100,7 +100,7 @@ def _structured(request: dict[str, Any]) -> str | None:
     if guide.get("json") is not None:
         schema = guide["json"]
         return orjson.dumps(instance(orjson.loads(schema) if isinstance(schema, str) else schema, offer)).decode()
-    raise BadRequest(f"The scripted model can not follow {', '.join(guide)}.", "structured_outputs")
+    raise BadRequest(f"The scripted model does not support {', '.join(guide)}.", "structured_outputs")
 
 
 def stopped(text: str, stop: str | list[str] | None) -> tuple[str, str | None]:

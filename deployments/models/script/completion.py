@@ -38,7 +38,7 @@ def prompts_of(request: dict[str, Any]) -> list[str]:
 def continuations(request: dict[str, Any], tokens: int) -> list[Continuation]:
     """Return `n` continuations of each prompt: its words repeated, at most `tokens` of them."""
     if request.get("suffix"):
-        raise BadRequest("This model can not insert text before a suffix.", "suffix")
+        raise BadRequest("This model does not support a suffix.", "suffix")
     most = request.get("max_tokens")
     most = DEFAULT_MAX_TOKENS if most is None else most
     found: list[Continuation] = []

@@ -117,7 +117,7 @@ class _Making:
 
     def _string(self, schema: Schema, _depth: int) -> str:
         if schema.pattern is not None:
-            raise BadRequest("The scripted model can not make up a string for a pattern.")
+            raise BadRequest("The scripted model cannot generate a string for a pattern.")
         if max(schema.minLength, 0) > MAX_LENGTH:
             raise BadRequest("The JSON schema is too large.")
         text = FORMATS.get(schema.format or "") or self._offer.take_phrase()

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[3]
 STRIPPED = "\"',():[]."
 WRITTEN = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PATH = re.compile(r"`((?:configs|deployments|docs|loadtests|tests|ui)/[\w./-]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -24,6 +25,11 @@ def test_every_variable_of_the_environment_is_named() -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     targets = [target.partition("#")[0] for target in LINK.findall(page.read_text()) if "://" not in target]
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", [*WRITTEN, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    assert [path for path in PATH.findall(page.read_text()) if not (ROOT / path).exists()] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:

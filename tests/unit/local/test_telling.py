@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,24 @@ def test_a_step_is_named_with_its_outcome(make: type[PlainSteps]) -> None:
         raise ValueError("no")
     assert re.search(r"Postgres.*Ray: failed", output.getvalue(), re.DOTALL)
     assert "in between" in output.getvalue()
+
+
+def test_a_spinner_says_how_far_a_step_has_come() -> None:
+    output = io.StringIO()
+    with terminal(output).step("Model smollm2 answers") as tell:
+        tell("reading weights (40 %), 12 s so far, it took 45 s before")
+        time.sleep(0.3)  # the terminal is drawn ten times a second
+        tell("[red]")
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue())
+    assert "Model smollm2 answers: reading weights (40 %), 12 s so far, it took 45 s before" in " ".join(drawn.split())
+    assert drawn.rstrip().rpartition("✓ ")[2].startswith("Model smollm2 answers ")
+
+
+def test_plain_lines_do_not_say_how_far_a_step_has_come() -> None:
+    output = io.StringIO()
+    with PlainSteps(output).step("Model smollm2 answers") as tell:
+        tell("reading weights (40 %)")
+    assert output.getvalue() == "   0.0 s  Model smollm2 answers\n"
 
 
 def test_plain_lines_carry_the_time() -> None:

