@@ -9,17 +9,16 @@
     summary.py        what a request was: for metrics, the log line and the headers
     detached.py       work that no request owns, though one started it
     handles.py        calls through Serve's handles: messages of any size, and how they fail
-    introduction.py   who connects to a replica past Serve's handles shows a secret first
     logs.py           the service's log in the replica's file: warnings at once, the rest within a second
     traces.py         where an unexpected error came from, without what it says
-    reuse.py          where an answer comes from: stored, in flight, or generated
     timing.py         where a request's time goes, hop by hop
     telemetry.py      metrics, and the one line per request
     metrics/          the service's own figures of the last hour, over all ingress replicas
     haproxy/          what Ray Serve starts in place of HAProxy, and how it mends Ray's configuration
     ingress/          HTTP: server.py, and a file per resource of the API
     cache/            key, entry, store, the look-up deployment, and its client
-    flights/          identical requests in flight, over all ingress replicas, are one generation
+    chat/             an answer while it is generated: its one owner, who shares it, where it comes from
+    transport/        connections between replicas beside Serve's handles: framing, handshake, encryption
     models/           what crosses the border (protocol.py), vLLM, scripted, provider/, and their client
     lora/             adapters that are loaded while the service runs: files, store, registry
     history/          conversations: store, SQL, migrations, the writer behind the answer
@@ -43,8 +42,8 @@ The way of a request:
                        ├─ limits.Limiter               may it now         (one script in Redis, 50 ms at most)
                        ├─ service.ChatService ─┬─ history.turns    what was said before  (one query)
                        │                       ├─ cache.client     has it been answered  (50 ms at most)
-                       │                       ├─ flights          is it being answered  (the same call)
-                       │                       ├─ models.client    generate → a replica's frames, relayed as they are
+                       │                       ├─ chat.coalescing  is it being answered  (the same call)
+                       │                       ├─ models.client    generate → frames, put into a chat.generation
                        │                       └─ history.writer   remember              (behind the answer)
                        └─ ingress.answers              stream, or one JSON body
 """

@@ -30,7 +30,7 @@ def build_app(args: Settings) -> Application:
 
         named(args.cache.langchain)  # what cannot be imported fails here, and not in replicas alone
     models = {model.id: _model(model, args.log_level) for model in args.models}
-    cache = _cache().bind(args.cache, args.log_level) if args.cache.enabled else None
+    cache = _cache().bind(args.cache, args.log_level, args.encrypt_replica_traffic) if args.cache.enabled else None
     return _ingress().bind(args, identities(args.models), models, cache)
 
 
@@ -61,7 +61,7 @@ def _model(model: AnyModel, log_level: str) -> Application:
         logging_config=NO_ACCESS_LOG,
         request_router_config=RequestRouterConfig(
             request_router_class=ROUTER,  # pyright: ignore[reportArgumentType] - Ray types it wrongly
-            request_routing_stats_period_s=5,
+            request_routing_stats_period_s=5,  # pyright: ignore[reportArgumentType] - the same
         ),
         health_check_period_s=5,
         health_check_timeout_s=30,

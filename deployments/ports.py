@@ -1,12 +1,12 @@
 """What the chat service needs of the stores and machines behind it."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from deployments.cache.steering import Mode
 from deployments.call import ChatCall
 from deployments.lora.types import Adapter
-from deployments.models.protocol import Generation, Message
+from deployments.models.protocol import ModelRequest, Put
 
 
 class Turn(Protocol):
@@ -104,9 +104,9 @@ class Models(Protocol):
         """Return how many messages of a conversation are considered as context."""
         ...
 
-    def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
-        """Generate; closing the generator aborts the work at the engine.
+    async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
+        """Give the messages of an answer to `put` and return after the last; cancelling aborts the work at the engine.
 
-        Raises ModelLoading, Overloaded, Unavailable or Timeout.
+        Raises ModelLoading, Overloaded, Unavailable or Timeout, at any point.
         """
         ...

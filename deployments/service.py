@@ -2,19 +2,20 @@
 
 1. The ingress says who asks and that the request is well formed.
 2. What was said before comes from the conversation store  (`Conversations`).
-3. If it has been answered, the cache replays it            (`Reuse`).
+3. If it has been answered, the cache replays it            (`AnswerLookup`).
 4. If not, a model generates it, streaming                  (`Models`);
-   identical requests in flight share that.
+   identical requests in flight share one `Generation`.
 5. The answer is remembered: conversation, cache, usage.
 
-The stores and machines are Protocols (`ports.py`, and `Cache` in reuse.py);
+The stores and machines are Protocols (`ports.py`, and `Cache` in chat/lookup.py);
 `deployments/app.py` decides what stands behind them.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import closing, suppress
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,15 +26,16 @@ from deployments.cache.prefix import SALTED, cache_salt
 from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
 from deployments.cache.steering import reason_against
 from deployments.call import GENERATING, Answer, ChatCall
+from deployments.chat.coalescing import Coalescer
+from deployments.chat.generation import Subscription
+from deployments.chat.lookup import AnswerLookup, Cache, CacheQuery
 from deployments.errors import ChatLLMError, ModelFailed, ModelLoading, Overloaded, ProviderBusy, ProviderFailed
-from deployments.flights.flights import Flights
 from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import DONE, assemble, payloads
 from deployments.models.bounds import check_bounds
 from deployments.models.media import check_media
-from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+from deployments.models.protocol import ModelRequest
 from deployments.ports import Conversations, Models, NoTurn, Turn
-from deployments.reuse import Cache, Reuse, Wish
 from deployments.summary import Summary
 from deployments.threads import run_sized
 
@@ -53,17 +55,17 @@ class ChatService:
         cache: Cache,
         models: Models,
         cache_is_shared: bool = False,
-        flights: Flights | None = None,
+        coalescer: Coalescer | None = None,
         replay_ms: float = 0.0,
     ) -> None:
         """`cache_is_shared` lets one tenant be answered with what another's request brought.
 
-        `flights` are the generations that requests share, of this instance alone
+        `coalescer` has the generations that requests share, of this instance alone
         if not given; `replay_ms` is the pause between the events of a stored stream.
         """
         self._conversations = conversations
         self._cache = cache
-        self._reuse = Reuse(cache, flights or Flights(cache))
+        self._lookup = AnswerLookup(cache, coalescer or Coalescer(cache))
         self._cache_is_shared = cache_is_shared
         self._replay_s = replay_ms / 1000
         self._models = models
@@ -117,21 +119,22 @@ class ChatService:
             sent["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         # Together, so that what answers is what the cache takes it for: an adapter's weights may change at any await.
         adapter, identity = self._models.adapter(model), self._models.identity(model)
-        generation = Generation(call.id, orjson.dumps(sent), call.streams, turn.is_stored, call.endpoint, adapter)
-        wish = await run_sized(len(generation.body), self._wish, call, request, identity, turn.is_stored)
-        summary.cache_key = wish.key or ""
-        summary.prompt_estimate = prompt_tokens(len(generation.body))
-        found = await self._reuse.find(wish, generation, lambda: self._models.generate(model, generation))
+        asked = ModelRequest(call.id, orjson.dumps(sent), call.streams, turn.is_stored, call.endpoint, adapter)
+        query = await run_sized(len(asked.body), self._query, call, request, identity, turn.is_stored)
+        summary.cache_key = query.key or ""
+        summary.prompt_estimate = prompt_tokens(len(asked.body))
+        found = await self._lookup.find(query, asked, partial(self._models.generate, model, asked))
         summary.timing.lap("cache")
         summary.cache, summary.cache_reason = found.result, found.reason
         if isinstance(found.answer, CacheEntry):
             return await self._replay(found.answer, call, turn, summary)
-        answer = self._kept(found.answer, turn, summary, generation)
         if not call.streams:
-            return Answer(await _whole(answer))
-        return Answer(frames=_started(await anext(answer), answer, call.wants_usage))
+            return Answer(await self._whole(found.answer, call, turn, summary))
+        frames = self._streamed(found.answer, call, turn, summary)
+        await anext(frames)  # it has begun, or raises while the status can still be chosen
+        return Answer(frames=frames)
 
-    def _wish(self, call: ChatCall, request: Mapping[str, Any], identity: str, is_trimmed: bool) -> Wish:
+    def _query(self, call: ChatCall, request: Mapping[str, Any], identity: str, is_trimmed: bool) -> CacheQuery:
         """Return where the answer is kept, or why it is not: made by chance, no text, full of figures, unwanted."""
         if not self._cache.is_on:
             reason = "off"
@@ -144,7 +147,7 @@ class ChatService:
         tenant = "" if self._cache_is_shared else call.tenant
         endpoint = f"{call.endpoint}, trimmed" if is_trimmed else call.endpoint
         key = None if reason else cache_key(tenant, identity, request, endpoint)
-        return Wish(key, reason, call.cache_control, call.reply_id)
+        return CacheQuery(key, reason, call.cache_control, call.reply_id)
 
     def _salt(self, call: ChatCall, model: str) -> str:
         """Return what keeps the prompt's blocks in vLLM's prefix cache apart from those of other tenants."""
@@ -167,79 +170,58 @@ class ChatService:
         frames = fresh_frames(entry, call.reply_id, int(now), call.wants_usage) + DONE
         return Answer(frames=_paced(frames, self._replay_s) if self._replay_s else _once(frames))
 
-    async def _kept(
-        self, messages: AsyncGenerator[Message], turn: Turn, summary: Summary, generation: Generation
-    ) -> AsyncGenerator[Frames | Reply]:
-        """Pass `messages` on and remember them; what was sent of an interrupted answer is kept as incomplete.
+    async def _whole(self, answer: Subscription, call: ChatCall, turn: Turn, summary: Summary) -> bytes:
+        """Return a whole answer, remembered. Only a chat's is decoded: other endpoints' can have many megabytes."""
+        with closing(answer):
+            try:
+                reply = await answer.reply()
+            except BaseException:
+                summary.note_usage(answer.usage)  # what an aborted answer has cost
+                raise
+        summary.timing.lap("first-frame")
+        summary.note_reply(reply)
+        turn.accept()
+        if call.endpoint == "chat":
+            await turn.complete(orjson.loads(reply.body))
+        summary.timing.lap("history")
+        return reply.body
 
-        One that is not streamed has used by then what was `spent`. Only a chat's answer is
-        decoded: those of other endpoints can be of many megabytes.
-        """
-        is_whole = False
-        sent: list[bytes] = []
+    async def _streamed(
+        self, answer: Subscription, call: ChatCall, turn: Turn, summary: Summary
+    ) -> AsyncGenerator[bytes]:
+        """Yield nothing once the answer has begun, then its frames; one that is cut off is remembered as incomplete."""
+        is_accepted = is_whole = False
         try:
-            async with aclosing(messages):
-                async for message in messages:
-                    match message:
-                        case Frames(data):
-                            if not sent:
-                                summary.timing.lap("first-frame")
-                                summary.first_token_s = time.perf_counter() - summary.began
-                                summary.prompt_tokens = generation.spent.prompt_tokens
-                                turn.accept()
-                            sent.append(data)
-                            yield message
-                        case Reply(body):
-                            summary.timing.lap("decode" if sent else "first-frame")
-                            summary.timing.tell("first-frame", message.times)
-                            summary.note_reply(message)
-                            if not sent:
-                                turn.accept()
-                            sent.clear()
-                            is_whole = True
-                            if generation.endpoint == "chat":
-                                await turn.complete(orjson.loads(body))
-                            summary.timing.lap("history")
-                            yield message
-                        case Failed(error):
-                            raise error
+            frames = await answer.next()
+            summary.note_first(answer.usage)
+            turn.accept()
+            is_accepted = True
+            yield b""
+            while frames is not None:
+                yield frames
+                frames = await answer.next()
+            reply, is_whole = await answer.reply(), True
+            summary.timing.lap("decode")
+            summary.note_reply(reply)
+            if call.endpoint == "chat":
+                await turn.complete(orjson.loads(reply.body))
+            summary.timing.lap("history")
+            yield usage_frame(reply.body) + DONE if call.wants_usage else DONE
         finally:
-            if sent:
+            answer.close()
+            if not is_accepted:
+                summary.note_usage(answer.usage)
+            elif not is_whole:
                 summary.timing.lap("decode")
-                chunks = payloads(b"".join(sent))
+                chunks = payloads(answer.taken())
                 summary.completion_tokens = _tokens_sent(chunks)
                 turn.interrupt(assemble(chunks))
-            elif not is_whole:
-                spent = generation.spent
-                summary.prompt_tokens, summary.completion_tokens = spent.prompt_tokens, spent.completion_tokens
 
 
 def _tokens_sent(chunks: Iterable[Mapping[str, Any]]) -> int:
     """Return about how many tokens an answer cut short has cost: an event carries one, or a few."""
     choices = (choice for chunk in chunks for choice in chunk.get("choices", ()))
     return sum(bool(choice.get("delta") or choice.get("text")) for choice in choices)
-
-
-async def _whole(messages: AsyncGenerator[Frames | Reply]) -> bytes:
-    async with aclosing(messages):
-        async for message in messages:
-            if isinstance(message, Reply):
-                return message.body
-    raise ChatLLMError("The model ended without an answer.")
-
-
-async def _started(
-    first: Frames | Reply, rest: AsyncGenerator[Frames | Reply], wants_usage: bool
-) -> AsyncGenerator[bytes]:
-    """Yield the bytes of an answer whose first message is known already."""
-    async with aclosing(rest):
-        message: Frames | Reply | None = first
-        while isinstance(message, Frames):
-            yield message.data
-            message = await anext(rest, None)
-        if message is None:
-            raise ChatLLMError("The model ended without an answer.")
-        yield usage_frame(message.body) + DONE if wants_usage else DONE
 
 
 async def _once(frames: bytes) -> AsyncGenerator[bytes]:

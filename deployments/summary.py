@@ -1,11 +1,12 @@
 """What a request was, once it has ended."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.errors import ChatLLMError
-from deployments.models.protocol import Reply
+from deployments.models.protocol import Reply, Usage
 from deployments.timing import Timing
 
 
@@ -44,7 +45,18 @@ class Summary:
         self.completion_tokens = int(usage.get("completion_tokens") or 0)
         self.finish_reason = str((completion.get("choices") or [{}])[0].get("finish_reason") or "")
 
+    def note_first(self, usage: Usage) -> None:
+        """Note that the answer has begun, and what is known of its prompt by then."""
+        self.timing.lap("first-frame")
+        self.first_token_s = time.perf_counter() - self.began
+        self.prompt_tokens = usage.prompt_tokens
+
+    def note_usage(self, usage: Usage) -> None:
+        """Take over what an answer has used that did not come to its end."""
+        self.prompt_tokens, self.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+
     def note_reply(self, reply: Reply) -> None:
         """Take over what a model's replica tells of its answer."""
+        self.timing.tell("first-frame", reply.times)
         self.prompt_tokens, self.completion_tokens = reply.prompt_tokens, reply.completion_tokens
         self.finish_reason = reply.finish_reason

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from demo_model.train import WEIGHTS
 from deployments.config import ScriptedModel
 from deployments.errors import BadRequest
-from deployments.models.protocol import Failed, Generation, Message
+from deployments.models.protocol import Failed, Message, ModelRequest
 from deployments.models.scripted import ScriptedReplica
 
 with warnings.catch_warnings():
@@ -82,13 +82,13 @@ class ReadingReplica(ScriptedReplica):
         self._reader = reader
         self.prompts: list[str] = []
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Message]:
+    async def generate(self, model_request: ModelRequest) -> AsyncGenerator[Message]:
         """Yield the scripted answer, or why vLLM refuses the request."""
-        if generation.endpoint == "chat":
+        if model_request.endpoint == "chat":
             try:
-                self.prompts.append(await self._reader.read(orjson.loads(generation.body), generation.trim))
+                self.prompts.append(await self._reader.read(orjson.loads(model_request.body), model_request.trim))
             except (ValidationError, VLLMClientError, ValueError) as error:
                 yield Failed(BadRequest(f"vLLM cannot read this: {error}"))
                 return
-        async for message in super().generate(generation):
+        async for message in super().generate(model_request):
             yield message

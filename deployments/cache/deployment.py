@@ -9,7 +9,8 @@ from deployments.logs import configure_logging
 class CacheReplica(CacheLookup):
     """A replica that looks up in the Redis of its environment."""
 
-    def __init__(self, settings: CacheSettings, log_level: str) -> None:
+    def __init__(self, settings: CacheSettings, log_level: str, is_encrypted: bool | None = None) -> None:
         configure_logging(log_level)
         super().__init__(settings)
+        self.is_encrypted = is_encrypted
         freeze_heap()

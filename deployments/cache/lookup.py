@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 
 from ray.util import get_node_ip_address
 
-from deployments.cache.answering import LookupServer
 from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.claims import Claim, Claims, MemoryClaims, RedisClaims
+from deployments.cache.lookup_server import LookupServer
 from deployments.cache.purging import Purge, PurgeableAnswers
-from deployments.cache.remote import Address, Consulted, Found, LookupFigures, Question, write_timeout_s
+from deployments.cache.remote import Consulted, Found, LookupFigures, Question, write_timeout_s
 from deployments.cache.store import CacheStore, RedisStore
 from deployments.cache.store_errors import StoreError
 from deployments.config import Addresses, CacheSettings
+from deployments.transport.server import Address
 
 if TYPE_CHECKING:
     from deployments.cache.similar.answers import SimilarAnswers
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 class CacheLookup:
     """Looks up and stores for all ingress replicas; holds nothing but connections."""
+
+    is_encrypted: bool | None = None
+    """Whether connections of ingress replicas are encrypted; None: unless they cannot come from another machine."""
 
     def __init__(self, settings: CacheSettings, store: CacheStore | None = None, claims: Claims | None = None) -> None:
         """Use `store`, by default the Redis of the environment (`REDIS_URL`); opens no connection yet.
@@ -158,8 +162,8 @@ class CacheLookup:
         return LookupFigures(dict(self.failures), self._reading.is_open, self._writing.is_open, is_stopped, store)
 
     async def address(self) -> Address:
-        """Return where an ingress replica may connect to look up (asking.py)."""
-        return await self._server.address(get_node_ip_address())
+        """Return where an ingress replica may connect to look up (lookup_client.py)."""
+        return await self._server.address(get_node_ip_address(), self.is_encrypted)
 
     async def aclose(self) -> None:
         """Close the connections of ingress replicas."""

@@ -9,6 +9,7 @@ from deployments.cache.purging import Purge
 from deployments.cache.store import StoreFigures
 from deployments.config import CacheSettings
 from deployments.handles import answers_in_time, carrying
+from deployments.transport.server import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,6 @@ class LookupFigures:
     writing_is_stopped: bool = False
     langchain_is_stopped: bool = False
     store: StoreFigures | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a replica takes look-ups, and the secret that it wants to hear first (introduction.py)."""
-
-    host: str
-    port: int
-    secret: bytes = field(repr=False)
 
 
 class RemoteCache(Protocol):

@@ -1,29 +1,23 @@
-"""How look-ups cross from an ingress replica to a replica of the cache deployment, and what is found back.
+"""How look-ups cross from an ingress replica to a replica of the cache deployment, and their results back.
 
-After the secret (introduction.py) a connection carries any number of
-
-    length of the rest (4 bytes, big endian) · number of the call (4) · msgpack
-
-An answer bears the number of its call; answers come in any order.
+Each is a frame (transport/framing.py) whose channel is the number of the look-up. A result bears the number
+of its look-up; results come in any order.
 """
 
-import struct
 from collections.abc import Sequence
 
 import msgspec
 
 from deployments.cache.claims import Claim
 from deployments.cache.remote import Found
+from deployments.transport.framing import CHANNEL_BYTES, FOUND, LOOKUP, Frame
 
-HEAD = struct.Struct(">II")
-NUMBER_BYTES = 4
-MAX_NUMBER = 2**32
-MAX_ASKED_BYTES = 4 * 1024 * 1024
+MAX_LOOKUP_BYTES = 4 * 1024 * 1024
 MAX_FOUND_BYTES = 1024 * 1024 * 1024
-"""Many keys are asked for at once, and each answer may be large."""
+"""Many keys are looked up at once, and each answer may be large."""
 
 
-class Asked(msgspec.Struct, array_like=True, frozen=True):
+class Lookup(msgspec.Struct, array_like=True, frozen=True):
     """The arguments of `RemoteCache.lookup`."""
 
     keys: list[str]
@@ -37,43 +31,38 @@ class _Found(msgspec.Struct, array_like=True):
     version: str
 
 
-def asked(number: int, keys: Sequence[str], claims: Sequence[Claim | None]) -> bytes:
-    """Return a look-up as it crosses."""
-    return _message(number, msgspec.msgpack.encode(Asked(list(keys), list(claims))))
+def channel(number: int) -> bytes:
+    """Return the channel of a look-up."""
+    return number.to_bytes(CHANNEL_BYTES)
 
 
-def read_asked(payload: bytes) -> Asked:
-    """Return the look-up; raises ValueError for what is none."""
-    return msgspec.msgpack.decode(payload, type=Asked)
+def number_of(frame: Frame) -> int:
+    """Return the number of the look-up that a frame belongs to."""
+    return int.from_bytes(frame.channel)
 
 
-def found(number: int, what: Found) -> bytes:
-    """Return what a look-up found as it crosses."""
-    return _message(number, msgspec.msgpack.encode(_Found(what.values, what.failure, list(what.holders), what.version)))
+def encode_lookup(keys: Sequence[str], claims: Sequence[Claim | None]) -> tuple[int, bytes]:
+    """Return a look-up as the kind and payload of its frame."""
+    return LOOKUP, msgspec.msgpack.encode(Lookup(list(keys), list(claims)))
 
 
-def read_found(payload: bytes) -> Found:
-    """Return what was found; raises ValueError for what is no such thing."""
-    read = msgspec.msgpack.decode(payload, type=_Found)
+def decode_lookup(frame: Frame) -> Lookup:
+    """Return the look-up of a frame; raises ValueError for what is none."""
+    return msgspec.msgpack.decode(_payload(frame, LOOKUP), type=Lookup)
+
+
+def encode_found(found: Found) -> tuple[int, bytes]:
+    """Return what a look-up found as the kind and payload of its frame."""
+    return FOUND, msgspec.msgpack.encode(_Found(found.values, found.failure, list(found.holders), found.version))
+
+
+def decode_found(frame: Frame) -> Found:
+    """Return what a look-up found; raises ValueError for a frame that does not say."""
+    read = msgspec.msgpack.decode(_payload(frame, FOUND), type=_Found)
     return Found(read.values, read.failure, read.holders, read.version)
 
 
-def taken(buffer: bytearray, max_bytes: int) -> list[tuple[int, bytes]]:
-    """Take the whole messages off the front of `buffer`, each with its number; raises ValueError for what is none."""
-    messages: list[tuple[int, bytes]] = []
-    at, end = 0, len(buffer)
-    while end - at >= HEAD.size:
-        length, number = HEAD.unpack_from(buffer, at)
-        if not NUMBER_BYTES < length <= max_bytes:
-            raise ValueError("a message of an impossible length")
-        following = at + HEAD.size - NUMBER_BYTES + length
-        if following > end:
-            break
-        messages.append((number, bytes(buffer[at + HEAD.size : following])))
-        at = following
-    del buffer[:at]
-    return messages
-
-
-def _message(number: int, payload: bytes) -> bytes:
-    return HEAD.pack(NUMBER_BYTES + len(payload), number) + payload
+def _payload(frame: Frame, kind: int) -> bytes:
+    if frame.kind != kind:
+        raise ValueError(f"a frame of the unexpected kind {frame.kind}")
+    return frame.payload

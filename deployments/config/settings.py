@@ -218,6 +218,10 @@ class Settings(Section):
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     cors: CorsSettings = CorsSettings()
+    encrypt_replica_traffic: bool | None = Field(
+        default=None,
+        description="Encrypt the connections between replicas (TLS 1.3); if not set, those between machines only.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Level of the service's own log."
     )

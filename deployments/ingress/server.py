@@ -14,8 +14,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from deployments.cache.asking import ConnectedCache
 from deployments.cache.client import CacheClient, NoCache
+from deployments.cache.lookup_client import ConnectedCache
 from deployments.config import Addresses, CorsSettings, Limits, ModelCacheSettings, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
 from deployments.haproxy import warn_unless_mended
@@ -156,7 +156,7 @@ class Ingress:
         configure_logging(settings.log_level)
         warn_unless_mended(os.environ)
         speak_plainly_to_http10()
-        client = ModelClient(self._models, ModelNames.of(settings), settings.timeouts)
+        client = ModelClient(self._models, ModelNames.of(settings), settings.timeouts, settings.encrypt_replica_traffic)
         policies = {model.identity: model.settings.cache for model in self._models.values()}
         cache = self._connected(policies) if self._cache else NoCache()
 

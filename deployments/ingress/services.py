@@ -9,10 +9,10 @@ from fastapi import Request
 
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.steering import CacheControl, parsed
+from deployments.chat.coalescing import Coalescer
+from deployments.chat.peers import Peers
 from deployments.config import Addresses, Settings
 from deployments.errors import ChatLLMError, Unauthenticated
-from deployments.flights.flights import Flights
-from deployments.flights.neighbours import Neighbours
 from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.shares.postgres import PostgresShares
@@ -162,9 +162,9 @@ async def opened(
         kept, telemetry = KeptConversations(conversations, completions, writer), Telemetry(metrics.recorder)
         stack.callback(telemetry.flush)
         writer.tell = telemetry.pending_writes
-        flights = Flights(cache, Neighbours(models.listener) if models.listener else None)
-        stack.push_async_callback(flights.aclose)
-        chat = ChatService(kept, cache, models, settings.cache.shared, flights, settings.cache.replay_ms)
+        coalescer = Coalescer(cache, Peers(models.listener) if models.listener else None)
+        stack.push_async_callback(coalescer.aclose)
+        chat = ChatService(kept, cache, models, settings.cache.shared, coalescer, settings.cache.replay_ms)
         if isinstance(cache, CacheClient):
             cache.drops.tell = telemetry.cache_dropped
         adapters = AdapterRegistry(PostgresAdapters(database), models, cache, settings.models)

@@ -6,9 +6,10 @@ Translates Ray's errors, keeps the deadlines and knows which model can answer.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -28,11 +29,12 @@ from deployments.config import AnyModel, Timeouts
 from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, ModelLoading, Overloaded, Timeout, Unavailable
 from deployments.handles import CALL_ERRORS, carrying
 from deployments.lora.types import Adapter
+from deployments.models.deadlines import Deadlines
 from deployments.models.deploying import STARTING, Absence, AbsentDeployments
 from deployments.models.identity import adapter_identity
-from deployments.models.listener import Inbox, Listener
+from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
-from deployments.models.protocol import Frames, Generation, Message, Traits
+from deployments.models.protocol import Failed, ModelRequest, Put, Traits
 from deployments.models.router import presence
 from deployments.traces import trace
 
@@ -91,7 +93,14 @@ class ModelState:
 class ModelClient:
     """Generates on the replicas of the configured models."""
 
-    def __init__(self, models: Mapping[str, ServedModel], names: ModelNames, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, ServedModel],
+        names: ModelNames,
+        timeouts: Timeouts,
+        is_encrypted: bool | None = None,
+    ) -> None:
+        """`is_encrypted`: whether replicas must encrypt what they send; None: if they are on other machines."""
         self.names = self._configured_names = names
         self._models = self._configured = models
         self._adapters: Mapping[str, Adapter] = {}
@@ -99,19 +108,17 @@ class ModelClient:
         # Taking options starts the handle's router, so that replicas are known before the first request.
         self._deployments = {model.settings.deployment: model.handle.options(stream=False) for model in models.values()}
         self._listener = Listener()
-        self._watchers: set[asyncio.Task[None]] = set()
         self._traits: dict[str, Traits] = {}
         self._timeouts = timeouts
+        self._is_encrypted = is_encrypted
 
     async def open(self) -> None:
         """Listen for the answers of the replicas."""
-        await self._listener.open(get_node_ip_address())
+        await self._listener.open(get_node_ip_address(), self._is_encrypted)
 
     async def aclose(self) -> None:
         """Close the connections of the replicas; answers that are under way fail."""
         await self._listener.aclose()
-        for watcher in self._watchers:
-            watcher.cancel()
 
     @property
     def listener(self) -> Listener:
@@ -232,33 +239,29 @@ class ModelClient:
         except CALL_ERRORS as error:
             raise translated(error) from None
 
-    async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
-        """Yield the messages of a replica. Closing the generator cancels the request there, and so at the engine.
+    async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
+        """Give the messages of a replica to `put`; return once its call has returned, after the last of them.
 
-        Raises ModelLoading while no replica is running, Overloaded when the queue
-        is full, Timeout past a deadline, Unavailable when the replica is lost.
+        Cancelling this cancels the request there, and so at the engine. Raises ModelLoading while no replica is
+        running, Overloaded when the queue is full, Unavailable when the replica is lost. An answer that misses a
+        deadline ends with a Timeout, and this is cancelled.
         """
         await self._require_ready(model)
-        inbox = self._listener.inbox()
-        inbox.spent = generation.spent
-        handle = carrying(self._handle(model), len(generation.body))
-        response = handle.deliver.remote(generation, inbox.destination)
-        self._watch(cast(Awaitable[None], response), inbox)
-        is_last = has_ended = False
+        stream = self._listener.stream(put)
+        deadlines = Deadlines(stream, self._timeouts, partial(_expire, put, asyncio.current_task()))
+        response = carrying(self._handle(model), len(request.body)).deliver.remote(request, stream.destination)
         try:
-            now = asyncio.get_running_loop().time
-            deadline, wait_s = now() + self._timeouts.total_s, self._timeouts.first_token_s
-            while not is_last:
-                message = await inbox.get(min(wait_s, deadline - now()))
-                is_last = not isinstance(message, Frames)
-                has_ended = is_last and not inbox.is_cut
-                yield message
-                wait_s = self._timeouts.idle_s
-        except TimeoutError:
-            raise Timeout("The model did not answer in time.", None, RETRY_AFTER_S) from None
+            await cast(Awaitable[None], response)
+            if not await stream.ended(ARRIVAL_TIMEOUT_S):
+                raise Unavailable("The end of the model's answer was lost; please try again.", None, 1.0)
+        except ChatLLMError:
+            raise
+        except Exception as error:  # noqa: BLE001 - error translation for Ray: however a call ends, its answer ends too
+            raise translated(error) from None
         finally:
-            inbox.close()
-            if not has_ended:
+            deadlines.stop()
+            stream.close()
+            if not stream.has_ended:
                 with suppress(Exception):
                     response.cancel()
 
@@ -271,25 +274,11 @@ class ModelClient:
                 f"The model {model!r} is still loading ({state.elapsed_s:.0f} s so far).", None, RETRY_AFTER_S
             )
 
-    def _watch(self, response: Awaitable[None], inbox: Inbox) -> None:
-        """Fail the stream when its call fails, or ends without the stream's end arriving."""
 
-        async def watch() -> None:
-            try:
-                await response
-            except asyncio.CancelledError:
-                inbox.fail(Unavailable("The request was cancelled by the server.", None, 1.0))
-                raise
-            except Exception as error:  # noqa: BLE001 - the border to Ray: however a call ends, its stream ends too
-                inbox.fail(translated(error))
-            else:
-                if inbox.is_open:
-                    await asyncio.sleep(ARRIVAL_TIMEOUT_S)
-                inbox.fail(Unavailable("The end of the model's answer was lost; please try again.", None, 1.0))
-
-        watcher = asyncio.create_task(watch())
-        self._watchers.add(watcher)
-        watcher.add_done_callback(self._watchers.discard)
+def _expire(put: Put, task: "asyncio.Task[None] | None") -> None:
+    put(Failed(Timeout("The model did not answer in time.", None, RETRY_AFTER_S)))
+    if task is not None:
+        task.cancel()
 
 
 def translated(error: Exception) -> ChatLLMError:

@@ -7,7 +7,7 @@ from deployments.heap import freeze_heap
 from deployments.logs import configure_logging
 from deployments.models.delivery import Delivery
 from deployments.models.load_watch import watched
-from deployments.models.protocol import Generation
+from deployments.models.protocol import ModelRequest
 from deployments.models.provider.replica import ProviderReplica
 from deployments.models.scripted import ScriptedReplica
 from deployments.models.vllm import VLLMReplica
@@ -26,10 +26,10 @@ class _Loaded:
             await replica.start()
         freeze_heap()
 
-    async def deliver(self, generation: Generation, to: Destination) -> None:
+    async def deliver(self, model_request: ModelRequest, to: Destination) -> None:
         """Generate, and send the messages to the ingress replica that asked; cancelling ends the generation at once."""
         replica: Any = self
-        await self._delivery.deliver(replica.generate(generation), to)
+        await self._delivery.deliver(replica.generate(model_request), to)
 
 
 class VLLM(_Loaded, VLLMReplica):

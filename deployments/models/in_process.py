@@ -1,7 +1,7 @@
 """Model replicas in this process, without Ray: the same interface as `ModelClient`."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from deployments.models.client import RETRY_AFTER_S, ModelState
 from deployments.models.identity import adapter_identity, identities
 from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
-from deployments.models.protocol import Generation, Message, Progress, Traits
+from deployments.models.protocol import ModelRequest, Put, Traits
 from deployments.models.provider.replica import ProviderReplica
 from deployments.models.scripted import ScriptedReplica
 
@@ -101,12 +101,9 @@ class InProcessModels:
     async def waiting(self, model: str) -> int:
         return await self.replicas[model].waiting()
 
-    async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
+    async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
         if not self.is_ready:
             raise ModelLoading("", None, RETRY_AFTER_S)
-        async with aclosing(self.replicas[model].generate(generation)) as messages:
+        async with aclosing(self.replicas[model].generate(request)) as messages:
             async for message in messages:
-                if isinstance(message, Progress):
-                    message.tell(generation.spent)
-                else:
-                    yield message
+                put(message)

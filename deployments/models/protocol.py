@@ -1,14 +1,14 @@
 """What crosses the border between a model replica and an ingress replica.
 
 A model replica speaks finished OpenAI frames; nobody downstream parses tokens.
-For each `Generation` it yields any number of `Frames` and then exactly one
+For each `ModelRequest` it yields any number of `Frames` and then exactly one
 `Reply` or `Failed`. A generation that is not streamed yields the last alone,
 and tells with `Progress` what it has cost so far; a streamed chat tells so once,
 before its first frame, how long its prompt is.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from deployments.errors import ChatLLMError
@@ -45,15 +45,15 @@ class Traits:
 
 
 @dataclass(slots=True)
-class Spent:
-    """The tokens that a generation has used so far, as its replica told last."""
+class Usage:
+    """The tokens that a generation has used so far, as its replica last reported."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
+class ModelRequest:
     """One request for a model replica.
 
     `body` is the JSON of a request to the `endpoint`, in OpenAI's shape (where OpenAI has
@@ -69,8 +69,6 @@ class Generation:
     endpoint: Endpoint = "chat"
     adapter: Adapter | None = None
     """What must answer, where that is an adapter that was loaded while the service runs."""
-    spent: Spent = field(default_factory=Spent, compare=False)
-    """Filled in where the generation was asked for, so that an answer that nobody waits for any more has its price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +99,18 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a generation has used so far; for the `spent` of its `Generation` alone."""
+    """What a generation has used so far, so that one which is aborted has its price."""
 
     prompt_tokens: int
     completion_tokens: int
 
-    def tell(self, spent: Spent) -> None:
-        """Note it; of several sequences those that have ended are told no more."""
-        spent.prompt_tokens = max(spent.prompt_tokens, self.prompt_tokens)
-        spent.completion_tokens = max(spent.completion_tokens, self.completion_tokens)
+    def note_in(self, usage: Usage) -> None:
+        """Raise `usage` to this; of several sequences, those that have ended are no longer reported."""
+        usage.prompt_tokens = max(usage.prompt_tokens, self.prompt_tokens)
+        usage.completion_tokens = max(usage.completion_tokens, self.completion_tokens)
 
 
 Message = Frames | Reply | Failed
+
+Put = Callable[[Message | Progress], None]
+"""Takes the messages of one answer, in their order, as they arrive; it never raises and never waits."""

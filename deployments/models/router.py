@@ -15,7 +15,7 @@ from ray.serve._private.request_router.common import PendingRequest
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
 from ray.serve._private.request_router.replica_wrapper import RunningReplica
 
-from deployments.models.protocol import Generation
+from deployments.models.protocol import ModelRequest
 
 ADAPTERS = "adapters"
 """What replicas tell the routers: the adapters that they hold."""
@@ -71,7 +71,7 @@ class ObservedRouter(PowerOfTwoChoicesRequestRouter):
 def adapter_key(pending: PendingRequest | None) -> str:
     """Return what names the adapter that a request is for, "" where it is for none."""
     first = pending.args[0] if pending is not None and pending.args else None
-    return first.adapter.key if isinstance(first, Generation) and first.adapter else ""
+    return first.adapter.key if isinstance(first, ModelRequest) and first.adapter else ""
 
 
 def held_by(replica: RunningReplica) -> Sequence[str]:

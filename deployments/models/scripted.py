@@ -27,8 +27,8 @@ from deployments.models.protocol import (
     Endpoint,
     Failed,
     Frames,
-    Generation,
     Message,
+    ModelRequest,
     Progress,
     Reply,
     Traits,
@@ -134,19 +134,19 @@ class ScriptedReplica:
     async def hold_adapters(self, adapters: Sequence[Adapter]) -> None:
         """Do nothing: a script answers for any."""
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Message | Progress]:
+    async def generate(self, model_request: ModelRequest) -> AsyncGenerator[Message | Progress]:
         """Yield the scripted answer as frames and a reply; closing the generator ends it at once."""
         self._running += 1
         try:
-            request = await run_sized(len(generation.body), decoded_json, generation.body)
+            request = await run_sized(len(model_request.body), decoded_json, model_request.body)
             check_token_ids(request, VOCABULARY)
-            match generation.endpoint:
+            match model_request.endpoint:
                 case "chat":
-                    messages = self._spoken(self._chat(generation, request), generation.stream)
+                    messages = self._spoken(self._chat(model_request, request), model_request.stream)
                 case "completion":
-                    messages = self._spoken(self._completion(generation, request), generation.stream)
+                    messages = self._spoken(self._completion(model_request, request), model_request.stream)
                 case "embedding" | "pooling" | "classification" | "rerank" | "score":
-                    messages = self._at_once(self._pooled(generation.endpoint, request))
+                    messages = self._at_once(self._pooled(model_request.endpoint, request))
                 case "tokenize":
                     messages = self._at_once(tokenized(request, self._model.context_tokens))
                 case "detokenize":
@@ -158,19 +158,19 @@ class ScriptedReplica:
         finally:
             self._running -= 1
 
-    def _chat(self, generation: Generation, request: dict[str, Any]) -> Speech:
-        prompt_tokens = self._prompt_tokens(request, generation.trim)
+    def _chat(self, model_request: ModelRequest, request: dict[str, Any]) -> Speech:
+        prompt_tokens = self._prompt_tokens(request, model_request.trim)
         said = choices(request, self._model.tokens)
         usage = _usage(prompt_tokens, sum(len(choice.deltas) for choice in said))
         usage["completion_tokens_details"] = {"reasoning_tokens": sum(choice.reasoning_tokens for choice in said)}
-        head = self._head(f"chatcmpl-{generation.request_id}", "chat.completion.chunk", request)
+        head = self._head(f"chatcmpl-{model_request.request_id}", "chat.completion.chunk", request)
         return Speech(chunks(said, request), head, usage, _tells_usage(request), len(said))
 
-    def _completion(self, generation: Generation, request: dict[str, Any]) -> Speech:
+    def _completion(self, model_request: ModelRequest, request: dict[str, Any]) -> Speech:
         lengths = [len(prompt.split()) for prompt in prompts_of(request)]
         self._require_room(max(lengths), "prompt")
         said = continuations(request, self._model.tokens)
-        head = self._head(f"cmpl-{generation.request_id}", TEXT_COMPLETION, request)
+        head = self._head(f"cmpl-{model_request.request_id}", TEXT_COMPLETION, request)
         usage = _usage(sum(lengths), sum(len(one.tokens) for one in said))
         return Speech(completion_chunks(said, request), head, usage, _tells_usage(request))
 

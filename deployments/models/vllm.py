@@ -33,8 +33,8 @@ from deployments.models.protocol import (
     Endpoint,
     Failed,
     Frames,
-    Generation,
     Message,
+    ModelRequest,
     Progress,
     Reply,
     Traits,
@@ -107,37 +107,41 @@ class VLLMReplica:
         """Tell Serve's routers which adapters are here (a method that Serve knows by its name)."""
         return {ADAPTERS: self._engine.adapters.ids}
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Message | Progress]:
+    async def generate(self, model_request: ModelRequest) -> AsyncGenerator[Message | Progress]:
         """Yield the answer's frames and its reply, or a failure; closing the generator aborts the engine's request."""
         self._running += 1
         try:
-            handler, size = self._handler(generation.endpoint), len(generation.body)
-            body = await run_sized(size, decoded_json, generation.body)
+            handler, size = self._handler(model_request.endpoint), len(model_request.body)
+            body = await run_sized(size, decoded_json, model_request.body)
             times = settle_greedy(body)
-            if generation.endpoint in ("chat", "tokenize"):
+            if model_request.endpoint in ("chat", "tokenize"):
                 await inline_media(body.get("messages") or (), self._model.allowed_media_domains)
-            if generation.trim:
+            if model_request.trim:
                 body["messages"] = await self._engine.counting.run(self._engine.trim, body)
-            if generation.endpoint == "tokenize" and len(body.get("prompt") or "") > self._engine.longest_prompt:
+            if model_request.endpoint == "tokenize" and len(body.get("prompt") or "") > self._engine.longest_prompt:
                 yield Reply(await self._engine.long_texts.tokenized(body), 0, 0, "")
                 return
-            async with self._engine.adapters.used(generation.adapter) as name:
+            async with self._engine.adapters.used(model_request.adapter) as name:
                 body |= {"model": name} if name else {}
-                answer = handler.answer(await run_sized(size, self._request, generation, handler, body))
-                async with aclosing(self._answered(generation, answer)) as messages:
+                answer = handler.answer(await run_sized(size, self._request, model_request, handler, body))
+                async with aclosing(self._answered(model_request, answer)) as messages:
                     async for message in messages:
                         yield message if times == 1 or isinstance(message, Progress) else repeated(message, times)
         except ChatLLMError as error:
             yield Failed(error)
         except Exception as error:  # noqa: BLE001 - the border to vLLM: each of its errors becomes one of ours
-            yield Failed(self._translated(error, PROMPT_FIELDS.get(generation.endpoint, "prompt")))
+            yield Failed(self._translated(error, PROMPT_FIELDS.get(model_request.endpoint, "prompt")))
         finally:
             self._running -= 1
 
-    async def _answered(self, generation: Generation, answer: Awaitable[Any]) -> AsyncGenerator[Message | Progress]:
-        prompt_field = PROMPT_FIELDS.get(generation.endpoint, "prompt")
-        if not generation.stream:
-            async with aclosing(with_progress(answer, partial(self._engine.usage.of, generation.request_id))) as told:
+    async def _answered(
+        self, model_request: ModelRequest, answer: Awaitable[Any]
+    ) -> AsyncGenerator[Message | Progress]:
+        prompt_field = PROMPT_FIELDS.get(model_request.endpoint, "prompt")
+        if not model_request.stream:
+            async with aclosing(
+                with_progress(answer, partial(self._engine.usage.of, model_request.request_id))
+            ) as told:
                 async for step in told:
                     yield step if isinstance(step, Progress) else _whole(step, prompt_field)
             return
@@ -155,20 +159,20 @@ class VLLMReplica:
             raise BadRequest(f"The model {self._model.id!r} does not support {CAPABILITIES[endpoint]}.", "model")
         return handler
 
-    def _request(self, generation: Generation, handler: "Handler", body: dict[str, Any]) -> BaseModel:
+    def _request(self, model_request: ModelRequest, handler: "Handler", body: dict[str, Any]) -> BaseModel:
         request_type = handler.type_of(body)
         fields = request_type.model_fields
         unknown = sorted(body.keys() - fields.keys() - ACCEPTED_AND_UNUSED)
         if unknown:
             raise BadRequest(f"Unrecognized request argument: {unknown[0]}", unknown[0])
-        if generation.stream:
+        if model_request.stream:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         check_token_ids(body, self._engine.vocabulary)
         cut_texts(body, self._engine.longest_prompt, self._engine.truncation_side)
         if body.get("tool_choice") not in (None, "auto", "none"):
             body["tools"] = [_strict(tool) for tool in body.get("tools") or ()]
         if "request_id" in fields:
-            body["request_id"] = generation.request_id
+            body["request_id"] = model_request.request_id
         try:
             return validated(request_type, body)
         except ValidationError as error:

@@ -1,19 +1,15 @@
 """How messages cross from a model replica to an ingress replica, and from one ingress replica to another.
 
-After the ingress's secret (introduction.py) a connection carries any number of
+Each is a frame (transport/framing.py) whose channel is the stream of an answer. The body of a large reply
+comes before it, in parts, between which other streams go on. A stream's name is random, so that nobody can
+write into another's answer.
 
-    length of the rest (4 bytes, big endian) · stream (16) · kind (1) · payload
-
-The body of a large reply comes before it, in parts, between which other streams go on.
-A stream's id is random, so that nobody can write into another's answer.
-
-An ingress replica asks another one for an answer that is being generated there
-with a `Subscribe`, whose stream names the flight (flights/neighbours.py); `Leave`
-takes that back.
+An ingress replica asks another one for an answer that is being generated there with a `Subscribe`, whose
+stream names the generation (chat/peers.py); `Leave` takes that back.
 """
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -21,35 +17,31 @@ from deployments import errors
 from deployments.errors import ChatLLMError
 from deployments.models.protocol import Failed, Frames, Message, Progress, Reply
 from deployments.timing import EngineTimes
+from deployments.transport.framing import FAILED, FRAMES, LEAVE, PART, PROGRESS, REPLY, SUBSCRIBE, Frame
+from deployments.transport.server import Address
 
-STREAM_BYTES = 16
-LENGTH = struct.Struct(">I")
-HEAD = struct.Struct(f">I{STREAM_BYTES}sB")
 TOKENS = struct.Struct(">QQ")
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-FRAMES, REPLY, FAILED, SUBSCRIBE, LEAVE, PROGRESS, PART = range(7)
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where the messages of one stream go: the address and secret of an ingress replica, and the stream's id."""
+    """Where the messages of one stream go: the address of an ingress replica, and the stream's name."""
 
-    host: str
-    port: int
-    secret: bytes = field(repr=False)
+    address: Address
     stream: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """The wish for the messages of a flight, from its first on, at an inbox of one's own."""
+    """Asks for the messages of a generation, from its first on, at a stream of one's own."""
 
     to: Destination
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The end of that wish, named by the stream of the inbox."""
+    """Takes that back; named by one's own stream."""
 
     stream: bytes
 
@@ -61,8 +53,8 @@ class Part:
     data: bytes
 
 
-Asked = Subscribe | Leave
-Crossing = Message | Progress | Part | Asked
+Control = Subscribe | Leave
+Crossing = Message | Progress | Part | Control
 
 
 class _Reply(msgspec.Struct, array_like=True):
@@ -82,47 +74,30 @@ class _Failure(msgspec.Struct, array_like=True):
     retry_after_s: float | None
 
 
-def encode(stream: bytes, message: Crossing) -> bytes:
-    """Return one message as it crosses."""
+def encode(message: Crossing) -> tuple[int, bytes]:
+    """Return a message as the kind and payload of its frame."""
     match message:
         case Frames(data):
-            kind, payload = FRAMES, data
+            return FRAMES, data
         case Reply(body, prompt_tokens, completion_tokens, finish_reason, times):
-            kind = REPLY
-            payload = msgspec.msgpack.encode(_Reply(body, prompt_tokens, completion_tokens, finish_reason, times))
+            reply = _Reply(body, prompt_tokens, completion_tokens, finish_reason, times)
+            return REPLY, msgspec.msgpack.encode(reply)
         case Failed(error):
-            kind = FAILED
             failure = _Failure(type(error).__name__, error.message, error.param, error.retry_after_s)
-            payload = msgspec.msgpack.encode(failure)
+            return FAILED, msgspec.msgpack.encode(failure)
         case Progress(prompt_tokens, completion_tokens):
-            kind, payload = PROGRESS, TOKENS.pack(prompt_tokens, completion_tokens)
+            return PROGRESS, TOKENS.pack(prompt_tokens, completion_tokens)
         case Part(data):
-            kind, payload = PART, data
+            return PART, data
         case Subscribe(to):
-            kind, payload = SUBSCRIBE, msgspec.msgpack.encode(to)
+            return SUBSCRIBE, msgspec.msgpack.encode(to)
         case Leave(left):
-            kind, payload = LEAVE, left
-    return HEAD.pack(STREAM_BYTES + 1 + len(payload), stream, kind) + payload
+            return LEAVE, left
 
 
-def decode(buffer: bytearray) -> list[tuple[bytes, Crossing]]:
-    """Take the whole messages off the front of `buffer`, each with its stream; raises ValueError for what is none."""
-    found: list[tuple[bytes, Crossing]] = []
-    at, end = 0, len(buffer)
-    while end - at >= HEAD.size:
-        length, stream, kind = HEAD.unpack_from(buffer, at)
-        if not STREAM_BYTES < length <= MAX_MESSAGE_BYTES:
-            raise ValueError("a message of an impossible length")
-        following = at + LENGTH.size + length
-        if following > end:
-            break
-        found.append((stream, _message(kind, bytes(buffer[at + HEAD.size : following]))))
-        at = following
-    del buffer[:at]
-    return found
-
-
-def _message(kind: int, payload: bytes) -> Crossing:
+def decode(frame: Frame) -> Crossing:
+    """Return the message of a frame; raises ValueError for what is none."""
+    _, kind, payload = frame
     if kind == FRAMES:
         return Frames(payload)
     if kind == REPLY:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from demo_model.train import WEIGHTS
 from deployments.config import VLLMModel
-from deployments.models.protocol import Endpoint, Failed, Generation, Reply
+from deployments.models.protocol import Endpoint, Failed, ModelRequest, Reply
 from deployments.models.vllm import VLLMReplica
 
 pytestmark = [
@@ -63,7 +63,7 @@ async def replica(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[VL
 async def answered(replica: VLLMReplica, endpoint: Endpoint, **body: Any) -> Any:
     """Return what the model answers, and the tokens that it says to have read."""
     request = {"model": "scoring", "cache_salt": "someone", **body}
-    async for message in replica.generate(Generation("0" * 32, orjson.dumps(request), False, endpoint=endpoint)):
+    async for message in replica.generate(ModelRequest("0" * 32, orjson.dumps(request), False, endpoint=endpoint)):
         match message:
             case Reply(reply):
                 answer = orjson.loads(reply)

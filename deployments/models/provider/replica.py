@@ -19,8 +19,8 @@ from deployments.models.protocol import (
     CAPABILITIES,
     Failed,
     Frames,
-    Generation,
     Message,
+    ModelRequest,
     Progress,
     Reply,
     Traits,
@@ -77,16 +77,16 @@ class ProviderReplica:
         """Return how many of these have no token yet."""
         return self._waiting
 
-    async def generate(self, generation: Generation) -> AsyncGenerator[Message | Progress]:
+    async def generate(self, model_request: ModelRequest) -> AsyncGenerator[Message | Progress]:
         """Yield the answer's frames and its reply, or a failure; closing the generator closes the HTTP request."""
         self._running += 1
         try:
-            if generation.endpoint != "chat":
+            if model_request.endpoint != "chat":
                 raise BadRequest(
-                    f"The model {self._model.id!r} does not support {CAPABILITIES[generation.endpoint]}.", "model"
+                    f"The model {self._model.id!r} does not support {CAPABILITIES[model_request.endpoint]}.", "model"
                 )
-            call = await run_sized(len(generation.body), self._invocation, generation.body)
-            async with aclosing(self._fitting(generation, call)) as messages:
+            call = await run_sized(len(model_request.body), self._invocation, model_request.body)
+            async with aclosing(self._fitting(model_request, call)) as messages:
                 async for message in messages:
                     yield message
         except ChatLLMError as error:
@@ -94,12 +94,12 @@ class ProviderReplica:
         finally:
             self._running -= 1
 
-    async def _fitting(self, generation: Generation, call: "Invocation") -> AsyncGenerator[Message | Progress]:
+    async def _fitting(self, model_request: ModelRequest, call: "Invocation") -> AsyncGenerator[Message | Progress]:
         """Yield the answer, to a shorter conversation where the provider says that a stored one is too long."""
-        for trims_left in range(MAX_TRIMS if generation.trim else 0, -1, -1):
+        for trims_left in range(MAX_TRIMS if model_request.trim else 0, -1, -1):
             has_begun = False
             try:
-                async with aclosing(self._answered(generation, call)) as messages:
+                async with aclosing(self._answered(model_request, call)) as messages:
                     async for message in messages:
                         has_begun = True
                         yield message
@@ -115,13 +115,13 @@ class ProviderReplica:
 
         return invocation(self._chat_model, self._model, decoded_json(body))
 
-    async def _answered(self, generation: Generation, call: "Invocation") -> AsyncGenerator[Message | Progress]:
+    async def _answered(self, model_request: ModelRequest, call: "Invocation") -> AsyncGenerator[Message | Progress]:
         """Yield the messages of one request to the provider; raises ChatLLMError."""
         from deployments.models.provider.deltas import Deltas
 
         deltas, began = Deltas(), time.perf_counter()
         head = {
-            "id": f"chatcmpl-{generation.request_id}",
+            "id": f"chatcmpl-{model_request.request_id}",
             "object": "chat.completion.chunk",
             "created": int(time.time()),
             "model": self._model.id,
@@ -130,18 +130,18 @@ class ProviderReplica:
         async with aclosing(self._choices(call, deltas)) as choices:
             async for choice in choices:
                 event = sse({**head, "choices": [choice]})
-                if generation.stream:
+                if model_request.stream:
                     if not sent:
-                        yield Progress(deltas.usage.prompt or prompt_tokens(len(generation.body)), 0)
+                        yield Progress(deltas.usage.prompt or prompt_tokens(len(model_request.body)), 0)
                     yield Frames(event)
                 elif time.perf_counter() - told_at > PROGRESS_S:
                     told_at = time.perf_counter()
-                    yield Progress(prompt_tokens(len(generation.body)), prompt_tokens(deltas.said_bytes))
+                    yield Progress(prompt_tokens(len(model_request.body)), prompt_tokens(deltas.said_bytes))
                 sent += event
                 first_at = first_at or time.perf_counter()
         usage = deltas.usage
         if not usage.is_told:
-            usage.prompt, usage.completion = prompt_tokens(len(generation.body)), prompt_tokens(deltas.said_bytes)
+            usage.prompt, usage.completion = prompt_tokens(len(model_request.body)), prompt_tokens(deltas.said_bytes)
         completion: dict[str, Any] = {**assemble(payloads(bytes(sent))), "usage": usage.body()}
         times = EngineTimes(0.0, first_at - began, time.perf_counter() - first_at)
         finish = completion["choices"][0]["finish_reason"]

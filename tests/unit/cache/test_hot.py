@@ -1,7 +1,7 @@
 """What a replica keeps in memory is served only while it knows that nothing was purged."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from contextlib import closing
 
 import pytest
 
@@ -14,10 +14,11 @@ from deployments.cache.purging import Purge
 from deployments.cache.remote import Found
 from deployments.cache.steering import CacheControl
 from deployments.cache.store import MemoryStore
+from deployments.chat.coalescing import Coalescer
+from deployments.chat.generation import Subscription
+from deployments.chat.lookup import AnswerLookup, CacheQuery
 from deployments.config import CacheSettings
-from deployments.flights.flights import Flights
-from deployments.models.protocol import Generation, Message, Reply
-from deployments.reuse import Reuse, Wish
+from deployments.models.protocol import ModelRequest, Put, Reply
 
 ENTRY = CacheEntry(b'{"id":"chatcmpl-1","created":5,"choices":[]}', b"data: {}\n\n", 5.0)
 
@@ -167,15 +168,16 @@ async def test_what_is_generated_anew_is_kept_after_a_purge_of_which_this_replic
     await here.lookup("other")
     here.memory._seen_at -= 60  # nobody has asked this replica for a while
     assert await there.purge(Purge()) == ""
-    found = await Reuse(here, Flights(here)).find(
-        Wish("key", "", CacheControl(no_cache=True), "chatcmpl-1"), Generation("1", b"{}", False), generated
+    found = await AnswerLookup(here, Coalescer(here)).find(
+        CacheQuery("key", "", CacheControl(no_cache=True), "chatcmpl-1"), ModelRequest("1", b"{}", False), generate
     )
-    assert isinstance(found.answer, AsyncGenerator)
-    assert [message async for message in found.answer]
+    assert isinstance(found.answer, Subscription)
+    with closing(found.answer) as answer:
+        assert (await answer.reply()).body == b"anew"
     await here.aclose()
     assert (await there.lookup("key") or ENTRY).body == b"anew"
     await there.aclose()
 
 
-async def generated() -> AsyncGenerator[Message]:
-    yield Reply(b"anew", 1, 1, "stop")
+async def generate(put: Put) -> None:
+    put(Reply(b"anew", 1, 1, "stop"))

@@ -18,7 +18,7 @@ from deployments.errors import (
     ProviderBusy,
     ProviderFailed,
 )
-from deployments.models.protocol import Failed, Generation, Message
+from deployments.models.protocol import Failed, ModelRequest, Put
 from tests.unit.ingress.conftest import Service, running
 
 PATH = "/v1/chat/completions"
@@ -46,14 +46,13 @@ class Refusing:
         self.asked: list[str] = []
         self._generate = service.models.generate
 
-    async def generate(self, model: str, generation: Generation) -> AsyncGenerator[Message]:
+    async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
         error = self.errors.get(model)
         if error:
             self.asked.append(model)
-            yield Failed(type(error)(error.message, error.param, error.retry_after_s))
+            put(Failed(type(error)(error.message, error.param, error.retry_after_s)))
             return
-        async for message in self._generate(model, generation):
-            yield message
+        await self._generate(model, request, put)
 
 
 def refuse(service: Service, **errors: ChatLLMError) -> Refusing:

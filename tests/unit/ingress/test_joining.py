@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from deployments.config import ScriptedModel
-from deployments.models.protocol import Generation
+from deployments.models.protocol import ModelRequest
 from deployments.models.scripted import ScriptedReplica
 from tests.unit.ingress.conftest import Service, running
 
@@ -21,9 +21,9 @@ def counted(service: Service) -> Counter[str]:
     replica, asked = service.models.replicas["slow"], Counter[str]()
 
     class Counting(ScriptedReplica):
-        async def generate(self, generation: Generation) -> Any:
+        async def generate(self, model_request: ModelRequest) -> Any:
             asked["slow"] += 1
-            async for message in replica.generate(generation):
+            async for message in replica.generate(model_request):
                 yield message
 
         async def running(self) -> int:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from deployments.config import CacheSettings, ModelCacheSettings, ScriptedModel
-from deployments.models.protocol import Generation, Message
+from deployments.models.protocol import Message, ModelRequest
 from tests.unit.ingress.conftest import Service, running
 
 ASK = [{"role": "user", "content": "hello"}]
@@ -30,9 +30,9 @@ def salts_sent(service: Service) -> list[str | None]:
     replica = service.models.replicas["quick"]
     generate, salts = replica.generate, []
 
-    async def noted(generation: Generation) -> AsyncGenerator[Message]:
-        salts.append(orjson.loads(generation.body).get("cache_salt"))
-        async for message in generate(generation):
+    async def noted(model_request: ModelRequest) -> AsyncGenerator[Message]:
+        salts.append(orjson.loads(model_request.body).get("cache_salt"))
+        async for message in generate(model_request):
             yield message
 
     replica.generate = noted  # type: ignore[method-assign]

@@ -11,18 +11,18 @@ import pytest
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from deployments.config import ScriptedModel, Timeouts
-from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, Overloaded, Unavailable
+from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, Timeout, Unavailable
 from deployments.models.client import ModelClient, ServedModel
 from deployments.models.delivery import Delivery
-from deployments.models.listener import MAX_UNREAD_BYTES
 from deployments.models.names import ModelNames
-from deployments.models.protocol import Failed, Frames, Generation, Message, Reply
+from deployments.models.protocol import Failed, Frames, Message, ModelRequest, Progress, Reply
 from deployments.models.router import presence
 from deployments.models.wire import Destination
 
-Deliver = Callable[[Generation, Destination], Awaitable[None]]
+Deliver = Callable[[ModelRequest, Destination], Awaitable[None]]
 MODEL = ScriptedModel(id="played", kind="scripted")
 END = Reply(b"{}", 1, 2, "stop")
+TIMEOUTS = Timeouts()
 
 
 @dataclass
@@ -41,27 +41,34 @@ class Handle:
     def deliver(self) -> Self:
         return self
 
-    def remote(self, generation: Generation, to: Destination) -> asyncio.Task[None]:
+    def remote(self, model_request: ModelRequest, to: Destination) -> asyncio.Task[None]:
         async def call() -> None:
-            await self.work(generation, to)
+            await self.work(model_request, to)
 
         self.by_reference.append(self._by_reference)
         self.calls.append(asyncio.create_task(call()))
         return self.calls[-1]
 
 
-async def messages(work: Deliver, body: bytes = b"{}", pause_s: float = 0.0) -> tuple[list[Message], Handle]:
-    """Return what a request's reader gets, who waits for `pause_s` after the first message."""
+async def messages(work: Deliver, body: bytes = b"{}", timeouts: Timeouts = TIMEOUTS) -> tuple[list[Message], Handle]:
+    """Return the messages of an answer, up to its end."""
     handle = Handle(work)
     presence(MODEL.deployment).note(1)
     served: Any = ServedModel(MODEL, "identity", handle)  # type: ignore[arg-type]
-    client = ModelClient({MODEL.id: served}, ModelNames([MODEL.id], MODEL.id), Timeouts())
+    client = ModelClient({MODEL.id: served}, ModelNames([MODEL.id], MODEL.id), timeouts)
     await client.open()
     found: list[Message] = []
+
+    def put(message: Message | Progress) -> None:
+        assert not isinstance(message, Progress)
+        found.append(message)
+
     try:
-        async for message in client.generate(MODEL.id, Generation("r", body, True)):
-            found.append(message)
-            await asyncio.sleep(pause_s if len(found) == 1 else 0)
+        await asyncio.create_task(client.generate(MODEL.id, ModelRequest("r", body, True), put))
+    except ChatLLMError as error:
+        found.append(Failed(error))
+    except asyncio.CancelledError:
+        assert isinstance(found[-1], Failed)  # past a deadline it cancels itself
     finally:
         await client.aclose()
     return found, handle
@@ -86,19 +93,19 @@ async def grpc_failure(status: grpc.StatusCode, size: int = 1) -> None:
         await server.stop(None)
 
 
-async def too_large(_generation: Generation, _to: Destination) -> None:
+async def too_large(_request: ModelRequest, _to: Destination) -> None:
     await grpc_failure(grpc.StatusCode.INTERNAL, 2000)
 
 
-async def unknown(_generation: Generation, _to: Destination) -> None:
+async def unknown(_request: ModelRequest, _to: Destination) -> None:
     await grpc_failure(grpc.StatusCode.UNKNOWN)
 
 
-async def never_loaded(_generation: Generation, _to: Destination) -> None:
+async def never_loaded(_request: ModelRequest, _to: Destination) -> None:
     raise DeploymentUnavailableError("it")  # type: ignore[arg-type]
 
 
-async def a_bug(_generation: Generation, _to: Destination) -> None:
+async def a_bug(_request: ModelRequest, _to: Destination) -> None:
     raise KeyError("a text with a prompt in it")
 
 
@@ -114,33 +121,50 @@ async def test_however_its_call_fails_the_stream_ends_at_once(work: Deliver, kin
     assert time.perf_counter() - began < 5
 
 
-async def test_an_answer_that_is_not_read_fast_enough_is_cancelled_at_the_engine() -> None:
+@pytest.mark.parametrize(
+    ("timeouts", "frames"),
+    [(Timeouts(first_token_s=0.2), 0), (Timeouts(idle_s=0.2), 1), (Timeouts(total_s=0.3), 100)],
+    ids=["first token", "idle", "total"],
+)
+async def test_past_a_deadline_it_is_cancelled_at_the_engine(timeouts: Timeouts, frames: int) -> None:
     is_stopped = asyncio.Event()
 
-    async def endless() -> AsyncGenerator[Message]:
+    async def slow() -> AsyncGenerator[Message]:
         try:
-            while True:
-                yield Frames(b"x" * (MAX_UNREAD_BYTES // 16))
-                await asyncio.sleep(0)
+            for _ in range(frames):
+                yield Frames(b"x")
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(30)
         finally:
             is_stopped.set()
 
-    async def work(_generation: Generation, to: Destination) -> None:
-        await Delivery().deliver(endless(), to)
+    async def work(_request: ModelRequest, to: Destination) -> None:
+        await Delivery().deliver(slow(), to)
 
-    found, handle = await messages(work, pause_s=0.5)
-    assert isinstance(found[-1], Failed) and isinstance(found[-1].error, Overloaded)
+    began = time.perf_counter()
+    found, handle = await messages(work, timeouts=timeouts)
+    assert time.perf_counter() - began < 5
+    assert isinstance(found[-1], Failed) and isinstance(found[-1].error, Timeout)
     async with asyncio.timeout(5):
         await is_stopped.wait()
         await asyncio.wait(handle.calls)
     assert handle.calls[0].cancelled()
 
 
+async def test_an_answer_whose_end_was_lost_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.models.client.ARRIVAL_TIMEOUT_S", 0.1)
+
+    async def work(_request: ModelRequest, _to: Destination) -> None: ...
+
+    [message], _ = await messages(work)
+    assert isinstance(message, Failed) and isinstance(message.error, Unavailable)
+
+
 @pytest.mark.parametrize(("size", "by_reference"), [(1_000_000, False), (3_000_000, True), (12_000_000, True)])
 async def test_a_large_request_goes_by_reference_and_a_whole_answer_cancels_nothing(
     size: int, by_reference: bool
 ) -> None:
-    async def work(_generation: Generation, to: Destination) -> None:
+    async def work(_request: ModelRequest, to: Destination) -> None:
         async def answer() -> AsyncGenerator[Message]:
             yield END
 

@@ -4,7 +4,7 @@ import asyncio
 from statistics import median
 
 from deployments.config import ScriptedModel
-from deployments.models.protocol import Frames, Generation
+from deployments.models.protocol import Frames, ModelRequest
 from deployments.models.scripted import ScriptedReplica
 
 STEP_S = 0.2
@@ -14,7 +14,7 @@ async def moments(replica, delay_s=0.0):
     """Return when each token of an answer came, without its opening and its end."""
     await asyncio.sleep(delay_s)
     body = b'{"messages": [{"role": "user", "content": "Hello there"}], "stream": true}'
-    answer = replica.generate(Generation("id", body, True))
+    answer = replica.generate(ModelRequest("id", body, True))
     came = [asyncio.get_running_loop().time() async for message in answer if isinstance(message, Frames)]
     return came[1:-1]
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from deployments.config import ProviderModel
 from deployments.errors import BadRequest, ProviderBusy, ProviderFailed, Timeout
 from deployments.models.assembly import assemble, payloads
-from deployments.models.protocol import Failed, Frames, Generation, Progress, Reply
+from deployments.models.protocol import Failed, Frames, ModelRequest, Progress, Reply
 from deployments.models.provider.construction import Unusable, constructed
 from deployments.models.provider.conversation import conversation
 from deployments.models.provider.failures import translated
@@ -36,7 +36,7 @@ async def answer(model: Any, stream: bool = True, /, **request: Any) -> tuple[li
     """The events of an answer, and its end: a completion, or the error."""
     body = orjson.dumps({"messages": [{"role": "user", "content": "hi"}], **request})
     frames, end = b"", None
-    async for message in replica(model).generate(Generation("r1", body, stream)):
+    async for message in replica(model).generate(ModelRequest("r1", body, stream)):
         match message:
             case Frames(data):
                 frames += data
@@ -196,7 +196,7 @@ async def test_closing_the_generator_ends_the_providers_stream_at_once() -> None
                 ended.set()
 
     made = replica(Endless(chunks=[]))
-    messages = made.generate(Generation("r1", b'{"messages":[{"role":"user","content":"hi"}]}', stream=True))
+    messages = made.generate(ModelRequest("r1", b'{"messages":[{"role":"user","content":"hi"}]}', stream=True))
     told = await anext(messages)
     assert isinstance(told, Progress) and told.prompt_tokens > 0
     assert isinstance(await anext(messages), Frames) and await made.running() == 1

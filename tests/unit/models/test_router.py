@@ -7,7 +7,7 @@ import pytest
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
 
 from deployments.lora.types import Adapter
-from deployments.models.protocol import Generation
+from deployments.models.protocol import ModelRequest
 from deployments.models.router import ADAPTERS, ObservedRouter
 
 PIRATE = Adapter("guide", "pirate", "pirate", "a" * 64, 8, 1)
@@ -36,7 +36,7 @@ def serve_s_own_choice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def chosen(router: Router, adapter: Adapter | None, **more: Any) -> list[set[str]]:
-    pending = SimpleNamespace(args=[Generation("id", b"{}", False, adapter=adapter)])
+    pending = SimpleNamespace(args=[ModelRequest("id", b"{}", False, adapter=adapter)])
     ranks = await router.choose_replicas([], more.get("pending", pending))
     return [{getattr(replica, "name", replica) for replica in rank} for rank in ranks]
 

@@ -1,24 +1,26 @@
-"""Flights over several ingress replicas: each with its own listener, on real connections, and one registry."""
+"""Generations over several ingress replicas: each with its own listener, on real connections, and shared leases."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 
 import orjson
 import pytest
 
 from deployments.cache.claims import Claim, MemoryClaims
-from deployments.errors import Unavailable
-from deployments.flights.flights import Flights
-from deployments.flights.neighbours import Neighbours
+from deployments.chat.coalescing import Coalescer
+from deployments.chat.generation import Subscription
+from deployments.chat.peers import Peers
+from deployments.errors import ChatLLMError, Unavailable
 from deployments.models.assembly import assemble, payloads, sse
 from deployments.models.listener import Listener
-from deployments.models.protocol import Failed, Frames, Message, Reply
+from deployments.models.protocol import Failed, Frames, Progress, Put, Reply
 
 WORDS = [f"word{number} " for number in range(30)]
 
 
-class Registry:
+class Leases:
     """Claims that can be away."""
 
     def __init__(self) -> None:
@@ -34,61 +36,65 @@ class Replica:
     """One ingress replica, and a model that says the words slowly."""
 
     listener: Listener
-    neighbours: Neighbours
-    flights: Flights
-    registry: Registry
+    peers: Peers
+    coalescer: Coalescer
+    leases: Leases
     generations: int = 0
     stopped: int = 0
     words: Sequence[str] = tuple(WORDS)
     failure: Failed | None = None
+    stored: list[tuple[Reply, bytes]] = field(default_factory=list[tuple[Reply, bytes]])
 
-    async def generate(self) -> AsyncGenerator[Message]:
+    async def generate(self, put: Put) -> None:
         self.generations += 1
         head = {"id": f"chatcmpl-{id(self)}-{self.generations}", "created": 1, "object": "chat.completion.chunk"}
         events: list[bytes] = []
+        put(Progress(7, 0))
         try:
             for number, word in enumerate(self.words):
                 finish = "stop" if number + 1 == len(self.words) else None
                 choice = {"index": 0, "delta": {"content": word}, "finish_reason": finish}
                 events.append(sse({**head, "choices": [choice]}))
-                yield Frames(events[-1])
+                put(Frames(events[-1]))
                 await asyncio.sleep(0.01)
         finally:
             self.stopped += 1
-        yield self.failure or Reply(orjson.dumps(assemble(payloads(b"".join(events)))), 1, len(self.words), "stop")
+        put(self.failure or Reply(orjson.dumps(assemble(payloads(b"".join(events)))), 1, len(self.words), "stop"))
 
-    async def board(self, name: str = "key") -> tuple[AsyncGenerator[Message], bool]:
-        """Do what a look-up that misses does, and board."""
-        claim = self.flights.claim(name)
+    async def join(self, name: str = "key") -> tuple[Subscription, bool]:
+        """Do what a look-up that misses does, and join."""
+        claim = self.coalescer.claim(name)
         assert claim
-        holder = (await self.registry.hold([claim]) or [b""])[0]
-        return self.flights.board(name, holder, self.generate)
+        leader = (await self.leases.hold([claim]) or [b""])[0]
+        return self.coalescer.join(name, leader, self.generate, self._store, "")
 
-    async def read(self, stop_after: int | None = None) -> tuple[str, Message | None, set[str]]:
-        """Return the text, the end and the ids; leaves after `stop_after` messages."""
-        messages, _ = await self.board()
-        data, count = b"", 0
-        try:
-            async for message in messages:
-                count += 1
-                if not isinstance(message, Frames):
-                    return text_of(data), message, {event["id"] for event in payloads(data)}
-                data += message.data
-                if count == stop_after:
-                    break
-            return text_of(data), None, set()
-        finally:
-            await messages.aclose()
+    def _store(self, reply: Reply, frames: bytes) -> None:
+        self.stored.append((reply, frames))
+
+    async def read(self, stop_after: int | None = None) -> tuple[str, Reply | ChatLLMError | None, set[str]]:
+        """Return the text, the end and the ids; leaves after `stop_after` pieces."""
+        subscription, _ = await self.join()
+        count = 0
+        end: Reply | ChatLLMError | None = None
+        with closing(subscription):
+            try:
+                while count != stop_after and await subscription.next() is not None:
+                    count += 1
+                end = await subscription.reply() if count != stop_after else None
+            except ChatLLMError as error:
+                end = error
+        events = payloads(subscription.taken())
+        return text_of(subscription.taken()), end, {event["id"] for event in events}
 
     def die(self) -> None:
         """Lose all connections at once, as a killed process does."""
-        for connection in list(self.listener._connections):
-            connection.close()
-        if self.listener._server:
-            self.listener._server.close()
-        for task in self.neighbours._delivery._connections.values():
-            task.result()._transport.abort()
-        self.neighbours._delivery._connections.clear()
+        server = self.listener._server
+        for connection in list(server._connections):
+            connection.abort()
+        if server._server:
+            server._server.close()
+        for task in self.peers._delivery._pool._connections.values():
+            task.result().abort()
 
 
 def text_of(data: bytes) -> str:
@@ -96,21 +102,21 @@ def text_of(data: bytes) -> str:
 
 
 @pytest.fixture
-def registry() -> Registry:
-    return Registry()
+def leases() -> Leases:
+    return Leases()
 
 
 @pytest.fixture
-async def replicas(registry: Registry) -> AsyncGenerator[list[Replica]]:
+async def replicas(leases: Leases) -> AsyncGenerator[list[Replica]]:
     made: list[Replica] = []
     for _ in range(3):
         listener = Listener()
         await listener.open("127.0.0.1")
-        neighbours = Neighbours(listener)
-        made.append(Replica(listener, neighbours, Flights(registry, neighbours), registry))
+        peers = Peers(listener)
+        made.append(Replica(listener, peers, Coalescer(leases, peers), leases))
     yield made
     for replica in made:
-        await replica.flights.aclose()
+        await replica.coalescer.aclose()
         await replica.listener.aclose()
     await asyncio.sleep(0.02)
 
@@ -123,6 +129,8 @@ async def test_over_replicas_it_is_one_generation(replicas: list[Replica]) -> No
     assert {text for text, _, _ in answers} == {WHOLE}
     assert all(isinstance(end, Reply) for _, end, _ in answers)
     assert sum(replica.generations for replica in replicas) == 1
+    [(reply, frames)] = [stored for replica in replicas for stored in replica.stored]  # where it was generated
+    assert text_of(frames) == orjson.loads(reply.body)["choices"][0]["message"]["content"] == WHOLE
 
 
 async def test_who_comes_late_elsewhere_gets_all_of_it(replicas: list[Replica]) -> None:
@@ -132,6 +140,16 @@ async def test_who_comes_late_elsewhere_gets_all_of_it(replicas: list[Replica]) 
     await first
     assert (await replicas[1].read())[0] == WHOLE  # the entry in the cache may not be there yet
     assert [replica.generations for replica in replicas] == [1, 0, 0]
+
+
+async def test_who_joins_elsewhere_knows_what_it_has_used(replicas: list[Replica]) -> None:
+    first = asyncio.create_task(replicas[0].read())
+    await asyncio.sleep(0.05)
+    subscription, is_joined = await replicas[1].join()
+    with closing(subscription):
+        assert await subscription.next() and is_joined
+        assert subscription.usage.prompt_tokens == 7
+    await first
 
 
 async def test_the_leaders_reader_leaves_and_those_elsewhere_have_it_whole(replicas: list[Replica]) -> None:
@@ -174,7 +192,7 @@ async def test_taken_over_another_text_is_a_failure_and_never_a_mixture(replicas
     replicas[0].die()
     text, end, _ = await other
     assert WHOLE.startswith(text)
-    assert isinstance(end, Failed)
+    assert isinstance(end, ChatLLMError)
     await lost
 
 
@@ -183,10 +201,10 @@ async def test_a_closing_replica_hands_over(replicas: list[Replica]) -> None:
     await asyncio.sleep(0.05)
     other = asyncio.create_task(replicas[1].read())
     await asyncio.sleep(0.05)
-    await replicas[0].flights.aclose()
+    await replicas[0].coalescer.aclose()
     text, end, _ = await other
     assert (text, isinstance(end, Reply)) == (WHOLE, True)
-    assert isinstance((await lost)[1], Failed)
+    assert isinstance((await lost)[1], ChatLLMError)
 
 
 async def test_a_models_failure_is_everybodys_and_taken_over_by_none(replicas: list[Replica]) -> None:
@@ -194,49 +212,49 @@ async def test_a_models_failure_is_everybodys_and_taken_over_by_none(replicas: l
     first = asyncio.create_task(replicas[0].read())
     await asyncio.sleep(0.05)
     _, end, _ = await replicas[1].read()
-    assert isinstance(end, Failed) and end.error.message == "lost"
+    assert isinstance(end, Unavailable) and end.message == "lost"
     await first
     assert [replica.generations for replica in replicas] == [1, 0, 0]
 
 
-async def test_a_claim_without_a_flight_is_taken_over(replicas: list[Replica], registry: Registry) -> None:
-    claim = replicas[0].flights.claim("key")
+async def test_a_claim_without_a_generation_is_taken_over(replicas: list[Replica], leases: Leases) -> None:
+    claim = replicas[0].coalescer.claim("key")
     assert claim
-    await registry.hold([claim])
+    await leases.hold([claim])
     assert (await replicas[1].read())[0] == WHOLE
-    assert (await registry.hold([claim]))[0] != claim.address
+    assert (await leases.hold([claim]))[0] != claim.address
 
 
-async def test_without_the_registry_each_generates_for_itself(replicas: list[Replica], registry: Registry) -> None:
-    registry.is_away = True
+async def test_without_leases_each_generates_for_itself(replicas: list[Replica], leases: Leases) -> None:
+    leases.is_away = True
     answers = await asyncio.gather(*(replica.read() for replica in replicas for _ in range(5)))
     assert {text for text, _, _ in answers} == {WHOLE}
     assert [replica.generations for replica in replicas] == [1, 1, 1]
 
 
-async def test_a_claim_is_renewed_while_it_flies(
-    replicas: list[Replica], registry: Registry, monkeypatch: pytest.MonkeyPatch
+async def test_a_lease_is_renewed_while_it_generates(
+    replicas: list[Replica], leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.flights.flights.RENEWAL_S", 0.02)
-    registry.claims = MemoryClaims(ttl_s=0.1)
+    monkeypatch.setattr("deployments.chat.coalescing.RENEWAL_S", 0.02)
+    leases.claims = MemoryClaims(ttl_s=0.1)
     reading = asyncio.create_task(replicas[0].read())
     await asyncio.sleep(0.2)
-    mine, other = replicas[0].flights.claim("key"), replicas[1].flights.claim("key")
+    mine, other = replicas[0].coalescer.claim("key"), replicas[1].coalescer.claim("key")
     assert mine and other
-    assert await registry.hold([other]) == [mine.address]
+    assert await leases.hold([other]) == [mine.address]
     await reading
     await asyncio.sleep(0.15)
-    assert await registry.hold([other]) == [other.address]
+    assert await leases.hold([other]) == [other.address]
 
 
 async def test_a_frozen_replica_is_noticed(replicas: list[Replica], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.flights.neighbours.SILENCE_S", 0.1)
+    monkeypatch.setattr("deployments.chat.peers.SILENCE_S", 0.1)
     first = asyncio.create_task(replicas[0].read())
     await asyncio.sleep(0.05)
     other = asyncio.create_task(replicas[1].read())
     await asyncio.sleep(0.05)
-    for task in replicas[0].neighbours._delivery._connections.values():
-        monkeypatch.setattr(task.result(), "write", lambda _: None)
+    for task in replicas[0].peers._delivery._pool._connections.values():
+        monkeypatch.setattr(task.result(), "write", lambda *_: None)
     text, end, _ = await other
     assert (text, isinstance(end, Reply)) == (WHOLE, True)
     await first

@@ -1,7 +1,6 @@
-"""Look-ups by connections, the asking end: both ends in one event loop, with a handle that counts what goes by it."""
+"""Look-ups by connections, the client: both ends in one event loop, with a handle that counts what goes by it."""
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,17 +10,20 @@ from typing import Any
 import pytest
 from ray.serve.handle import DeploymentBroadcastResponse
 
-from deployments import introduction
-from deployments.cache import asking, wire
-from deployments.cache.answering import LookupServer
-from deployments.cache.asking import ConnectedCache
+from deployments.cache import lookup_client
 from deployments.cache.claims import Claim
 from deployments.cache.client import CacheClient
 from deployments.cache.entry import CacheEntry, encode
 from deployments.cache.lookup import CacheLookup
-from deployments.cache.remote import Address, Found
+from deployments.cache.lookup_client import ConnectedCache
+from deployments.cache.lookup_server import LookupServer
+from deployments.cache.remote import Found
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings
+from deployments.transport.connection import SECRET_BYTES
+from deployments.transport.framing import FOUND, HEAD
+from deployments.transport.framing import encode as encode_frame
+from deployments.transport.server import Address
 
 HOST = "127.0.0.1"
 SETTINGS = CacheSettings(lookup_timeout_s=0.05)
@@ -132,12 +134,12 @@ async def test_who_connects_beforehand_needs_the_handle_for_no_look_up(cache: Co
     cache.connect()
     await until(lambda: handle.broadcasts > 1)  # none is there yet
     handle.replicas = replicas
-    await until(lambda: cache._connections)
+    await until(lambda: cache._replicas)
     assert (await cache.lookup(["one"])).values == [b"one"]
     assert handle.lookups == 0
-    asked = handle.broadcasts
-    await asyncio.sleep(2 * asking.AGAIN_S)
-    assert handle.broadcasts == asked
+    count = handle.broadcasts
+    await asyncio.sleep(2 * lookup_client.AGAIN_S)
+    assert handle.broadcasts == count
 
 
 async def test_answers_find_their_askers_in_any_order(cache: ConnectedCache, replica: Replica) -> None:
@@ -176,7 +178,7 @@ async def test_a_frozen_replica_is_asked_no_longer(cache: ConnectedCache, handle
         asked = asyncio.create_task(cache.lookup([str(n)]))
         await asyncio.wait([asked], timeout=0.001)
         asked.cancel()
-    assert 0 < len(replica.calls) <= asking.MAX_UNANSWERED + 1
+    assert 0 < len(replica.calls) <= lookup_client.MAX_PENDING + 1
     assert len(other.calls) > 100
 
 
@@ -185,7 +187,7 @@ async def test_with_no_replica_that_answers_the_handle_is_asked(
 ) -> None:
     await connected(cache)
     replica.gate.clear()
-    for _ in range(asking.MAX_UNANSWERED):
+    for _ in range(lookup_client.MAX_PENDING):
         asked = asyncio.create_task(cache.lookup(["frozen"]))
         await asyncio.sleep(0)
         asked.cancel()
@@ -197,7 +199,7 @@ async def test_with_no_replica_that_answers_the_handle_is_asked(
 async def test_connections_follow_the_replicas(
     cache: ConnectedCache, handle: Handle, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "REFRESH_S", 0.0)
+    monkeypatch.setattr(lookup_client, "REFRESH_S", 0.0)
     await connected(cache)
     handle.replicas = [Replica(), Replica()]
     for _ in range(100):
@@ -226,8 +228,8 @@ async def test_a_connection_that_has_gone_silent_is_replaced(
     cache: ConnectedCache, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The replica is well and tells its address; what is lost is the way there."""
-    monkeypatch.setattr(asking, "REFRESH_S", 0.01)
-    monkeypatch.setattr(asking, "SILENCE_S", 0.1)
+    monkeypatch.setattr(lookup_client, "REFRESH_S", 0.01)
+    monkeypatch.setattr(lookup_client, "SILENCE_S", 0.1)
     await connected(cache)
     replica.gate.clear()
     owed = asyncio.create_task(cache.lookup(["owed"]))
@@ -243,8 +245,8 @@ async def test_a_connection_that_has_gone_silent_is_replaced(
 async def test_a_silent_replica_holds_up_no_other(
     cache: ConnectedCache, handle: Handle, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "REFRESH_S", 0.0)
-    monkeypatch.setattr(asking, "REFRESH_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(lookup_client, "REFRESH_S", 0.0)
+    monkeypatch.setattr(lookup_client, "REFRESH_TIMEOUT_S", 0.1)
     await connected(cache)
     replica.tells = False
     other = Replica()
@@ -258,7 +260,7 @@ async def test_a_silent_replica_holds_up_no_other(
     handle.replicas.remove(other)
     await other.server.aclose()
     async with asyncio.timeout(10):
-        while len(cache._connections) > 1:
+        while len(cache._replicas) > 1:
             await cache.lookup(["new"])
             await asyncio.sleep(0.01)
 
@@ -269,13 +271,13 @@ async def test_a_replica_that_cannot_be_reached_in_time_holds_up_no_other(
     loop = asyncio.get_running_loop()
     connect = loop.create_connection
 
-    async def slow(factory: Any, host: str, port: int) -> Any:
+    async def slow(factory: Any, host: str, port: int, ssl: Any) -> Any:
         if host == "192.0.2.1":  # TEST-NET-1: packets to it are dropped
             await asyncio.Event().wait()
-        return await connect(factory, host, port)
+        return await connect(factory, host, port, ssl=ssl)
 
     monkeypatch.setattr(loop, "create_connection", slow)
-    monkeypatch.setattr(asking, "REFRESH_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(lookup_client, "REFRESH_TIMEOUT_S", 0.1)
     gone, other = Replica(), Replica()
     gone.host = "192.0.2.1"
     handle.replicas = [gone, other]
@@ -346,18 +348,18 @@ async def test_a_client_finds_through_it_what_another_one_stored() -> None:
 
 async def test_an_answer_that_is_none_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(introduction.SECRET_BYTES + wire.HEAD.size)
-        writer.write(struct.pack(">II", 5, 1) + b"\xc1")
+        await reader.readexactly(SECRET_BYTES + HEAD.size)
+        writer.write(encode_frame(bytes(16), FOUND, b"\xc1"))
         await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(nonsense, HOST, 0)
     handle = Handle()
-    telling(handle, Address(HOST, server.sockets[0].getsockname()[1], b"s" * introduction.SECRET_BYTES))
+    telling(handle, Address(HOST, server.sockets[0].getsockname()[1], b"s" * SECRET_BYTES))
     cache = ConnectedCache(handle)
     for _ in range(20):
         assert (await asyncio.wait_for(cache.lookup(["one"]), 5)).values == [b"by handle"]
         await asyncio.sleep(0.005)
-    assert "no answer to a look-up" in caplog.text
+    assert "no frame of a replica" in caplog.text
     await cache.aclose()
     server.close()

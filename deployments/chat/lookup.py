@@ -1,9 +1,9 @@
-"""Where an answer comes from: what is stored, what is being generated already, or a new generation."""
+"""Where an answer comes from: the cache, a generation in flight, or a new one."""
 
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from deployments.cache.claims import Claim, name_since
@@ -11,10 +11,10 @@ from deployments.cache.entry import CacheEntry
 from deployments.cache.gathering import Outcome
 from deployments.cache.remote import Question
 from deployments.cache.steering import CacheControl, in_words
+from deployments.chat.coalescing import Coalescer, Generate
+from deployments.chat.generation import Subscription
 from deployments.errors import NotCached
-from deployments.flights.flights import Flights, Generate
-from deployments.flights.renaming import renamed
-from deployments.models.protocol import Frames, Generation, Message, Reply
+from deployments.models.protocol import ModelRequest, Reply
 
 
 class Cache(Protocol):
@@ -81,69 +81,70 @@ class Cache(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be answered: the key (None for what must not be cached, and `reason` why), and under which id."""
+class CacheQuery:
+    """What is looked up: the key (None for what must not be cached, and `bypass_reason` why), and how."""
 
     key: str | None
-    reason: str
+    bypass_reason: str
     control: CacheControl
     reply_id: str
+    """The id of an answer that another request began."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A stored answer, or the messages of a generation, which must be begun at once and closed.
+class LookupResult:
+    """A stored answer, or a subscription to a generation, which must be closed.
 
-    `result` is HIT, MISS, BYPASS or JOIN, and `reason` the word for what stands against a hit, or for its being none
-    of the very request.
+    `result` is HIT, MISS, BYPASS or JOIN; `reason` says why there was no hit, or how the stored answer was found.
     """
 
     result: str
-    answer: CacheEntry | AsyncGenerator[Message]
+    answer: CacheEntry | Subscription
     reason: str = ""
 
 
-class Reuse:
+class AnswerLookup:
     """Finds answers for one ingress replica."""
 
-    def __init__(self, cache: Cache, flights: Flights) -> None:
+    def __init__(self, cache: Cache, coalescer: Coalescer) -> None:
         self._cache = cache
-        self._flights = flights
+        self._coalescer = coalescer
 
-    async def find(self, wish: Wish, generation: Generation, generate: Generate) -> Found:
+    async def find(self, query: CacheQuery, request: ModelRequest, generate: Generate) -> LookupResult:
         """Return where the answer comes from; what `generate` brings is stored, if it may be, once it is whole.
 
         Raises NotCached where only a stored answer will do.
         """
-        key, control = wish.key, wish.control
+        key, control = query.key, query.control
         if key is None or control.no_cache:
-            reason = wish.reason or "no_cache"
+            reason = query.bypass_reason or "no_cache"
             if control.only_if_cached:
                 raise _not_cached(reason)
             if key is None:
-                return Found("BYPASS", generate(), reason)
+                return LookupResult("BYPASS", self._coalescer.start(generate), reason)
             await self._cache.refresh(key)
-            return Found("BYPASS", self._stored(generate(), _question(key, generation, self._cache.version)), reason)
+            question = _question(key, request, self._cache.version)
+            return LookupResult("BYPASS", self._coalescer.start(generate, partial(self._store, question)), reason)
         if (entry := self._cache.hot(key)) and _is_fresh(entry, control):
-            return Found("HIT", entry)
+            return LookupResult("HIT", entry)
         if self._cache.is_current and not control.only_if_cached:
-            name = self._flying(key, generation, self._cache.version)
+            name = self._in_flight(key, request, self._cache.version)
             if name:
-                return self._board(name, Outcome(None, version=self._cache.version), wish, generation, generate)
-        name = _name(key, generation, generation.stream)
-        outcome = await self._sought(_question(key, generation), name, control)
+                return self._join(name, Outcome(None, version=self._cache.version), query, request, generate)
+        name = _name(key, request, request.stream)
+        outcome = await self._sought(_question(key, request), name, control)
         if outcome.entry:
-            return Found("HIT", outcome.entry, outcome.reason)
+            return LookupResult("HIT", outcome.entry, outcome.reason)
         if control.only_if_cached:
             raise _not_cached(outcome.reason)
         # Who cannot tell whether there was a purge shares with those alone who could not tell either.
         version = self._cache.view if outcome.version is None else outcome.version
-        name = self._flying(key, generation, version) or name_since(name, version)
-        return self._board(name, outcome, wish, generation, generate)
+        name = self._in_flight(key, request, version) or name_since(name, version)
+        return self._join(name, outcome, query, request, generate)
 
     async def _sought(self, question: Question, name: str, control: CacheControl) -> Outcome:
-        """Return what is stored, else what a LangChain cache finds, else who generates the answer as flight `name`."""
-        claim = None if control.only_if_cached else self._flights.claim(name)
+        """Return what is stored, else what a LangChain cache finds, else who generates the answer called `name`."""
+        claim = None if control.only_if_cached else self._coalescer.claim(name)
         # What is claimed must begin at once: with a LangChain cache, that is only once it has found nothing.
         outcome = await self._cache.seek(question.key, None if self._cache.consults else claim)
         if outcome.entry:
@@ -164,44 +165,33 @@ class Reuse:
         holder = next(iter(await self._cache.hold([claim.since(version)])), b"") if claim else b""
         return Outcome(None, outcome.reason, holder, version)
 
-    def _flying(self, key: str, generation: Generation, version: str) -> str:
-        """Return the flight of this replica that brings the answer: a plain one can be had from a stream as well.
+    def _in_flight(self, key: str, request: ModelRequest, version: str) -> str:
+        """Return the generation of this replica that brings the answer: a stream answers a plain request as well.
 
-        One that took off before a purge is none.
+        One that began before a purge does not.
         """
-        names = (_name(key, generation, streams) for streams in (True, generation.stream))
-        return next((name for name in (name_since(n, version) for n in names) if self._flights.flies(name)), "")
+        names = (_name(key, request, streams) for streams in (True, request.stream))
+        return next((n for n in (name_since(n, version) for n in names) if self._coalescer.is_in_flight(n)), "")
 
-    def _board(self, name: str, outcome: Outcome, wish: Wish, generation: Generation, generate: Generate) -> Found:
+    def _join(
+        self, name: str, outcome: Outcome, query: CacheQuery, request: ModelRequest, generate: Generate
+    ) -> LookupResult:
         version = self._cache.version if outcome.version is None else outcome.version
-        question = _question(wish.key or "", generation, version)
-        messages, is_joined = self._flights.board(name, outcome.holder, lambda: self._stored(generate(), question))
-        if is_joined:
-            return Found("JOIN", renamed(messages, wish.reply_id))
-        return Found("MISS", messages, outcome.reason)
+        store = partial(self._store, _question(query.key or "", request, version))
+        subscription, is_joined = self._coalescer.join(name, outcome.holder, generate, store, query.reply_id)
+        return LookupResult("JOIN", subscription) if is_joined else LookupResult("MISS", subscription, outcome.reason)
 
-    async def _stored(self, messages: AsyncGenerator[Message], question: Question) -> AsyncGenerator[Message]:
-        """Pass `messages` on, and store the answer that they are once it is complete."""
-        sent: list[bytes] = []
-        async with aclosing(messages):
-            async for message in messages:
-                match message:
-                    case Frames(data):
-                        sent.append(data)
-                    case Reply(body):
-                        self._cache.store(question.key, CacheEntry(body, b"".join(sent), time.time()), question)
-                    case _:
-                        pass
-                yield message
+    def _store(self, question: Question, reply: Reply, frames: bytes) -> None:
+        self._cache.store(question.key, CacheEntry(reply.body, frames, time.time()), question)
 
 
-def _name(key: str, generation: Generation, streams: bool) -> str:
-    """Return the flight's name: no stream can be had from a plain generation, nor a trimmed one from another."""
-    return f"{key}:{'stream' if streams else 'plain'}{':trim' if generation.trim else ''}"
+def _name(key: str, request: ModelRequest, streams: bool) -> str:
+    """Return a generation's name: no stream can be had from a plain one, nor a trimmed answer from another."""
+    return f"{key}:{'stream' if streams else 'plain'}{':trim' if request.trim else ''}"
 
 
-def _question(key: str, generation: Generation, version: str | None = None) -> Question:
-    return Question(key, generation.endpoint, generation.body, generation.trim, version)
+def _question(key: str, request: ModelRequest, version: str | None = None) -> Question:
+    return Question(key, request.endpoint, request.body, request.trim, version)
 
 
 def _is_fresh(entry: CacheEntry, control: CacheControl) -> bool:

@@ -8,11 +8,11 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.chat.continuation import Continuation
 from deployments.config import ScriptedModel
 from deployments.errors import Unavailable
-from deployments.flights.continuation import Continuation
 from deployments.models.assembly import assemble, payloads, sse
-from deployments.models.protocol import Failed, Frames, Generation, Reply
+from deployments.models.protocol import Failed, Frames, ModelRequest, Reply
 from deployments.models.scripted import ScriptedReplica
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
@@ -21,7 +21,7 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type
 async def generated(request: dict[str, Any], request_id: str = "one") -> tuple[list[bytes], Reply]:
     replica = ScriptedReplica(ScriptedModel(id="m", kind="scripted", tokens=12))
     endpoint = "chat" if "messages" in request else "completion"
-    messages = replica.generate(Generation(request_id, orjson.dumps(request), True, False, endpoint))
+    messages = replica.generate(ModelRequest(request_id, orjson.dumps(request), True, False, endpoint))
     events, reply = [], None
     async for message in messages:
         if isinstance(message, Frames):

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments import introduction
-from deployments.cache import answering, wire
-from deployments.cache.answering import LookupServer
+from deployments.cache import lookup_server, wire
 from deployments.cache.claims import Claim
-from deployments.cache.remote import Address, Found
-from tests.unit.cache.test_connected import HOST, Replica
+from deployments.cache.lookup_server import LookupServer
+from deployments.cache.remote import Found
+from deployments.transport import connection, framing
+from deployments.transport.framing import CHANNEL_BYTES, LOOKUP, Frame
+from deployments.transport.server import Address
+from tests.unit.cache.test_lookup_client import HOST, Replica
 
 
 @pytest.fixture
@@ -28,19 +30,24 @@ async def stranger(server: LookupServer) -> tuple[asyncio.StreamReader, asyncio.
 
 
 Bytes = Callable[[Address], bytes]
-LONG = struct.pack(">II", wire.MAX_ASKED_BYTES + 1, 1)
+LONG = struct.pack(">I", wire.MAX_LOOKUP_BYTES + 1) + bytes(CHANNEL_BYTES + 1)
+
+
+def lookup(number: int, keys: list[str]) -> bytes:
+    return framing.encode(wire.channel(number), *wire.encode_lookup(keys, []))
 
 
 @pytest.mark.parametrize(
     "told",
     [
-        lambda _: bytes(introduction.SECRET_BYTES) + wire.asked(1, ["key"], []),
+        lambda _: bytes(connection.SECRET_BYTES) + lookup(1, ["key"]),
         lambda address: address.secret + LONG,
-        lambda address: address.secret + struct.pack(">II", 4, 1),
-        lambda address: address.secret + struct.pack(">II", 5, 1) + b"\xc1",
-        lambda address: address.secret + b"".join(wire.asked(n, ["k"], []) for n in range(answering.MAX_CALLS + 1)),
+        lambda address: address.secret + framing.encode(wire.channel(1), LOOKUP, b""),
+        lambda address: address.secret + framing.encode(wire.channel(1), LOOKUP, b"\xc1"),
+        lambda address: address.secret + framing.encode(wire.channel(1), framing.REPLY, wire.encode_lookup([], [])[1]),
+        lambda address: address.secret + b"".join(lookup(n, ["k"]) for n in range(lookup_server.MAX_CALLS + 1)),
     ],
-    ids=["wrong secret", "too long", "empty", "no msgpack", "too many at once"],
+    ids=["wrong secret", "too long", "empty", "no msgpack", "another kind", "too many at once"],
 )
 async def test_a_stranger_is_hung_up_on(replica: Replica, told: Bytes) -> None:
     replica.gate.clear()
@@ -56,7 +63,7 @@ async def test_a_stranger_is_hung_up_on(replica: Replica, told: Bytes) -> None:
 
 
 async def test_who_says_nothing_is_hung_up_on(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(introduction, "INTRODUCTION_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connection, "HANDSHAKE_TIMEOUT_S", 0.05)
     reader, writer, _ = await stranger(replica.server)
     async with asyncio.timeout(5):
         with pytest.raises(ConnectionResetError):
@@ -70,13 +77,13 @@ async def test_who_does_not_read_is_not_read_either(replica: Replica) -> None:
     replica.value_bytes = 4 * 1024 * 1024
     _, writer, address = await stranger(replica.server)
     writer.write(address.secret)
-    for number in range(answering.MAX_CALLS):
-        writer.write(wire.asked(number, ["key"], []))
+    for number in range(lookup_server.MAX_CALLS):
+        writer.write(lookup(number, ["key"]))
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.1)
-    held = sum(c._transport.get_write_buffer_size() for c in replica.server._connections if c._transport)
-    assert len(replica.calls) < answering.MAX_CALLS // 2
-    assert held < 2 * answering.MAX_UNSENT_BYTES + replica.value_bytes
+    held = sum(c._transport.get_write_buffer_size() for c in replica.server._server._connections if c._transport)
+    assert len(replica.calls) < lookup_server.MAX_CALLS // 2
+    assert held < 2 * connection.MAX_UNSENT_BYTES + replica.value_bytes
     writer.transport.abort()
     await replica.server.aclose()
 
@@ -88,22 +95,9 @@ FOUND = st.builds(
 )
 
 
-@given(st.lists(st.tuples(KEYS, CLAIMS), max_size=4), st.lists(FOUND, max_size=4), st.data())
-def test_what_crosses_arrives_however_it_is_cut(
-    lookups: list[tuple[list[str], list[Claim | None]]], answers: list[Found], data: st.DataObject
-) -> None:
-    def arrived(pieces: list[bytes]) -> list[tuple[int, bytes]]:
-        whole, buffer, messages = b"".join(pieces), bytearray(), []
-        while whole:
-            size = data.draw(st.integers(1, len(whole)))
-            buffer += whole[:size]
-            whole = whole[size:]
-            messages += wire.taken(buffer, 2**20)
-        assert not buffer
-        return messages
-
-    came = arrived([wire.asked(n, keys, claims) for n, (keys, claims) in enumerate(lookups)])
-    read = [wire.read_asked(payload) for _, payload in came]
-    assert [(list(r.keys), list(r.claims)) for r in read] == lookups
-    assert [n for n, _ in came] == list(range(len(lookups)))
-    assert [wire.read_found(p) for _, p in arrived([wire.found(1, answer) for answer in answers])] == answers
+@given(KEYS, CLAIMS, FOUND, st.integers(0, 2**64))
+def test_what_crosses_arrives_as_it_was(keys: list[str], claims: list[Claim | None], found: Found, number: int) -> None:
+    read = wire.decode_lookup(Frame(wire.channel(number), *wire.encode_lookup(keys, claims)))
+    assert (read.keys, read.claims) == (keys, claims)
+    answer = Frame(wire.channel(number), *wire.encode_found(found))
+    assert (wire.number_of(answer), wire.decode_found(answer)) == (number, found)

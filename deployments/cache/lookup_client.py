@@ -1,0 +1,176 @@
+"""Look-ups by connections of their own, past Serve's handles; lookup_server.py is the other end.
+
+Each ingress replica keeps a connection to each replica of the cache deployment (transport/). The handle
+tells where they are, every few seconds again, and carries everything else, and look-ups too while there is no
+connection. Serve counts and scales by the calls of handles: it does not see these look-ups.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from deployments.cache.claims import Claim
+from deployments.cache.remote import Found, HandleCache
+from deployments.cache.wire import MAX_FOUND_BYTES, channel, decode_found, encode_lookup, number_of
+from deployments.detached import detached
+from deployments.transport.client import connect
+from deployments.transport.connection import Connection
+from deployments.transport.framing import Frame
+from deployments.transport.server import Address
+
+logger = logging.getLogger(__name__)
+
+REFRESH_S = 5.0
+REFRESH_TIMEOUT_S = 2.0
+AGAIN_S = 0.2
+"""When the replicas are asked again after a connection was lost."""
+SILENCE_S = 2.0
+"""A replica that tells its address but owes an answer for so long cannot be reached by this connection."""
+MAX_PENDING = 32
+"""Look-ups that a connection may owe; half of what the other end takes."""
+
+
+class ConnectedCache(HandleCache):
+    """The `CacheLookup` deployment behind its Serve handle, with a connection to each of its replicas."""
+
+    def __init__(self, handle: Any) -> None:
+        super().__init__(handle)
+        self._replicas: dict[Address, _Replica] = {}
+        self._refresh_at = float("-inf")
+        self._refreshing: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    def connect(self) -> None:
+        """Begin to connect, so that no look-up waits for it; goes on until a replica is there. Returns at once."""
+        self._connecting = detached(self._until_connected(), "cache-connections")
+
+    async def _until_connected(self) -> None:
+        while not self._replicas:
+            self._refresh_at = float("-inf")
+            self._refresh_when_due()
+            if self._refreshing is not None:
+                await asyncio.wait((self._refreshing,))
+            await asyncio.sleep(AGAIN_S)
+
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+        self._refresh_when_due()
+        # In turn; but one that is frozen owes more and more, so that it is asked no longer.
+        usable = (replica for replica in self._replicas.values() if replica.is_usable)
+        replica = min(usable, key=lambda one: (one.pending, one.asked_at), default=None)
+        if replica is not None:
+            try:
+                return await replica.lookup(keys, claims)
+            except ConnectionError:
+                self._refresh_at = min(self._refresh_at, time.monotonic() + AGAIN_S)
+        return await super().lookup(keys, claims)
+
+    async def aclose(self) -> None:
+        for task in filter(None, (self._connecting, self._refreshing)):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        for replica in self._replicas.values():
+            replica.close()
+
+    def _refresh_when_due(self) -> None:
+        if time.monotonic() >= self._refresh_at and (self._refreshing is None or self._refreshing.done()):
+            self._refresh_at = time.monotonic() + REFRESH_S
+            self._refreshing = detached(self._refresh(), "cache-addresses")
+
+    async def _refresh(self) -> None:
+        """Connect to the replicas that there are now, and leave those that are gone.
+
+        A replica that does not tell its address keeps the connection that it has, and holds up no other.
+        """
+        try:
+            told, are_all = await self.addresses(REFRESH_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001 - the border to the other replicas: the handle still carries look-ups
+            logger.warning("the cache's replicas are unknown", extra={"error": type(error).__name__})
+            return
+        if not are_all:
+            logger.warning("not every replica of the cache tells its address")
+        addresses = set(told)
+        await asyncio.gather(*map(self._connect, addresses))
+        for address in self._replicas.keys() - addresses:
+            if are_all or self._replicas[address].is_lost:
+                self._replicas.pop(address).close()
+
+    async def _connect(self, address: Address) -> None:
+        known = self._replicas.get(address)
+        if known is not None:
+            if not known.is_lost and time.monotonic() - known.pending_since < SILENCE_S:
+                return
+            known.close()
+        replica = _Replica()
+        try:
+            async with asyncio.timeout(REFRESH_TIMEOUT_S):
+                await replica.connect(address)
+        except (ConnectionError, TimeoutError) as error:
+            logger.warning("a replica of the cache cannot be reached", extra={"error": type(error).__name__})
+            return
+        self._replicas[address] = replica
+        logger.info("a replica of the cache is connected")
+
+
+class _Replica:
+    """One replica of the cache deployment, by its connection."""
+
+    def __init__(self) -> None:
+        self.asked_at = float("-inf")
+        self._connection: Connection | None = None
+        self._number = 0
+        # Oldest first, with the time when it was asked; those too whose caller has given up.
+        self._pending: dict[int, tuple[float, asyncio.Future[Found]]] = {}
+
+    async def connect(self, address: Address) -> None:
+        """Connect; raises ConnectionError."""
+        self._connection = await connect(address, self, MAX_FOUND_BYTES)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it may be asked."""
+        return not self.is_lost and len(self._pending) < MAX_PENDING
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is no connection."""
+        return self._connection is None or self._connection.is_lost
+
+    @property
+    def pending(self) -> int:
+        """Look-ups that have no result yet."""
+        return len(self._pending)
+
+    @property
+    def pending_since(self) -> float:
+        """When the oldest of them was asked (monotonic seconds); infinite if there is none."""
+        return next((asked_at for asked_at, _ in self._pending.values()), float("inf"))
+
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None]) -> Found:
+        """Look up; raises ConnectionError if the replica is lost."""
+        if self._connection is None or self._connection.is_lost:
+            raise ConnectionResetError
+        self._number += 1
+        self.asked_at = time.monotonic()
+        result: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        self._pending[self._number] = self.asked_at, result
+        self._connection.write(channel(self._number), *encode_lookup(keys, claims))
+        return await result
+
+    def close(self) -> None:
+        """Close; whoever waits looks up elsewhere."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    def receive(self, connection: Connection, frame: Frame) -> None:
+        found = decode_found(frame)
+        _, result = self._pending.pop(number_of(frame), (0.0, None))
+        if result is not None and not result.done():
+            result.set_result(found)
+
+    def lost(self, connection: Connection) -> None:
+        pending, self._pending = self._pending, {}
+        for _, result in pending.values():
+            if not result.done():
+                result.set_exception(ConnectionResetError())

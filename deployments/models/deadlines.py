@@ -1,0 +1,44 @@
+"""The deadlines of one answer: for its first token, between two tokens, and for all of it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from deployments.config import Timeouts
+from deployments.models.listener import Stream
+
+
+class Deadlines:
+    """Calls `expire` once when a stream misses a deadline; `stop` must be called when it has ended.
+
+    A message costs no timer: the one that runs looks, when it is due, at when the last frames came.
+    """
+
+    def __init__(self, stream: Stream, timeouts: Timeouts, expire: Callable[[], None]) -> None:
+        self._stream = stream
+        self._idle_s = timeouts.idle_s
+        self._expire = expire
+        now = time.monotonic()
+        self._first_at, self._total_at = now + timeouts.first_token_s, now + timeouts.total_s
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._schedule(now)
+
+    def stop(self) -> None:
+        """Expect nothing any more."""
+        self._timer.cancel()
+
+    @property
+    def _due_at(self) -> float:
+        last_at = self._stream.last_at
+        return min(self._total_at, self._first_at if last_at is None else last_at + self._idle_s)
+
+    def _schedule(self, now: float) -> asyncio.TimerHandle:
+        # Never later than the idle deadline of frames that come meanwhile.
+        return self._loop.call_later(min(max(0.001, self._due_at - now), self._idle_s), self._check)
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        if now >= self._due_at:
+            self._expire()
+        else:
+            self._timer = self._schedule(now)
