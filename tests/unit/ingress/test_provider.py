@@ -270,7 +270,7 @@ async def test_a_server_that_takes_more_is_given_it(far: Service) -> None:
 )
 async def test_what_no_chat_model_does_names_the_model(near: Service, path: str, body: dict[str, Any]) -> None:
     response = await near.http.post(path, json={"model": "near", **body})
-    assert response.status_code == 400 and "'near' can not" in response.json()["error"]["message"]
+    assert response.status_code == 400 and "'near' does not support" in response.json()["error"]["message"]
 
 
 async def test_it_is_cached_joined_metered_and_kept(near: Service, answers: Far) -> None:

@@ -57,17 +57,17 @@ async def test_what_is_pooled_are_the_vectors(served: Service, path: str) -> Non
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
-        ("/v1/rerank", {"query": "a", "documents": ["b"]}, "rank documents"),
-        ("/v1/score", {"text_1": "a", "text_2": "b"}, "score texts"),
-        ("/v1/classify", {"input": "a"}, "classify"),
-        ("/v1/pooling", {"input": "a"}, "pool"),
+        ("/v1/rerank", {"query": "a", "documents": ["b"]}, "reranking"),
+        ("/v1/score", {"text_1": "a", "text_2": "b"}, "scoring"),
+        ("/v1/classify", {"input": "a"}, "classification"),
+        ("/v1/pooling", {"input": "a"}, "pooling"),
     ],
 )
 async def test_a_model_that_cannot_is_named(served: Service, path: str, body: dict[str, Any], words: str) -> None:
     answer = await served.http.post(path, json={"model": "talks", **body})
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, "model")
-    assert error["message"] == f"The model 'talks' can not {words}."
+    assert error["message"] == f"The model 'talks' does not support {words}."
 
 
 @pytest.mark.parametrize(
