@@ -62,7 +62,7 @@ async def test_one_trailing_slash_is_forgiven(service: Service, path: str) -> No
     if got.status_code == 200 and path not in CHANGING:
         assert slashed.content == got.content
     twice = await service.http.get(f"{filled(path)}//")
-    assert twice.status_code == 404 or "model" in path
+    assert twice.status_code == 404 or "model" in path or "adapters" in path  # whose ids may hold slashes
 
 
 @pytest.mark.parametrize("path", POSTS)

@@ -223,7 +223,7 @@ def test_a_conversation_is_langchains() -> None:
     assert [c["args"] for c in assistant.tool_calls] == [{"a": 1}]
     assert [c["args"] for c in assistant.invalid_tool_calls] == ['{"a":']
     assert refused.content == [{"type": "text", "text": "No."}]
-    with pytest.raises(BadRequest, match="text alone"):
+    with pytest.raises(BadRequest, match="only text input"):
         conversation(said, ("text",))
 
 

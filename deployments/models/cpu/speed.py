@@ -1,9 +1,9 @@
 """How fast vLLM's engine alone computes a model on this CPU, at several numbers of streams.
 
-    python -m loadtests.cpu_speed .chatllm/models/SmolLM2-135M-Instruct  # as the service runs it
-    python -m loadtests.cpu_speed FOLDER --engine '{"quantization": null, "dtype": "float32"}'
-    python -m loadtests.cpu_speed FOLDER --plain  # without the service's kernels
-    python -m loadtests.cpu_speed FOLDER --sampling '{"temperature": 0}'
+    python -m deployments.models.cpu.speed .chatllm/models/SmolLM2-135M-Instruct  # as the service runs it
+    python -m deployments.models.cpu.speed FOLDER --engine '{"quantization": null, "dtype": "float32"}'
+    python -m deployments.models.cpu.speed FOLDER --plain  # without the service's kernels
+    python -m deployments.models.cpu.speed FOLDER --sampling '{"temperature": 0}'
 
 Prints one line: for each width the tokens per second, the time to the first token, and the milliseconds of processor
 time that a step takes in the engine's process, which say more than the clock on a machine that does other work. Medians
