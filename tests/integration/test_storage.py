@@ -48,7 +48,8 @@ async def test_responses_and_stored_completions_count(history: PostgresHistory, 
     new = NewResponse(new_id("resp"), ANN, "key_1", new_id("conv"), True, None, request, datetime.now(UTC), [asked])
     await responses.begin(new)
     answer = NewItem.message("assistant", "z" * 1000).after(asked.id)
-    await responses.end(ANN, new.id, None, Ending("completed", [answer], datetime.now(UTC)))
+    ending = Ending("completed", [answer], datetime.now(UTC), answered_by="another")  # which its request notes
+    await responses.end(ANN, new.id, None, ending)
     assert 3000 < await history.stored_bytes(ANN) < 3700
     kept = NewCompletion.of({"id": "chatcmpl-1"}, [{"role": "user", "content": "x" * 1000}], {})
     await completions.append(ANN, kept.id, [kept])
