@@ -30,7 +30,6 @@ GUIDE = REPOSITORY / "configs/guide.yaml"
 # Engine arguments that were chosen for the default model and fit no other.
 DEMO_ONLY = ("dtype", "max_model_len", "enforce_eager", "override_generation_config")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
-INT8_FLAGS = {"avx512_vnni", "amx_int8"}
 PATHS = {"engine": ("model", "tokenizer", "chat_template"), "chat": ("chat_template",)}
 
 
@@ -172,7 +171,7 @@ def _place_bundled(application: Tree, launcher: LauncherSettings) -> bool:
         for model in wanted:
             model["engine"]["model"] = str(bundled.folder(state))
             if not gpus():
-                _suit_to_cpu(model)
+                model["engine"].setdefault("dtype", cpu_dtype(cpu_flags()))
         return False
     if launcher.config.resolve() == SHIPPED and not launcher.model:
         for model in wanted:
@@ -205,14 +204,6 @@ def _serve_guide(application: Tree, model: Tree) -> None:
     for deployment in _deployments(application):
         if deployment.get("name") == old.deployment:
             deployment["name"] = VLLMModel.model_validate(guide).deployment
-
-
-def _suit_to_cpu(model: Tree) -> None:
-    """Choose what this CPU computes fast, unless the file says it: 8-bit weights, but not below adapters."""
-    engine, flags = model["engine"], cpu_flags()
-    if "dtype" not in engine and not model.get("lora_modules") and flags & INT8_FLAGS:
-        engine.setdefault("quantization", "int8_cpu")
-    engine.setdefault("dtype", cpu_dtype(flags))
 
 
 def cpu_dtype(flags: AbstractSet[str]) -> str:

@@ -113,9 +113,8 @@ def test_another_model_asks_for_no_package(tmp_path: Path, monkeypatch: pytest.M
     ("flags", "chosen"),
     [
         ("sse2 avx512_bf16", {"dtype": "bfloat16"}),
-        ("avx512_vnni avx512_bf16", {"dtype": "bfloat16", "quantization": "int8_cpu"}),
-        ("amx_bf16 amx_int8", {"dtype": "bfloat16", "quantization": "int8_cpu"}),
-        ("avx512_vnni", {"dtype": "float32", "quantization": "int8_cpu"}),
+        ("amx_bf16 amx_int8", {"dtype": "bfloat16"}),
+        ("avx512_vnni", {"dtype": "float32"}),
         ("avx2 avx512f", {"dtype": "float32"}),
     ],
 )
@@ -126,19 +125,3 @@ def test_the_types_that_this_cpu_computes_fast(
     monkeypatch.setattr(service_file, "cpu_flags", lambda: set(flags.split()))
     engine = served(settings).engine
     assert {name: engine[name] for name in ("dtype", "quantization") if name in engine} == chosen
-
-
-@pytest.mark.parametrize(
-    "addition",
-    ["            dtype: bfloat16\n", "          lora_modules: [{name: pirate, path: /srv/pirate}]\n"],
-    ids=["a type in the file", "adapters"],
-)
-def test_where_weights_keep_their_type(
-    tmp_path: Path, settings: LauncherSettings, monkeypatch: pytest.MonkeyPatch, addition: str
-) -> None:
-    monkeypatch.setattr(bundled, "is_ready", is_there)
-    monkeypatch.setattr(service_file, "cpu_flags", lambda: {"avx512_vnni", "avx512_bf16"})
-    file = tmp_path / "service.yaml"
-    file.write_text(service_file.SHIPPED.read_text().replace("          chat:\n", f"{addition}          chat:\n"))
-    engine = served(settings.model_copy(update={"config": file})).engine
-    assert engine["dtype"] == "bfloat16" and "quantization" not in engine
