@@ -1,4 +1,4 @@
-"""What a vLLM engine on a CPU gets beyond vLLM: faster kernels, top-p without sorting, 8-bit weights. Imports vllm."""
+"""What a vLLM engine on a CPU gets beyond vLLM: sampling that touches few tokens, 8-bit weights. Imports vllm."""
 
 from deployments.models.cpu.int8 import QUANTIZATION
 

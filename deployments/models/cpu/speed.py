@@ -1,8 +1,8 @@
 """How fast vLLM's engine alone computes a model on this CPU, at several numbers of streams.
 
     python -m deployments.models.cpu.speed .chatllm/models/SmolLM2-135M-Instruct  # as the service runs it
-    python -m deployments.models.cpu.speed FOLDER --engine '{"quantization": null, "dtype": "float32"}'
-    python -m deployments.models.cpu.speed FOLDER --plain  # without the service's kernels
+    python -m deployments.models.cpu.speed FOLDER --engine '{"quantization": "int8_cpu"}'
+    python -m deployments.models.cpu.speed FOLDER --plain  # without the service's worker
     python -m deployments.models.cpu.speed FOLDER --sampling '{"temperature": 0}'
 
 Prints one line: for each width the tokens per second, the time to the first token, and the milliseconds of processor
@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("model", type=Path, help="folder of the weights")
     parser.add_argument("--engine", type=json.loads, default={}, help="more arguments of vLLM's engine, as JSON")
     parser.add_argument("--sampling", type=json.loads, default=SAMPLING, help="vLLM's sampling parameters, as JSON")
-    parser.add_argument("--plain", action="store_true", help="vLLM's own worker, and no 8-bit weights")
+    parser.add_argument("--plain", action="store_true", help="vLLM's own worker")
     parser.add_argument("--streams", default="1,4,16", help="how many answers at a time")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer")
@@ -69,14 +69,14 @@ def _engine(options: argparse.Namespace) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from deployments.models.cpu import QUANTIZATION, WORKER
+    from deployments.models.cpu import WORKER
 
     arguments: dict[str, Any] = {
         "model": str(options.model),
         "dtype": "bfloat16",
         "enforce_eager": True,
         "distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
-        **({} if options.plain else {"worker_cls": WORKER, "quantization": QUANTIZATION}),
+        **({} if options.plain else {"worker_cls": WORKER}),
         **options.engine,
     }
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))

@@ -11,7 +11,6 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # vLLM's own imports
 
 VOCABULARY = 5_000
-EPSILON = 1e-5
 WIDTH, CHANNELS = 576, 960
 
 
@@ -79,40 +78,6 @@ def test_penalties_are_vllms(torch: Any, answers: list[list[int]], repetition: f
         apply(logits(torch, 1.0)[:3], *weights) for apply in (apply_all_penalties, penalties.apply_all_penalties)
     )
     torch.testing.assert_close(found, expected)
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize("width", [576, 2048])
-def test_norms_and_activation(torch: Any, dtype: str, width: int) -> None:
-    from vllm import ir
-
-    from deployments.models.cpu.kernels import PROVIDER, use_kernels
-
-    use_kernels()
-    use_kernels()  # a process may hold two engines
-    x, residual, weight = (torch.randn(*shape, width).to(getattr(torch, dtype)) for shape in ((5,), (5,), ()))
-    close = {"rtol": 2e-2, "atol": 2e-2}
-    native, fast = (ir.ops.rms_norm.impls[name].impl_fn for name in ("native", PROVIDER))
-    torch.testing.assert_close(fast(x, weight, EPSILON), native(x, weight, EPSILON), **close)
-    native, fast = (ir.ops.fused_add_rms_norm.impls[name].impl_fn for name in ("native", PROVIDER))
-    expected = native(x.clone(), residual.clone(), weight, EPSILON)
-    torch.testing.assert_close(fast(x, residual, weight, EPSILON), expected, **close)
-
-
-def test_what_the_norms_kernels_cannot_do_is_left_to_vllm(torch: Any) -> None:
-    from vllm import ir
-
-    from deployments.models.cpu.kernels import PROVIDER, use_kernels
-
-    use_kernels()
-    takes = ir.ops.rms_norm.impls[PROVIDER].supports_args
-    x, weight = torch.zeros(2, 576), torch.zeros(576)
-    assert takes(x, weight, EPSILON)
-    assert not takes(x, None, EPSILON)
-    assert not takes(x, weight.bfloat16(), EPSILON)
-    assert not takes(x, weight, EPSILON, 64)
-    assert not takes(torch.zeros(2, 1152)[:, :576], weight, EPSILON)
-    assert not takes(torch.zeros(2, 40), torch.zeros(40), EPSILON)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
