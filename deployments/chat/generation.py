@@ -189,11 +189,6 @@ class Subscription:
         """Whether the generation was aborted here, not failed by its source."""
         return self._generation.is_stopped
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether a frame has been taken."""
-        return self._at > 0
-
     def taken(self) -> bytes:
         """Return all frames that were taken so far."""
         data = self._generation.sent(self._at)

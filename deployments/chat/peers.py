@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import closing, suppress
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -22,7 +23,7 @@ from deployments.chat.generation import Generation, Subscription
 from deployments.errors import ChatLLMError, Unavailable
 from deployments.models.delivery import Delivery
 from deployments.models.listener import Listener, Stream
-from deployments.models.protocol import Failed, Frames, Message, Progress, Put, Reply
+from deployments.models.protocol import Failed, Frames, Message, Progress, Put, Reply, Usage
 from deployments.models.wire import Control, Destination, Leave, Subscribe
 from deployments.transport.framing import CHANNEL_BYTES
 from deployments.transport.server import Address
@@ -165,6 +166,7 @@ class _Relay:
 async def _messages(subscription: Subscription) -> AsyncGenerator[Message | Progress]:
     """Yield the messages of a generation, and heartbeats; if it is aborted, that is a failure for its own readers."""
     yield HEARTBEAT
+    told = Usage()
     while True:
         try:
             data = await subscription.next(HEARTBEAT_S)
@@ -175,8 +177,9 @@ async def _messages(subscription: Subscription) -> AsyncGenerator[Message | Prog
             if not subscription.is_stopped:
                 yield Failed(error)
             return
-        usage = subscription.usage
-        yield Progress(usage.prompt_tokens, usage.completion_tokens)
+        if subscription.usage != told:
+            told = replace(subscription.usage)
+            yield Progress(told.prompt_tokens, told.completion_tokens)
         if data is None:
             yield await subscription.reply()
             return

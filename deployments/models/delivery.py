@@ -41,7 +41,10 @@ class Delivery:
                     connection.write(to.stream, *encode(last))
                     await connection.writable()
         finally:
-            self._senders[connection].discard(task)
+            senders = self._senders[connection]
+            senders.discard(task)
+            if not senders:
+                del self._senders[connection]  # a lost connection would be kept forever
 
     async def send(self, control: Control, to: Destination) -> None:
         """Send one message, without the promise that it arrives; raises Unavailable as `deliver` does."""

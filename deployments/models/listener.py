@@ -90,7 +90,7 @@ class Listener:
     """Accepts the connections of replicas and gives what they send to its stream."""
 
     def __init__(self) -> None:
-        self._server = Server(lambda: self)
+        self._server = Server(lambda: self, MAX_MESSAGE_BYTES)
         self._streams: dict[bytes, Stream] = {}
         self._address: Address | None = None
         self.on_control: Callable[[bytes, Control], None] = _ignore

@@ -224,6 +224,18 @@ def test_a_reply_without_end_is_a_failure(run: Callable, monkeypatch: pytest.Mon
     run(test)
 
 
+async def test_a_lost_connection_is_forgotten() -> None:
+    listener, delivery = Listener(), Delivery()
+    await listener.open("127.0.0.1")
+    inbox = Inbox(listener)
+    task = asyncio.create_task(delivery.deliver(answer(Frames(b"a"), END, pause_s=30), inbox.destination))
+    await inbox.get(5)
+    (await delivery._connection(inbox.destination)).abort()
+    await asyncio.wait({task})
+    assert task.cancelled() and not delivery._senders
+    await listener.aclose()
+
+
 async def test_a_large_reply_does_not_occupy_the_loop() -> None:
     listener, delivery = Listener(), Delivery()
     await listener.open("127.0.0.1")
