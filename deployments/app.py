@@ -11,9 +11,9 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from deployments.api.server import Ingress
 from deployments.cache.deployment import CacheReplica
 from deployments.config import AnyModel, Settings
-from deployments.ingress.server import Ingress
 from deployments.models.deployment import deployment_class
 from deployments.models.identity import identities
 from deployments.models.router import ObservedRouter

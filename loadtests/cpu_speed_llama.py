@@ -1,4 +1,4 @@
-"""How fast llama.cpp computes a GGUF file on this CPU: the other side of deployments/models/cpu/speed.py.
+"""How fast llama.cpp computes a GGUF file on this CPU: the other side of deployments/models/vllm/cpu/speed.py.
 
 In an environment of its own, which needs cmake and a C++ compiler:
 

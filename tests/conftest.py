@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from xdist.scheduler import LoadFileScheduling
 
 from deployments.config import HistorySettings
-from deployments.history.database import Database
-from deployments.local.postgres import PostgresServer
+from deployments.infra.postgres.database import Database
+from deployments.local.servers.postgres import PostgresServer
+from deployments.local.servers.valkey import ValkeyServer
 from deployments.local.state import StateFolder
-from deployments.local.valkey import ValkeyServer
 from tests import missing_programs, second_attempt, time_limits, workers
 from tests.databases import execute, own_database
 

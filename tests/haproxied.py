@@ -11,7 +11,7 @@ import httpx
 from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray.serve.config import HTTPOptions
 
-from deployments.haproxy import WRAPPER
+from deployments.infra.haproxy import WRAPPER
 from tests.launched import free_ports
 
 

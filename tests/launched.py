@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import yaml
 
-from deployments.local import ports
+from deployments.local.processes import ports
 
 COMMAND = [sys.executable, "-m", "deployments.local.cli"]
 FOREIGN = ("CHATLLM_", "RAY_", "NICEGUI_", "PYTEST_")

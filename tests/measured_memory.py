@@ -31,11 +31,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from deployments.config import HistorySettings
-from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.types import NewItem
 from deployments.history.wire import messages_of_items
-from deployments.local.postgres import PostgresServer
+from deployments.infra.postgres.database import Database
+from deployments.local.servers.postgres import PostgresServer
 from deployments.local.state import StateFolder
 from deployments.models.trim import TOKENS_PER_MESSAGE, trimmed
 

@@ -13,8 +13,8 @@ from ray.serve import Application
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments import app as product
+from deployments.api.server import Ingress
 from deployments.config import Settings
-from deployments.ingress.server import Ingress
 
 BLOCKED_S = 0.002
 

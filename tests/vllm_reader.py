@@ -16,7 +16,7 @@ from demo_model.train import WEIGHTS
 from deployments.config import ScriptedModel
 from deployments.errors import BadRequest
 from deployments.models.protocol import Failed, Message, ModelRequest
-from deployments.models.scripted import ScriptedReplica
+from deployments.models.scripted.replica import ScriptedReplica
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # vLLM's own imports
@@ -25,9 +25,9 @@ with warnings.catch_warnings():
     from vllm.exceptions import VLLMClientError
     from vllm.renderers import renderer_from_config
 
-    from deployments.models.chat_renderer import ChatRenderer, render_beside_the_loop
-    from deployments.models.long_texts import LongTexts
-    from deployments.models.vllm_engine import Engine
+    from deployments.models.vllm.chat_renderer import ChatRenderer, render_beside_the_loop
+    from deployments.models.vllm.engine import Engine
+    from deployments.models.vllm.long_texts import LongTexts
 
 WINDOW = 2048
 

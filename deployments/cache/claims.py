@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 from redis.asyncio import Redis, RedisCluster
 
-from deployments.cache.connecting import connect
 from deployments.cache.expiring import ExpiringMap
-from deployments.cache.store_errors import translated
+from deployments.infra.redis.client import connect
+from deployments.infra.redis.errors import translated
 
 CLAIM_TTL_S = 5.0
 SCRIPT = (Path(__file__).parent / "claim.lua").read_text(encoding="utf-8")

@@ -2,8 +2,8 @@
 
 from deployments.cache.lookup import CacheLookup
 from deployments.config import CacheSettings
-from deployments.heap import freeze_heap
-from deployments.logs import configure_logging
+from deployments.infra.heap import freeze_heap
+from deployments.infra.logs import configure_logging
 
 
 class CacheReplica(CacheLookup):

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.claims import Claim
 from deployments.cache.entry import CacheEntry, decode
 from deployments.cache.remote import RemoteCache
-from deployments.detached import detached
+from deployments.infra.breaker import BREAKER_OPEN, Breaker, BreakerOpen
+from deployments.infra.detached import detached
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from deployments.cache.entry import CacheEntry
 from deployments.cache.expiring import ExpiringMap
 from deployments.cache.remote import RemoteCache
-from deployments.detached import detached
+from deployments.infra.detached import detached
 
 log = logging.getLogger(__name__)
 

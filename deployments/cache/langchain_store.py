@@ -21,7 +21,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 
 from deployments.cache.loop_thread import LoopThread
 from deployments.cache.store import CacheStore, RedisStore
-from deployments.cache.store_errors import StoreError
+from deployments.infra.redis.errors import StoreError
 
 log = logging.getLogger(__name__)
 

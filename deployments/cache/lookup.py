@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 from ray.util import get_node_ip_address
 
-from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.claims import Claim, Claims, MemoryClaims, RedisClaims
 from deployments.cache.lookup_server import LookupServer
 from deployments.cache.purging import Purge, PurgeableAnswers
 from deployments.cache.remote import Consulted, Found, LookupFigures, Question, write_timeout_s
 from deployments.cache.store import CacheStore, RedisStore
-from deployments.cache.store_errors import StoreError
 from deployments.config import Addresses, CacheSettings
-from deployments.transport.server import Address
+from deployments.infra.breaker import BREAKER_OPEN, Breaker, BreakerOpen
+from deployments.infra.redis.errors import StoreError
+from deployments.infra.transport.server import Address
 
 if TYPE_CHECKING:
     from deployments.cache.similar.answers import SimilarAnswers

@@ -14,11 +14,11 @@ from typing import Any
 from deployments.cache.claims import Claim
 from deployments.cache.remote import Found, HandleCache
 from deployments.cache.wire import MAX_FOUND_BYTES, channel, decode_found, encode_lookup, number_of
-from deployments.detached import detached
-from deployments.transport.client import connect
-from deployments.transport.connection import Connection
-from deployments.transport.framing import Frame
-from deployments.transport.server import Address
+from deployments.infra.detached import detached
+from deployments.infra.transport.client import connect
+from deployments.infra.transport.connection import Connection
+from deployments.infra.transport.framing import Frame
+from deployments.infra.transport.server import Address
 
 logger = logging.getLogger(__name__)
 

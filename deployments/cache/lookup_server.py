@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from deployments.cache.claims import Claim
 from deployments.cache.remote import Found
 from deployments.cache.wire import MAX_LOOKUP_BYTES, decode_lookup, encode_found
-from deployments.detached import detached
-from deployments.traces import trace
-from deployments.transport.connection import Connection
-from deployments.transport.framing import Frame
-from deployments.transport.server import Address, Server
+from deployments.infra.detached import detached
+from deployments.infra.traces import trace
+from deployments.infra.transport.connection import Connection
+from deployments.infra.transport.framing import Frame
+from deployments.infra.transport.server import Address, Server
 
 logger = logging.getLogger(__name__)
 

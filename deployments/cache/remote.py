@@ -8,8 +8,8 @@ from deployments.cache.claims import Claim
 from deployments.cache.purging import Purge
 from deployments.cache.store import StoreFigures
 from deployments.config import CacheSettings
-from deployments.handles import answers_in_time, carrying
-from deployments.transport.server import Address
+from deployments.infra.ray.handles import answers_in_time, carrying
+from deployments.infra.transport.server import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from redis import exceptions as lower
 from redis.asyncio import RedisCluster
 
 from deployments.cache.claims import Claim, claim_call
-from deployments.cache.connecting import connect
 from deployments.cache.expiring import ExpiringMap
-from deployments.cache.store_errors import translated
+from deployments.infra.redis.client import connect
+from deployments.infra.redis.errors import translated
 
 MARKS = "marks"
 

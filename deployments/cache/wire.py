@@ -10,7 +10,7 @@ import msgspec
 
 from deployments.cache.claims import Claim
 from deployments.cache.remote import Found
-from deployments.transport.framing import CHANNEL_BYTES, FOUND, LOOKUP, Frame
+from deployments.infra.transport.framing import CHANNEL_BYTES, FOUND, LOOKUP, Frame
 
 MAX_LOOKUP_BYTES = 4 * 1024 * 1024
 MAX_FOUND_BYTES = 1024 * 1024 * 1024

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from deployments.cache.entry import CacheEntry, encode
 from deployments.cache.tally import Tally
-from deployments.detached import detached
+from deployments.infra.detached import detached
 
 log = logging.getLogger(__name__)
 

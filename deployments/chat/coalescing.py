@@ -14,7 +14,7 @@ from typing import Protocol
 from deployments.cache.claims import CLAIM_TTL_S, Claim
 from deployments.chat.generation import Generation, Source, Subscription
 from deployments.chat.peers import PeerLost, Peers
-from deployments.detached import detached
+from deployments.infra.detached import detached
 from deployments.models.protocol import Put, Reply
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 
 from deployments.chat.continuation import Continuation
 from deployments.chat.renaming import Renaming
-from deployments.detached import detached
 from deployments.errors import ChatLLMError, Overloaded, Unavailable
+from deployments.infra.detached import detached
+from deployments.infra.traces import trace
 from deployments.models.protocol import Failed, Frames, Message, Progress, Reply, Usage
-from deployments.traces import trace
 
 logger = logging.getLogger(__name__)
 

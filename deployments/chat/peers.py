@@ -21,12 +21,12 @@ import msgspec
 
 from deployments.chat.generation import Generation, Subscription
 from deployments.errors import ChatLLMError, Unavailable
-from deployments.models.delivery import Delivery
-from deployments.models.listener import Listener, Stream
+from deployments.infra.transport.framing import CHANNEL_BYTES
+from deployments.infra.transport.server import Address
+from deployments.models.delivery.listener import Listener, Stream
+from deployments.models.delivery.sender import Delivery
+from deployments.models.delivery.wire import Control, Destination, Leave, Subscribe
 from deployments.models.protocol import Failed, Frames, Message, Progress, Put, Reply, Usage
-from deployments.models.wire import Control, Destination, Leave, Subscribe
-from deployments.transport.framing import CHANNEL_BYTES
-from deployments.transport.server import Address
 
 logger = logging.getLogger(__name__)
 

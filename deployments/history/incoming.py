@@ -9,7 +9,7 @@ from deployments.errors import BadRequest
 from deployments.history.readable import check_arguments
 from deployments.history.types import NewItem, new_id
 from deployments.history.wire import item_of_message
-from deployments.json_types import in_json_terms
+from deployments.infra.json_types import in_json_terms
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 
 from deployments.errors import Conflict, HistoryUnavailable, NotFound
-from deployments.history.encoding import clean, encode
 from deployments.history.search import Match
 from deployments.history.store import no_conversation, no_cursor, no_item
 from deployments.history.types import ROOT, Context, Conversation, Cut, Item, NewItem, Order, Page, fitting, new_id
 from deployments.history.words import Wanted, wanted_of, words_of
+from deployments.infra.postgres.encoding import clean, encode
 
 
 @dataclass(slots=True)

@@ -7,12 +7,12 @@ from typing import Any
 import asyncpg
 import orjson
 
-from deployments.history.database import Database, only
-from deployments.history.encoding import clean, encode
-from deployments.history.queries import load
 from deployments.history.search import MAX_MATCHES, Match
 from deployments.history.store import no_conversation, no_cursor, no_item
 from deployments.history.types import PAGE_BYTES, Context, Conversation, Cut, Item, NewItem, Order, Page, new_id
+from deployments.infra.postgres.database import Database, only
+from deployments.infra.postgres.encoding import clean, encode
+from deployments.infra.postgres.queries import load
 
 SQL = load(Path(__file__).parent / "history.sql")
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployments.call import ChatCall
+from deployments.chat.call import ChatCall
+from deployments.chat.ports import Turn
 from deployments.errors import BadRequest
 from deployments.history.store import HistoryStore
 from deployments.history.types import ROOT, Context, NewItem
 from deployments.history.wire import answer_of, item_of_message, messages_of_context, reading_size
 from deployments.history.writer import HistoryWriter
-from deployments.ports import Turn
-from deployments.threads import run_sized
+from deployments.infra.threads import run_sized
 
 SETTLE_TIMEOUT_S = 1.0
 

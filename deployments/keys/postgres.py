@@ -6,10 +6,10 @@ from pathlib import Path
 import asyncpg
 
 from deployments.errors import Conflict
-from deployments.history.database import Database, only
-from deployments.history.encoding import clean, encode
-from deployments.history.queries import load
 from deployments.history.types import Page, new_id
+from deployments.infra.postgres.database import Database, only
+from deployments.infra.postgres.encoding import clean, encode
+from deployments.infra.postgres.queries import load
 from deployments.keys.store import name_taken, no_key
 from deployments.keys.types import LIMIT_NAMES, Key, KeyChanges, KeyLimits, checked, hash_of, new_secret
 

@@ -18,10 +18,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
-from deployments.cache.breaker import Breaker, BreakerOpen
-from deployments.cache.store_errors import StoreError
 from deployments.config import KeyLimitSettings
 from deployments.errors import ChatLLMError
+from deployments.infra.breaker import Breaker, BreakerOpen
+from deployments.infra.redis.errors import StoreError
 from deployments.keys.types import KeyLimits
 from deployments.limits.memory import MemoryLimits
 from deployments.limits.store import UNKNOWN, Demand, LimitStore, Verdict

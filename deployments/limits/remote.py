@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from deployments.cache.connecting import connect
-from deployments.cache.store_errors import translated
+from deployments.infra.redis.client import connect
+from deployments.infra.redis.errors import translated
 from deployments.limits.scripts import Script, Scripts
 from deployments.limits.store import RECOUNT_S, Demand, Limit, Verdict
 

@@ -15,7 +15,7 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoScriptError
 
-from deployments.cache.store_errors import StoreError, translated
+from deployments.infra.redis.errors import StoreError, translated
 
 MAX_CALLS = 256
 

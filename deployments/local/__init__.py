@@ -1,0 +1,1 @@
+"""`chatllm`: the whole service on one machine."""

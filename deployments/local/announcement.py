@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from deployments.local.instance import Instance
-from deployments.local.page_link import opening_address
-from deployments.local.ray_report import RayReport
+from deployments.local.page.link import opening_address
+from deployments.local.ray.report import RayReport
 
 TEXT = """
   Chat page   {page}

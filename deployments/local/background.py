@@ -11,7 +11,7 @@ from pathlib import Path
 from deployments.local import announcement, instance
 from deployments.local.instance import Instance
 from deployments.local.keys import FILE as KEY_FILE
-from deployments.local.page_link import open_browser
+from deployments.local.page.link import open_browser
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 

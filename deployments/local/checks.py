@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 
 from deployments.config import AnyModel, Settings, VLLMModel
-from deployments.local import ports
+from deployments.local.processes import ports
+from deployments.local.servers.external import require_postgres, require_redis
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
-from deployments.local.stores import require_postgres, require_redis
-from deployments.models import preflight
 from deployments.models.adapters import adapter_folder, engine_options
+from deployments.models.loading import preflight
 
 GIB = 1024**3
 COMPILERS = ("gcc", "clang")

@@ -11,10 +11,10 @@ import sys
 
 SERVICE = (
     "deployments.app",
-    "deployments.ingress.server",
+    "deployments.api.server",
     "deployments.cache.lookup",
     "deployments.local.launcher",
-    "deployments.local.ray_node",
+    "deployments.local.ray.node",
     "openai",
     "ray.serve._private.api",
     "ray.serve._private.build_app",

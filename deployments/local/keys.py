@@ -12,11 +12,11 @@ from pydantic import SecretStr
 
 from deployments.config import HistorySettings
 from deployments.errors import ChatLLMError, Conflict
-from deployments.history.database import Database
+from deployments.infra.postgres.database import Database
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.types import ANY_NUMBER, hash_of
+from deployments.local.servers.external import require_postgres
 from deployments.local.state import LauncherError
-from deployments.local.stores import require_postgres
 
 FILE = "api.key"
 NAME = "local"

@@ -13,20 +13,21 @@ from types import FrameType
 from typing import Any, Protocol
 
 from deployments.config import VLLMModel
-from deployments.local import announcement, checks, instance, keys, leftovers, weights
-from deployments.local.answers import status_of
+from deployments.local import announcement, checks, instance, keys, weights
+from deployments.local.http_probe import status_of
 from deployments.local.instance import Instance
-from deployments.local.memory_shares import this_machine, with_memory
-from deployments.local.page_link import open_browser
-from deployments.local.page_part import PagePart, takes_links
-from deployments.local.postgres import PostgresServer
-from deployments.local.ray_part import RayPart, config_path
+from deployments.local.memory.shares import this_machine, with_memory
+from deployments.local.page.link import open_browser
+from deployments.local.page.part import PagePart, takes_links
+from deployments.local.processes import leftovers
+from deployments.local.ray.part import RayPart, config_path
+from deployments.local.servers.postgres import PostgresServer
+from deployments.local.servers.valkey import ValkeyServer
 from deployments.local.service_file import ServiceFile, read
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.status import phase_text
 from deployments.local.steps import Steps
-from deployments.local.valkey import ValkeyServer
 
 log = logging.getLogger(__name__)
 

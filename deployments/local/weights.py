@@ -6,12 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deployments.local.process import end, spawn, tail
+from deployments.local.processes.child import end, spawn, tail
 from deployments.local.service_file import read
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.steps import Steps
-from deployments.models.hub_cache import snapshot_of
+from deployments.models.files.hub_cache import snapshot_of
 from deployments.weights import bundled, minilm
 
 TIMEOUT_S = 300.0

@@ -16,8 +16,8 @@ from deployments.errors import BadRequest, Forbidden, NotFound
 from deployments.lora.types import Adapter
 from deployments.models.adapters import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, rank
 from deployments.models.catalogue import config_of
-from deployments.models.hub_cache import repository_folder, snapshot_of
-from deployments.models.safetensors_header import NotSafetensors, Tensor, read_header
+from deployments.models.files.hub_cache import repository_folder, snapshot_of
+from deployments.models.files.safetensors_header import NotSafetensors, Tensor, read_header
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 LAYER = re.compile(r"\.layers\.(\d+)\.")

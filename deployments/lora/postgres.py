@@ -5,9 +5,9 @@ from pathlib import Path
 
 import asyncpg
 
-from deployments.history.database import Database, only
-from deployments.history.encoding import clean
-from deployments.history.queries import load
+from deployments.infra.postgres.database import Database, only
+from deployments.infra.postgres.encoding import clean
+from deployments.infra.postgres.queries import load
 from deployments.lora.store import no_adapter, too_many
 from deployments.lora.types import Adapter
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from deployments.config import AnyModel, ModelCacheSettings
-from deployments.detached import detached
 from deployments.errors import ChatLLMError, LastingConflict
+from deployments.infra.detached import detached
 from deployments.lora.files import allowed
 from deployments.lora.store import AdapterStore
 from deployments.lora.types import Adapter

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from deployments.chat.parameters import SAMPLING, Sampling
 from deployments.errors import BadRequest
 from deployments.messages.content import chat_messages, system_message
 from deployments.messages.tools import Toolbox
 from deployments.models.bounds import check_grammars
-from deployments.parameters import SAMPLING, Sampling
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Blocks = list[dict[str, Any]]

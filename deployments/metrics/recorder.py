@@ -5,9 +5,9 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from deployments.chat.summary import Summary
 from deployments.metrics.buckets import BUCKET_S, BUCKETS, Bucket, Counts, pack
 from deployments.metrics.faults import Fault, Faults
-from deployments.summary import Summary
 
 CLIENT_GONE_STATUS = 499
 REUSED = ("HIT", "JOIN")

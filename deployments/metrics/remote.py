@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import msgspec
 
-from deployments.cache.connecting import connect
-from deployments.cache.store_errors import translated
+from deployments.infra.redis.client import connect
+from deployments.infra.redis.errors import translated
 from deployments.metrics.buckets import BUCKET_S, BUCKETS
 from deployments.metrics.store import MAX_REPLICAS, TTL_S, Readings, Receipt, ReplicaFigures, State
 

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from deployments.cache.store_errors import StoreError
+from deployments.infra.redis.errors import StoreError
 from deployments.metrics.recorder import Recorder
 from deployments.metrics.report import Report, added_up
 from deployments.metrics.store import FigureStore, Readings, ReplicaFigures, State

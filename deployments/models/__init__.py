@@ -1,0 +1,1 @@
+"""Models: what a replica must answer (`protocol.py`), the kinds of replicas, and their client."""

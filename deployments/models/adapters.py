@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.config import LoRAModule, VLLMModel
-from deployments.models.hub_cache import snapshot_of
+from deployments.models.files.hub_cache import snapshot_of
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 MAX_CONFIG_BYTES = 1 << 20

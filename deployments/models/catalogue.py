@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from deployments.config import Section
-from deployments.models.hub_cache import snapshot_of
+from deployments.models.files.hub_cache import snapshot_of
 
 FILE = Path(__file__).with_suffix(".yaml")
 MAX_CONFIG_BYTES = 16 << 20

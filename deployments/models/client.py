@@ -27,16 +27,16 @@ from ray.util import get_node_ip_address
 from deployments.cache.steering import Mode
 from deployments.config import AnyModel, Timeouts
 from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, ModelLoading, Overloaded, Timeout, Unavailable
-from deployments.handles import CALL_ERRORS, carrying
+from deployments.infra.ray.handles import CALL_ERRORS, carrying
+from deployments.infra.traces import trace
 from deployments.lora.types import Adapter
 from deployments.models.deadlines import Deadlines
-from deployments.models.deploying import STARTING, Absence, AbsentDeployments
+from deployments.models.delivery.listener import Listener
 from deployments.models.identity import adapter_identity
-from deployments.models.listener import Listener
+from deployments.models.loading.deploying import STARTING, Absence, AbsentDeployments
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Failed, ModelRequest, Put, Traits
 from deployments.models.router import presence
-from deployments.traces import trace
 
 logger = logging.getLogger(__name__)
 

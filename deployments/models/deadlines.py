@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from deployments.config import Timeouts
-from deployments.models.listener import Stream
+from deployments.models.delivery.listener import Stream
 
 
 class Deadlines:

@@ -3,15 +3,15 @@
 from typing import Any
 
 from deployments.config import AnyModel, ProviderModel, ScriptedModel, VLLMModel
-from deployments.heap import freeze_heap
-from deployments.logs import configure_logging
-from deployments.models.delivery import Delivery
-from deployments.models.load_watch import watched
+from deployments.infra.heap import freeze_heap
+from deployments.infra.logs import configure_logging
+from deployments.models.delivery.sender import Delivery
+from deployments.models.delivery.wire import Destination
+from deployments.models.loading.watch import watched
 from deployments.models.protocol import ModelRequest
 from deployments.models.provider.replica import ProviderReplica
-from deployments.models.scripted import ScriptedReplica
-from deployments.models.vllm import VLLMReplica
-from deployments.models.wire import Destination
+from deployments.models.scripted.replica import ScriptedReplica
+from deployments.models.vllm.replica import VLLMReplica
 
 
 class _Loaded:

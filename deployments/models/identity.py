@@ -10,7 +10,7 @@ from typing import Any
 from deployments.config import AnyModel, VLLMModel
 from deployments.lora.types import Adapter
 from deployments.models.adapters import adapter_folder
-from deployments.models.hub_cache import commit_of, repository_folder
+from deployments.models.files.hub_cache import commit_of, repository_folder
 
 WHOLE_BYTES = 64 << 20
 SAMPLES = 32

@@ -10,12 +10,12 @@ from deployments.config import ProviderModel, ScriptedModel
 from deployments.errors import ModelLoading
 from deployments.lora.types import Adapter
 from deployments.models.client import RETRY_AFTER_S, ModelState
+from deployments.models.delivery.listener import Listener
 from deployments.models.identity import adapter_identity, identities
-from deployments.models.listener import Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import ModelRequest, Put, Traits
 from deployments.models.provider.replica import ProviderReplica
-from deployments.models.scripted import ScriptedReplica
+from deployments.models.scripted.replica import ScriptedReplica
 
 
 class InProcessModels:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployments.errors import ChatLLMError
+from deployments.infra.timing import EngineTimes
 from deployments.lora.types import Adapter
-from deployments.timing import EngineTimes
 
 Endpoint = Literal[
     "chat", "completion", "embedding", "pooling", "classification", "rerank", "score", "tokenize", "detokenize"

@@ -11,11 +11,14 @@ from typing import Any, Protocol
 
 import orjson
 
-from deployments.call import Answer
+from deployments.chat.call import Answer
+from deployments.chat.service import ChatService
+from deployments.chat.summary import Summary
 from deployments.config import ResponseSettings
-from deployments.detached import detached
 from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overloaded, TooManyRequests
 from deployments.history.writer import HistoryWriter, size_bytes
+from deployments.infra.detached import detached
+from deployments.infra.traces import trace
 from deployments.limits.estimate import prompt_tokens
 from deployments.responses.following import follow
 from deployments.responses.request import ADMISSION, Asked
@@ -25,9 +28,6 @@ from deployments.responses.store import ResponseStore
 from deployments.responses.takeover import Takeover
 from deployments.responses.turn import Unkept, begun, messages_for
 from deployments.responses.types import Ending, NewResponse, StoredResponse
-from deployments.service import ChatService
-from deployments.summary import Summary
-from deployments.traces import trace
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import orjson
 
 from deployments.errors import NotFound
-from deployments.history.encoding import encode
 from deployments.history.memory import MemoryHistory
 from deployments.history.store import no_cursor
 from deployments.history.types import Item, Order, Page, fitting
+from deployments.infra.postgres.encoding import encode
 from deployments.responses.store import LOST, no_response, too_many_bytes
 from deployments.responses.types import (
     UNFINISHED,

@@ -7,12 +7,12 @@ from typing import Any
 import asyncpg
 import orjson
 
-from deployments.history.database import Database, only
-from deployments.history.encoding import encode
 from deployments.history.postgres import cut_of_row, item_of_row, page_of_rows
-from deployments.history.queries import load
 from deployments.history.store import no_conversation, no_cursor
 from deployments.history.types import PAGE_BYTES, Context, Item, NewItem, Order, Page
+from deployments.infra.postgres.database import Database, only
+from deployments.infra.postgres.encoding import encode
+from deployments.infra.postgres.queries import load
 from deployments.responses.store import LOST, no_response, too_many_bytes
 from deployments.responses.types import Batch, Claim, Continuation, Ending, Following, NewResponse, StoredResponse
 

@@ -1,6 +1,6 @@
 """What a client asks of `POST /v1/responses`, and the chat completion request that it comes to.
 
-Every parameter of OpenAI's is honored, dropped as a hint (`deployments/parameters.py`), or
+Every parameter of OpenAI's is honored, dropped as a hint (`deployments/chat/parameters.py`), or
 refused by name; `REFUSED` and the functions below say which.
 """
 
@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from deployments.cache.steering import UNSTEERED, CacheControl, parsed
+from deployments.chat.parameters import HINTS, SAMPLING, Sampling
 from deployments.errors import BadRequest
 from deployments.history.types import NewItem
 from deployments.models.bounds import check_grammars
-from deployments.parameters import HINTS, SAMPLING, Sampling
 from deployments.responses.input import new_items
 from deployments.responses.references import ItemReference
 from deployments.responses.tools import Toolbox

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol
 
+from deployments.chat.summary import Summary
 from deployments.errors import ChatLLMError
 from deployments.models.assembly import payloads
 from deployments.responses.events import Event, Translator, frame
@@ -13,7 +14,6 @@ from deployments.responses.live import LiveEvents
 from deployments.responses.objects import response_object
 from deployments.responses.service import closed
 from deployments.responses.types import Ending, StoredResponse
-from deployments.summary import Summary
 
 
 class Held(Protocol):

@@ -8,13 +8,15 @@ from typing import Any
 
 import orjson
 
-from deployments.call import Answer, ChatCall
+from deployments.chat.call import Answer, ChatCall
+from deployments.chat.ports import Models
+from deployments.chat.service import ChatService
+from deployments.chat.summary import Summary
 from deployments.errors import BadRequest, ChatLLMError, Conflict, ContextTooLong, HistoryUnavailable, NotFound
 from deployments.history.store import HistoryStore
 from deployments.history.types import ROOT, Context, Cut, NewItem, new_id
 from deployments.history.writer import HistoryWriter
 from deployments.models.assembly import payloads
-from deployments.ports import Models
 from deployments.responses.events import Translator, frame
 from deployments.responses.objects import response_object
 from deployments.responses.references import resolved
@@ -33,8 +35,6 @@ from deployments.responses.turn import (
     readable,
 )
 from deployments.responses.types import UNFINISHED, Ending, NewResponse, Status, StoredResponse
-from deployments.service import ChatService
-from deployments.summary import Summary
 
 SETTLED_AT_ONCE_S = 1.0
 SETTLE_TIMEOUT_S = 5.0

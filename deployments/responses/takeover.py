@@ -10,6 +10,7 @@ import orjson
 
 from deployments.config import ResponseSettings
 from deployments.errors import ChatLLMError, HistoryUnavailable, Unavailable
+from deployments.infra.traces import trace
 from deployments.limits.estimate import prompt_tokens
 from deployments.responses.following import written
 from deployments.responses.request import ADMISSION, Asked, chat_fields
@@ -18,7 +19,6 @@ from deployments.responses.service import Responses, translator_of
 from deployments.responses.store import LOST, ResponseStore
 from deployments.responses.turn import Place, messages_for
 from deployments.responses.types import Claim, StoredResponse
-from deployments.traces import trace
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import orjson
 
+from deployments.chat.ports import NoTurn
 from deployments.errors import BadRequest, ChatLLMError
 from deployments.history.types import ROOT, Context, NewItem
 from deployments.history.wire import messages_of_context, reading_size
 from deployments.history.writer import HistoryWriter, size_bytes
-from deployments.ports import NoTurn
+from deployments.infra.threads import run_sized
 from deployments.responses.events import Translator
 from deployments.responses.objects import error_object, usage_object
 from deployments.responses.store import ResponseStore
 from deployments.responses.types import Ending, NewResponse, Status, StoredResponse
-from deployments.threads import run_sized
 
 REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 

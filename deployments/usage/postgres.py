@@ -5,9 +5,9 @@ from dataclasses import astuple, fields
 from datetime import date
 from pathlib import Path
 
-from deployments.history.database import Database
-from deployments.history.encoding import clean
-from deployments.history.queries import load
+from deployments.infra.postgres.database import Database
+from deployments.infra.postgres.encoding import clean
+from deployments.infra.postgres.queries import load
 from deployments.usage.types import Grouping, Place, Row, Used
 
 SQL = load(Path(__file__).parent / "usage.sql")

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from deployments.api.routes.docs import BOUNDS
+from deployments.api.server import build_http
+from deployments.api.services import Services
 from deployments.config import Limits
-from deployments.ingress.docs import BOUNDS
-from deployments.ingress.server import build_http
-from deployments.ingress.services import Services
 from docs.generate.markdown import code, paragraphs, prose, table
 
 INTRODUCTION = """

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from deployments.api.http.dialect import OVERLOADED_STATUS
 from deployments.errors import ChatLLMError
-from deployments.ingress.dialect import OVERLOADED_STATUS
 from docs.generate.markdown import code, paragraphs, prose, table
 
 INTRODUCTION = """

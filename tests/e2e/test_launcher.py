@@ -16,9 +16,9 @@ import psutil
 import pytest
 import yaml
 
-from deployments.local import leftovers
 from deployments.local.instance import Instance
-from deployments.local.ports import is_free
+from deployments.local.processes import leftovers
+from deployments.local.processes.ports import is_free
 from tests.launched import COMMAND, Launched, launched, service_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -148,7 +148,7 @@ def test_a_part_that_cannot_be_started_again_is_named_with_the_reason_and_tried_
     assert "a server does not start server=page reason=" in told
 
 
-@pytest.mark.parametrize("program", ["gcs_server", "raylet", "deployments.local.ray_process"])
+@pytest.mark.parametrize("program", ["gcs_server", "raylet", "deployments.local.ray.process"])
 def test_ray_is_started_again_when_it_falls(service: Launched, program: str) -> None:
     before = set(_processes(service, "ray"))
     victim = next(psutil.Process(pid) for pid in before if program in " ".join(psutil.Process(pid).cmdline()))

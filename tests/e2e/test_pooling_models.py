@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from demo_model.train import WEIGHTS
 from deployments.config import VLLMModel
 from deployments.models.protocol import Endpoint, Failed, ModelRequest, Reply
-from deployments.models.vllm import VLLMReplica
+from deployments.models.vllm.replica import VLLMReplica
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from deployments.local.page_link import leading_file
+from deployments.local.page.link import leading_file
 from tests.e2e.chromium import DESKTOP, PHONE, keep, visit
 from tests.e2e.test_page_browser import ANSWER
 from tests.ui.process import page_process

@@ -9,9 +9,9 @@ import pwd  # noqa: F401 - before the change of user: the interpreter's files ma
 import sys
 from pathlib import Path
 
-from deployments.local.postgres import PostgresServer
+from deployments.local.servers.postgres import PostgresServer
+from deployments.local.servers.valkey import ValkeyServer
 from deployments.local.state import LauncherError, StateFolder
-from deployments.local.valkey import ValkeyServer
 
 if __name__ == "__main__":
     logging.disable()

@@ -14,12 +14,12 @@ import uvicorn
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
+from deployments.api.server import build_http
+from deployments.api.services import opened
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
 from deployments.config import Addresses, CacheSettings, HistorySettings, ScriptedModel, Settings
-from deployments.ingress.server import build_http
-from deployments.ingress.services import opened
 from deployments.models.in_process import InProcessModels
 from tests.databases import own_database
 

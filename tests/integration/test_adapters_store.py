@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from deployments.errors import Conflict, NotFound
-from deployments.history.database import Database
+from deployments.infra.postgres.database import Database
 from deployments.lora.memory import MemoryAdapters
 from deployments.lora.postgres import PostgresAdapters
 from deployments.lora.store import AdapterStore

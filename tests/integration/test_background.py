@@ -13,12 +13,14 @@ from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.steering import UNSTEERED, CacheControl
 from deployments.cache.store import MemoryStore
+from deployments.chat.service import ChatService
+from deployments.chat.summary import Summary
 from deployments.config import CacheSettings, KeyLimitSettings, ResponseSettings, ScriptedModel
 from deployments.errors import HistoryUnavailable, NotFound
-from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
+from deployments.infra.postgres.database import Database
 from deployments.keys.types import KeyLimits
 from deployments.limits.limiter import Limiter
 from deployments.limits.memory import MemoryLimits
@@ -28,8 +30,6 @@ from deployments.responses.postgres import PostgresResponses
 from deployments.responses.request import asked
 from deployments.responses.service import Responses
 from deployments.responses.types import NewResponse, StoredResponse
-from deployments.service import ChatService
-from deployments.summary import Summary
 
 STALE_S = 0.8
 LEASE_S = 1.5

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from deployments.cache.claims import Claim, Claims, MemoryClaims, RedisClaims
-from deployments.cache.store_errors import StoreError
+from deployments.infra.redis.errors import StoreError
 
 ONE, OTHER, THIRD = b"one\x00\xff", b"other", b"third"
 

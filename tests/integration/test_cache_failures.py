@@ -14,8 +14,8 @@ from deployments.cache.client import CacheClient
 from deployments.cache.entry import CacheEntry
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import RedisStore
-from deployments.cache.store_errors import StoreError
 from deployments.config import CacheSettings
+from deployments.infra.redis.errors import StoreError
 from tests.valkey import ClusterNode, Server
 
 ENTRY = CacheEntry(b'{"id":"chatcmpl-1","created":5,"choices":[]}', b"", 5.0)

@@ -13,8 +13,8 @@ from redis.exceptions import ResponseError
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import RedisStore
-from deployments.cache.store_errors import StoreError
 from deployments.config import CacheSettings
+from deployments.infra.redis.errors import StoreError
 from deployments.keys.types import KeyLimits
 from deployments.limits.remote import RedisLimits
 from deployments.limits.store import Demand

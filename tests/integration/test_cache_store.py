@@ -11,8 +11,8 @@ from deployments.cache.client import CacheClient
 from deployments.cache.entry import CacheEntry
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore, RedisStore
-from deployments.cache.store_errors import FOREIGN, KINDS
 from deployments.config import CacheSettings
+from deployments.infra.redis.errors import FOREIGN, KINDS
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from deployments.cache.claims import Claim, RedisClaims
 from deployments.cache.store import RedisStore
-from deployments.cache.store_errors import StoreError
+from deployments.infra.redis.errors import StoreError
 from tests.integration.test_cache_failures import misses_in_time, opened
 from tests.tls import certified, terminated
 from tests.valkey import ClusterNode, Sentinel, Server

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from deployments.api.http.lenient import speak_plainly_to_http10
 from deployments.config import ScriptedModel
-from deployments.ingress.lenient import speak_plainly_to_http10
 from tests.haproxied import haproxied
 from tests.launched import free_ports
-from tests.unit.ingress.conftest import running
+from tests.unit.api.conftest import running
 
 QUICK = ScriptedModel(id="quick", kind="scripted")
 

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from deployments.errors import BadRequest, Conflict, NotFound
-from deployments.history.database import Database
 from deployments.history.memory import MemoryHistory
 from deployments.history.postgres import PostgresHistory
 from deployments.history.store import HistoryStore
 from deployments.history.types import PAGE_BYTES, ROOT, Item, NewItem
+from deployments.infra.postgres.database import Database
 
 ANN, BOB = "ann", "bob"
 PLENTY = 1_000_000

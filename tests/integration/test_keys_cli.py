@@ -12,11 +12,11 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from deployments.config import HistorySettings
-from deployments.history.database import Database
+from deployments.infra.postgres.database import Database
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.types import ANY_NUMBER, Key, KeyLimits, hash_of
 from deployments.local.cli import app
-from deployments.local.keys_cli import at_once, moment
+from deployments.local.cli.keys import at_once, moment
 from deployments.local.state import LauncherError
 from deployments.usage.postgres import PostgresUsage
 from deployments.usage.types import Place, Used

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.stored.postgres import PostgresCompletions
+from deployments.infra.postgres.database import Database
 
 ROOT = Path(__file__).parents[2]
 PATH = "/v1/chat/completions"

@@ -13,9 +13,9 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from deployments.cache.store_errors import StoreError
 from deployments.config import KeyLimitSettings
 from deployments.errors import HistoryUnavailable
+from deployments.infra.redis.errors import StoreError
 from deployments.keys.types import KeyLimits
 from deployments.limits.limiter import Admission, Limiter
 from deployments.limits.remote import RedisLimits

@@ -12,16 +12,16 @@ import asyncpg
 import pytest
 import redis.asyncio
 
-from deployments.cache.store_errors import StoreError
+from deployments.chat.summary import Summary
 from deployments.config import ScriptedModel
+from deployments.infra.redis.errors import StoreError
 from deployments.metrics.buckets import BUCKET_S, BUCKETS
 from deployments.metrics.memory import MemoryFigures
 from deployments.metrics.recorder import Recorder
 from deployments.metrics.remote import RedisFigures
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.store import TTL_S, FigureStore, State
-from deployments.summary import Summary
-from deployments.telemetry import Telemetry
+from deployments.metrics.telemetry import Telemetry
 from tests.integration.serving import Served, served
 from tests.integration.test_cache_failures import joined
 from tests.unit.metrics.clocks import Clock

@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from deployments.config import HistorySettings
-from deployments.history.database import Database
-from deployments.history.migrations import migrate, migrations
 from deployments.history.postgres import PostgresHistory
+from deployments.infra.postgres.database import Database
+from deployments.infra.postgres.schema import migrate, migrations
 
 ROOT = Path(__file__).parents[2]
 NAMES = [migration.name for migration in migrations()]
@@ -33,7 +33,7 @@ async def test_four_processes_at_once_all_become_ready(database_url: str) -> Non
 import asyncio, sys
 from pydantic import SecretStr
 from deployments.config import HistorySettings
-from deployments.history.database import Database
+from deployments.infra.postgres.database import Database
 from deployments.history.postgres import PostgresHistory
 async def main():
     database = Database(SecretStr(sys.argv[1]), HistorySettings())

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from deployments.config import HistorySettings, ScriptedModel
-from deployments.local.postgres import PostgresServer
+from deployments.local.servers.postgres import PostgresServer
 from deployments.local.state import StateFolder
 from tests.integration.serving import Served, served
 from tests.integration.test_outages import signal_all

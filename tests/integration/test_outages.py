@@ -13,14 +13,14 @@ from pydantic import SecretStr
 
 from deployments.config import HistorySettings, KeySettings
 from deployments.errors import HistoryUnavailable, Unauthenticated
-from deployments.history.database import Database
 from deployments.history.postgres import PostgresHistory
 from deployments.history.types import NewItem
 from deployments.history.writer import HistoryWriter
+from deployments.infra.postgres.database import Database
 from deployments.keys.authenticator import CONFIRM_TIMEOUT_S, Authenticator
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.types import new_secret
-from deployments.local.postgres import PostgresServer
+from deployments.local.servers.postgres import PostgresServer
 from deployments.local.state import StateFolder
 
 TIMEOUT_S = 1.0

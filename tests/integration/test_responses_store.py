@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from deployments.errors import Conflict, ContextTooLong, NotFound
-from deployments.history.database import Database
 from deployments.history.memory import MemoryHistory
 from deployments.history.postgres import PostgresHistory
 from deployments.history.store import HistoryStore
 from deployments.history.types import PAGE_BYTES, ROOT, Item, NewItem, new_id
+from deployments.infra.postgres.database import Database
 from deployments.responses.memory import MemoryResponses
 from deployments.responses.postgres import PostgresResponses
 from deployments.responses.store import ResponseStore

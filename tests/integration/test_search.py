@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from deployments.errors import NotFound
-from deployments.history.database import Database
 from deployments.history.memory import MemoryHistory
 from deployments.history.postgres import PostgresHistory
 from deployments.history.store import HistoryStore
 from deployments.history.types import NewItem
+from deployments.infra.postgres.database import Database
 
 ANN, BOB = "ann", "bob"
 

@@ -88,7 +88,7 @@ async def test_openais_client_passes_over_the_trailer(service):
 
 
 async def test_the_log_line_has_all_hops(service, caplog):
-    caplog.set_level("INFO", "deployments.telemetry")
+    caplog.set_level("INFO", "deployments.metrics.telemetry")
     async with service.client() as client:
         await client.post("/v1/chat/completions", json=request("logged", stream=True))
     line = caplog.messages[-1]

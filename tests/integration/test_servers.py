@@ -20,11 +20,11 @@ import asyncpg
 import pytest
 import redis
 
-from deployments.local.postgres import PostgresServer
-from deployments.local.process import holders, spawn
+from deployments.local.processes.child import holders, spawn
+from deployments.local.processes.supervisor import Supervisor
+from deployments.local.servers.postgres import PostgresServer
+from deployments.local.servers.valkey import ValkeyServer
 from deployments.local.state import LauncherError, Locked, StateFolder
-from deployments.local.supervisor import Supervisor
-from deployments.local.valkey import ValkeyServer
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
 LAUNCHED = Path(__file__).with_name("launched.py")

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.errors import BadRequest, Conflict, NotFound
-from deployments.history.database import Database
 from deployments.history.memory import MemoryHistory
 from deployments.history.postgres import PostgresHistory
 from deployments.history.shares import memory, postgres
 from deployments.history.shares.store import Shared, ShareStore, hash_of, new_token
 from deployments.history.store import HistoryStore
 from deployments.history.types import NewItem
+from deployments.infra.postgres.database import Database
 from deployments.keys.memory import MemoryKeys
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.store import KeyStore

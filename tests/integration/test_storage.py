@@ -6,12 +6,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from deployments.history.database import Database
-from deployments.history.migrations import FOLDER, migrate
 from deployments.history.postgres import PostgresHistory
 from deployments.history.stored.postgres import PostgresCompletions
 from deployments.history.stored.store import NewCompletion
 from deployments.history.types import ROOT, NewItem, new_id
+from deployments.infra.postgres.database import Database
+from deployments.infra.postgres.schema import FOLDER, migrate
 from deployments.responses.postgres import PostgresResponses
 from deployments.responses.types import Ending, NewResponse
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from deployments.config import HistorySettings, UsageSettings
 from deployments.errors import HistoryUnavailable
-from deployments.history.database import Database
+from deployments.infra.postgres.database import Database
 from deployments.usage.memory import MemoryUsage
 from deployments.usage.postgres import PostgresUsage
 from deployments.usage.store import UsageStore

@@ -113,8 +113,8 @@ def test_prometheus_finds_ray_through_the_dashboard():
 
 
 def metrics_of_the_service() -> set[str]:
-    """Return the names in telemetry.py, as Ray exports them; read, since a metric can be made only within Ray."""
-    tree = ast.parse((REPOSITORY / "deployments" / "telemetry.py").read_text())
+    """Return the names in metrics/telemetry.py, as Ray exports them: a metric can be made only within Ray."""
+    tree = ast.parse((REPOSITORY / "deployments/metrics/telemetry.py").read_text())
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     return {
         f"ray_{call.args[0].value}{'_bucket' if call.func.id == 'Histogram' else ''}"

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
+from deployments.api.http.replies import error_response
 from deployments.errors import ChatLLMError, ModelFailed, ModelLoading
-from deployments.ingress.answers import error_response
 
 
 def tree(error: type[ChatLLMError]) -> list[type[ChatLLMError]]:

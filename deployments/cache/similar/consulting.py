@@ -8,7 +8,7 @@ from deployments.cache.gathering import Outcome
 from deployments.cache.remote import Question, RemoteCache
 from deployments.cache.tally import Tally
 from deployments.cache.writing import BackgroundWriter
-from deployments.detached import detached
+from deployments.infra.detached import detached
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import Generation
 
-from deployments.cache.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 from deployments.cache.loop_thread import LoopThread
 from deployments.config import CacheSettings
+from deployments.infra.breaker import BREAKER_OPEN, Breaker, BreakerOpen
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import asyncpg
 import orjson
 
-from deployments.history.database import Database, only
-from deployments.history.queries import load
 from deployments.history.shares.store import (
     MAX_BYTES,
     MAX_ITEMS,
@@ -22,6 +20,8 @@ from deployments.history.shares.store import (
 )
 from deployments.history.store import no_conversation, no_item
 from deployments.history.types import new_id
+from deployments.infra.postgres.database import Database, only
+from deployments.infra.postgres.queries import load
 
 SQL = load(Path(__file__).parent / "shares.sql")
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 import orjson
 
 from deployments.errors import HistoryUnavailable
-from deployments.history.encoding import encode
 from deployments.history.store import no_cursor
 from deployments.history.stored.store import (
     NewCompletion,
@@ -17,6 +16,7 @@ from deployments.history.stored.store import (
     position_of,
 )
 from deployments.history.types import Order, Page, fitting
+from deployments.infra.postgres.encoding import encode
 
 
 class MemoryCompletions:

@@ -6,9 +6,6 @@ from pathlib import Path
 import asyncpg
 import orjson
 
-from deployments.history.database import Database
-from deployments.history.encoding import encode
-from deployments.history.queries import load
 from deployments.history.store import no_cursor
 from deployments.history.stored.store import (
     NewCompletion,
@@ -19,6 +16,9 @@ from deployments.history.stored.store import (
     position_of,
 )
 from deployments.history.types import PAGE_BYTES, Order, Page
+from deployments.infra.postgres.database import Database
+from deployments.infra.postgres.encoding import encode
+from deployments.infra.postgres.queries import load
 
 SQL = load(Path(__file__).parent / "stored.sql")
 

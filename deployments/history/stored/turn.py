@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from deployments.call import ChatCall
+from deployments.chat.call import ChatCall
+from deployments.chat.ports import Conversations, Turn
 from deployments.errors import BadRequest
-from deployments.history.encoding import encode
 from deployments.history.stored.store import CompletionStore, NewCompletion
 from deployments.history.writer import HistoryWriter
-from deployments.ports import Conversations, Turn
+from deployments.infra.postgres.encoding import encode
 
 SETTLE_TIMEOUT_S = 1.0
 MAX_METADATA, MAX_KEY, MAX_VALUE = 16, 64, 512

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from deployments.config import hugging_face_cache
-from deployments.models.hub_cache import PREFIX, commit_of, repository_folder
+from deployments.models.files.hub_cache import PREFIX, commit_of, repository_folder
 
 CONFIGURATIONS = ("config.json", "adapter_config.json", "params.json")
 INDEX = "*.safetensors.index.json"

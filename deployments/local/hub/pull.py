@@ -29,7 +29,7 @@ from deployments.local.hub.errors import hub_errors
 from deployments.local.hub.files import HubFile, needed
 from deployments.local.hub.progress import Transfer
 from deployments.local.state import LauncherError
-from deployments.models.hub_cache import repository_folder
+from deployments.models.files.hub_cache import repository_folder
 
 CONNECTIONS = 4
 SPARE_BYTES = 256 << 20

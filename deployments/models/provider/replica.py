@@ -11,7 +11,9 @@ import orjson
 
 from deployments.config import ProviderModel
 from deployments.errors import BadRequest, ChatLLMError, ContextTooLong, ProviderFailed
-from deployments.heap import decoded_json
+from deployments.infra.heap import decoded_json
+from deployments.infra.threads import run_sized
+from deployments.infra.timing import EngineTimes
 from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import assemble, payloads, sse
 from deployments.models.progress import PROGRESS_S
@@ -27,8 +29,6 @@ from deployments.models.protocol import (
 )
 from deployments.models.provider.construction import constructed
 from deployments.models.trim import trimmed
-from deployments.threads import run_sized
-from deployments.timing import EngineTimes
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

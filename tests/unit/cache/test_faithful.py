@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
-from deployments.call import Answer, ChatCall
+from deployments.chat.call import Answer, ChatCall
+from deployments.chat.ports import NoTurn
+from deployments.chat.service import ChatService
+from deployments.chat.summary import Summary
 from deployments.config import CacheSettings, ScriptedModel
 from deployments.models.assembly import payloads
 from deployments.models.in_process import InProcessModels
-from deployments.ports import NoTurn
-from deployments.service import ChatService
-from deployments.summary import Summary
 from tests.budgets import examples
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]

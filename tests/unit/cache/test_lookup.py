@@ -3,8 +3,8 @@ import pytest
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.remote import Found
 from deployments.cache.store import MemoryStore
-from deployments.cache.store_errors import StoreError
 from deployments.config import CacheSettings
+from deployments.infra.redis.errors import StoreError
 
 
 class BrokenStore(MemoryStore):

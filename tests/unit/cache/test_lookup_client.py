@@ -20,10 +20,10 @@ from deployments.cache.lookup_server import LookupServer
 from deployments.cache.remote import Found
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings
-from deployments.transport.connection import SECRET_BYTES
-from deployments.transport.framing import FOUND, HEAD
-from deployments.transport.framing import encode as encode_frame
-from deployments.transport.server import Address
+from deployments.infra.transport.connection import SECRET_BYTES
+from deployments.infra.transport.framing import FOUND, HEAD
+from deployments.infra.transport.framing import encode as encode_frame
+from deployments.infra.transport.server import Address
 
 HOST = "127.0.0.1"
 SETTINGS = CacheSettings(lookup_timeout_s=0.05)

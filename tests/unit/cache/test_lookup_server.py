@@ -12,9 +12,9 @@ from deployments.cache import lookup_server, wire
 from deployments.cache.claims import Claim
 from deployments.cache.lookup_server import LookupServer
 from deployments.cache.remote import Found
-from deployments.transport import connection, framing
-from deployments.transport.framing import CHANNEL_BYTES, LOOKUP, Frame
-from deployments.transport.server import Address
+from deployments.infra.transport import connection, framing
+from deployments.infra.transport.framing import CHANNEL_BYTES, LOOKUP, Frame
+from deployments.infra.transport.server import Address
 from tests.unit.cache.test_lookup_client import HOST, Replica
 
 

@@ -18,7 +18,7 @@ from deployments.cache.similar.plugged import loaded
 from deployments.cache.similar.semantic import Embedder, SemanticCache
 from deployments.cache.similar.vectors import Vector, Vectors
 from deployments.config import SEMANTIC_CACHE, CacheSettings, ScriptedModel, SemanticSettings
-from tests.unit.ingress.conftest import Service, running
+from tests.unit.api.conftest import Service, running
 
 SETTINGS = SemanticSettings(model="m", min_similarity=0.9)
 RHINE, RHINE_TOO, ELBE = "How long is the Rhine?", "What is the length of the Rhine?", "Who owns the Elbe?"

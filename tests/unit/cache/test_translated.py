@@ -1,6 +1,6 @@
 import pytest
 
-from deployments.cache.store_errors import StoreError, translated
+from deployments.infra.redis.errors import StoreError, translated
 
 
 def test_a_connection_that_was_closed_while_it_was_written_to_is_a_failure_of_the_connection():

@@ -14,7 +14,7 @@ from deployments.chat.generation import Subscription
 from deployments.chat.peers import Peers
 from deployments.errors import ChatLLMError, Unavailable
 from deployments.models.assembly import assemble, payloads, sse
-from deployments.models.listener import Listener
+from deployments.models.delivery.listener import Listener
 from deployments.models.protocol import Failed, Frames, Progress, Put, Reply
 
 WORDS = [f"word{number} " for number in range(30)]

@@ -13,7 +13,7 @@ from deployments.config import ScriptedModel
 from deployments.errors import Unavailable
 from deployments.models.assembly import assemble, payloads, sse
 from deployments.models.protocol import Failed, Frames, ModelRequest, Reply
-from deployments.models.scripted import ScriptedReplica
+from deployments.models.scripted.replica import ScriptedReplica
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 

@@ -14,7 +14,7 @@ from deployments.chat.generation import Subscription
 from deployments.chat.lookup import AnswerLookup, CacheQuery
 from deployments.chat.peers import Peers
 from deployments.config import CacheSettings
-from deployments.models.listener import Listener
+from deployments.models.delivery.listener import Listener
 from deployments.models.protocol import Frames, ModelRequest, Put, Reply
 from tests import langchain_caches
 from tests.langchain_caches import PATH, SameWords

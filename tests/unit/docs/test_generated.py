@@ -12,7 +12,7 @@ from deployments.errors import ChatLLMError
 from deployments.local.cli import app
 from deployments.local.settings import LauncherSettings
 from deployments.metrics import grammars
-from deployments.telemetry import Telemetry
+from deployments.metrics.telemetry import Telemetry
 from docs.generate import PAGES, REFERENCE, api, cli, errors, metrics, settings, text_of
 from docs.generate.markdown import table
 

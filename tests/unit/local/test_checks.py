@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from deployments.config import Settings, VLLMModel
-from deployments.local import checks, doctor
+from deployments.local import checks
+from deployments.local.cli import doctor
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from deployments.local import announcement, load_times, status
+from deployments.local import announcement, status
 from deployments.local.instance import Instance
-from deployments.local.ray_report import STALE_AFTER_S, Deployment, RayReport
+from deployments.local.ray import load_times
+from deployments.local.ray.report import STALE_AFTER_S, Deployment, RayReport
 from deployments.local.steps import PlainSteps, Steps, TerminalSteps
 from ui.links import Links
 

@@ -4,12 +4,12 @@ import sys
 import time
 from typing import Any
 
+from deployments.chat.summary import Summary
 from deployments.errors import ModelLoading, TooManyRequests
 from deployments.metrics.buckets import BUCKET_S, BUCKETS, Bucket, unpack
 from deployments.metrics.faults import KEPT
 from deployments.metrics.faults import unpack as unpack_faults
 from deployments.metrics.recorder import Recorder
-from deployments.summary import Summary
 from tests.unit.metrics.clocks import Clock
 
 

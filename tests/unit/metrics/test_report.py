@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from deployments.cache.store_errors import StoreError
+from deployments.chat.summary import Summary
 from deployments.errors import Overloaded
+from deployments.infra.redis.errors import StoreError
 from deployments.metrics.memory import MemoryFigures
 from deployments.metrics.recorder import Recorder
 from deployments.metrics.report import Report, added_up, starts
 from deployments.metrics.sharing import Metrics, Reported
 from deployments.metrics.store import Readings, ReplicaFigures, State
-from deployments.summary import Summary
 from tests.unit.metrics.clocks import Clock
 
 NOW = 1_800_000_000.0

@@ -13,11 +13,11 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from deployments.config import ScriptedModel, Timeouts
 from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, Timeout, Unavailable
 from deployments.models.client import ModelClient, ServedModel
-from deployments.models.delivery import Delivery
+from deployments.models.delivery.sender import Delivery
+from deployments.models.delivery.wire import Destination
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Failed, Frames, Message, ModelRequest, Progress, Reply
 from deployments.models.router import presence
-from deployments.models.wire import Destination
 
 Deliver = Callable[[ModelRequest, Destination], Awaitable[None]]
 MODEL = ScriptedModel(id="played", kind="scripted")

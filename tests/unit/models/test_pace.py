@@ -5,7 +5,7 @@ from statistics import median
 
 from deployments.config import ScriptedModel
 from deployments.models.protocol import Frames, ModelRequest
-from deployments.models.scripted import ScriptedReplica
+from deployments.models.scripted.replica import ScriptedReplica
 
 STEP_S = 0.2
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from deployments.models.long_texts import LongTexts
 from deployments.models.prompts import cut_texts, validated
+from deployments.models.vllm.long_texts import LongTexts
 from tests.vllm_reader import ChatCompletionRequest
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from deployments.errors import BadRequest, ChatLLMError, ContextTooLong, ModelNotFound, Unavailable
 from deployments.models.refusals import FOREIGN, engine_error, invalid_request
-from deployments.models.vllm import _plain
+from deployments.models.vllm.replica import _plain
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # vLLM's own imports

@@ -10,11 +10,11 @@ import orjson
 import pytest
 
 from deployments.errors import BadRequest, Unavailable
-from deployments.heap import freeze_heap
+from deployments.infra.heap import freeze_heap
 from deployments.models.assembly import sse
-from deployments.models.long_texts import LongTexts
 from deployments.models.prompts import validated
-from deployments.models.vllm import VLLMReplica
+from deployments.models.vllm.long_texts import LongTexts
+from deployments.models.vllm.replica import VLLMReplica
 from tests.stalls import watched_loop
 from tests.vllm_reader import ChatCompletionRequest, Engine, Reader, VLLMClientError
 

@@ -8,9 +8,9 @@ import pytest
 from openai.types.responses import ResponseIncludable
 from openai.types.responses.response_create_params import ResponseCreateParamsBase, ResponseCreateParamsNonStreaming
 
+from deployments.chat.parameters import HINTS
 from deployments.errors import BadRequest
 from deployments.history.types import Context, Cut, Item, NewItem
-from deployments.parameters import HINTS
 from deployments.responses.request import INCLUDABLE, REFUSED, Asked, ResponseRequest, asked
 from deployments.responses.turn import Place, messages_for
 

@@ -1,0 +1,1 @@
+"""HTTP: `server.py` is the application, `routes/` has one module per resource."""

@@ -1,0 +1,1 @@
+"""`/v1/admin/…`: for administrators' keys only, one module per resource."""

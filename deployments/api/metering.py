@@ -1,0 +1,160 @@
+"""Where HTTP meets the limits and the usage of keys: admitted before, counted after, told in headers.
+
+- A request that may generate is admitted by `exchange`, through its `Meter`, in one
+  decision: a request, the estimated tokens, and a place among those that run at once.
+- Every other one, be it reading or writing, counts against a generous limit of its own as
+  soon as its caller is known. It takes nothing of what the key may generate, and is told it.
+- A title for a conversation belongs to the message that was counted before: it costs
+  tokens, and a request only where there are more titles than messages.
+- A request that is refused as malformed before it could be admitted counts for nothing.
+"""
+
+from dataclasses import replace
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.api.http.dialect import is_anthropic
+from deployments.chat.summary import Summary
+from deployments.keys.authenticator import Caller
+from deployments.keys.types import KeyLimits
+from deployments.limits.estimate import Weight
+from deployments.limits.limiter import Admission, Limiter
+from deployments.limits.wording import anthropic_headers, excess, headers, other_refusal, refusal
+from deployments.usage.types import Used
+from deployments.usage.writer import UsageWriter
+
+GENERATING = frozenset(
+    {
+        *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"),
+        *("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score"),
+        *("/v1/classify", "/classify", "/v1/pooling", "/pooling"),
+    }
+)
+"""Where a POST is decided on by `exchange` alone. One that is missing here counts among the others as well."""
+
+PURPOSE_HEADER = "x-chatllm-purpose"
+TITLE = "title"
+MAX_TITLE_TOKENS = 64
+"""A longer answer is no title, whatever its request says."""
+
+CLIENT_GONE_STATUS = 499
+
+
+async def count(request: Request, limiter: Limiter, caller: Caller) -> None:
+    """Count a request that does not generate against the limit of these; raises TooManyRequests."""
+    if request.method == "POST" and request.scope["path"] in GENERATING:
+        return
+    if getattr(request.state, "is_counted", False):
+        return
+    request.state.is_counted = True
+    limits = caller.limits
+    if limits.requests_per_minute or limits.tokens_per_minute:
+        per_minute = replace(limits, concurrent_requests=None, tokens_per_month=None)
+        _tell(request, await limiter.admit(caller.key_id, per_minute, requests=0, sequences=0), 0)
+    verdict = await limiter.count_other(caller.key_id)
+    if verdict.refused_by is not None:
+        raise other_refusal(limiter.of_others, verdict)
+
+
+class Meter:
+    """What one request that may generate costs its key. `ended` must be called, however it ended."""
+
+    def __init__(self, request: Request, limiter: Limiter, usage: UsageWriter, caller: Caller, weight: Weight) -> None:
+        self._request = request
+        self._limiter = limiter
+        self._usage = usage
+        self._caller = caller
+        self._weight = weight
+        body_bytes = getattr(request.state, "body_bytes", 0)
+        self._tokens, self._prompt_tokens = weight.tokens(body_bytes), weight.prompt_tokens_in(body_bytes)
+        self._admission: Admission | None = None
+        self._is_admitted = False
+
+    async def admit(self) -> None:
+        """Let the request in, or raise TooManyRequests, which says which limit it met and when to come again."""
+        if self._caller.limits and self._weight.sequences:
+            self._admission = await self._admitted(self._caller.key_id, self._caller.limits)
+        self._is_admitted = True
+
+    async def _admitted(self, key_id: str, limits: KeyLimits) -> Admission:
+        if error := excess(limits, self._weight, self._tokens):
+            _tell(self._request, await self._limiter.admit(key_id, limits, requests=0, sequences=0), 0)
+            raise error
+        requests = await self._counts_as(key_id, limits)
+        places = self._weight.places(limits.concurrent_requests)
+        admission = await self._limiter.admit(key_id, limits, self._tokens, requests=requests, sequences=places)
+        _tell(self._request, admission, self._tokens)
+        return admission
+
+    async def _counts_as(self, key_id: str, limits: KeyLimits) -> int:
+        """Return how many requests it is: a title is none, as long as there are no more of them than messages."""
+        if not self._weight.is_counted:
+            return 0
+        weight, per_minute = self._weight, limits.requests_per_minute
+        is_title = weight.sequences == 1 and 0 < weight.answer_tokens <= MAX_TITLE_TOKENS
+        if not per_minute or not is_title or self._request.headers.get(PURPOSE_HEADER) != TITLE:
+            return 1
+        of_titles = KeyLimits(requests_per_minute=per_minute)
+        return int((await self._limiter.admit(f"{key_id}:titles", of_titles, sequences=0)).is_refused)
+
+    @property
+    def admission(self) -> Admission | None:
+        """What the key's limits allowed; None without limits."""
+        return self._admission
+
+    def hand_over(self) -> None:
+        """Leave the admission to a response that goes on after this request, and ends it."""
+        self._admission = None
+
+    def ended(self, summary: Summary, status: int) -> None:
+        """Count what was really used; nothing for a request that was not let in, or only follows another one."""
+        if not self._is_admitted or not self._weight.sequences:
+            return
+        used = self._used(summary, status)
+        if self._admission is not None:
+            self._admission.end(used.prompt_tokens + used.completion_tokens)
+        self._usage.note(self._caller.key_id, summary.model, used)
+
+    def _used(self, summary: Summary, status: int) -> Used:
+        prompt, completion = summary.prompt_tokens, summary.completion_tokens
+        if summary.cache == "HIT":
+            return Used(1, 0, 0, 0, prompt + completion)
+        if not prompt and not summary.is_follower and (completion or status == CLIENT_GONE_STATUS):
+            prompt = self._unfinished_prompt(summary)
+        return Used(1, int(status >= 500), prompt, completion)
+
+    def _unfinished_prompt(self, summary: Summary) -> int:
+        """Return about how long the prompt was of an answer that was cut short before the model said it."""
+        if self._weight.prompt_tokens is None and summary.prompt_estimate:
+            return summary.prompt_estimate  # with what was said before in its conversation
+        return self._prompt_tokens
+
+
+class LimitHeaders:
+    """Adds `x-ratelimit-*` to every answer, errors too, of a request whose key has such limits.
+
+    In Anthropic's API they are called `anthropic-ratelimit-*`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *scope["state"].get("limit_headers", ())]
+            await send(message)
+
+        await self._app(scope, receive, send_with_limits)
+
+
+def _tell(request: Request, admission: Admission, tokens: int) -> None:
+    told = anthropic_headers if is_anthropic(request.scope) else headers
+    request.state.limit_headers = told(admission.limits, admission.verdict)
+    if admission.is_refused:
+        raise refusal(admission.limits, admission.verdict, tokens)

@@ -1,0 +1,59 @@
+"""`GET /health`: this replica is alive. `GET /ready`: the default model can generate. Both need no key.
+
+With an administrator's key `/ready` also says why a model has not loaded.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from deployments.api.http.replies import JSON
+from deployments.api.schemas.objects import Health, Readiness
+from deployments.api.schemas.openapi import documented
+from deployments.api.services import is_admin, services_of
+from deployments.errors import ModelFailed
+from deployments.models.client import ModelState
+
+router = APIRouter(tags=["health"])
+
+RETRY_AFTER_S = 2
+
+
+@router.get("/health", response_model=None, openapi_extra=documented(answer=Health, public=True))
+async def health() -> Response:
+    """Answer 200 while the event loop runs."""
+    return JSON({"status": "ok"})
+
+
+@router.get(
+    "/ready", response_model=None, openapi_extra=documented(answer=Readiness, also={503: Readiness}, public=True)
+)
+async def ready(request: Request) -> Response:
+    """Answer 200 once a replica of the default model runs, else 503; both tell each model's state.
+
+    `reason` says why one has not loaded, to an administrator's key alone.
+    """
+    states = await services_of(request).models.states()
+    is_ready = states[0].status == "ready"
+    tells_reasons = any(state.absence.reason for state in states) and await is_admin(request)
+    body = {"status": states[0].status, "models": [_shown(state, tells_reasons) for state in states]}
+    if is_ready:
+        return JSON(body)
+    has_failed = states[0].status == "failed"
+    return JSON(body, 503, {"x-should-retry": "false"} if has_failed else {"retry-after": str(RETRY_AFTER_S)})
+
+
+def _shown(state: ModelState, tells_reasons: bool) -> dict[str, Any]:
+    has_failed = state.status == "failed"
+    return {
+        "id": state.id,
+        "status": state.status,
+        "elapsed_s": round(state.elapsed_s, 1),
+        "replicas": state.replicas,
+        "message": ModelFailed().message if has_failed else "",
+        "reason": state.absence.reason if tells_reasons else "",
+        "phase": state.phase,
+        "percent": state.percent,
+        "expected_s": state.expected_s,
+    }

@@ -1,0 +1,265 @@
+"""What the routes stand on, opened when a replica starts and closed in reverse when it ends."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fastapi import Request
+
+from deployments.api.metering import count
+from deployments.api.observing import RunObserver
+from deployments.cache.client import CacheClient, NoCache
+from deployments.cache.steering import CacheControl, parsed
+from deployments.chat.coalescing import Coalescer
+from deployments.chat.peers import Peers
+from deployments.chat.ports import Models
+from deployments.chat.service import ChatService
+from deployments.config import Addresses, Settings
+from deployments.errors import ChatLLMError, Unauthenticated
+from deployments.history.postgres import PostgresHistory
+from deployments.history.shares.postgres import PostgresShares
+from deployments.history.shares.store import ShareStore
+from deployments.history.storage import StorageLimit
+from deployments.history.store import HistoryStore
+from deployments.history.stored.postgres import PostgresCompletions
+from deployments.history.stored.store import CompletionStore
+from deployments.history.stored.turn import KeptConversations
+from deployments.history.turns import StoredConversations
+from deployments.history.writer import HistoryWriter
+from deployments.infra.postgres.database import Database
+from deployments.keys.authenticator import Authenticator, Caller
+from deployments.keys.postgres import PostgresKeys
+from deployments.keys.store import KeyStore
+from deployments.keys.types import KeyLimits
+from deployments.limits.limiter import Limiter
+from deployments.limits.remote import RedisLimits
+from deployments.lora.postgres import PostgresAdapters
+from deployments.lora.registry import AdaptedModels, AdapterRegistry
+from deployments.metrics.recorder import Recorder
+from deployments.metrics.remote import RedisFigures
+from deployments.metrics.sharing import Metrics
+from deployments.metrics.telemetry import Telemetry
+from deployments.models.client import ModelState
+from deployments.models.delivery.listener import Listener
+from deployments.models.names import ModelNames
+from deployments.models.protocol import Traits
+from deployments.responses.background import BackgroundResponses
+from deployments.responses.postgres import PostgresResponses
+from deployments.responses.service import Responses
+from deployments.responses.store import ResponseStore
+from deployments.usage.postgres import PostgresUsage
+from deployments.usage.store import UsageStore
+from deployments.usage.writer import UsageWriter
+
+DRAIN_TIMEOUT_S = 10.0
+USAGE_DRAIN_TIMEOUT_S = 5.0
+BACKGROUND_TIMEOUT_S = 5.0
+KEY_HEADERS = ("api-key", "x-api-key")
+
+
+class ServedModels(Models, AdaptedModels, Protocol):
+    """What can generate, and whether it can do so now."""
+
+    @property
+    def names(self) -> ModelNames:
+        """The models' ids and their aliases."""
+        ...
+
+    @property
+    def listener(self) -> Listener | None:
+        """Where answers of other processes arrive, open like the models; None if there are none."""
+        ...
+
+    async def open(self) -> None:
+        """Get ready to generate."""
+        ...
+
+    async def aclose(self) -> None:
+        """Fail the answers that are under way, and let go of everything."""
+        ...
+
+    async def states(self) -> list[ModelState]:
+        """Return the state of every model, the default one first."""
+        ...
+
+    def writes_titles(self, model: str) -> bool:
+        """Return whether the model is to be asked for titles of conversations."""
+        ...
+
+    async def traits(self, model: str) -> Traits:
+        """Return what the model takes and makes."""
+        ...
+
+    async def running(self, model: str) -> int:
+        """Return how many requests the model's engines hold now."""
+        ...
+
+    async def waiting(self, model: str) -> int:
+        """Return how many of these have no token yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The adapters that one ingress replica works with."""
+
+    settings: Settings
+    authenticator: Authenticator
+    history: HistoryStore
+    models: ServedModels
+    chat: ChatService
+    telemetry: Telemetry
+    metrics: Metrics
+    completions: CompletionStore
+    shares: ShareStore
+    keys: KeyStore
+    limiter: Limiter
+    usage: UsageStore
+    usage_writer: UsageWriter
+    responses: Responses
+    background: BackgroundResponses
+    response_store: ResponseStore
+    storage: StorageLimit
+    adapters: AdapterRegistry
+    cache: CacheClient | NoCache = field(default_factory=NoCache)
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, addresses: Addresses, models: ServedModels, cache: CacheClient | NoCache
+) -> AsyncGenerator[Services]:
+    """Open the stores; on leaving, write what still waits (at most 15 s) and close them."""
+    async with AsyncExitStack() as stack:
+        database = Database(addresses.database_url, settings.history)
+        await database.open()
+        stack.push_async_callback(database.close)
+        history = PostgresHistory(database)
+        writer = HistoryWriter(history, settings.history.max_pending_writes)
+        await writer.open()
+        stack.push_async_callback(writer.drain, DRAIN_TIMEOUT_S)
+        stack.push_async_callback(cache.aclose)
+        await models.open()
+        stack.push_async_callback(models.aclose)
+        conversations = StoredConversations(history, writer, settings.history.max_context_bytes)
+        completions = PostgresCompletions(database)
+        usage = PostgresUsage(database)
+        usage_writer = UsageWriter(usage, settings.usage)
+        await usage_writer.open()
+        stack.push_async_callback(usage_writer.drain, USAGE_DRAIN_TIMEOUT_S)
+        limiter = _limiter(settings, addresses, usage)
+        await limiter.open()
+        stack.push_async_callback(limiter.aclose)
+        keys = PostgresKeys(database)
+        defaults = KeyLimits(
+            concurrent_requests=settings.default_concurrent_requests, storage_bytes=settings.key_limits.storage_bytes
+        )
+        authenticator = Authenticator(keys, settings.keys, defaults)
+        stack.push_async_callback(authenticator.aclose)
+        metrics = Metrics(Recorder(), RedisFigures(addresses.redis_url.get_secret_value(), settings.cache.namespace))
+        await metrics.open()
+        stack.push_async_callback(metrics.aclose)
+        kept, telemetry = KeptConversations(conversations, completions, writer), Telemetry(metrics.recorder)
+        stack.callback(telemetry.flush)
+        writer.tell = telemetry.pending_writes
+        coalescer = Coalescer(cache, Peers(models.listener) if models.listener else None)
+        stack.push_async_callback(coalescer.aclose)
+        chat = ChatService(kept, cache, models, settings.cache.shared, coalescer, settings.cache.replay_ms)
+        if isinstance(cache, CacheClient):
+            cache.drops.tell = telemetry.cache_dropped
+        adapters = AdapterRegistry(PostgresAdapters(database), models, cache, settings.models)
+        await adapters.open()
+        stack.push_async_callback(adapters.aclose)
+        stored = PostgresResponses(database)
+        responses = Responses(chat, models, stored, history, writer, settings.history.max_context_bytes)
+        background = BackgroundResponses(
+            responses,
+            chat,
+            stored,
+            writer,
+            settings.responses,
+            waiting_s=2 * settings.timeouts.total_s,
+            observer=RunObserver(telemetry, usage_writer),
+            resume=limiter.resume,
+        )
+        await background.open()
+        stack.push_async_callback(background.aclose, BACKGROUND_TIMEOUT_S)
+        yield Services(
+            settings,
+            authenticator,
+            history,
+            models,
+            chat,
+            telemetry,
+            metrics,
+            completions=completions,
+            shares=PostgresShares(database),
+            keys=keys,
+            limiter=limiter,
+            usage=usage,
+            usage_writer=usage_writer,
+            responses=responses,
+            background=background,
+            response_store=stored,
+            storage=StorageLimit(history.stored_bytes),
+            adapters=adapters,
+            cache=cache,
+        )
+
+
+def _limiter(settings: Settings, addresses: Addresses, usage: UsageStore) -> Limiter:
+    held = settings.key_limits
+    url, namespace = addresses.redis_url.get_secret_value(), settings.cache.namespace
+    return Limiter(RedisLimits(url, namespace, held.timeout_s, held.lease_s), usage.tokens, held)
+
+
+def services_of(request: Request) -> Services:
+    """Return the services of the app that `request` came to."""
+    return request.app.state.services
+
+
+def cache_control_of(request: Request) -> CacheControl:
+    """Return what the request asks of the cache."""
+    return parsed(",".join(request.headers.getlist("cache-control")))
+
+
+async def caller_of(request: Request) -> Caller:
+    """Return who asks; raises Unauthenticated without a valid key, TooManyRequests past its requests per minute."""
+    secret = key_of(request)
+    if not secret:
+        raise Unauthenticated
+    services = services_of(request)
+    caller = await services.authenticator.authenticate(secret)
+    request.state.timing.lap("auth")
+    await count(request, services.limiter, caller)
+    return caller
+
+
+def key_of(request: Request) -> str:
+    """Return the key that a request carries, the first of `Authorization: Bearer`, `api-key` and `x-api-key`.
+
+    Clients of Azure and Anthropic send the last two. If there are several, the others are not looked at,
+    so that what a wrong key is answered does not depend on them; another scheme of `Authorization`,
+    which may be a proxy's, is passed over.
+    """
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    keys = secret if scheme.lower() == "bearer" else "", *(request.headers.get(name, "") for name in KEY_HEADERS)
+    return next((key.strip() for key in keys if key.strip()), "")
+
+
+async def is_admin(request: Request) -> bool:
+    """Whether a request that needs no key has an administrator's; while that cannot be checked, it has none."""
+    secret = key_of(request)
+    if not secret:
+        return False
+    try:
+        return (await services_of(request).authenticator.authenticate(secret)).is_admin
+    except ChatLLMError:
+        return False
+
+
+async def ensure_storage(request: Request, caller: Caller) -> None:
+    """Raise StorageFull if the caller's key may not store what the request, whose body has been read, brings."""
+    limit = caller.limits.storage_bytes
+    if limit is not None:
+        await services_of(request).storage.ensure_room(caller.tenant, limit, request.state.body_bytes)

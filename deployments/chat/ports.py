@@ -1,0 +1,112 @@
+"""What the chat service needs of the stores and machines behind it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from deployments.cache.steering import Mode
+from deployments.chat.call import ChatCall
+from deployments.lora.types import Adapter
+from deployments.models.protocol import ModelRequest, Put
+
+
+class Turn(Protocol):
+    """One exchange in a conversation, or outside of any."""
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """Everything that the model is to read, oldest first, in OpenAI's chat shape."""
+        ...
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the messages come from a conversation, whose oldest may be left out to fit the window."""
+        ...
+
+    def accept(self) -> None:
+        """Note that an answer has begun: the request's own messages are kept from now on.
+
+        Returns at once. Raises HistoryUnavailable when too many writes wait already.
+        """
+        ...
+
+    async def complete(self, completion: Mapping[str, Any]) -> None:
+        """Keep the whole answer (a `chat.completion`), all of which has been sent but for the stream's end.
+
+        Returns once the next turn would read it; if that takes too long, it is written behind.
+        """
+        ...
+
+    def interrupt(self, completion: Mapping[str, Any]) -> None:
+        """Keep what there is of an answer that ended early, marked as incomplete. Returns at once."""
+        ...
+
+
+class NoTurn:
+    """The turn of a request that belongs to no conversation: nothing was said before, and nothing is kept."""
+
+    is_stored = False
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return []
+
+    def accept(self) -> None: ...
+
+    async def complete(self, completion: Mapping[str, Any]) -> None: ...
+
+    def interrupt(self, completion: Mapping[str, Any]) -> None: ...
+
+
+class Conversations(Protocol):
+    """What was said before."""
+
+    async def open(self, call: ChatCall, max_messages: int) -> Turn:
+        """Return the turn that `call` begins, in one round trip at most (none outside a conversation).
+
+        Raises NotFound for a conversation that this tenant does not have and
+        HistoryUnavailable when the store does not answer in time.
+        """
+        ...
+
+
+class Models(Protocol):
+    """What can generate."""
+
+    def resolve(self, name: str | None) -> str:
+        """Return the id of the model that a request names (the default one for None). Raises ModelNotFound."""
+        ...
+
+    def identity(self, model: str) -> str:
+        """Return what tells this model's answers from any other's: weights, engine arguments, versions."""
+        ...
+
+    def adapter(self, model: str) -> Adapter | None:
+        """Return the adapter that was loaded under this id while the service runs; None for all other models."""
+        ...
+
+    def cached_requests(self, model: str) -> Mode:
+        """Return which requests of a model are cached without being asked to."""
+        ...
+
+    def shares_prefixes(self, model: str) -> bool | None:
+        """Return whether all tenants share the model's prefix cache; None if its settings do not say."""
+        ...
+
+    def allowed_media_domains(self, model: str) -> tuple[str, ...]:
+        """Return the hosts from which the media in a model's messages may be fetched."""
+        ...
+
+    def fallback(self, model: str) -> Sequence[str]:
+        """Return the models that are asked where this one is loading, has failed or refuses for capacity."""
+        ...
+
+    def max_prompt_messages(self, model: str) -> int:
+        """Return how many messages of a conversation are considered as context."""
+        ...
+
+    async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
+        """Give the messages of an answer to `put` and return after the last; cancelling aborts the work at the engine.
+
+        Raises ModelLoading, Overloaded, Unavailable or Timeout, at any point.
+        """
+        ...

@@ -1,0 +1,234 @@
+"""The story of a chat request, with no framework in it.
+
+1. The ingress says who asks and that the request is well formed.
+2. What was said before comes from the conversation store  (`Conversations`).
+3. If it has been answered, the cache replays it            (`AnswerLookup`).
+4. If not, a model generates it, streaming                  (`Models`);
+   identical requests in flight share one `Generation`.
+5. The answer is remembered: conversation, cache, usage.
+
+The stores and machines are Protocols (`ports.py`, and `Cache` in chat/lookup.py);
+`deployments/app.py` decides what stands behind them.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import closing, suppress
+from functools import partial
+from typing import Any
+
+import orjson
+
+from deployments.cache.entry import EVENT_END, CacheEntry
+from deployments.cache.key import cache_key
+from deployments.cache.prefix import SALTED, cache_salt
+from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
+from deployments.cache.steering import reason_against
+from deployments.chat.call import GENERATING, Answer, ChatCall
+from deployments.chat.coalescing import Coalescer
+from deployments.chat.generation import Subscription
+from deployments.chat.lookup import AnswerLookup, Cache, CacheQuery
+from deployments.chat.ports import Conversations, Models, NoTurn, Turn
+from deployments.chat.summary import Summary
+from deployments.errors import ChatLLMError, ModelFailed, ModelLoading, Overloaded, ProviderBusy, ProviderFailed
+from deployments.infra.threads import run_sized
+from deployments.limits.estimate import prompt_tokens
+from deployments.models.assembly import DONE, assemble, payloads
+from deployments.models.bounds import check_bounds
+from deployments.models.media import check_media
+from deployments.models.protocol import ModelRequest
+
+OWN_FIELDS = ("conversation", "parent", "stream_options", "store", "metadata")
+"""Fields of a request that this service answers for itself; a model never sees them."""
+
+CANNOT_NOW = (ModelLoading, ModelFailed, Overloaded, ProviderBusy, ProviderFailed)
+"""What another model may answer instead: none of it is due to the request."""
+
+
+class ChatService:
+    """Answers chat calls. One instance serves all requests of an ingress replica."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        cache: Cache,
+        models: Models,
+        cache_is_shared: bool = False,
+        coalescer: Coalescer | None = None,
+        replay_ms: float = 0.0,
+    ) -> None:
+        """`cache_is_shared` lets one tenant be answered with what another's request brought.
+
+        `coalescer` has the generations that requests share, of this instance alone
+        if not given; `replay_ms` is the pause between the events of a stored stream.
+        """
+        self._conversations = conversations
+        self._cache = cache
+        self._lookup = AnswerLookup(cache, coalescer or Coalescer(cache))
+        self._cache_is_shared = cache_is_shared
+        self._replay_s = replay_ms / 1000
+        self._models = models
+
+    async def chat(self, call: ChatCall, summary: Summary) -> Answer:
+        """Return an answer that has begun, and fill in `summary` until it has ended.
+
+        Cancelling, or closing the answer's frames, stops the engine's work.
+
+        Raises a ChatLLMError as long as nothing has been sent. A failure after the
+        first frame is raised by the frames' iterator.
+        """
+        model = summary.model = self._models.resolve(call.request.get("model"))
+        turn = await self._conversations.open(call, self._models.max_prompt_messages(model))
+        summary.timing.lap("history")
+        return await self.answer(call, turn, summary)
+
+    async def ask(self, call: ChatCall, summary: Summary) -> Answer:
+        """Do what `chat` does for a request that belongs to no conversation: completions, embeddings, tokens."""
+        return await self.answer(call, NoTurn(), summary)
+
+    async def answer(self, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
+        """Do what `chat` does with a turn that is open already: from the cache, else from a model.
+
+        A model that cannot answer now is replaced by the first of its `fallback` that can.
+        """
+        model = self._models.resolve(call.request.get("model"))
+        try:
+            return await self._answer_of(model, call, turn, summary)
+        except CANNOT_NOW as error:
+            refusal = error
+        for other in self._models.fallback(model) if call.endpoint in GENERATING else ():
+            # Whatever this one lacks is not what the client asked about: it hears why its own model did not answer.
+            with suppress(ChatLLMError):
+                return await self._answer_of(other, call, turn, summary)
+        summary.model = model
+        raise refusal
+
+    async def _answer_of(self, model: str, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
+        """Return the answer of one model, kept and shared under its own identity; raises before it has begun."""
+        summary.model = model
+        request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
+        request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
+        check_bounds(call.endpoint, request)
+        if call.endpoint == "chat":
+            check_media(turn.messages, self._models.allowed_media_domains(model))
+        sent = dict(request)
+        if call.endpoint in SALTED:
+            sent["cache_salt"] = self._salt(call, model)
+        if call.wants_usage_throughout:
+            sent["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        # Together, so that what answers is what the cache takes it for: an adapter's weights may change at any await.
+        adapter, identity = self._models.adapter(model), self._models.identity(model)
+        asked = ModelRequest(call.id, orjson.dumps(sent), call.streams, turn.is_stored, call.endpoint, adapter)
+        query = await run_sized(len(asked.body), self._query, call, request, identity, turn.is_stored)
+        summary.cache_key = query.key or ""
+        summary.prompt_estimate = prompt_tokens(len(asked.body))
+        found = await self._lookup.find(query, asked, partial(self._models.generate, model, asked))
+        summary.timing.lap("cache")
+        summary.cache, summary.cache_reason = found.result, found.reason
+        if isinstance(found.answer, CacheEntry):
+            return await self._replay(found.answer, call, turn, summary)
+        if not call.streams:
+            return Answer(await self._whole(found.answer, call, turn, summary))
+        frames = self._streamed(found.answer, call, turn, summary)
+        await anext(frames)  # it has begun, or raises while the status can still be chosen
+        return Answer(frames=frames)
+
+    def _query(self, call: ChatCall, request: Mapping[str, Any], identity: str, is_trimmed: bool) -> CacheQuery:
+        """Return where the answer is kept, or why it is not: made by chance, no text, full of figures, unwanted."""
+        if not self._cache.is_on:
+            reason = "off"
+        elif call.endpoint not in GENERATING:
+            reason = "endpoint"
+        elif call.wants_usage_throughout:
+            reason = "usage"
+        else:
+            reason = reason_against(request, self._models.cached_requests(request["model"]), call.cache_control)
+        tenant = "" if self._cache_is_shared else call.tenant
+        endpoint = f"{call.endpoint}, trimmed" if is_trimmed else call.endpoint
+        key = None if reason else cache_key(tenant, identity, request, endpoint)
+        return CacheQuery(key, reason, call.cache_control, call.reply_id)
+
+    def _salt(self, call: ChatCall, model: str) -> str:
+        """Return what keeps the prompt's blocks in vLLM's prefix cache apart from those of other tenants."""
+        shares = self._models.shares_prefixes(model)
+        is_shared = self._cache_is_shared if shares is None else shares
+        return cache_salt("" if is_shared else call.tenant, call.request.get("cache_salt"))
+
+    async def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
+        now = time.time()
+        summary.age_s = max(0, int(now - entry.created_at)) if entry.created_at else None
+        summary.first_token_s = time.perf_counter() - summary.began
+        body = fresh_body(entry, call.reply_id, int(now))
+        completion = orjson.loads(body)
+        summary.note(completion)
+        turn.accept()
+        await turn.complete(completion)
+        summary.timing.lap("history")
+        if not call.streams:
+            return Answer(body)
+        frames = fresh_frames(entry, call.reply_id, int(now), call.wants_usage) + DONE
+        return Answer(frames=_paced(frames, self._replay_s) if self._replay_s else _once(frames))
+
+    async def _whole(self, answer: Subscription, call: ChatCall, turn: Turn, summary: Summary) -> bytes:
+        """Return a whole answer, remembered. Only a chat's is decoded: other endpoints' can have many megabytes."""
+        with closing(answer):
+            try:
+                reply = await answer.reply()
+            except BaseException:
+                summary.note_usage(answer.usage)  # what an aborted answer has cost
+                raise
+        summary.timing.lap("first-frame")
+        summary.note_reply(reply)
+        turn.accept()
+        if call.endpoint == "chat":
+            await turn.complete(orjson.loads(reply.body))
+        summary.timing.lap("history")
+        return reply.body
+
+    async def _streamed(
+        self, answer: Subscription, call: ChatCall, turn: Turn, summary: Summary
+    ) -> AsyncGenerator[bytes]:
+        """Yield nothing once the answer has begun, then its frames; one that is cut off is remembered as incomplete."""
+        is_accepted = is_whole = False
+        try:
+            frames = await answer.next()
+            summary.note_first(answer.usage)
+            turn.accept()
+            is_accepted = True
+            yield b""
+            while frames is not None:
+                yield frames
+                frames = await answer.next()
+            reply, is_whole = await answer.reply(), True
+            summary.timing.lap("decode")
+            summary.note_reply(reply)
+            if call.endpoint == "chat":
+                await turn.complete(orjson.loads(reply.body))
+            summary.timing.lap("history")
+            yield usage_frame(reply.body) + DONE if call.wants_usage else DONE
+        finally:
+            answer.close()
+            if not is_accepted:
+                summary.note_usage(answer.usage)
+            elif not is_whole:
+                summary.timing.lap("decode")
+                chunks = payloads(answer.taken())
+                summary.completion_tokens = _tokens_sent(chunks)
+                turn.interrupt(assemble(chunks))
+
+
+def _tokens_sent(chunks: Iterable[Mapping[str, Any]]) -> int:
+    """Return about how many tokens an answer cut short has cost: an event carries one, or a few."""
+    choices = (choice for chunk in chunks for choice in chunk.get("choices", ()))
+    return sum(bool(choice.get("delta") or choice.get("text")) for choice in choices)
+
+
+async def _once(frames: bytes) -> AsyncGenerator[bytes]:
+    yield frames
+
+
+async def _paced(frames: bytes, pause_s: float) -> AsyncGenerator[bytes]:
+    for event in frames.split(EVENT_END)[:-1]:
+        yield event + EVENT_END
+        await asyncio.sleep(pause_s)

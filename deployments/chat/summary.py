@@ -1,0 +1,62 @@
+"""What a request was, once it has ended."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployments.errors import ChatLLMError
+from deployments.infra.timing import Timing
+from deployments.models.protocol import Reply, Usage
+
+
+@dataclass(slots=True)
+class Summary:
+    """What is known of a request once it has ended: for metrics, the log line and the response's headers."""
+
+    model: str = ""
+    cache: str = "BYPASS"
+    cache_reason: str = ""
+    cache_key: str = ""
+    age_s: int | None = None
+    prompt_estimate: int = 0
+    """What the prompt is thought to have cost as long as nobody has told its `prompt_tokens`."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    finish_reason: str = ""
+    timing: Timing = field(default_factory=Timing)
+    first_token_s: float | None = None
+    failure: ChatLLMError | None = None
+    """What the request ended with, be it that its stream tells the client so in its own way."""
+    ignored: Sequence[str] = ()
+    """What of the request was left out because it was only offered, such as built-in tools."""
+    is_follower: bool = False
+    """Whether the request only follows what is generated, and counted, without it."""
+
+    @property
+    def began(self) -> float:
+        """When the request came, by `time.perf_counter`."""
+        return self.timing.began
+
+    def note(self, completion: Mapping[str, Any]) -> None:
+        """Take over what a whole answer tells of itself."""
+        usage = completion.get("usage") or {}
+        self.prompt_tokens = int(usage.get("prompt_tokens") or 0)
+        self.completion_tokens = int(usage.get("completion_tokens") or 0)
+        self.finish_reason = str((completion.get("choices") or [{}])[0].get("finish_reason") or "")
+
+    def note_first(self, usage: Usage) -> None:
+        """Note that the answer has begun, and what is known of its prompt by then."""
+        self.timing.lap("first-frame")
+        self.first_token_s = time.perf_counter() - self.began
+        self.prompt_tokens = usage.prompt_tokens
+
+    def note_usage(self, usage: Usage) -> None:
+        """Take over what an answer has used that did not come to its end."""
+        self.prompt_tokens, self.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+
+    def note_reply(self, reply: Reply) -> None:
+        """Take over what a model's replica tells of its answer."""
+        self.timing.tell("first-frame", reply.times)
+        self.prompt_tokens, self.completion_tokens = reply.prompt_tokens, reply.completion_tokens
+        self.finish_reason = reply.finish_reason

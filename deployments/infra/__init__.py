@@ -1,0 +1,1 @@
+"""What the domains stand on: stores, transport, Ray, logging, threads. It knows no domain."""

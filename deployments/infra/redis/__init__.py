@@ -1,0 +1,1 @@
+"""Redis and Valkey: from an address to a client, and the translation of errors."""

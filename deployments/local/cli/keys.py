@@ -1,0 +1,191 @@
+"""`chatllm keys`: on the user's own Postgres, the running embedded one, or one started for the moment."""
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from deployments.keys.types import ANY_NUMBER, LIMIT_NAMES, MAX_LIMIT, Key, KeyChanges, KeyLimits
+from deployments.local import keys
+from deployments.local.settings import LauncherSettings
+from deployments.local.state import StateFolder
+
+keys_app = typer.Typer(help="Create, list, change and revoke API keys.", no_args_is_help=True)
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+NEVER = "never"
+DEFAULT = "default"
+# In the order of KeyLimits.
+SHORT = ("rpm", "tpm", "at once", "tokens a month", "bytes stored")
+
+Named = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its name unless it is revoked.")]
+Expires = Annotated[
+    str | None, typer.Option(help="When it expires: 90m, 12h or 30d from now, a date (2027-01-31, UTC), or never.")
+]
+PerMinute = Annotated[int | None, typer.Option("--rpm", min=0, help="Requests per minute; 0 for no limit.")]
+Tokens = Annotated[int | None, typer.Option("--tpm", min=0, help="Tokens per minute; 0 for no limit.")]
+AtOnce = Annotated[
+    str | None,
+    typer.Option("--concurrent", help="Concurrent answers; 0 for no limit, default for the configured limit."),
+]
+Monthly = Annotated[int | None, typer.Option("--monthly-tokens", min=0, help="Tokens per month (UTC); 0 for no limit.")]
+
+StorageMB = Annotated[
+    int | None, typer.Option("--storage-mb", min=0, help="MB that the key may store; 0 for the configured limit.")
+]
+
+
+@keys_app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Who or what will use the key.")],
+    admin: Annotated[bool, typer.Option("--admin", help="Allow it to manage keys and see all usage.")] = False,
+    expires: Expires = None,
+    rpm: PerMinute = None,
+    tpm: Tokens = None,
+    concurrent: AtOnce = None,
+    monthly_tokens: Monthly = None,
+    storage_mb: StorageMB = None,
+) -> None:
+    """Create a key and print it, alone. It cannot be shown again."""
+    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb)
+    changes["is_admin"] = admin
+    with lent_postgres() as url:
+        typer.echo(keys.run(url, lambda store: store.create(name, changes))[1])
+
+
+@keys_app.command("list")
+def list_() -> None:
+    """List all keys, oldest first."""
+    with lent_postgres() as url:
+        found = keys.run(url, lambda store: store.list())
+    for key in found:
+        typer.echo(_line(key))
+
+
+@keys_app.command()
+def update(
+    key: Named,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    admin: Annotated[
+        bool | None, typer.Option("--admin/--no-admin", help="Whether it is an administrator's key.")
+    ] = None,
+    expires: Expires = None,
+    rpm: PerMinute = None,
+    tpm: Tokens = None,
+    concurrent: AtOnce = None,
+    monthly_tokens: Monthly = None,
+    storage_mb: StorageMB = None,
+) -> None:
+    """Change the given settings of a key. The change takes effect within seconds."""
+    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb)
+    if name is not None:
+        changes["name"] = name
+    if admin is not None:
+        changes["is_admin"] = admin
+    _update(key, changes)
+
+
+@keys_app.command()
+def disable(key: Named) -> None:
+    """Disable a key until it is enabled again."""
+    _update(key, {"disabled_at": datetime.now(UTC)})
+
+
+@keys_app.command()
+def enable(key: Named) -> None:
+    """Enable a disabled key."""
+    _update(key, {"disabled_at": None})
+
+
+@keys_app.command()
+def revoke(key: Named) -> None:
+    """Revoke a key permanently. It is refused within seconds."""
+    with lent_postgres() as url:
+        found = keys.run(url, lambda store: store.revoke(key))
+    typer.echo(f"Revoked {found.id} ({found.name}).")
+
+
+def _update(key: str, changes: KeyChanges) -> None:
+    with lent_postgres() as url:
+        typer.echo(_line(keys.run(url, lambda store: store.update(key, changes))))
+
+
+def _changes(
+    expires: str | None,
+    concurrent: str | None,
+    rpm: int | None,
+    tpm: int | None,
+    monthly_tokens: int | None,
+    storage_mb: int | None,
+) -> KeyChanges:
+    """Return what the options set: none of those that were not given."""
+    changes: KeyChanges = {}
+    if expires is not None:
+        changes["expires_at"] = moment(expires)
+    if concurrent is not None:
+        changes["concurrent_requests"] = at_once(concurrent)
+    if rpm is not None:
+        changes["requests_per_minute"] = rpm or None
+    if tpm is not None:
+        changes["tokens_per_minute"] = tpm or None
+    if monthly_tokens is not None:
+        changes["tokens_per_month"] = monthly_tokens or None
+    if storage_mb is not None:
+        changes["storage_bytes"] = storage_mb * 1_000_000 or None
+    return changes
+
+
+def at_once(text: str) -> int | None:
+    """Return the limit of what runs at once that `text` says, None for the default; raises BadParameter."""
+    if text == DEFAULT:
+        return None
+    if not text.isdecimal() or int(text) > MAX_LIMIT:
+        raise typer.BadParameter(f"{text!r} must be a number (0 for no limit) or {DEFAULT}")
+    return int(text) or ANY_NUMBER
+
+
+def moment(text: str) -> datetime | None:
+    """Return when `text` says that a key expires, None for never; raises BadParameter for what says nothing."""
+    if text == NEVER:
+        return None
+    try:
+        if match := re.fullmatch(r"(\d{1,6})([mhd])", text):
+            return datetime.now(UTC) + timedelta(**{UNITS[match[2]]: int(match[1])})
+        parsed = datetime.fromisoformat(text)
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} must be a time such as 90m, 12h or 30d, a date such as 2027-01-31, or never"
+        ) from None
+
+
+def _line(key: Key) -> str:
+    words = [f"{key.id}  {key.created_at:%Y-%m-%d %H:%M}  {key.state:<8} …{key.last4}  {key.name}"]
+    words += ["admin"] if key.is_admin else []
+    words += [f"expires {key.expires_at:%Y-%m-%d %H:%M}"] if key.expires_at else []
+    limits = _limits(key.limits)
+    words += [limits] if limits else []
+    return "  ".join(words)
+
+
+def _limits(limits: KeyLimits) -> str:
+    values = (getattr(limits, name) for name in LIMIT_NAMES)
+    shown = ("any number" if value == ANY_NUMBER else value for value in values)
+    return ", ".join(f"{value} {short}" for value, short in zip(shown, SHORT, strict=True) if value)
+
+
+@contextmanager
+def lent_postgres() -> Generator[str]:
+    """Lend the address of the store that holds the keys and their usage."""
+    settings = LauncherSettings.read()
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    from deployments.local.servers.borrowed import lent
+    from deployments.local.servers.postgres import PostgresServer
+
+    with lent(PostgresServer(StateFolder.open(settings.state))) as url:
+        yield url

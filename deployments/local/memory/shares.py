@@ -1,0 +1,71 @@
+"""The memory plan, put into the service file that is deployed; and what this machine has."""
+
+import copy
+import shutil
+import subprocess
+from collections.abc import Mapping
+from typing import Any, cast
+
+import psutil
+
+from deployments.config import Settings
+from deployments.local.checks import available_gib, memory_limit_bytes
+from deployments.local.memory.plan import GIB, MIB, Machine, Share, plan
+from deployments.local.service_file import ServiceFile
+
+Tree = dict[str, Any]
+
+
+def with_memory(service: ServiceFile, machine: Machine) -> ServiceFile:
+    """Return the service with a share for each vLLM model that sets none; LauncherError if they cannot fit."""
+    document = copy.deepcopy(service.document)
+    (application,) = document["applications"]
+    deployments: dict[str, Tree] = {str(one.get("name")): one for one in application.get("deployments") or ()}
+    shares = plan(service.settings, {name: _replicas(one) for name, one in deployments.items()}, machine)
+    named = {model.id: model.deployment for model in service.settings.models}
+    for model in application["args"]["models"]:
+        if share := shares.get(model["id"]):
+            _set(model, deployments.get(named[model["id"]]), share)
+    return ServiceFile(document=document, settings=Settings.model_validate(application["args"]))
+
+
+def this_machine() -> Machine:
+    """Return what this machine has now; less in a container that is limited."""
+    total = psutil.virtual_memory().total
+    limit = memory_limit_bytes()
+    return Machine(int(available_gib() * GIB), min(total, limit) if limit else total, gpu_bytes())
+
+
+def gpu_bytes() -> tuple[int, ...]:
+    """Return the memory of each NVIDIA GPU of this machine."""
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return ()
+    command = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listing = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return ()
+    return tuple(int(line) * MIB for line in map(str.strip, listing.stdout.splitlines()) if line.isdecimal())
+
+
+def _replicas(deployment: Tree) -> int:
+    """Return how many replicas a deployment starts with."""
+    scaling: Any = deployment.get("autoscaling_config")
+    if isinstance(scaling, dict):
+        bounds = cast(Mapping[str, Any], scaling)
+        return max(1, int(bounds.get("initial_replicas") or bounds.get("min_replicas") or 1))
+    number: Any = deployment.get("num_replicas")
+    return number if isinstance(number, int) and number > 0 else 1
+
+
+def _set(model: Tree, deployment: Tree | None, share: Share) -> None:
+    engine: Tree = model["engine"]
+    if share.kv_cache_bytes is not None:
+        engine["kv_cache_memory_bytes"] = share.kv_cache_bytes
+    if share.gpu_memory_utilization is not None:
+        engine["gpu_memory_utilization"] = share.gpu_memory_utilization
+    if share.num_gpus is not None and deployment is not None:
+        options: Tree = deployment.setdefault("ray_actor_options", {})
+        if options.get("num_gpus") in (None, 1):  # what the launcher has put there, and not a part that the file names
+            options["num_gpus"] = share.num_gpus

@@ -1,0 +1,1 @@
+"""The chat page as a part of the local service."""

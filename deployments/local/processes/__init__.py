@@ -1,0 +1,1 @@
+"""Child processes: started, watched, found again after a crash; and their ports."""

@@ -1,0 +1,1 @@
+"""Ray with the service in it, as a part of the local service."""

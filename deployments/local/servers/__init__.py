@@ -1,0 +1,1 @@
+"""The embedded Postgres and Valkey, and checks of the user's own."""

@@ -1,0 +1,142 @@
+"""The ingress's end of the connections by which replicas deliver answers; delivery.py is the other end.
+
+A handle call carries only a request's life (routing, failure, cancellation); the messages of all streams
+between two replicas share one connection (transport/).
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+from deployments.errors import BodyTooLarge, Unavailable
+from deployments.infra.transport.connection import Connection
+from deployments.infra.transport.framing import CHANNEL_BYTES, LEAVE, SUBSCRIBE, Frame
+from deployments.infra.transport.server import Address, Server
+from deployments.models.delivery.wire import MAX_MESSAGE_BYTES, Control, Destination, Part, decode
+from deployments.models.protocol import Failed, Frames, Progress, Put, Reply
+
+
+class Stream:
+    """The messages of one answer on their way in; each is given to `put` as it arrives."""
+
+    def __init__(self, destination: Destination, put: Put, forget: Callable[[bytes], None]) -> None:
+        self.destination = destination
+        self.has_ended = False
+        """Whether the sender has sent its last message; else it may still be at work and must be told to stop."""
+        self.is_lost = False
+        """Whether the connection by which it came was lost, or the sender no longer has it."""
+        self.source: object | None = None
+        self.last_at: float | None = None
+        """When the last frames came (monotonic seconds)."""
+        self._put = put
+        self._forget = forget
+        self._ended: asyncio.Future[None] | None = None
+        self._parts: list[bytes] = []
+        self._part_bytes = 0
+
+    def receive(self, message: Frames | Reply | Failed | Progress | Part) -> None:
+        """Take a message from the sender."""
+        match message:
+            case Frames():
+                self.last_at = time.monotonic()
+                self._put(message)
+            case Progress():
+                self._put(message)
+            case Part(data):
+                self._receive_part(data)
+            case Reply() if self._parts:
+                self._end(replace(message, body=b"".join([*self._parts, message.body])))
+            case Reply() | Failed():
+                self._end(message)
+
+    def lose(self, message: str) -> None:
+        """End the stream, unless it has ended: its sender is gone."""
+        if not self.has_ended:
+            self.is_lost = True
+            self.close()
+            self._put(Failed(Unavailable(message, None, 1.0)))
+
+    async def ended(self, timeout_s: float) -> bool:
+        """Wait until the sender's last message is here; False if it does not come in time."""
+        if not self.has_ended:
+            self._ended = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._ended,), timeout=timeout_s)
+        return self.has_ended
+
+    def close(self) -> None:
+        """Take the stream off the listener: what still comes for it is dropped."""
+        self._parts.clear()
+        self._forget(self.destination.stream)
+
+    def _end(self, message: Reply | Failed) -> None:
+        self.has_ended = True
+        self.close()
+        self._put(message)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _receive_part(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._part_bytes += len(data)
+        if self._part_bytes > MAX_MESSAGE_BYTES:
+            self.close()
+            self._put(Failed(BodyTooLarge("The answer is too large.")))
+
+
+class Listener:
+    """Accepts the connections of replicas and gives what they send to its stream."""
+
+    def __init__(self) -> None:
+        self._server = Server(lambda: self, MAX_MESSAGE_BYTES)
+        self._streams: dict[bytes, Stream] = {}
+        self._address: Address | None = None
+        self.on_control: Callable[[bytes, Control], None] = _ignore
+        """Called with what another ingress replica asks for."""
+
+    async def open(self, host: str, is_encrypted: bool | None = None) -> None:
+        """Listen on a free port of `host`, the address under which replicas reach this process."""
+        self._address = await self._server.open(host, is_encrypted)
+
+    async def aclose(self) -> None:
+        """Stop listening and close the connections; open streams are lost."""
+        await self._server.aclose()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, once it is open."""
+        assert self._address is not None
+        return self._address
+
+    def stream(self, put: Put) -> Stream:
+        """Return a new stream, whose messages are given to `put`; it must be closed, however it ends."""
+        name = secrets.token_bytes(CHANNEL_BYTES)
+        stream = self._streams[name] = Stream(Destination(self.address, name), put, self._forget)
+        return stream
+
+    def receive(self, connection: Connection, frame: Frame) -> None:
+        """Give a message to its stream; one for a stream that is closed is dropped."""
+        if frame.kind in (SUBSCRIBE, LEAVE):
+            self.on_control(frame.channel, cast(Control, decode(frame)))
+        elif (stream := self._streams.get(frame.channel)) is not None:
+            stream.source = connection
+            stream.receive(cast(Frames | Reply | Failed | Progress | Part, decode(frame)))
+
+    def lost(self, connection: Connection) -> None:
+        """End the streams that came by a connection."""
+        for stream in list(self._streams.values()):
+            if stream.source is connection:
+                stream.lose("The model's replica was lost; please try again.")
+
+    def lose(self, name: bytes) -> None:
+        """End a stream as if its connection were lost."""
+        if (stream := self._streams.get(name)) is not None:
+            stream.lose("The answer is no longer being generated there; please try again.")
+
+    def _forget(self, name: bytes) -> None:
+        self._streams.pop(name, None)
+
+
+def _ignore(_stream: bytes, _asked: Control) -> None: ...

@@ -1,0 +1,82 @@
+"""A model replica's end of the connections by which answers reach the ingress; listener.py is the other end."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from deployments.errors import Unavailable
+from deployments.infra.transport.client import ConnectionPool
+from deployments.infra.transport.connection import Connection
+from deployments.infra.transport.framing import Frame
+from deployments.models.delivery.wire import Control, Destination, Part, encode
+from deployments.models.protocol import Message, Progress, Reply
+
+PART_BYTES = 1024 * 1024
+"""What of a reply is sent at once: it occupies the event loop for about a millisecond."""
+
+
+class Delivery:
+    """Sends the messages of generations where they are wanted, over one connection for each ingress replica."""
+
+    def __init__(self) -> None:
+        self._pool = ConnectionPool(self)
+        self._senders: defaultdict[Connection, set[asyncio.Task[Any] | None]] = defaultdict(set)
+
+    async def deliver(self, messages: AsyncGenerator[Message | Progress], to: Destination) -> None:
+        """Send all `messages`, and return when the last has been handed to the connection.
+
+        Raises Unavailable where the ingress cannot be reached, and is cancelled when the connection is lost:
+        nobody is there to read the answer.
+        """
+        connection = await self._connection(to)
+        task = asyncio.current_task()
+        self._senders[connection].add(task)
+        try:
+            async with aclosing(messages):
+                async for message in messages:
+                    last = await _last_part(message, connection, to.stream)
+                    connection.write(to.stream, *encode(last))
+                    await connection.writable()
+        finally:
+            senders = self._senders[connection]
+            senders.discard(task)
+            if not senders:
+                del self._senders[connection]  # a lost connection would be kept forever
+
+    async def send(self, control: Control, to: Destination) -> None:
+        """Send one message, without the promise that it arrives; raises Unavailable as `deliver` does."""
+        (await self._connection(to)).write(to.stream, *encode(control))
+
+    def close(self) -> None:
+        """Close all connections, after what has been written."""
+        self._pool.close()
+
+    def receive(self, connection: Connection, frame: Frame) -> None:
+        """Refuse whatever comes: nothing is sent this way."""
+        raise ValueError(f"an unexpected frame of kind {frame.kind}")
+
+    def lost(self, connection: Connection) -> None:
+        """Cancel whoever sends by a connection."""
+        for sender in self._senders.pop(connection, set()):
+            if sender is not None:
+                sender.cancel()
+
+    async def _connection(self, to: Destination) -> Connection:
+        try:
+            return await self._pool.get(to.address)
+        except ConnectionError:
+            raise Unavailable("The model's replica cannot reach the ingress.", None, 1.0) from None
+
+
+async def _last_part(message: Message | Progress, connection: Connection, stream: bytes) -> Message | Progress:
+    """Send the body of a large reply, other streams between its parts, and return what is still to be sent."""
+    if not isinstance(message, Reply) or len(message.body) <= PART_BYTES:
+        return message
+    for at in range(0, len(message.body), PART_BYTES):
+        connection.write(stream, *encode(Part(message.body[at : at + PART_BYTES])))
+        await asyncio.sleep(0)
+        await connection.writable()
+    return replace(message, body=b"")

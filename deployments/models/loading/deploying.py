@@ -1,0 +1,117 @@
+"""Why models are not there yet: what Serve's controller says of their deployments, and what their replicas tell."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Thread
+
+from ray import serve
+
+from deployments.infra.ray.handles import CALL_ERRORS
+from deployments.models.loading.failure import LoadFailure, in_message
+from deployments.models.loading.progress import Loading, expected_s, published
+
+logger = logging.getLogger(__name__)
+
+CACHE_S = 2.0
+TIMEOUT_S = 2.0
+FAILED = frozenset({"DEPLOY_FAILED"})
+
+
+WAITS = "to be scheduled"
+"""What Serve's message of a deployment says while no machine has what its replicas ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Why no replica of a model runs: `loading` as a replica told, `expected_s` as long as it took before.
+
+    `reason` is one sentence for administrators, about a try that failed or about what the model waits for.
+    """
+
+    has_failed: bool = False
+    loading: Loading | None = None
+    reason: str = ""
+    expected_s: float | None = None
+
+
+STARTING = Absence()
+
+
+class AbsentDeployments:
+    """What is known of deployments without a replica; asked at most every 2 s, and only while one is missing.
+
+    Serve's call has no time limit, and a hung controller never answers it. So it is
+    made in a thread of its own, one at a time: no executor fills up, and the
+    process can end.
+    """
+
+    def __init__(self, application: str) -> None:
+        self._application = application
+        self._known: Mapping[str, Absence] = {}
+        self._asked_at = float("-inf")
+        self._answer: Future[Mapping[str, Absence]] | None = None
+
+    async def of(self, deployment: str) -> Absence:
+        """Return what is known; what was known before where the controller does not answer in 2 s."""
+        if time.monotonic() - self._asked_at > CACHE_S:
+            self._asked_at = time.monotonic()
+            if self._answer is None:
+                self._answer = _in_own_thread(self._ask)
+            await asyncio.wait([asyncio.wrap_future(self._answer)], timeout=TIMEOUT_S)
+            self._take(self._answer)
+        return self._known.get(deployment, STARTING)
+
+    def _take(self, answer: "Future[Mapping[str, Absence]]") -> None:
+        """Note what the controller said; what it has not said yet is waited for the next time."""
+        if not answer.done():
+            logger.warning("Serve's controller did not tell its state in time")
+            return
+        self._answer = None
+        try:
+            self._known = answer.result()
+        except CALL_ERRORS as error:
+            logger.warning("Serve's controller did not tell its state: %s", type(error).__name__)
+
+    def _ask(self) -> Mapping[str, Absence]:
+        found = serve.status().applications.get(self._application)
+        deployments = found.deployments if found else {}
+        return {
+            name: absence(name, str(state.status.value), str(state.message), published(name))
+            for name, state in deployments.items()
+            if str(state.status.value) != "HEALTHY"
+        }
+
+
+def absence(deployment: str, status: str, message: str, loading: Loading | None) -> Absence:
+    """Return why a deployment has no replica, by what Serve says of it and what a replica told last."""
+    failure = loading.failure if loading else None
+    has_failed = status in FAILED or (loading is not None and loading.has_failed)
+    if failure is None and has_failed:
+        failure = in_message(message) or LoadFailure("unknown", NO_REASON)
+    reason = failure.sentence if failure else WAITING if WAITS in message else ""
+    return Absence(has_failed, loading, reason, expected_s(deployment))
+
+
+NO_REASON = "Its replica failed without a reason that is known here; see the replica's log."
+WAITING = (
+    "No machine has the CPUs, GPUs or memory free that its replicas ask for: lower ray_actor_options or num_replicas, "
+    "or add a machine."
+)
+
+
+def _in_own_thread(ask: Callable[[], Mapping[str, Absence]]) -> Future[Mapping[str, Absence]]:
+    """Return what `ask` will return; its thread does not hold up the end of the process."""
+    answer: Future[Mapping[str, Absence]] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - the border of the thread: whoever waits gets it
+            answer.set_exception(error)
+
+    Thread(target=run, name="serve-status", daemon=True).start()
+    return answer

@@ -1,0 +1,1 @@
+"""Models that vLLM runs in a Serve replica."""

@@ -1,0 +1,23 @@
+"""The process that computes on a CPU."""
+
+from typing import Any
+
+from vllm.config import VllmConfig
+from vllm.v1.sample import rejection_sampler, sampler
+from vllm.v1.sample.ops import topk_topp_sampler
+from vllm.v1.worker.cpu_worker import CPUWorker
+
+from deployments.models.vllm.cpu.penalties import apply_all_penalties
+from deployments.models.vllm.cpu.top_p import apply_top_k_top_p
+
+SAMPLERS: tuple[Any, ...] = (sampler, rejection_sampler)
+
+
+class FastCPUWorker(CPUWorker):
+    """vLLM's worker with samplers that touch few tokens."""
+
+    def __init__(self, vllm_config: VllmConfig, *arguments: Any, **options: Any) -> None:
+        topk_topp_sampler.apply_top_k_top_p = apply_top_k_top_p
+        for module in SAMPLERS:
+            module.apply_all_penalties = apply_all_penalties
+        super().__init__(vllm_config, *arguments, **options)

@@ -1,0 +1,83 @@
+"""vLLM's engine client, with bounds around what becomes a grammar. Imports vllm."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from vllm.exceptions import VLLMValidationError
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import SamplingParams
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.structured_output.backend_xgrammar import XgrammarBackend
+from vllm.v1.structured_output.request import get_structured_output_key
+from vllm.v1.structured_output.utils import choice_as_grammar, grammar_is_likely_lark
+
+from deployments.metrics.grammars import count_grammar
+from deployments.models.vllm.grammar_check import GrammarCheck, Kind, Trial
+
+PARAMETER = "structured_outputs"
+
+REFUSALS = {
+    "too_slow": "The grammar takes too long to compile. Use a smaller one: fewer optional properties, shorter "
+    "repetitions, simpler patterns.",
+    "invalid": "The grammar is not valid, or uses what this server does not support.",
+}
+
+
+class BoundedLLM(AsyncLLM):
+    """An `AsyncLLM` that gives its engine only grammars which compile in bounded time, and checks them off the loop."""
+
+    def bound_grammars(self, limit_s: float) -> None:
+        """Refuse grammars that take more than `limit_s` seconds of CPU time to compile; call it once, before use."""
+        self._structured_outputs = self.vllm_config.structured_outputs_config
+        self._whitespace = not self._structured_outputs.disable_any_whitespace
+        model, counted = str(self.model_config.served_model_name), count_grammar
+        self.grammars = GrammarCheck(self._tokenizer_info, limit_s, lambda outcome, s: counted(model, outcome, s))
+        # What vLLM would check in the event loop is done by `_checked`, in a thread.
+        self.input_processor.structured_outputs_config = None  # type: ignore[assignment]
+
+    def generate(self, prompt: Any, sampling_params: SamplingParams, *rest: Any, **named: Any) -> Any:
+        """Return the outputs, as `AsyncLLM.generate` does."""
+        if sampling_params.structured_outputs is None:
+            return super().generate(prompt, sampling_params, *rest, **named)
+        return self._constrained(prompt, sampling_params, *rest, **named)
+
+    async def _constrained(
+        self, prompt: Any, sampling_params: SamplingParams, *rest: Any, **named: Any
+    ) -> AsyncGenerator[RequestOutput]:
+        await self._check(sampling_params)
+        outputs = super().generate(prompt, sampling_params, *rest, **named)
+        try:
+            async for output in outputs:
+                yield output
+        finally:
+            await outputs.aclose()
+
+    async def _check(self, sampling_params: SamplingParams) -> None:
+        """Prepare a grammar for the engine; raises VLLMValidationError for one that is wrong or takes too long."""
+        trial = self._trial(sampling_params)
+        if trial is not None:
+            refusal = REFUSALS.get(await self.grammars.outcome(trial))
+            if refusal is not None:
+                raise VLLMValidationError(refusal, parameter=PARAMETER)
+        tokenizer = self.input_processor.tokenizer
+        arguments = (self.model_config, self._structured_outputs, tokenizer)
+        await asyncio.to_thread(sampling_params._validate_structured_outputs, *arguments)  # pyright: ignore[reportPrivateUsage]
+
+    def _trial(self, sampling_params: SamplingParams) -> Trial | None:
+        """Return the grammar to be tried, None where another back end than xgrammar compiles it."""
+        outputs = sampling_params.structured_outputs
+        if self._structured_outputs.backend not in ("auto", "xgrammar") or outputs is None or outputs.json_object:
+            return None
+        if outputs.choice:
+            return Trial("grammar", choice_as_grammar(outputs.choice))
+        name, spec = get_structured_output_key(outputs)
+        kind: Kind = name.name.lower()  # type: ignore[assignment]
+        if kind == "grammar" and grammar_is_likely_lark(spec):
+            kind = "lark"
+        return Trial(kind, spec, self._whitespace)
+
+    def _tokenizer_info(self) -> str:
+        vocabulary, tokenizer = self.model_config.get_vocab_size(), self.input_processor.get_tokenizer()
+        backend = XgrammarBackend(self.vllm_config, tokenizer=tokenizer, vocab_size=vocabulary)
+        return backend.compiler.compile_builtin_json_grammar().tokenizer_info.serialize_json()
