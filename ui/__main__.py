@@ -9,7 +9,7 @@ import sys
 
 def main() -> int:
     """Serve until told to end; a setting that makes no sense ends with one sentence and exit status 2."""
-    from ui.links import opening_address
+    from ui.auth.links import opening_address
     from ui.settings import Settings, SettingsError
 
     try:

@@ -10,25 +10,25 @@ from typing import Any
 from nicegui import app, background_tasks, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ui.account import Account, ClosableAsks
-from ui.asking import Shared
-from ui.client import Api
-from ui.compare import ComparePage
-from ui.gate import Entry, Gate, SessionEntry, cut, guard_sockets, not_found, session_of
-from ui.link_entry import LinkEntry
-from ui.links import Links, opening_address
+from ui.api.client import Api
+from ui.api.errors import Trouble
+from ui.api.readiness import Readiness
+from ui.auth.link_entry import LinkEntry
+from ui.auth.links import Links, opening_address
+from ui.auth.session_middleware import Entry, SessionEntry, SessionMiddleware, cut, guard_sockets, not_found, session_of
+from ui.auth.sessions import Session, Sessions
+from ui.auth.sign_in import SignIn
+from ui.chat.page import ChatPage
+from ui.compare.page import ComparePage
+from ui.files.pdf import MAX_OF_ALL_AT_ONCE
+from ui.markdown.pool import RenderPool
 from ui.ops.page import mount_ops
-from ui.page import ChatPage
-from ui.pdf import MAX_OF_ALL_AT_ONCE
-from ui.readiness import Readiness
-from ui.rendering import RenderPool
-from ui.sessions import Session, Sessions
 from ui.settings import ApiKey, Settings
-from ui.shared import SharedPages
-from ui.sign_in import SignIn
-from ui.tasks import Tasks, close_each, forever
+from ui.sharing.page import SharedPages
+from ui.state.account import Account, ClosableAsks
+from ui.state.submission import Shared
+from ui.state.tasks import Tasks, close_each, forever
 from ui.theme import FAVICON, SafetyHeaders, apply_theme, serve_assets
-from ui.trouble import Trouble
 
 FIRST_PAINT_S = 0.4  # what the service answers within this time is in the first HTML; the rest follows by itself
 LOAD_TIMEOUT_S = 60.0
@@ -92,7 +92,7 @@ class Service:
         del home, conversation, compare, compared  # the decorator has registered them
 
     def _guard(self, entry: Entry) -> None:
-        app.add_middleware(Gate, entry=entry)
+        app.add_middleware(SessionMiddleware, entry=entry)
         app.add_exception_handler(404, not_found)
         guard_sockets(self._settings.names)
 
@@ -155,7 +155,7 @@ def _leave(session: Session) -> None:
 
 
 async def _load() -> Callable[[Settings], ClosableAsks]:
-    completion = await asyncio.to_thread(importlib.import_module, "ui.completion")
+    completion = await asyncio.to_thread(importlib.import_module, "ui.api.completion")
     return completion.Completions
 
 

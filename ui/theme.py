@@ -12,7 +12,7 @@ import nicegui
 from nicegui import app, ui
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ui.texts import language
+from ui.i18n import language
 
 STATIC = Path(__file__).parent / "static"
 KATEX = "/assets/katex.js"
@@ -20,7 +20,7 @@ STYLES = (
     "tokens.css",
     "icons.css",
     "layout.css",
-    "parts.css",
+    "elements.css",
     "reading.css",
     "account.css",
     "share.css",

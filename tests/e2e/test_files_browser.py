@@ -6,10 +6,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.chromium import DESKTOP, keep, visit
+from tests.ui.files.test_images import PNG
 from tests.ui.pdfs import pdf
 from tests.ui.stand_in import StandIn
-from tests.ui.test_images import PNG
-from ui.images import MAX_IMAGE_BYTES
+from ui.files.images import MAX_IMAGE_BYTES
 
 pytestmark = pytest.mark.browser
 

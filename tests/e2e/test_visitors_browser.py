@@ -12,7 +12,7 @@ from tests.e2e.chromium import DESKTOP, PHONE, keep, visit
 from tests.e2e.test_page_browser import ANSWER
 from tests.ui.process import page_process
 from tests.ui.stand_in import KEY, StandIn
-from ui.links import Links
+from ui.auth.links import Links
 
 pytestmark = pytest.mark.browser
 NEW_KEY = "sk-stand-in-renewed"

@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"ui": {"deployments", "loadtests", "tests"}, "loadtests": {"deployments", "ui", "tests"}}
-PAGE_MODULES_OF_THE_LAUNCHER = {"ui.links", "ui.settings"}
+LOGIC_OF_THE_PAGE = ["api", "state", "files", "markdown"]
+PAGE_MODULES_OF_THE_LAUNCHER = {"ui.auth.links", "ui.settings"}
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -38,6 +39,19 @@ def test_the_service_imports_no_page_and_the_launcher_no_more_than_its_links() -
     assert found == PAGE_MODULES_OF_THE_LAUNCHER
     inside = [path for path in files("deployments") if "local" not in path.parts]
     assert not any(name.partition(".")[0] in ("ui", "loadtests", "tests") for p in inside for name in imported(p))
+
+
+@pytest.mark.parametrize("package", LOGIC_OF_THE_PAGE)
+def test_the_logic_of_the_page_imports_no_widget(package: str) -> None:
+    allowed = {f"ui.{name}" for name in (*LOGIC_OF_THE_PAGE, "settings", "i18n")}
+    found = {
+        f"{path}: {name}"
+        for path in files(f"ui/{package}")
+        for name in imported(path)
+        if name.partition(".")[0] == "nicegui"
+        or (name.partition(".")[0] == "ui" and ".".join(name.split(".")[:2]) not in allowed)
+    }
+    assert files(f"ui/{package}") and found == set()
 
 
 def test_an_import_in_a_call_or_a_function_is_seen(tmp_path: Path) -> None:

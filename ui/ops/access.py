@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from nicegui import events, ui
 
-from ui.parts import attribute, button, submit_button, tag, words
-from ui.texts import t
+from ui.i18n import t
+from ui.widgets.elements import attribute, button, submit_button, tag, text_element
 
 MAX_KEY_CHARS = 200
 
@@ -25,20 +25,20 @@ class AskForKey:
         self._on_key = on_key
         self._is_trying = False
         with tag("form", "card ops-access").mark("access") as self.root:
-            words("h1", t("Operations"), "card-title")
-            words("p", t("This page is for administrators. It needs an administrator's API key."), "card-text")
+            text_element("h1", t("Operations"), "card-title")
+            text_element("p", t("This page is for administrators. It needs an administrator's API key."), "card-text")
             with tag("label", "field"):
-                words("span", t("API key"), "field-name")
+                text_element("span", t("API key"), "field-name")
                 self._key = ui.input(password=True).props("borderless autofocus").mark("admin-key")
             attribute(self._key, autocomplete="off", aria_label=t("API key"))
-            self._said = words("p", "", "access-said").mark("access-said")
+            self._said = text_element("p", "", "access-said").mark("access-said")
             attribute(self._said, role="alert")
             with tag("div", "card-actions"):
-                attribute(words("a", t("Back to the chat"), "button quiet"), href="/")
+                attribute(text_element("a", t("Back to the chat"), "button quiet"), href="/")
                 self._open = submit_button(t("Open")).mark("open-ops")
             with tag("p", "access-hint"):
-                words("span", t("On the machine that runs the service, this command creates one:"))
-                words("code", "chatllm keys create NAME --admin")
+                text_element("span", t("On the machine that runs the service, this command creates one:"))
+                text_element("code", "chatllm keys create NAME --admin")
         self.root.on("submit", self._try, js_handler=_ON_SUBMIT)
 
     async def _try(self, event: events.GenericEventArguments) -> None:
@@ -65,10 +65,10 @@ class AskForKey:
 def show_refusal(on_other_key: Callable[[], object] | None) -> None:
     """Say that the page is not for this reader, and what can be done about it."""
     with tag("div", "card ops-access").mark("refused"):
-        words("h1", t("For administrators only"), "card-title")
-        words("p", t("Your API key works, but it is not an administrator's."), "card-text")
-        words("p", t("The operator of the service can give you one or change yours."), "card-text")
+        text_element("h1", t("For administrators only"), "card-title")
+        text_element("p", t("Your API key works, but it is not an administrator's."), "card-text")
+        text_element("p", t("The operator of the service can give you one or change yours."), "card-text")
         with tag("div", "card-actions"):
-            attribute(words("a", t("Back to the chat"), "button quiet"), href="/")
+            attribute(text_element("a", t("Back to the chat"), "button quiet"), href="/")
             if on_other_key is not None:
                 button(t("Use another key"), on_other_key).mark("other-key")

@@ -7,14 +7,14 @@ from typing import Any
 
 from nicegui.elements.mixins.text_element import TextElement
 
+from ui.api.errors import Trouble, explain
+from ui.i18n import t
 from ui.ops import series
 from ui.ops.chart import Chart, Plan
-from ui.ops.figures import KeyUsage, Metrics
+from ui.ops.formats import clock, number, percent, seconds, whole
+from ui.ops.metrics import KeyUsage, Metrics
 from ui.ops.tables import ErrorTable, KeyTable, ModelTable, ReplicaTable, has_traffic, names_of
-from ui.ops.wording import clock, number, percent, seconds, whole
-from ui.parts import attribute, button, icon_button, tag, words
-from ui.texts import t
-from ui.trouble import Trouble, explain
+from ui.widgets.elements import attribute, button, icon_button, tag, text_element
 
 
 class Board:
@@ -25,12 +25,12 @@ class Board:
         self._metrics: Metrics | None = None
         self._lay_out_head(on_range, way_out, on_leave)
         with tag("main", "ops-main") as self._main:
-            words("h1", t("Operations"), "unseen")
+            text_element("h1", t("Operations"), "unseen")
             self._notice = tag("div", "ops-notice", role="status").mark("notice")
             self._quiet = tag("div", "ops-quiet").mark("quiet")
             with self._quiet:
-                words("h2", t("No requests in this period"), "quiet-title")
-                words("p", t("The charts fill in as soon as requests arrive."), "quiet-text")
+                text_element("h2", t("No requests in this period"), "quiet-title")
+                text_element("p", t("The charts fill in as soon as requests arrive."), "quiet-text")
             self._tiles = Tiles()
             with tag("div", "charts"):
                 self._charts = [Chart(plan) for plan in plans()]
@@ -42,10 +42,10 @@ class Board:
         with tag("header", "ops-head"):
             with attribute(tag("a", "brand"), href="/", aria_label=t("Back to the chat")):
                 tag("span", "mark", aria_hidden="true")
-                words("span", t("Operations"), "brand-name")
-            self._live = words("span", "", "live-note").mark("live")
+                text_element("span", t("Operations"), "brand-name")
+            self._live = text_element("span", "", "live-note").mark("live")
             tag("div", "gap")
-            self._link = words("a", t("Ray's dashboard"), "button quiet small").mark("dashboard")
+            self._link = text_element("a", t("Ray's dashboard"), "button quiet small").mark("dashboard")
             attribute(self._link, target="_blank", rel="noopener noreferrer")
             self._link.set_visibility(False)
             with tag("div", "range", role="group", aria_label=t("Time shown")):
@@ -115,8 +115,8 @@ class Board:
         attribute(self._notice, data_tone=tone)
         self._notice.set_visibility(True)
         with self._notice:
-            words("strong", title)
-            words("span", text)
+            text_element("strong", title)
+            text_element("span", text)
 
 
 class Tiles:
@@ -149,8 +149,8 @@ class Tiles:
 
 def _tile(name: str, marker: str) -> TextElement:
     with tag("div", "tile"):
-        words("dt", name, "tile-name")
-        return words("dd", "–", "tile-value").mark(marker)
+        text_element("dt", name, "tile-name")
+        return text_element("dd", "–", "tile-value").mark(marker)
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

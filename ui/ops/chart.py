@@ -8,12 +8,12 @@ from typing import Literal
 
 from nicegui import ui
 
+from ui.i18n import t
 from ui.ops import drawing
-from ui.ops.figures import Point
+from ui.ops.formats import clock
+from ui.ops.metrics import Point
 from ui.ops.series import Series
-from ui.ops.wording import clock
-from ui.parts import attribute, tag, words
-from ui.texts import t
+from ui.widgets.elements import attribute, tag, text_element
 
 Kind = Literal["columns", "lines", "area"]
 
@@ -41,18 +41,18 @@ class Chart:
         self._is_open = False
         with tag("figure", "chart").mark(plan.marker):
             with tag("figcaption", "chart-head"):
-                words("h2", plan.title, "chart-title")
-                words("p", plan.about, "chart-about")
+                text_element("h2", plan.title, "chart-title")
+                text_element("p", plan.about, "chart-about")
             with tag("div", "plot", role="img") as self._plot:
                 self._picture = ui.html("", sanitize=False).classes("picture")
-                self._top, self._middle = words("span", "", "axis top"), words("span", "", "axis middle")
-                self._empty = words("span", t("No data in this period"), "chart-empty")
+                self._top, self._middle = text_element("span", "", "axis top"), text_element("span", "", "axis middle")
+                self._empty = text_element("span", t("No data in this period"), "chart-empty")
             with tag("div", "times", aria_hidden="true"):
-                self._from = words("span", "")
-                words("span", t("now"))
+                self._from = text_element("span", "")
+                text_element("span", t("now"))
             self._legend = tag("ul", "legend")
             with tag("details", "chart-table") as details:
-                words("summary", t("As a table"))
+                text_element("summary", t("As a table"))
                 self._table = tag("div", "table-box", tabindex="0", role="region", aria_label=plan.title)
             details.on("toggle", self._toggle, js_handler="(event) => emit(event.target.open)")
 
@@ -98,8 +98,8 @@ class Chart:
             for each in self._series:
                 with tag("li", "legend-item"):
                     tag("span", f"dot {each.tone}", aria_hidden="true")
-                    words("span", each.name)
-                    words("b", self._said(each.latest))
+                    text_element("span", each.name)
+                    text_element("b", self._said(each.latest))
 
     def _toggle(self, event: object) -> None:
         self._is_open = bool(getattr(event, "args", False))
@@ -112,10 +112,10 @@ class Chart:
         with self._table, tag("table", "figures-table"):
             with tag("thead"), tag("tr"):
                 for name in (t("Time"), *(each.name for each in self._series)):
-                    attribute(words("th", name), scope="col")
+                    attribute(text_element("th", name), scope="col")
             with tag("tbody"):
                 for at in reversed(range(len(self._times))):
                     with tag("tr"):
-                        attribute(words("th", self._times[at]), scope="row")
+                        attribute(text_element("th", self._times[at]), scope="row")
                         for each in self._series:
-                            words("td", self._said(each.values[at]))
+                            text_element("td", self._said(each.values[at]))

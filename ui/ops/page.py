@@ -7,20 +7,20 @@ from datetime import UTC, tzinfo
 
 from nicegui import app, background_tasks, ui
 
-from ui.client import Api
-from ui.gate import leaving, session_of
+from ui.api.client import Api
+from ui.api.errors import Trouble, explain
+from ui.auth.session_middleware import leaving, session_of
+from ui.auth.sessions import Reason, Session
+from ui.i18n import t
 from ui.ops.access import AskForKey, show_refusal
+from ui.ops.admin_keys import AdminKeys
 from ui.ops.board import Board
 from ui.ops.dashboard import Dashboard
-from ui.ops.figures import KeyUsage, Metrics, read_keys, read_metrics
-from ui.ops.lent import LentKeys
-from ui.ops.wording import zone_named
-from ui.parts import tag
-from ui.sessions import Reason, Session
+from ui.ops.formats import zone_named
+from ui.ops.metrics import KeyUsage, Metrics, read_keys, read_metrics
 from ui.settings import Settings
-from ui.texts import t
 from ui.theme import apply_theme, asset
-from ui.trouble import Trouble, explain
+from ui.widgets.elements import tag
 
 REFRESH_S = 3.0
 KEYS_REFRESH_S = 30.0
@@ -29,7 +29,7 @@ FIRST_PAINT_S = 0.4
 
 def mount_ops(settings: Settings) -> None:
     """Register the page."""
-    dashboard, keys = Dashboard(settings.dashboard_url), LentKeys(settings)
+    dashboard, keys = Dashboard(settings.dashboard_url), AdminKeys(settings)
     app.on_shutdown(keys.aclose)
 
     @ui.page("/ops")
@@ -60,7 +60,7 @@ QUARTER, HOUR = Range(900, 15), Range(3600, 60)
 class OpsPage:
     """The state of one browser page."""
 
-    def __init__(self, dashboard: Dashboard, keys: LentKeys, session: Session | None) -> None:
+    def __init__(self, dashboard: Dashboard, keys: AdminKeys, session: Session | None) -> None:
         """`session` is whose page it is where visitors sign in; elsewhere a key is asked for, and lent to the page."""
         self._client = ui.context.client
         self._dashboard, self._lent, self._session = dashboard, keys, session

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ui.ops.figures import Metrics, Point
-from ui.texts import t
+from ui.i18n import t
+from ui.ops.metrics import Metrics, Point
 
 Values = list[float | None]
 

@@ -5,12 +5,12 @@ from datetime import tzinfo
 
 from nicegui import ui
 
-from ui.ops.figures import KeyUsage, Metrics, Model, RecentError, Replica
-from ui.ops.wording import clock, seconds, whole
-from ui.parts import attribute, tag, words
-from ui.status import STEPS
-from ui.texts import t
-from ui.trouble import duration
+from ui.api.errors import duration
+from ui.chat.status_line import STEPS
+from ui.i18n import t
+from ui.ops.formats import clock, seconds, whole
+from ui.ops.metrics import KeyUsage, Metrics, Model, RecentError, Replica
+from ui.widgets.elements import attribute, tag, text_element
 
 MAX_KEYS = 50
 
@@ -21,7 +21,7 @@ class Section:
     def __init__(self, title: str, marker: str) -> None:
         self._shown: object = None
         with tag("div", "ops-section"):
-            words("h2", title, "section-title")
+            text_element("h2", title, "section-title")
             self._body = tag("div", "table-box", tabindex="0", role="region", aria_label=title).mark(marker)
 
     def fill(self, shown: object) -> ui.element | None:
@@ -58,11 +58,11 @@ class ModelTable(Section):
         with place, table(heads, texts=2) as rows, rows:
             for model in steady:
                 with tag("tr"):
-                    attribute(words("th", model.id), scope="row")
+                    attribute(text_element("th", model.id), scope="row")
                     with tag("td"):
-                        words("span", _state(model), f"state {model.status}")
+                        text_element("span", _state(model), f"state {model.status}")
                         if model.reason:
-                            words("div", model.reason, "reason")
+                            text_element("div", model.reason, "reason")
                     numbers(
                         whole(model.replicas),
                         whole(model.running),
@@ -91,10 +91,10 @@ class ReplicaTable(Section):
             for name, is_there, age, in_flight, seen_s_ago in rows:
                 gone = t("Unreachable for {time}", time=duration(seen_s_ago))
                 with tag("tr"):
-                    attribute(words("th", name, "mono"), scope="row")
+                    attribute(text_element("th", name, "mono"), scope="row")
                     with tag("td"):
-                        words("span", t("Up") if is_there else gone, "state ready" if is_there else "state gone")
-                    words("td", t("{time} ago", time=age))
+                        text_element("span", t("Up") if is_there else gone, "state ready" if is_there else "state gone")
+                    text_element("td", t("{time} ago", time=age))
                     numbers(whole(in_flight) if is_there else "–")
 
 
@@ -109,20 +109,22 @@ class ErrorTable(Section):
             return
         with place:
             if not errors:
-                words("p", t("No errors in this period."), "section-note")
+                text_element("p", t("No errors in this period."), "section-note")
                 return
             heads = (t("Time"), t("Status"), t("Code"), t("Model"), t("Key"), t("Request"))
             with table(heads, texts=6) as rows, rows:
                 for error in errors:
                     with tag("tr"):
-                        words("td", clock(error.at, zone), "mono")
+                        text_element("td", clock(error.at, zone), "mono")
                         with tag("td"):
-                            words("span", str(error.status), f"state {'failed' if error.status >= 500 else 'loading'}")
-                        words("td", error.code or "–", "mono")
-                        words("td", error.model or "–")
-                        words("td", names.get(error.key_id, error.key_id))
+                            text_element(
+                                "span", str(error.status), f"state {'failed' if error.status >= 500 else 'loading'}"
+                            )
+                        text_element("td", error.code or "–", "mono")
+                        text_element("td", error.model or "–")
+                        text_element("td", names.get(error.key_id, error.key_id))
                         with tag("td"):
-                            copied = words("button", error.request_id, "request-id mono")
+                            copied = text_element("button", error.request_id, "request-id mono")
                             attribute(copied, type="button", data_act="copy-text", data_text=error.request_id)
                             attribute(copied, title=t("Copy the request's id"), data_said=t("Copied"))
 
@@ -151,18 +153,20 @@ class KeyTable(Section):
                 for each in keys[:MAX_KEYS]:
                     _show_key(each)
             if len(keys) > MAX_KEYS:
-                words("p", t("{count} more keys with less usage.", count=len(keys) - MAX_KEYS), "section-note")
+                text_element("p", t("{count} more keys with less usage.", count=len(keys) - MAX_KEYS), "section-note")
 
 
 def _show_key(each: KeyUsage) -> None:
     with tag("tr"):
         with attribute(tag("th"), scope="row"):
-            words("span", each.key.name)
-            words("span", f"…{each.key.last4}", "quiet mono")
+            text_element("span", each.key.name)
+            text_element("span", f"…{each.key.last4}", "quiet mono")
             if each.key.admin:
-                words("span", t("Administrator"), "admin")
+                text_element("span", t("Administrator"), "admin")
         with tag("td"):
-            words("span", _key_state(each.key.status), f"state {'ready' if each.key.status == 'valid' else 'gone'}")
+            text_element(
+                "span", _key_state(each.key.status), f"state {'ready' if each.key.status == 'valid' else 'gone'}"
+            )
         numbers(
             whole(each.today.requests),
             whole(each.today.total_tokens),
@@ -178,14 +182,14 @@ def table(heads: Sequence[str], texts: int) -> ui.element:
     with tag("table", "figures-table"):
         with tag("thead"), tag("tr"):
             for at, head in enumerate(heads):
-                attribute(words("th", head, "" if at < texts else "number"), scope="col")
+                attribute(text_element("th", head, "" if at < texts else "number"), scope="col")
         return tag("tbody")
 
 
 def numbers(*values: str) -> None:
     """Add cells to the row that is being built."""
     for value in values:
-        words("td", value, "number")
+        text_element("td", value, "number")
 
 
 def names_of(keys: Sequence[KeyUsage]) -> dict[str, str]:

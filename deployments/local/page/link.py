@@ -10,7 +10,7 @@ from typing import TextIO
 
 from deployments.local.instance import Instance
 from deployments.local.state import LauncherError
-from ui.links import Links
+from ui.auth.links import Links
 from ui.settings import LINKS
 
 DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")

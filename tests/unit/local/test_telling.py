@@ -15,7 +15,7 @@ from deployments.local.instance import Instance
 from deployments.local.ray import load_times
 from deployments.local.ray.report import STALE_AFTER_S, Deployment, RayReport
 from deployments.local.steps import PlainSteps, Steps, TerminalSteps
-from ui.links import Links
+from ui.auth.links import Links
 
 INSTANCE = Instance(
     pid=1, started_ticks=1, host="127.0.0.1", port=8000, page_port=8080, dashboard_port=8265, model="guide"

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.local.instance import Instance
 from deployments.local.page import link as page_link
-from ui.links import Links
+from ui.auth.links import Links
 
 PAGE = "http://127.0.0.1:8080"
 INSTANCE = Instance(

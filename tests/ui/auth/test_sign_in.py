@@ -1,0 +1,383 @@
+"""Stories of visitors who sign in with keys of their own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from nicegui import Client
+
+from tests.ui.chat.test_chat import ask
+from tests.ui.conftest import Page, Reader, page_for, until
+from tests.ui.files.test_files import drops
+from tests.ui.stand_in import KEY, StandIn
+from ui.auth import sessions
+from ui.auth.session_middleware import MAX_UPLOAD_BYTES
+from ui.auth.sign_in import BURST
+from ui.settings import ApiKey, Settings
+
+OTHER = "sk-of-bob"
+
+
+@pytest.fixture
+async def page(api: StandIn, api_url: str) -> AsyncIterator[Page]:
+    """Run the page for visitors with two keys."""
+    api.keys[OTHER] = "Bob"
+    async with page_for(Settings(api_url, ApiKey(), must_sign_in=True)) as page:
+        yield page
+
+
+async def sign_in(reader: Reader, key: str = KEY, path: str = "/", origin: str = "http://test") -> httpx.Response:
+    """Send the form, as a browser does that shows it."""
+    fields = {"key": key, "next": path}
+    return await reader.http_client.post("/sign-in", data=fields, headers={"origin": origin})
+
+
+async def signed_in(page: Page, key: str = KEY, path: str = "/") -> Reader:
+    """Return a reader with an open page."""
+    reader = page.new_reader()
+    assert (await sign_in(reader, key)).status_code == 303
+    await reader.open(path)
+    return reader
+
+
+def leavings(reader: Reader) -> list[str]:
+    """Collect what the reader's page tells its browser on leaving, from now on."""
+    said: list[str] = []
+    client = reader.page
+    run = client.run_javascript
+
+    def noting(code: str, **options: float) -> object:
+        if code.startswith("chatllm.leave("):
+            said.append(code)
+        return run(code, **options)
+
+    client.run_javascript = noting  # type: ignore[method-assign,assignment]
+    return said
+
+
+async def test_the_way_to_any_page_is_the_sign_in_and_then_the_page(reader: Reader, api: StandIn) -> None:
+    conversation_id = api.add_conversation("Mine")
+    api.add_message(conversation_id, "user", "Still here?")
+    asked = await reader.http_client.get(f"/c/{conversation_id}")
+    assert asked.status_code == 303 and asked.headers["location"] == f"/sign-in?next=/c/{conversation_id}"
+    form = await reader.http_client.get(asked.headers["location"])
+    assert form.status_code == 200 and f'value="/c/{conversation_id}"' in form.text
+    answer = await sign_in(reader, path=f"/c/{conversation_id}")
+    assert answer.status_code == 303 and answer.headers["location"] == f"/c/{conversation_id}"
+    await reader.open(answer.headers["location"])
+    await until(lambda: reader.texts("bubble") == ["Still here?"] and reader.texts("entry-link") == ["Mine"])
+    assert (await reader.http_client.get("/sign-in")).headers["location"] == "/"
+
+
+async def test_the_cookie_is_the_browser_s_alone_and_not_the_key(reader: Reader) -> None:
+    plain = (await sign_in(reader)).headers["set-cookie"]
+    assert plain.startswith("chatllm=") and "Secure" not in plain
+    for said in ("HttpOnly", "SameSite=lax", "Path=/", "Max-Age="):
+        assert said in plain
+    secure = (await sign_in(reader, origin="https://test")).headers["set-cookie"]
+    assert secure.startswith("__Host-chatllm=") and "Secure" in secure and "Domain" not in secure
+    assert KEY not in plain + secure
+    assert KEY not in (await reader.http_client.get("/")).text
+
+
+async def test_a_session_that_began_over_https_is_not_taken_from_the_plain_cookie(page: Page) -> None:
+    reader = page.new_reader()
+    token = (await sign_in(reader, origin="https://test")).headers["set-cookie"].split("=", 1)[1].split(";")[0]
+    stranger = page.new_reader().http_client
+    assert (await stranger.get("/", headers={"cookie": f"chatllm={token}"})).status_code == 303
+    assert (await stranger.get("/", headers={"cookie": f"__Host-chatllm={token}"})).status_code == 200
+
+
+async def test_over_https_a_session_that_began_without_it_is_nobody_s(page: Page) -> None:
+    token = (await sign_in(page.new_reader())).cookies["chatllm"]
+    stranger = page.new_reader().http_client
+    assert (await stranger.get("http://test/", headers={"cookie": f"chatllm={token}"})).status_code == 200
+    assert (await stranger.get("https://test/", headers={"cookie": f"chatllm={token}"})).status_code == 303
+
+
+@pytest.mark.parametrize("other", ['g_state={"i_l":0}', "theme=a b", "list[0]=1", f"long={'x' * 5_000}", "bare", "é=1"])
+async def test_the_cookies_of_other_pages_of_the_host_keep_nobody_out(page: Page, other: str) -> None:
+    reader = page.new_reader()
+    token = (await sign_in(reader)).cookies["chatllm"]
+    header = f"{other}; chatllm={token}; {other}".encode()
+    assert (await page.new_reader().http_client.get("/", headers=[(b"cookie", header)])).status_code == 200
+
+
+async def test_every_sign_in_has_a_new_cookie_and_ends_the_session_before_it(reader: Reader) -> None:
+    reader.http_client.cookies.set("chatllm", "planted")
+    first = (await sign_in(reader)).cookies["chatllm"]
+    reader.http_client.cookies.clear()
+    again = await reader.http_client.post(
+        "/sign-in", data={"key": KEY}, headers={"origin": "http://test", "cookie": f"chatllm={first}"}
+    )
+    assert len({"planted", first, again.cookies["chatllm"]}) == 3
+    reader.http_client.cookies.clear()
+    assert (await reader.http_client.get("/", headers={"cookie": f"chatllm={first}"})).status_code == 303
+
+
+@pytest.mark.parametrize("key", ["sk-wrong", "", "with blanks inside", "ünïcode", "x" * 300])
+async def test_a_wrong_key_is_told_clearly_and_opens_nothing(reader: Reader, key: str) -> None:
+    answer = await sign_in(reader, key)
+    assert answer.status_code == 401 and "The service does not recognize this key." in answer.text
+    assert "set-cookie" not in answer.headers and (not key or key not in answer.text)
+    assert (await reader.http_client.get("/")).status_code == 303
+
+
+async def test_a_disabled_key_is_told_in_the_service_s_words(reader: Reader, api: StandIn) -> None:
+    api.refusal = "This API key is disabled: <b>ask</b>."
+    assert "This API key is disabled: &lt;b&gt;ask&lt;/b&gt;." in (await sign_in(reader, "sk-disabled")).text
+
+
+async def test_a_service_that_is_away_is_told_apart_from_a_wrong_key(api_url: str) -> None:
+    async with page_for(Settings("http://127.0.0.1:9", ApiKey(), must_sign_in=True)) as page:
+        reader = page.new_reader()
+        for _ in range(BURST + 1):  # it is not the visitor's fault, and so does not count as an attempt
+            answer = await sign_in(reader)
+            assert answer.status_code == 503 and "The service cannot be reached" in answer.text
+
+
+async def test_wrong_keys_from_one_address_are_bounded_and_right_ones_are_not(reader: Reader, api: StandIn) -> None:
+    for _ in range(BURST + 2):
+        assert (await sign_in(reader)).status_code == 303
+    for _ in range(BURST):
+        assert (await sign_in(reader, "sk-wrong")).status_code == 401
+    refused = await sign_in(reader, "sk-wrong")
+    assert refused.status_code == 429 and 0 < int(refused.headers["retry-after"]) <= 30
+    assert "Too many wrong keys. Try again in" in refused.text
+    other = httpx.ASGITransport(reader.http_client._transport.app, client=("10.1.2.3", 1))  # type: ignore[attr-defined]
+    async with httpx.AsyncClient(transport=other, base_url="http://test") as elsewhere:
+        answer = await elsewhere.post("/sign-in", data={"key": KEY}, headers={"origin": "http://test"})
+        assert answer.status_code == 303
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://test.evil.example", "http://[test"])
+async def test_a_form_of_another_site_signs_nobody_in(reader: Reader, origin: str) -> None:
+    answer = await sign_in(reader, origin=origin)
+    assert answer.status_code == 403 and "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "https://evil.example", "/\\evil.example", "/%2f/x", "javascript:1"]
+)
+async def test_the_way_on_never_leads_to_another_site(reader: Reader, path: str) -> None:
+    assert (await sign_in(reader, path=path)).headers["location"] == "/"
+    reader.http_client.cookies.clear()
+    assert 'name="next" value="/"' in (await reader.http_client.get("/sign-in", params={"next": path})).text
+
+
+async def test_without_a_session_nothing_but_the_form_and_the_assets_is_there(reader: Reader) -> None:
+    http = reader.http_client
+    for method, path in (("GET", "/"), ("GET", "/c/conv_1"), ("GET", "/nonsense"), ("GET", "/operations")):
+        assert (await http.request(method, path)).status_code == 303
+    assert (await http.post("/_nicegui/client/1/upload/2")).status_code == 403
+    assert (await http.post("/")).status_code == 401
+    policy = (await http.get("/sign-in")).headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "form-action 'self'" in policy and "unsafe-eval" not in policy
+
+
+@pytest.mark.parametrize("path", ["/assets/nothing", "/_nicegui/1.0/nothing/x"])
+async def test_for_what_is_not_there_a_stranger_gets_no_page_that_has_to_be_kept(page: Page, path: str) -> None:
+    before = len(Client.instances)
+    answer = await page.new_reader().http_client.get(path)
+    assert answer.status_code == 404 and len(Client.instances) == before
+    reader = await signed_in(page)
+    assert "NiceGUI" in (await reader.http_client.get("/nothing/at/all")).text
+
+
+async def test_two_keys_see_nothing_of_each_other(page: Page, api: StandIn) -> None:
+    theirs = api.add_conversation("Bob's", owner=OTHER)
+    api.behaviour.hold_after = 2
+    ann, bob = await signed_in(page), await signed_in(page, OTHER)
+    await until(lambda: bob.texts("entry-link") == ["Bob's"])
+    await ask(ann, "A secret of Ann's")
+    await until(lambda: api.seen.running == 1 and len(ann.texts("entry-link")) == 1)
+    (mine,) = set(api.conversations) - {theirs}
+    await asyncio.sleep(0.2)
+    assert bob.texts("entry-link") == ["Bob's"]
+    await bob.open(f"/c/{mine}")
+    await bob.sees("This conversation does not exist")
+    assert not bob.answer() and not bob.texts("bubble") and bob.texts("entry-link") == ["Bob's"]
+    bob.find(marker="search").type("secret")
+    await bob.sees("Nothing was found.")
+    # Ann's other browser finds the running answer.
+    again = await signed_in(page, path=f"/c/{mine}")
+    await until(lambda: "Hello there" in again.answer())
+    api.go_on.set()
+    await until(lambda: "I am a stand-in." in again.answer() and "I am a stand-in." in ann.answer())
+    assert len(api.seen.requests) == 1
+
+
+async def test_what_one_deletes_is_not_missing_in_the_other_s_list(page: Page, api: StandIn) -> None:
+    doomed = api.add_conversation("Ann's")
+    api.add_conversation("Bob's", owner=OTHER)
+    ann, bob = await signed_in(page), await signed_in(page, OTHER)
+    await until(lambda: len(ann.texts("entry-link")) == len(bob.texts("entry-link")) == 1)
+    ann.clicks(f"more-{doomed}")
+    await ann.sees_marked(f"delete-{doomed}")
+    ann.clicks(f"delete-{doomed}")
+    await ann.sees("“Ann's” was deleted.")
+    assert bob.texts("entry-link") == ["Bob's"] and not bob.texts("toast-text")
+
+
+async def test_signing_out_ends_the_session_in_all_its_tabs_and_what_they_follow(page: Page, api: StandIn) -> None:
+    api.behaviour.hold_after = 1
+    first = await signed_in(page)
+    cookie = first.http_client.cookies["chatllm"]
+    second = page.new_reader()
+    second.http_client.cookies.update(first.http_client.cookies)
+    other_browser = await signed_in(page, OTHER)
+    await second.open("/")
+    left = leavings(second), leavings(other_browser)
+    await ask(first, "Soon over")
+    await until(lambda: api.seen.running == 1)
+    await signs_out(first)
+    await until(lambda: api.seen.disconnects == 1)
+    assert left[0] == ['chatllm.leave("/sign-in?next=/&why=out", false, "")'] and not left[1]
+    for path in ("/", "/c/conv_1"):
+        assert (
+            await page.new_reader().http_client.get(path, headers={"cookie": f"chatllm={cookie}"})
+        ).status_code == 303
+    assert (await other_browser.http_client.get("/")).status_code == 200
+
+
+async def test_another_browser_of_the_same_key_stays_when_one_signs_out(page: Page, api: StandIn) -> None:
+    api.behaviour.hold_after = 1
+    first, second = await signed_in(page), await signed_in(page)
+    await ask(second, "Goes on")
+    await until(lambda: api.seen.running == 1)
+    await signs_out(first)
+    api.go_on.set()
+    await until(lambda: "I am a stand-in." in second.answer())
+    assert api.seen.disconnects == 0
+
+
+async def test_a_key_revoked_in_mid_session_leads_to_the_sign_in_and_keeps_the_question(
+    page: Page, api: StandIn
+) -> None:
+    conversation_id = api.add_conversation("Mine")
+    reader = await signed_in(page, path=f"/c/{conversation_id}")
+    await until(lambda: not reader.texts("status-title"))
+    left = leavings(reader)
+    del api.keys[KEY]
+    reader.writes("Do not lose me")
+    await until(lambda: left)
+    assert left == [f'chatllm.leave("/sign-in?next=/c/{conversation_id}&why=refused", true, "Do not lose me")']
+    assert (await reader.http_client.get("/")).status_code == 303
+    assert "it may have been revoked" in (await reader.http_client.get("/sign-in?why=refused")).text
+
+
+@pytest.mark.parametrize("path", ["/", "/compare"])
+async def test_of_a_question_with_images_its_words_are_the_draft(page: Page, api: StandIn, path: str) -> None:
+    api.behaviour.sees = True
+    reader = await signed_in(page, path=path)
+    await until(lambda: not reader.texts("status-title"))
+    await drops(reader, "dot.png", b"\x89PNG\r\n\x1a\n")
+    await until(lambda: reader.texts("file-name") == ["dot.png"] and not reader.texts("file-size"))  # it has been read
+    left = leavings(reader)
+    del api.keys[KEY]
+    reader.writes("What is it?")
+    await until(lambda: left)
+    assert left[0].endswith('true, "What is it?")')
+
+
+async def test_a_session_ends_when_nothing_was_done_for_long_or_its_time_is_over(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("IDLE_S", "LIFETIME_S"):
+        reader = await signed_in(page)
+        left = leavings(reader)
+        with monkeypatch.context() as patch:
+            patch.setattr(sessions, limit, 0.0)
+            assert (await reader.http_client.get("/")).status_code == 303
+        assert left == ['chatllm.leave("/sign-in?next=/&why=expired", true, "")']
+        assert (await reader.http_client.get("/")).status_code == 303
+
+
+async def test_sessions_of_a_key_are_bounded_and_the_longest_unused_one_goes(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS_OF_A_KEY", 2)
+    first, second = page.new_reader(), page.new_reader()
+    for reader in (first, second):
+        await sign_in(reader)
+    await first.http_client.get("/")
+    await sign_in(page.new_reader())
+    assert (await first.http_client.get("/")).status_code == 200
+    assert (await second.http_client.get("/")).status_code == 303
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+    refused = await sign_in(page.new_reader(), OTHER)
+    assert refused.status_code == 503 and "Too many people have signed in" in refused.text
+
+
+async def test_a_page_s_uploads_are_its_session_s_alone(page: Page) -> None:
+    ann, bob = await signed_in(page), await signed_in(page, OTHER)
+    (upload,) = ann.find(marker="import-file").elements
+    url = upload.props["url"]
+    assert (await bob.http_client.post(url)).status_code == 403
+    assert (await ann.http_client.post(url)).status_code == 200
+
+
+async def test_an_upload_that_is_too_long_or_does_not_say_how_long_it_is_is_not_read(page: Page) -> None:
+    ann = await signed_in(page)
+    (upload,) = ann.find(marker="files").elements
+
+    async def endless() -> AsyncIterator[bytes]:
+        raise AssertionError("nobody asks for it")
+        yield b""
+
+    for length in (str(MAX_UPLOAD_BYTES + 1), "9" * 5_000, "-1", "²"):
+        headers = [(b"content-length", length.encode("latin-1"))]
+        answer = await ann.http_client.post(upload.props["url"], content=endless(), headers=headers)
+        assert answer.status_code == 413
+    assert (await ann.http_client.post(upload.props["url"], content=endless())).status_code == 413
+
+
+async def test_the_menu_tells_the_key_s_limits_and_what_is_left_of_them(page: Page, api: StandIn) -> None:
+    limits = {"requests_per_minute": 60, "tokens_per_month": 100_000, "concurrent_requests": 2}
+    month = {"limit": 100_000, "remaining": 9_000, "reset_s": 5 * 86_400}
+    minute = {"limit": 60, "remaining": 58, "reset_s": 2.0}
+    usage = {"requests": 12, "total_tokens": 91_000, "cached_tokens": 1_500}
+    remaining = {"requests_per_minute": minute, "tokens_per_minute": None, "tokens_per_month": month}
+    api.me = {"admin": True, "limits": limits, "remaining": remaining, "usage": usage, "expires_at": 1_900_000_000}
+    reader = await signed_in(page)
+    assert reader.texts("account-name") == ["Reader"]
+    reader.clicks("account")
+    await reader.sees("91,000 tokens, 12 requests")
+    for said in (
+        "58 of 60 left",
+        "9,000 of 100,000 left",
+        "Fully reset in 5 days",
+        "Administrator",
+        "1,500 tokens",
+    ):
+        await reader.sees(said)
+    assert reader.texts("account-title") == ["Reader"]
+    assert {"2030-03-17", "1,500 tokens"} <= set(reader.texts("fact-value"))
+    assert "Tokens per minute" not in reader.texts("fact-name")
+
+
+async def test_a_key_that_cannot_be_asked_about_can_still_sign_out(page: Page, api: StandIn) -> None:
+    reader = await signed_in(page)
+    api.behaviour.history_fails = True
+    reader.clicks("account")
+    await reader.sees("Your conversations cannot be reached")
+    await reader.sees_marked("sign-out")
+
+
+async def test_who_does_not_sign_in_has_a_menu_too_and_no_way_out_of_it(api_url: str, api: StandIn) -> None:
+    async with page_for(Settings(api_url, ApiKey(KEY))) as page:
+        reader = page.new_reader()
+        await reader.open("/")
+        assert reader.texts("account-name") == ["Your API key"]
+        reader.clicks("account")
+        await until(lambda: reader.texts("account-name") == ["Reader"])
+        await reader.sees("This key has no limits.")
+        await reader.should_not_see(marker="sign-out")
+
+
+async def signs_out(reader: Reader) -> None:
+    """Sign out by the menu."""
+    reader.clicks("account")
+    await reader.sees_marked("sign-out")
+    reader.clicks("sign-out")

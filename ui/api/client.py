@@ -1,0 +1,251 @@
+"""The service's HTTP API, but for streamed answers (see `completion`).
+
+Typed results, and `Trouble` for every failure.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal, TypeVar
+from weakref import WeakValueDictionary
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from ui.api.errors import Trouble, from_body
+from ui.api.schema import (
+    Completion,
+    Conversation,
+    Conversations,
+    Found,
+    Matches,
+    Me,
+    Message,
+    Messages,
+    Model,
+    Models,
+    Readiness,
+    Response,
+    Responses,
+    Share,
+    SharedConversation,
+    Shares,
+    TokenCount,
+)
+from ui.settings import KeyMissing, Settings
+
+TIMEOUT = httpx.Timeout(10.0, connect=3.0, pool=5.0)  # seconds; every call of this module is short
+CLOSE_TIMEOUT_S = 1.0
+LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=10)
+_CHANGES: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+"""One lock for each conversation beside which something is being changed."""
+
+OF_A_TITLE = {"X-ChatLLM-Purpose": "title"}
+"""Lets a short completion belong to the message that was counted before, and not count as a request of its own."""
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class Api:
+    """One connection pool for all of the page's calls; opened by the first call, closed by `aclose`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._key = settings.api_key
+        self._http = httpx.AsyncClient(base_url=settings.api_url, timeout=TIMEOUT, limits=LIMITS)
+        self._is_closed = False
+        self._calls = 0
+        self._is_quiet = asyncio.Event()
+        self._is_quiet.set()
+
+    async def aclose(self) -> None:
+        """Close the pool: new calls fail as `unreachable`, and so do those still out after a second.
+
+        To close at once would leak the connections that are just being opened.
+        """
+        self._is_closed = True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_quiet.wait(), CLOSE_TIMEOUT_S)
+        await self._http.aclose()
+
+    async def ready(self) -> Readiness:
+        """Ask whether the models can generate; needs no key. Anything but the known shape is `Trouble`."""
+        response = await self._send("GET", "/ready", {}, timeout=httpx.Timeout(3.0))
+        if response.status_code not in (200, 503):
+            raise from_body(response.status_code, response.headers, None)
+        return _parse(Readiness, response)
+
+    async def me(self) -> Me:
+        """Return what the key may know of itself."""
+        return _parse(Me, await self._call("GET", "/v1/me"))
+
+    async def read(self, shape: type[Shape], path: str, **params: str | int) -> Shape:
+        """Return what lies at a path, in the shape that it is to have."""
+        return _parse(shape, await self._call("GET", path, params=params))
+
+    async def models(self) -> list[Model]:
+        """Return the models, the default one first, without their other names."""
+        models = _parse(Models, await self._call("GET", "/v1/models")).data
+        return [model for model in models if model.alias_of is None]
+
+    async def conversations(self, after: str | None = None, limit: int = 20) -> Conversations:
+        """Return the page of conversations that follows `after`."""
+        params = {"limit": str(limit)} | ({"after": after} if after else {})
+        return _parse(Conversations, await self._call("GET", "/v1/conversations", params=params))
+
+    async def create_conversation(self, title: str = "", metadata: Mapping[str, str] | None = None) -> Conversation:
+        """Open an empty conversation."""
+        body = {"metadata": dict(metadata or {})} | ({"title": title} if title else {})
+        return _parse(Conversation, await self._call("POST", "/v1/conversations", json=body))
+
+    async def conversation(self, conversation_id: str) -> Conversation:
+        """Return one conversation, without its messages."""
+        return _parse(Conversation, await self._call("GET", f"/v1/conversations/{conversation_id}"))
+
+    async def rename(self, conversation_id: str, title: str) -> None:
+        """Give the conversation a title."""
+        await self._call("POST", f"/v1/conversations/{conversation_id}", json={"title": title})
+
+    async def keep(self, conversation_id: str, change: Callable[[dict[str, str]], dict[str, str]]) -> dict[str, str]:
+        """Change what is kept beside the conversation, from what it is by now, and return all of it.
+
+        Changes by this process, from whatever page, follow one another.
+        """
+        async with _CHANGES.setdefault(conversation_id, asyncio.Lock()):
+            metadata = change((await self.conversation(conversation_id)).metadata)
+            await self._call("POST", f"/v1/conversations/{conversation_id}", json={"metadata": metadata})
+        return metadata
+
+    async def delete(self, conversation_id: str) -> None:
+        """Delete the conversation for good."""
+        await self._call("DELETE", f"/v1/conversations/{conversation_id}")
+
+    async def messages(
+        self, conversation_id: str, after: str | None = None, limit: int = 50, order: Literal["asc", "desc"] = "desc"
+    ) -> Messages:
+        """Return messages of all branches from the newest back (or from the first on), beginning behind `after`."""
+        params = {"limit": str(limit), "order": order} | ({"after": after} if after else {})
+        return _parse(Messages, await self._call("GET", _items(conversation_id), params=params))
+
+    async def running(self, conversation_id: str) -> list[Response]:
+        """Return what is being written in the conversation, the newest first, whoever asked for it."""
+        path = f"/v1/conversations/{conversation_id}/responses"
+        return _parse(Responses, await self._call("GET", path, params={"status": "in_progress"})).data
+
+    async def response(self, response_id: str) -> Response:
+        """Return one answer."""
+        return _parse(Response, await self._call("GET", f"/v1/responses/{response_id}"))
+
+    async def asked(self, response_id: str) -> list[Message]:
+        """Return the messages that an answer was asked for with, oldest first."""
+        path = f"/v1/responses/{response_id}/input_items"
+        found: list[Message] = []
+        params = {"limit": "100", "order": "asc"}
+        while True:
+            page = _parse(Messages, await self._call("GET", path, params=params))
+            found += page.data
+            if not page.has_more or not page.data:
+                return found
+            params["after"] = page.data[-1].id
+
+    async def add_messages(self, conversation_id: str, items: Sequence[Mapping[str, Any]], parent: str) -> list[str]:
+        """Store messages one after the other behind `parent` ("" for none); returns their ids."""
+        body = {"items": list(items), "parent": parent}
+        return [
+            message.id
+            for message in _parse(Messages, await self._call("POST", _items(conversation_id), json=body)).data
+        ]
+
+    async def share(self, conversation_id: str, until: str | None, expires_at: int | None) -> Share:
+        """Share a conversation as it is now, up to the message `until` (or the newest), with who has the link."""
+        body = {name: value for name, value in (("until", until), ("expires_at", expires_at)) if value is not None}
+        return _parse(Share, await self._call("POST", _shares(conversation_id), json=body))
+
+    async def shares(self, conversation_id: str) -> list[Share]:
+        """Return the conversation's links that are valid, the newest first."""
+        return _parse(Shares, await self._call("GET", _shares(conversation_id))).data
+
+    async def revoke(self, conversation_id: str, share_id: str) -> None:
+        """Let a link show nothing any more."""
+        await self._call("DELETE", f"{_shares(conversation_id)}/{share_id}")
+
+    async def shared(self, token: str) -> SharedConversation:
+        """Return what a link shows; needs no key."""
+        response = await self._send("GET", f"/v1/shares/{token}", {})
+        if not response.is_success:
+            raise from_body(response.status_code, response.headers, _json(response))
+        return _parse(SharedConversation, response)
+
+    async def search(self, typed: str, limit: int = 20) -> list[Found]:
+        """Find conversations by the words of their messages, the best match first."""
+        params = {"q": typed, "limit": str(limit)}
+        return _parse(Matches, await self._call("GET", "/v1/conversations/search", params=params)).data
+
+    async def complete(self, model: str, messages: Sequence[Mapping[str, str]], max_tokens: int) -> str:
+        """Return a short answer, thought about as little as the model can; nothing if it did not come to its end."""
+        body = {
+            "model": model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        response = await self._call("POST", "/v1/chat/completions", headers=OF_A_TITLE, json=body)
+        choice = _parse(Completion, response).choices[0]
+        return (choice.message.content or "") if choice.finish_reason == "stop" else ""
+
+    async def count_tokens(self, text: str, model: str) -> TokenCount:
+        """Return how many tokens a text has, and how many the model takes."""
+        body = {"prompt": text} | ({"model": model} if model else {})
+        return _parse(TokenCount, await self._call("POST", "/v1/tokenize", json=body))
+
+    async def _call(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> httpx.Response:
+        try:
+            key = await self._key.read()
+        except KeyMissing as error:
+            raise Trouble("no_key", str(error)) from error
+        response = await self._send(method, path, {**(headers or {}), "Authorization": f"Bearer {key}"}, **content)
+        if response.is_success:
+            return response
+        if response.status_code == 401:
+            self._key.forget()
+        raise from_body(response.status_code, response.headers, _json(response))
+
+    async def _send(self, method: str, path: str, headers: dict[str, str], **content: Any) -> httpx.Response:
+        if self._is_closed:
+            raise Trouble("unreachable")
+        self._calls += 1
+        self._is_quiet.clear()
+        try:
+            return await self._http.request(method, path, headers=headers, **content)
+        except httpx.TimeoutException as error:
+            raise Trouble("too_slow" if isinstance(error, httpx.ReadTimeout) else "unreachable") from error
+        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:  # RuntimeError: the pool is closed
+            raise Trouble("unreachable", type(error).__name__) from error
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._is_quiet.set()
+
+
+def _items(conversation_id: str) -> str:
+    return f"/v1/conversations/{conversation_id}/items"
+
+
+def _shares(conversation_id: str) -> str:
+    return f"/v1/conversations/{conversation_id}/shares"
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _parse(shape: type[Shape], response: httpx.Response) -> Shape:
+    try:
+        return shape.model_validate_json(response.content)
+    except ValidationError as error:
+        raise Trouble("unexpected", "The service answered in an unknown form.", status=response.status_code) from error

@@ -1,0 +1,145 @@
+"""Is the service up, and is the model loaded: one poll for the whole process, watched by every page."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ui.api.client import Api
+from ui.api.errors import Trouble
+from ui.api.schema import Model, ModelState
+from ui.state.watchers import Watchers
+
+POLL_S = 1.0
+POLL_READY_S = 10.0
+
+Phase = Literal["starting", "loading", "ready", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a model stands; `elapsed_s` counts from the beginning of the phase.
+
+    `stand_in` is a model that answers in its place until it is ready. While it loads, `step` is what its replica
+    does, `percent` of it are done, and `expected_s` are the seconds that loading took before, as far as these are
+    known.
+    """
+
+    phase: Phase
+    elapsed_s: float = 0.0
+    message: str = ""
+    step: str | None = None
+    percent: int | None = None
+    expected_s: float | None = None
+    stand_in: str | None = None
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether a message gets an answer now, of this model or of another one."""
+        return self.phase == "ready" or self.stand_in is not None
+
+
+class Readiness:
+    """The last answer of `/ready`. Until the first one the service counts as starting."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._states: list[ModelState] = []
+        self._is_reachable = False
+        self._phase_since = time.monotonic()
+        self._watchers: Watchers[[]] = Watchers("readiness")
+        self._wake = asyncio.Event()
+        self._known: list[Model] = []
+        self.models: list[str] = []
+        """Those that can chat, the default one first."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model can generate."""
+        return self._is_reachable and all(state.status == "ready" for state in self._states)
+
+    def of(self, model: str | None) -> Status:
+        """Return how `model` stands, or the service as a whole where it is not known."""
+        waited_s = time.monotonic() - self._phase_since
+        if not self._is_reachable:
+            return Status("starting", waited_s)
+        state = next((state for state in self._states if state.id == model), None)
+        if state is None:
+            return Status("ready") if self.is_ready else Status("loading", waited_s)
+        return Status(
+            state.status,
+            state.elapsed_s,
+            state.message,
+            state.phase,
+            state.percent,
+            state.expected_s,
+            None if state.status == "ready" else self._stand_in(state.id),
+        )
+
+    def _stand_in(self, name: str) -> str | None:
+        """Return the first model that can answer in place of one that cannot."""
+        ready = {state.id for state in self._states if state.status == "ready"}
+        model = self.model(name)
+        return next((other for other in (model.fallback if model else ()) if other in ready), None)
+
+    def phases(self) -> dict[str, Phase]:
+        """Return how each model that can chat stands."""
+        return {model: self.of(model).phase for model in self.models}
+
+    def default(self) -> str | None:
+        """Return the first model, but for those that have failed where another one has not."""
+        usable = [model for model, phase in self.phases().items() if phase != "failed"]
+        return next(iter([*usable, *self.models]), None)
+
+    def model(self, name: str | None) -> Model | None:
+        """Return what is known of a model."""
+        return next((model for model in self._known if model.id == name), None)
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Call `watcher` after every poll until all is ready, then on changes; returns how to stop that."""
+        return self._watchers.add(watcher)
+
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
+    def doubt(self) -> None:
+        """Ask again soon: a request has just failed as if the service were not ready."""
+        self._wake.set()
+
+    async def poll_forever(self) -> None:
+        """Poll until cancelled; a failed poll is a state of the service, never an error here."""
+        while True:
+            before = self._summary()
+            await self._poll()
+            if not self.is_ready or before != self._summary():
+                self._watchers.notify()
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), POLL_READY_S if self.is_ready and self.models else POLL_S)
+            except TimeoutError:
+                continue
+
+    def _summary(self) -> object:
+        return self._is_reachable, self.models, [(state.id, state.status) for state in self._states]
+
+    async def _poll(self) -> None:
+        was_reachable, was = self._is_reachable, self._summary()
+        try:
+            self._states = (await self._api.ready()).models
+            self._is_reachable = True
+        except Trouble:
+            self._is_reachable = False
+        if was_reachable != self._is_reachable:
+            self._phase_since = time.monotonic()
+        if self._is_reachable and (not self.models or was != self._summary()):
+            await self._find_models()
+
+    async def _find_models(self) -> None:
+        try:
+            self._known = await self._api.models()
+            self.models = [model.id for model in self._known if model.chats]
+        except Trouble:  # a refused key shows when it is used; until then what /ready names will do
+            self.models = [state.id for state in self._states]

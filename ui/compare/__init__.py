@@ -1,0 +1,1 @@
+"""The compare page: two answers to one prompt, side by side."""

@@ -1,0 +1,164 @@
+"""What the service tells its administrators of itself."""
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel
+
+from ui.api.client import Api
+
+PAGE = 100
+MAX_PAGES = 10
+
+
+class Quantiles(BaseModel):
+    """Seconds, None where nothing was counted."""
+
+    count: int = 0
+    p50_s: float | None = None
+    p95_s: float | None = None
+
+
+class Figures(BaseModel):
+    """Sums over requests that have ended: by status, by what the cache did, and their tokens."""
+
+    requests: dict[str, int] = {}
+    cache: dict[str, int] = {}
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    reused_tokens: int = 0
+    ttft: Quantiles = Quantiles()
+    duration: Quantiles = Quantiles()
+
+    @property
+    def count(self) -> int:
+        """All requests."""
+        return sum(self.requests.values())
+
+    def ended_as(self, *first_digits: str) -> int:
+        """Requests whose status begins so."""
+        return sum(count for status, count in self.requests.items() if status.startswith(first_digits))
+
+
+class Point(Figures):
+    """The sums of one step, of which `seconds` are over."""
+
+    start: float
+    seconds: float
+    in_flight: int = 0
+
+
+class Model(BaseModel):
+    """A model now, and its sums."""
+
+    id: str
+    status: str
+    elapsed_s: float = 0.0
+    replicas: int = 0
+    running: int | None = None
+    waiting: int | None = None
+    total: Figures = Figures()
+    reason: str = ""
+    phase: str | None = None
+    percent: int | None = None
+    expected_s: float | None = None
+
+
+class Replica(BaseModel):
+    """An ingress replica, which may be gone."""
+
+    id: str
+    started_at: float
+    seen_s_ago: float
+    is_there: bool
+    in_flight: int = 0
+
+
+class RecentError(BaseModel):
+    """A request that ended in an error."""
+
+    at: float
+    status: int
+    code: str = ""
+    model: str = ""
+    request_id: str = ""
+    key_id: str = ""
+
+
+class Metrics(BaseModel):
+    """The answer of `/v1/admin/metrics`."""
+
+    start: float
+    end: float
+    step_s: int
+    replicas_seen: int
+    is_partial: bool = False
+    partial_because: str | None = None
+    points: list[Point]
+    total: Figures
+    models: list[Model] = []
+    replicas: list[Replica] = []
+    errors: list[RecentError] = []
+
+
+class Key(BaseModel):
+    """An API key, without its secret."""
+
+    id: str
+    name: str
+    last4: str = ""
+    status: str = "valid"
+    admin: bool = False
+
+
+class Used(BaseModel):
+    """What a key used."""
+
+    key_id: str = ""
+    requests: int = 0
+    errors: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class KeyUsage(BaseModel):
+    """A key, with what it used this day and this month (UTC)."""
+
+    key: Key
+    today: Used = Used()
+    month: Used = Used()
+
+
+class _Keys(BaseModel):
+    data: list[Key]
+    last_id: str | None = None
+    has_more: bool = False
+
+
+class _Usage(BaseModel):
+    data: list[Used]
+
+
+async def read_metrics(api: Api, window_s: int, step_s: int) -> Metrics:
+    """Return the figures of the last `window_s` seconds. Raises `Trouble`."""
+    return await api.read(Metrics, "/v1/admin/metrics", window_s=window_s, step_s=step_s)
+
+
+async def read_keys(api: Api) -> list[KeyUsage]:
+    """Return the first thousand keys and what they used, those that used most this month first. Raises `Trouble`."""
+    keys: list[Key] = []
+    page = _Keys(data=[], has_more=True)
+    for _ in range(MAX_PAGES):
+        if not page.has_more:
+            break
+        after = {"after": page.last_id} if page.last_id else {}
+        page = await api.read(_Keys, "/v1/admin/keys", limit=PAGE, **after)
+        keys += page.data
+    now = datetime.now(UTC)
+    today, month = await _used_since(api, f"{now:%Y-%m-%d}"), await _used_since(api, f"{now:%Y-%m}-01")
+    found = [KeyUsage(key=key, today=today.get(key.id, Used()), month=month.get(key.id, Used())) for key in keys]
+    return sorted(found, key=lambda each: (-each.month.total_tokens, -each.month.requests))
+
+
+async def _used_since(api: Api, start: str) -> dict[str, Used]:
+    usage = await api.read(_Usage, "/v1/usage", key_id="all", group_by="key", start=start)
+    return {used.key_id: used for used in usage.data}

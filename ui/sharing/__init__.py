@@ -1,0 +1,1 @@
+"""Shared conversations: the dialog that creates links, and the page that a link opens."""

@@ -1,0 +1,93 @@
+"""The reader's own key: its name, its limits with what is left of them, this month's usage, and the way out."""
+
+from datetime import datetime
+
+from nicegui import ui
+
+from ui.api.client import Api
+from ui.api.errors import Trouble, duration, explain
+from ui.api.schema import Left, Me
+from ui.auth.sessions import Session
+from ui.i18n import t
+from ui.widgets.elements import attribute, button, tag, text_element
+
+
+class AccountMenu:
+    """A button with the key's name. What it opens is asked for anew each time: limits fill up by the second."""
+
+    def __init__(self, api: Api, session: Session | None) -> None:
+        self._api, self._session = api, session
+        self._button = attribute(tag("button", "account"), type="button", aria_haspopup="dialog").mark("account")
+        attribute(self._button, aria_expanded="false")
+        with self._button:
+            self._name = text_element("span", session.name if session else t("Your API key"), "account-name")
+            with ui.menu().props("anchor='top left' self='bottom left'").classes("menu account-menu") as menu:
+                self._content = tag("div", "account-content")
+        attribute(menu, role="dialog", aria_label=t("Your API key"))
+        menu.on_value_change(lambda event: attribute(self._button, aria_expanded=str(event.value).lower()))
+        self._button.on("click", self._load, args=[])
+
+    async def _load(self) -> None:
+        try:
+            me = await self._api.me()
+        except Trouble as trouble:
+            with self._refilled():
+                text_element("p", explain(trouble).title, "account-note")
+                self._offer_sign_out()
+            return
+        self._name.text = me.name
+        with self._refilled():
+            self._show(me)
+            self._offer_sign_out()
+
+    def _refilled(self) -> ui.element:
+        self._content.clear()
+        return self._content
+
+    def _show(self, me: Me) -> None:
+        with tag("div", "account-head"):
+            text_element("strong", me.name, "account-title").mark("account-title")
+            text_element("span", f"…{me.last4}", "account-last4")
+            if me.admin:
+                text_element("span", t("Administrator"), "badge")
+        for name, label in limit_names():
+            if left := me.remaining.get(name):
+                _show_left(label, left)
+        if at_once := me.limits.get("concurrent_requests"):
+            _show_fact(t("Concurrent answers"), f"{at_once:,}")
+        if not any(me.limits.values()):
+            text_element("p", t("This key has no limits."), "account-note")
+        used = me.usage
+        tokens, requests = f"{used.total_tokens:,}", f"{used.requests:,}"
+        _show_fact(t("This month"), t("{tokens} tokens, {requests} requests", tokens=tokens, requests=requests))
+        if used.cached_tokens:
+            _show_fact(t("Also from the cache"), t("{count} tokens", count=f"{used.cached_tokens:,}"))
+        if me.expires_at:
+            _show_fact(t("Valid until"), f"{datetime.fromtimestamp(me.expires_at):%Y-%m-%d}")
+
+    def _offer_sign_out(self) -> None:
+        if (session := self._session) is not None:
+            button(t("Sign out"), session.sign_out, "quiet small").mark("sign-out")
+
+
+def limit_names() -> list[tuple[str, str]]:
+    """Return the limits that can be counted down, by their names in the API, with what they are called."""
+    return [
+        ("requests_per_minute", t("Requests per minute")),
+        ("tokens_per_minute", t("Tokens per minute")),
+        ("tokens_per_month", t("Tokens this month")),
+    ]
+
+
+def _show_left(label: str, left: Left) -> None:
+    with tag("div", "quota low" if left.remaining * 10 < left.limit else "quota"):
+        _show_fact(label, t("{left} of {limit} left", left=f"{left.remaining:,}", limit=f"{left.limit:,}"))
+        attribute(tag("progress", "quota-bar"), value=str(left.remaining), max=str(left.limit), aria_label=label)
+        if left.reset_s >= 1:
+            text_element("div", t("Fully reset in {time}", time=duration(left.reset_s)), "quota-reset")
+
+
+def _show_fact(label: str, value: str) -> None:
+    with tag("div", "fact"):
+        text_element("span", label, "fact-name")
+        text_element("span", value, "fact-value")

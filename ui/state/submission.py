@@ -1,0 +1,111 @@
+"""From a text to a running answer: the conversation is created if need be, then the service is asked."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from ui.api.client import Api
+from ui.api.errors import Trouble
+from ui.api.readiness import Readiness
+from ui.api.schema import Conversation, Response
+from ui.api.stream import Asks, Question
+from ui.files.pdf import PdfReader
+from ui.markdown.pool import Renderer
+from ui.state.changes import Changes
+from ui.state.conversation import OpenConversation
+from ui.state.deletions import Deletions
+from ui.state.generation import Answer, Generations
+from ui.state.question_title import question_title
+from ui.state.thread import branch_point
+from ui.state.titles import Titles
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all pages of one API key have in common; `asks` waits until the SDK is loaded."""
+
+    api: Api
+    generations: Generations
+    readiness: Readiness
+    asks: Callable[[], Awaitable[Asks]]
+    deletions: Deletions
+    changes: Changes
+    pdfs: PdfReader
+    titles: Titles
+    renderer: Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be asked, and where: after `parent` (see `Question`), or as a repetition of the last question."""
+
+    text: str
+    parent: str | None = None
+    continues: str = ""
+    is_retry: bool = False
+
+
+async def begin(
+    shared: Shared,
+    conversation: OpenConversation,
+    asked: Asked,
+    model: str,
+    on_created: Callable[[Conversation], None],
+) -> Answer:
+    """Start the answer and return it. Raises `Trouble`; a conversation that was created by then stays."""
+    if conversation.id is None:
+        conversation.parameters = replace(conversation.parameters, model=model)
+        created = await shared.api.create_conversation(question_title(asked.text), conversation.parameters.within({}))
+        conversation.id, conversation.about, conversation.metadata = created.id, created, created.metadata
+        shared.titles.expect(created.id, created.title or "")
+        on_created(created)
+    parent = asked.parent
+    if asked.is_retry:
+        parent = await _branch_point(shared.api, conversation.id, asked.text)
+    elif parent is None and conversation.leaf is not None:
+        parent = conversation.leaf
+    system = "" if asked.continues else await conversation.system_for(parent)
+    asks = await shared.asks()
+    question = Question(
+        conversation.id, asked.text, model, parent, system, conversation.parameters, continues=asked.continues
+    )
+    answer = shared.generations.start(asks, question)
+    conversation.leaf = None
+    return answer
+
+
+async def take_up(shared: Shared, conversation: OpenConversation) -> None:
+    """Follow what is being written in the conversation, and this process did not ask for: it did so before a restart.
+
+    A failure leaves what is stored to be read.
+    """
+    generations = shared.generations
+    if conversation.id is None or generations.is_running(conversation.id):
+        return
+    try:
+        running = (await shared.api.running(conversation.id))[::-1]
+        asked = [(response, await _question(shared.api, conversation, response)) for response in running]
+        if asked and not generations.is_running(conversation.id):  # nothing was asked here meanwhile
+            asks = await shared.asks()
+            for response, question in asked:
+                generations.take_up(asks, question, response.id, response.created_at)
+    except Trouble:
+        return
+
+
+async def _question(api: Api, conversation: OpenConversation, response: Response) -> Question:
+    """Return what an answer was asked for with."""
+    said = (await api.asked(response.id))[-1:]
+    last, id_ = said[0] if said else None, conversation.id or ""
+    if last is None:
+        return Question(id_, "", response.model)
+    if last.role != "assistant":
+        return Question(id_, last.text, response.model, last.parent_id or "")
+    text = next((message.text for message in conversation.stored if message.id == last.parent_id), "")
+    return Question(id_, text, response.model, last.parent_id, continues=last.text)
+
+
+async def _branch_point(api: Api, conversation_id: str, text: str) -> str | None:
+    try:
+        return branch_point((await api.messages(conversation_id, limit=4)).data, text)
+    except Trouble:
+        return None

@@ -1,0 +1,114 @@
+"""What a conversation shows: one path through its branches, and the answer that is being or has just been written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ui.api.schema import Message
+from ui.state.generation import Answer
+from ui.state.tree import Tree
+
+CLOCK_SKEW_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message to show; `answer` is there when this process knows more of it than its text.
+
+    `id` is empty until the message is known to be stored. `parent` is what a message in
+    its place would follow ("" for the first one). `versions` are the ids to go to for this
+    turn and its alternatives, of which `version` is the shown one's place. An incomplete one
+    that `is_cut` ends at its length limit.
+    """
+
+    role: str
+    text: str
+    is_incomplete: bool = False
+    answer: Answer | None = None
+    id: str = ""
+    parent: str = ""
+    versions: tuple[str, ...] = ()
+    version: int = 0
+    reasoning: str = ""
+    is_cut: bool = False
+
+
+def turns(stored: Sequence[Message], answer: Answer | None, leaf: str | None = None) -> list[Turn]:
+    """Merge `stored` (oldest first) with `answer`, so that nothing shows twice and nothing is lost.
+
+    Shows the path to `leaf`, or to the newest message. The service may have stored the
+    question before its answer, both, or neither.
+    """
+    tree = Tree(stored)
+    if answer is None or (leaf is not None and not answer.is_running):
+        return _lent(_turns(tree, tree.path(leaf)), answer)
+    path = tree.path(leaf)
+    shown = _turns(tree, path)
+    lent = _lent(shown, answer)
+    if lent is not shown:
+        return lent
+    asked = answer.question
+    if answer.is_running and shown and shown[-1].role == "assistant" and _is_since(path[-1], answer):
+        shown = shown[:-1]  # the reply has been stored in this moment; its end is on the way here, too
+    if asked.parent is not None:
+        shown = _until(shown, asked.parent, asked.text)
+    if not (shown and shown[-1].role == "user" and shown[-1].text == asked.text):
+        shown.append(Turn("user", asked.text, parent=asked.parent or (shown[-1].id if shown else "")))
+    return [*shown, Turn("assistant", answer.text, answer=answer, parent=shown[-1].id)]
+
+
+def branch_point(newest_first: Sequence[Message], question: str) -> str | None:
+    """Return what a repeated `question` should follow ("" for nothing), if its first try was stored; else None."""
+    for message in [message for message in newest_first if message.role][:2]:  # a thought stands between the two
+        if message.role == "user":
+            return (message.parent_id or "") if message.text == question else None
+    return None
+
+
+def _turns(tree: Tree, path: Sequence[Message]) -> list[Turn]:
+    """Return the path as it is read: consecutive pieces of one answer are joined, the system prompt is not shown."""
+    made: list[Turn] = []
+    for message in path:
+        if message.role == "assistant" and made and made[-1].role == "assistant":
+            text, is_incomplete = made[-1].text + message.text, message.status == "incomplete"
+            made[-1] = replace(made[-1], text=text, id=message.id, is_incomplete=is_incomplete, is_cut=message.is_cut)
+        elif message.role in ("user", "assistant"):
+            made.append(_turn(tree, message))
+    return made
+
+
+def _turn(tree: Tree, message: Message) -> Turn:
+    versions = tree.versions(message)
+    return Turn(
+        message.role,
+        message.text,
+        message.status == "incomplete",
+        None,
+        message.id,
+        message.parent_id or "",
+        tuple(version.id for version in versions),
+        next((at for at, version in enumerate(versions) if version.id == message.id), 0),
+        message.reasoning,
+        message.is_cut,
+    )
+
+
+def _lent(shown: list[Turn], answer: Answer | None) -> list[Turn]:
+    """Let a finished answer lend its figures to the stored one."""
+    if answer is None or answer.is_running or not answer.text:
+        return shown
+    for at in range(len(shown) - 1, max(-1, len(shown) - 9), -1):
+        if shown[at].role == "assistant" and shown[at].text.strip() == answer.text.strip():
+            return [*shown[:at], replace(shown[at], answer=answer), *shown[at + 1 :]]
+    return shown
+
+
+def _until(shown: list[Turn], parent: str, question: str) -> list[Turn]:
+    """Cut the path where a question follows `parent`, with the question itself if it is there already."""
+    for at, turn in enumerate(shown):
+        if turn.role == "user" and (turn.id == parent or turn.parent == parent):
+            return shown[: at + 1] if turn.text == question else shown[:at]
+    return shown
+
+
+def _is_since(message: Message, answer: Answer) -> bool:
+    return message.created_at >= answer.asked_at_unix - CLOCK_SKEW_S

@@ -1,0 +1,1 @@
+"""The widgets that all pages are made of."""

@@ -1,0 +1,26 @@
+"""Cards that ask the reader for something."""
+
+from ui.i18n import t
+from ui.widgets.elements import attribute, button, dialog, form, submit_button, tag, text_element
+from ui.widgets.fields import LineField, are_right
+
+MAX_TITLE_CHARS = 120
+
+
+async def ask_title(current: str) -> str | None:
+    """Return the new title of a conversation; None if it keeps its own."""
+    with dialog(t("Rename this conversation")) as asked, tag("div", "card"):
+        text_element("h2", t("Rename this conversation"), "card-title")
+        with form(lambda: asked.submit(True) if title.line and are_right([title]) else None).mark("renaming"):
+            title = LineField(t("Title"), MAX_TITLE_CHARS, current, "title")
+            attribute(title.input, required="")
+            with tag("div", "card-actions"):
+                button(t("Cancel"), lambda: asked.submit(None), "quiet")
+                submit_button(t("Save")).mark("save-title")
+    try:
+        if not await asked:
+            return None
+        return title.line if title.line != current else None
+    finally:
+        if not asked.is_deleted:
+            asked.delete()

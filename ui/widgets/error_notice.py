@@ -1,0 +1,28 @@
+"""A failure as it is read: what happened, what to do next, and the request's id to quote."""
+
+from collections.abc import Callable
+from typing import Any
+
+from nicegui import ui
+
+from ui.api.errors import Trouble, explain
+from ui.i18n import t
+from ui.widgets.elements import attribute, button, tag, text_element
+
+
+def show_trouble(trouble: Trouble, on_retry: Callable[[], Any]) -> ui.element | None:
+    """Show a failure; returns the retry button, where trying again may help."""
+    advice, retry = explain(trouble), None
+    with tag("div", "trouble", role="alert"):
+        text_element("div", advice.title, "trouble-title")
+        text_element("div", advice.advice, "trouble-advice")
+        with tag("div", "trouble-actions"):
+            if advice.can_retry:
+                retry = button(t("Try again"), on_retry, "small").mark("retry")
+            if trouble.request_id:
+                request_id = text_element("button", t("Request {id}", id=trouble.request_id), "request-id").mark(
+                    "request-id"
+                )
+                attribute(request_id, type="button", data_act="copy-text", data_text=trouble.request_id)
+                attribute(request_id, title=t("Copy the request's id"), data_said=t("Copied"))
+    return retry

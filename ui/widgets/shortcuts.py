@@ -1,0 +1,51 @@
+"""The keys that do something, listed on `?`; page.js listens for those that work everywhere.
+
+On a Mac, Option with a letter writes a character, so the shortcuts take Control as well.
+"""
+
+import re
+
+from nicegui import ui
+
+from ui.i18n import t
+from ui.widgets.elements import button, dialog, tag, text_element
+
+
+def shortcuts() -> list[tuple[str, str]]:
+    """Return each combination of keys and what it does, as they are called on the reader's machine."""
+    alt = "Control + Option" if _is_mac() else "Alt"
+    return [
+        ("Enter", t("Send the message")),
+        ("Shift + Enter", t("Begin a new line")),
+        ("Esc", t("Stop the answer, or close what is open")),
+        (f"{alt} + N", t("New chat")),
+        (f"{alt} + K", t("Search your conversations")),
+        (f"{alt} + V", t("Compare two models")),
+        (f"{alt} + C", t("Copy the last answer")),
+        (f"{alt} + R", t("Answer the last question again")),
+        ("/", t("Go to the message field")),
+        ("?", t("Show this list")),
+    ]
+
+
+def show_shortcuts() -> None:
+    """Show the list, until the reader closes it."""
+    with dialog(t("Keyboard shortcuts")) as listed, tag("div", "card"):
+        text_element("h2", t("Keyboard shortcuts"), "card-title")
+        with tag("dl", "keys").mark("shortcuts"):
+            for keys, does in shortcuts():
+                with tag("dt"):
+                    for at, key in enumerate(keys.split(" + ")):
+                        if at:
+                            text_element("span", "+")
+                        text_element("kbd", key)
+                text_element("dd", does)
+        with tag("div", "card-actions"):
+            button(t("Close"), listed.close, "quiet")
+    listed.on("hide", listed.delete)
+    listed.open()
+
+
+def _is_mac() -> bool:
+    request = ui.context.client.request
+    return re.search("Macintosh|iPhone|iPad", request.headers.get("user-agent", "")) is not None
