@@ -16,6 +16,7 @@ from starlette.routing import Match, Route
 
 from deployments.api.admin import adapters, keys, metrics
 from deployments.api.admin import cache as cache_admin
+from deployments.api.assembly import opened
 from deployments.api.http.connection import ClientGone
 from deployments.api.http.cors import options
 from deployments.api.http.lenient import LenientRouting, speak_plainly_to_http10
@@ -44,7 +45,7 @@ from deployments.api.routes import (
     usage,
 )
 from deployments.api.schemas.openapi import described
-from deployments.api.services import Services, opened
+from deployments.api.services import Services
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.lookup_client import ConnectedCache
 from deployments.config import Addresses, CorsSettings, Limits, ModelCacheSettings, Settings

@@ -1,43 +1,26 @@
-"""What the routes stand on, opened when a replica starts and closed in reverse when it ends."""
+"""What the routes stand on, and what they read from every request: who sends it, and what it wants of the cache."""
 
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastapi import Request
 
 from deployments.api.metering import count
-from deployments.api.observing import RunObserver
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.steering import CacheControl, parsed
-from deployments.chat.coalescing import Coalescer
-from deployments.chat.peers import Peers
 from deployments.chat.ports import Models
 from deployments.chat.service import ChatService
-from deployments.config import Addresses, Settings
+from deployments.config import Settings
 from deployments.errors import ChatLLMError, Unauthenticated
-from deployments.history.postgres import PostgresHistory
-from deployments.history.shares.postgres import PostgresShares
 from deployments.history.shares.store import ShareStore
 from deployments.history.storage import StorageLimit
 from deployments.history.store import HistoryStore
-from deployments.history.stored.postgres import PostgresCompletions
 from deployments.history.stored.store import CompletionStore
-from deployments.history.stored.turn import KeptConversations
-from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
-from deployments.infra.postgres.database import Database
 from deployments.keys.authenticator import Authenticator, Caller
-from deployments.keys.postgres import PostgresKeys
 from deployments.keys.store import KeyStore
-from deployments.keys.types import KeyLimits
 from deployments.limits.limiter import Limiter
-from deployments.limits.remote import RedisLimits
-from deployments.lora.postgres import PostgresAdapters
 from deployments.lora.registry import AdaptedModels, AdapterRegistry
-from deployments.metrics.recorder import Recorder
-from deployments.metrics.remote import RedisFigures
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.telemetry import Telemetry
 from deployments.models.client import ModelState
@@ -45,16 +28,11 @@ from deployments.models.delivery.listener import Listener
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Traits
 from deployments.responses.background import BackgroundResponses
-from deployments.responses.postgres import PostgresResponses
 from deployments.responses.service import Responses
 from deployments.responses.store import ResponseStore
-from deployments.usage.postgres import PostgresUsage
 from deployments.usage.store import UsageStore
 from deployments.usage.writer import UsageWriter
 
-DRAIN_TIMEOUT_S = 10.0
-USAGE_DRAIN_TIMEOUT_S = 5.0
-BACKGROUND_TIMEOUT_S = 5.0
 KEY_HEADERS = ("api-key", "x-api-key")
 
 
@@ -107,6 +85,7 @@ class Services:
     settings: Settings
     authenticator: Authenticator
     history: HistoryStore
+    writer: HistoryWriter
     models: ServedModels
     chat: ChatService
     telemetry: Telemetry
@@ -123,94 +102,6 @@ class Services:
     storage: StorageLimit
     adapters: AdapterRegistry
     cache: CacheClient | NoCache = field(default_factory=NoCache)
-
-
-@asynccontextmanager
-async def opened(
-    settings: Settings, addresses: Addresses, models: ServedModels, cache: CacheClient | NoCache
-) -> AsyncGenerator[Services]:
-    """Open the stores; on leaving, write what still waits (at most 15 s) and close them."""
-    async with AsyncExitStack() as stack:
-        database = Database(addresses.database_url, settings.history)
-        await database.open()
-        stack.push_async_callback(database.close)
-        history = PostgresHistory(database)
-        writer = HistoryWriter(history, settings.history.max_pending_writes)
-        await writer.open()
-        stack.push_async_callback(writer.drain, DRAIN_TIMEOUT_S)
-        stack.push_async_callback(cache.aclose)
-        await models.open()
-        stack.push_async_callback(models.aclose)
-        conversations = StoredConversations(history, writer, settings.history.max_context_bytes)
-        completions = PostgresCompletions(database)
-        usage = PostgresUsage(database)
-        usage_writer = UsageWriter(usage, settings.usage)
-        await usage_writer.open()
-        stack.push_async_callback(usage_writer.drain, USAGE_DRAIN_TIMEOUT_S)
-        limiter = _limiter(settings, addresses, usage)
-        await limiter.open()
-        stack.push_async_callback(limiter.aclose)
-        keys = PostgresKeys(database)
-        defaults = KeyLimits(
-            concurrent_requests=settings.default_concurrent_requests, storage_bytes=settings.key_limits.storage_bytes
-        )
-        authenticator = Authenticator(keys, settings.keys, defaults)
-        stack.push_async_callback(authenticator.aclose)
-        metrics = Metrics(Recorder(), RedisFigures(addresses.redis_url.get_secret_value(), settings.cache.namespace))
-        await metrics.open()
-        stack.push_async_callback(metrics.aclose)
-        kept, telemetry = KeptConversations(conversations, completions, writer), Telemetry(metrics.recorder)
-        stack.callback(telemetry.flush)
-        writer.tell = telemetry.pending_writes
-        coalescer = Coalescer(cache, Peers(models.listener) if models.listener else None)
-        stack.push_async_callback(coalescer.aclose)
-        chat = ChatService(kept, cache, models, settings.cache.shared, coalescer, settings.cache.replay_ms)
-        if isinstance(cache, CacheClient):
-            cache.drops.tell = telemetry.cache_dropped
-        adapters = AdapterRegistry(PostgresAdapters(database), models, cache, settings.models)
-        await adapters.open()
-        stack.push_async_callback(adapters.aclose)
-        stored = PostgresResponses(database)
-        responses = Responses(chat, models, stored, history, writer, settings.history.max_context_bytes)
-        background = BackgroundResponses(
-            responses,
-            chat,
-            stored,
-            writer,
-            settings.responses,
-            waiting_s=2 * settings.timeouts.total_s,
-            observer=RunObserver(telemetry, usage_writer),
-            resume=limiter.resume,
-        )
-        await background.open()
-        stack.push_async_callback(background.aclose, BACKGROUND_TIMEOUT_S)
-        yield Services(
-            settings,
-            authenticator,
-            history,
-            models,
-            chat,
-            telemetry,
-            metrics,
-            completions=completions,
-            shares=PostgresShares(database),
-            keys=keys,
-            limiter=limiter,
-            usage=usage,
-            usage_writer=usage_writer,
-            responses=responses,
-            background=background,
-            response_store=stored,
-            storage=StorageLimit(history.stored_bytes),
-            adapters=adapters,
-            cache=cache,
-        )
-
-
-def _limiter(settings: Settings, addresses: Addresses, usage: UsageStore) -> Limiter:
-    held = settings.key_limits
-    url, namespace = addresses.redis_url.get_secret_value(), settings.cache.namespace
-    return Limiter(RedisLimits(url, namespace, held.timeout_s, held.lease_s), usage.tokens, held)
 
 
 def services_of(request: Request) -> Services:

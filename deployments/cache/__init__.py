@@ -5,17 +5,15 @@
     replay.py           a stored answer made fresh, streamed or plain
     store.py            Redis or Valkey, and the same in memory
     claims.py           who generates an answer right now
-    connecting.py       from an address to a client of Redis
     purging.py          answers that can be taken back at once
     hot.py              answers in an ingress replica's memory, while nothing was purged
     lookup.py           the Serve deployment beside Redis
     client.py           what an ingress replica holds: gathers, remembers, never waits long
     remote.py           the call between the two, by a Serve handle
-    asking.py           look-ups by connections of their own     answering.py  the other end
+    lookup_client.py    look-ups over connections of their own; lookup_server.py is the other end
     wire.py             how they cross
     gathering.py        many look-ups in one call
     writing.py          storing in the background
-    breaker.py          stops asking what does not answer
     expiring.py         a bounded map whose entries expire
     langchain_store.py  the same store as LangChain's global cache
     loop_thread.py      an event loop in a thread of its own

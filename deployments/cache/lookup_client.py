@@ -1,6 +1,6 @@
 """Look-ups by connections of their own, past Serve's handles; lookup_server.py is the other end.
 
-Each ingress replica keeps a connection to each replica of the cache deployment (transport/). The handle
+Each ingress replica keeps a connection to each replica of the cache deployment (infra/transport/). The handle
 tells where they are, every few seconds again, and carries everything else, and look-ups too while there is no
 connection. Serve counts and scales by the calls of handles: it does not see these look-ups.
 """

@@ -133,7 +133,7 @@ class MemoryStore:
 
 
 class RedisStore:
-    """Redis or Valkey, by any address that `connecting.py` knows.
+    """Redis or Valkey, by any address that `infra/redis/client.py` knows.
 
     No call takes longer than its deadline, whatever the server does. Connecting
     happens with the first call.

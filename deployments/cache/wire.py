@@ -1,6 +1,6 @@
 """How look-ups cross from an ingress replica to a replica of the cache deployment, and their results back.
 
-Each is a frame (transport/framing.py) whose channel is the number of the look-up. A result bears the number
+Each is a frame (infra/transport/framing.py) whose channel is the number of the look-up. A result bears the number
 of its look-up; results come in any order.
 """
 

@@ -14,7 +14,7 @@ SERVICE = (
     "deployments.api.server",
     "deployments.cache.lookup",
     "deployments.local.launcher",
-    "deployments.local.ray.node",
+    "deployments.infra.ray.node",
     "openai",
     "ray.serve._private.api",
     "ray.serve._private.build_app",

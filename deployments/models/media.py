@@ -3,7 +3,7 @@
 A URL in a request makes this service open a connection that the client chose, from
 inside the operator's network. So remote media is off unless the model's
 configuration names hosts (`allowed_media_domains`). vLLM itself fetches nothing:
-the replica does, within bounds (`media_fetch.py`).
+the replica does, within bounds (`vllm/media_fetch.py`).
 """
 
 from collections.abc import Collection, Generator, Mapping, Sequence

@@ -11,10 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ray.serve._private.request_router.common import PendingRequest
-from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
-from ray.serve._private.request_router.replica_wrapper import RunningReplica
-
+from deployments.infra.ray.router import PendingRequest, PowerOfTwoChoicesRequestRouter, RunningReplica
 from deployments.models.protocol import ModelRequest
 
 ADAPTERS = "adapters"

@@ -4,7 +4,7 @@ Checked before anything is queued; what is refused is named by its place. The bo
 lie above what OpenAI's structured outputs allow (5,000 properties, 1,000 enum values,
 120,000 characters of names and values, 10 levels): they only keep out what nobody
 compiles. How long the rest takes is found out where it is compiled
-(`grammar_check.py`). One pass over the schema, without recursion.
+(`vllm/grammar_check.py`). One pass over the schema, without recursion.
 """
 
 from collections.abc import Generator

@@ -14,8 +14,8 @@ import uvicorn
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
+from deployments.api.assembly import opened
 from deployments.api.server import build_http
-from deployments.api.services import opened
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore

@@ -10,7 +10,7 @@ A streamed call through a Serve handle costs its receiver about 190 µs a messag
 look-up through one takes more than twice as long as Redis does. So handles carry a request's life (routing,
 failure, cancellation), and connections of our own carry tokens and look-ups:
 
-    model replica   ──▶ ingress replica   frames of answers    (models/delivery.py, models/listener.py)
+    model replica   ──▶ ingress replica   frames of answers    (models/delivery/)
     ingress replica ──▶ ingress replica   answers in flight    (chat/peers.py)
     ingress replica ──▶ cache replica     look-ups             (cache/lookup_client.py, cache/lookup_server.py)
 

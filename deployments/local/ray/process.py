@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 CHECK_EVERY_S = 0.25
 STEADY_EVERY_S = 2.0
 MODEL_PREFIX = "model-"
+NEXT_IMPORTS = ("deployments.infra.ray.serving", "deployments.local.ray.serve_schema")
 DASHBOARD_NICENESS = 10
 DASHBOARD_FIRST_DELAY_S, DASHBOARD_MAX_DELAY_S = 1.0, 60.0
 
@@ -68,11 +69,13 @@ class Service:
         self._tell()
         import ray
 
-        from deployments.local.ray.node import start_node
+        from deployments.infra.ray.node import start_node
 
         signal.signal(signal.SIGTERM, _leave)
         options = self._options
-        self._node = start_node(options.temporary, options.dashboard_port, options.cpus, options.gpus)
+        self._node = start_node(
+            options.temporary, options.dashboard_port, options.cpus, options.gpus, imports=NEXT_IMPORTS
+        )
         ray.init(address=self._node.address, namespace="serve", log_to_driver=False, configure_logging=False)
         signal.signal(signal.SIGTERM, _leave)
         self._tell(phase="connected", gcs=self._node.address)
@@ -83,22 +86,11 @@ class Service:
 
     def _serve(self, document: dict[str, Any]) -> None:
         """Do what `serve.start` and `serve deploy` do, without waiting for the one before doing the other."""
-        from ray.serve._private.api import _create_controller_and_proxy_refs  # pyright: ignore[reportPrivateUsage]
-        from ray.serve._private.client import ServeControllerClient
-        from ray.serve.config import ControllerOptions, HTTPOptions
-
+        from deployments.infra.ray.serving import start_serve
         from deployments.local.ray.serve_schema import validated
 
         schema = self._whole = validated(document)
-        controller, self._proxies = _create_controller_and_proxy_refs(
-            http_options=HTTPOptions.model_validate(schema.http_options.model_dump()),
-            grpc_options=None,
-            global_logging_config=None,
-            global_tracing_config=None,
-            controller_options=ControllerOptions(),
-            proxy_location="HeadOnly",
-        )
-        self._client = ServeControllerClient(controller)
+        self._client, self._proxies = start_serve(schema)
         self._client.deploy_apps(validated(without_engines(document)))
 
     def _watch(self) -> None:

@@ -1,7 +1,7 @@
-"""The ingress's end of the connections by which replicas deliver answers; delivery.py is the other end.
+"""The ingress's end of the connections by which replicas deliver answers; sender.py is the other end.
 
 A handle call carries only a request's life (routing, failure, cancellation); the messages of all streams
-between two replicas share one connection (transport/).
+between two replicas share one connection (infra/transport/).
 """
 
 import asyncio

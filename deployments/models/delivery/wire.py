@@ -1,6 +1,6 @@
 """How messages cross from a model replica to an ingress replica, and from one ingress replica to another.
 
-Each is a frame (transport/framing.py) whose channel is the stream of an answer. The body of a large reply
+Each is a frame (infra/transport/framing.py) whose channel is the stream of an answer. The body of a large reply
 comes before it, in parts, between which other streams go on. A stream's name is random, so that nobody can
 write into another's answer.
 

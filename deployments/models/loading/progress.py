@@ -10,16 +10,16 @@ import os
 import socket
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import msgspec
 
+from deployments.infra.ray import key_value
 from deployments.models.loading.failure import LoadFailure
 
 log = logging.getLogger(__name__)
 
 Phase = Literal["starting", "downloading", "reading_weights", "compiling", "warming_up", "ready", "failed"]
-NAMESPACE = b"chatllm"
 SAME_START_S = 900.0
 """Seconds after which a new start of a replica no longer counts as another try of the one before."""
 TRIES = 3
@@ -91,40 +91,28 @@ KILLED = LoadFailure(
 
 def publish(deployment: str, state: Loading) -> None:
     """Let the other processes of the service know; without Ray, or while its head is away, nobody does."""
-    from ray.experimental import internal_kv
-
-    if not internal_kv._internal_kv_initialized():  # pyright: ignore[reportPrivateUsage] - Serve's own way to its store
+    if not key_value.is_connected():
         return
     try:
-        internal_kv._internal_kv_put(_key(deployment), msgspec.json.encode(state), namespace=NAMESPACE)  # pyright: ignore[reportPrivateUsage]
-    except Exception as error:  # noqa: BLE001 - the border to Ray: a model loads whether or not this is told
-        log.warning("the state of loading cannot be told", extra={"reason": type(error).__name__})
+        key_value.put(_key(deployment), msgspec.json.encode(state))
+    except Exception as error:  # noqa: BLE001 - Ray's errors of any kind: a model loads whether or not this is known
+        log.warning("the state of loading cannot be published", extra={"reason": type(error).__name__})
 
 
 def published(deployment: str) -> Loading | None:
-    """Return what a replica of a deployment told last, None if nothing; takes a call to Ray's head."""
-    from ray.experimental import internal_kv
-
-    if not internal_kv._internal_kv_initialized():  # pyright: ignore[reportPrivateUsage]
-        return None
-    found: Any = internal_kv._internal_kv_get(_key(deployment), namespace=NAMESPACE)  # pyright: ignore[reportPrivateUsage]
+    """Return what a replica of a deployment published last, None if nothing; takes a call to Ray's head."""
+    found = key_value.get(_key(deployment))
     return decoded(found) if found else None
 
 
 def expect(deployment: str, took_s: float) -> None:
     """Keep how long a deployment's replicas took to load before, for whoever asks while one loads."""
-    from ray.experimental import internal_kv
-
-    internal_kv._internal_kv_put(f"took:{deployment}".encode(), repr(took_s).encode(), namespace=NAMESPACE)  # pyright: ignore[reportPrivateUsage]
+    key_value.put(f"took:{deployment}", repr(took_s).encode())
 
 
 def expected_s(deployment: str) -> float | None:
     """Return how many seconds a load took before, None if that is not known."""
-    from ray.experimental import internal_kv
-
-    if not internal_kv._internal_kv_initialized():  # pyright: ignore[reportPrivateUsage]
-        return None
-    found: Any = internal_kv._internal_kv_get(f"took:{deployment}".encode(), namespace=NAMESPACE)  # pyright: ignore[reportPrivateUsage]
+    found = key_value.get(f"took:{deployment}")
     return float(found) if found else None
 
 
@@ -136,5 +124,5 @@ def decoded(data: bytes) -> Loading | None:
         return None
 
 
-def _key(deployment: str) -> bytes:
-    return f"loading:{deployment}".encode()
+def _key(deployment: str) -> str:
+    return f"loading:{deployment}"

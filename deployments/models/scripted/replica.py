@@ -3,7 +3,7 @@
 For tests, for demonstrations of overload and failure, and for measuring
 everything that is not the model. The answer is a pure function of the request:
 it repeats the words of the last message, calls tools that the message mentions,
-and fills schemas with what the message holds (`script/`).
+and fills schemas with what the message holds (the other modules of this folder).
 """
 
 import asyncio

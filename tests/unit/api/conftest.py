@@ -12,15 +12,13 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
-from deployments.api.observing import RunObserver
+from deployments.api.assembly import Closing, Stores, assembled
 from deployments.api.server import build_http
 from deployments.api.services import Services
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
-from deployments.chat.service import ChatService
 from deployments.config import (
-    KeySettings,
     Limits,
     ProviderModel,
     ScriptedModel,
@@ -30,27 +28,17 @@ from deployments.config import (
 )
 from deployments.history.memory import MemoryHistory
 from deployments.history.shares.memory import MemoryShares
-from deployments.history.storage import StorageLimit
 from deployments.history.stored.memory import MemoryCompletions
-from deployments.history.stored.turn import KeptConversations
-from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
-from deployments.keys.authenticator import Authenticator
 from deployments.keys.memory import MemoryKeys
-from deployments.keys.types import KeyLimits
 from deployments.limits.limiter import Limiter
 from deployments.limits.memory import MemoryLimits
 from deployments.lora.memory import MemoryAdapters
-from deployments.lora.registry import AdapterRegistry
 from deployments.metrics.memory import MemoryFigures
-from deployments.metrics.recorder import Recorder
 from deployments.metrics.sharing import Metrics
-from deployments.metrics.telemetry import Telemetry
 from deployments.models.in_process import InProcessModels
 from deployments.models.names import ModelNames
-from deployments.responses.background import BackgroundResponses
 from deployments.responses.memory import MemoryResponses
-from deployments.responses.service import Responses
 from deployments.usage.memory import MemoryUsage
 from deployments.usage.writer import UsageWriter
 
@@ -87,75 +75,32 @@ async def running(
 
     `around` puts something around the application.
     """
+    more.setdefault("usage", UsageSettings(flush_s=0.05))
     settings = Settings(models=models, limits=limits or Limits(), timeouts=timeouts or Timeouts(), **more)
     in_process = InProcessModels(*models, names=ModelNames.of(settings))
-    history, keys = MemoryHistory(), MemoryKeys()
-    writer = HistoryWriter(history, 1000)
-    lookup = CacheLookup(settings.cache, store or MemoryStore())
-    policies = {in_process.identity(model.id): model.cache for model in models}
-    cache = CacheClient(lookup, settings.cache, policies)
-    completions = MemoryCompletions()
-    conversations = KeptConversations(
-        StoredConversations(history, writer, settings.history.max_context_bytes), completions, writer
-    )
-    chat = ChatService(conversations, cache, in_process, settings.cache.shared, None, settings.cache.replay_ms)
-    usage = MemoryUsage()
-    usage_writer = UsageWriter(usage, UsageSettings(flush_s=0.05))
-    limiter = Limiter(MemoryLimits(30), usage.tokens, settings.key_limits)
-    metrics = Metrics(Recorder(), MemoryFigures())
-    stored, telemetry = MemoryResponses(history), Telemetry(metrics.recorder)
-    responses = Responses(chat, in_process, stored, history, writer, settings.history.max_context_bytes)
-    observer = RunObserver(telemetry, usage_writer)
-    adapters = AdapterRegistry(MemoryAdapters(), in_process, cache, models)
-    runs = BackgroundResponses(
-        responses, chat, stored, writer, settings.responses, 1800, observer, resume=limiter.resume
-    )
-    services = Services(
-        settings,
-        Authenticator(
-            keys,
-            KeySettings(),
-            KeyLimits(
-                concurrent_requests=settings.default_concurrent_requests,
-                storage_bytes=settings.key_limits.storage_bytes,
-            ),
-        ),
-        history,
-        in_process,
-        chat,
-        telemetry,
-        metrics,
+    history, keys, completions = MemoryHistory(), MemoryKeys(), MemoryCompletions()
+    stores = Stores(
+        history=history,
         completions=completions,
         shares=MemoryShares(history, keys),
         keys=keys,
-        limiter=limiter,
-        usage=usage,
-        usage_writer=usage_writer,
-        responses=responses,
-        background=runs,
-        response_store=stored,
-        storage=StorageLimit(history.stored_bytes),
-        adapters=adapters,
-        cache=cache,
+        usage=MemoryUsage(),
+        responses=MemoryResponses(history),
+        adapters=MemoryAdapters(),
+        limits=MemoryLimits(30),
+        figures=MemoryFigures(),
     )
+    lookup = CacheLookup(settings.cache, store or MemoryStore())
+    policies = {in_process.identity(model.id): model.cache for model in models}
+    cache = CacheClient(lookup, settings.cache, policies)
+    started: asyncio.Future[Services] = asyncio.get_running_loop().create_future()
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Services]:
-        await writer.open()
-        await in_process.open()
-        await usage_writer.open()
-        await limiter.open()
-        await runs.open()
-        await metrics.open()
-        await adapters.open()
-        yield services
-        await adapters.aclose()
-        await runs.aclose(0.1)
-        await metrics.aclose()
-        await limiter.aclose()
-        await usage_writer.drain(1)
-        await writer.drain(5)
-        await cache.aclose()
+        closing = Closing(history_s=5, usage_s=1, background_s=0.1)
+        async with assembled(settings, stores, in_process, cache, closing) as services:
+            started.set_result(services)
+            yield services
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -168,8 +113,21 @@ async def running(
     _, secret = await keys.create("test")
     url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=10) as http:
-        parts = (in_process, history, keys, writer, completions, limiter, usage_writer, cache, lookup, metrics)
-        yield Service(url, http, *parts)
+        services = await started
+        yield Service(
+            url,
+            http,
+            in_process,
+            history,
+            keys,
+            services.writer,
+            completions,
+            services.limiter,
+            services.usage_writer,
+            cache,
+            lookup,
+            services.metrics,
+        )
     server.should_exit = True
     await serving
 

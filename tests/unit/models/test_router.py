@@ -4,8 +4,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
 
+from deployments.infra.ray.router import PowerOfTwoChoicesRequestRouter
 from deployments.lora.types import Adapter
 from deployments.models.protocol import ModelRequest
 from deployments.models.router import ADAPTERS, ObservedRouter

@@ -1,0 +1,204 @@
+"""Building the services of an ingress replica: opened when it starts, closed in reverse when it ends.
+
+`opened` stands on Postgres and Redis. Tests call `assembled` with stores in memory, so that they run what runs in
+production.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from deployments.api.observing import RunObserver
+from deployments.api.services import ServedModels, Services
+from deployments.cache.client import CacheClient, NoCache
+from deployments.chat.coalescing import Coalescer
+from deployments.chat.peers import Peers
+from deployments.chat.service import ChatService
+from deployments.config import Addresses, Settings
+from deployments.history.postgres import PostgresHistory
+from deployments.history.shares.postgres import PostgresShares
+from deployments.history.shares.store import ShareStore
+from deployments.history.storage import StorageLimit
+from deployments.history.store import HistoryStore
+from deployments.history.stored.postgres import PostgresCompletions
+from deployments.history.stored.store import CompletionStore
+from deployments.history.stored.turn import KeptConversations
+from deployments.history.turns import StoredConversations
+from deployments.history.writer import HistoryWriter
+from deployments.infra.postgres.database import Database
+from deployments.keys.authenticator import Authenticator
+from deployments.keys.postgres import PostgresKeys
+from deployments.keys.store import KeyStore
+from deployments.keys.types import KeyLimits
+from deployments.limits.limiter import Limiter
+from deployments.limits.remote import RedisLimits
+from deployments.limits.store import LimitStore
+from deployments.lora.postgres import PostgresAdapters
+from deployments.lora.registry import AdapterRegistry
+from deployments.lora.store import AdapterStore
+from deployments.metrics.recorder import Recorder
+from deployments.metrics.remote import RedisFigures
+from deployments.metrics.sharing import Metrics
+from deployments.metrics.store import FigureStore
+from deployments.metrics.telemetry import Telemetry
+from deployments.responses.background import BackgroundResponses
+from deployments.responses.postgres import PostgresResponses
+from deployments.responses.service import Responses
+from deployments.responses.store import ResponseStore
+from deployments.usage.postgres import PostgresUsage
+from deployments.usage.store import UsageStore
+from deployments.usage.writer import UsageWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What the services keep their state in; open, where a store needs that."""
+
+    history: HistoryStore
+    completions: CompletionStore
+    shares: ShareStore
+    keys: KeyStore
+    usage: UsageStore
+    responses: ResponseStore
+    adapters: AdapterStore
+    limits: LimitStore
+    figures: FigureStore
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Seconds that each part may take to finish its work when the services close."""
+
+    history_s: float = 10.0
+    usage_s: float = 5.0
+    background_s: float = 5.0
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, addresses: Addresses, models: ServedModels, cache: CacheClient | NoCache
+) -> AsyncGenerator[Services]:
+    """Open the services on Postgres and Redis; on leaving, write what still waits (at most 15 s) and close them."""
+    database = Database(addresses.database_url, settings.history)
+    await database.open()
+    try:
+        async with assembled(settings, _durable(database, settings, addresses), models, cache) as services:
+            yield services
+    finally:
+        await database.close()
+
+
+def _durable(database: Database, settings: Settings, addresses: Addresses) -> Stores:
+    url, namespace = addresses.redis_url.get_secret_value(), settings.cache.namespace
+    limits = settings.key_limits
+    return Stores(
+        history=PostgresHistory(database),
+        completions=PostgresCompletions(database),
+        shares=PostgresShares(database),
+        keys=PostgresKeys(database),
+        usage=PostgresUsage(database),
+        responses=PostgresResponses(database),
+        adapters=PostgresAdapters(database),
+        limits=RedisLimits(url, namespace, limits.timeout_s, limits.lease_s),
+        figures=RedisFigures(url, namespace),
+    )
+
+
+@asynccontextmanager
+async def assembled(
+    settings: Settings,
+    stores: Stores,
+    models: ServedModels,
+    cache: CacheClient | NoCache,
+    closing: Closing = Closing(),
+) -> AsyncGenerator[Services]:
+    """Build the services upon `stores`, and open them with the models and the cache; on leaving, close all of these."""
+    async with AsyncExitStack() as stack:
+        writer = HistoryWriter(stores.history, settings.history.max_pending_writes)
+        await writer.open()
+        stack.push_async_callback(writer.drain, closing.history_s)
+        stack.push_async_callback(cache.aclose)
+        await models.open()
+        stack.push_async_callback(models.aclose)
+        usage_writer = UsageWriter(stores.usage, settings.usage)
+        await usage_writer.open()
+        stack.push_async_callback(usage_writer.drain, closing.usage_s)
+        limiter = Limiter(stores.limits, stores.usage.tokens, settings.key_limits)
+        await limiter.open()
+        stack.push_async_callback(limiter.aclose)
+        authenticator = _authenticator(settings, stores.keys)
+        stack.push_async_callback(authenticator.aclose)
+        metrics = Metrics(Recorder(), stores.figures)
+        await metrics.open()
+        stack.push_async_callback(metrics.aclose)
+        telemetry = _telemetry(metrics, writer, cache)
+        stack.callback(telemetry.flush)
+        coalescer = Coalescer(cache, Peers(models.listener) if models.listener else None)
+        stack.push_async_callback(coalescer.aclose)
+        chat = _chat(settings, stores, writer, cache, models, coalescer)
+        adapters = AdapterRegistry(stores.adapters, models, cache, settings.models)
+        await adapters.open()
+        stack.push_async_callback(adapters.aclose)
+        responses = Responses(
+            chat, models, stores.responses, stores.history, writer, settings.history.max_context_bytes
+        )
+        background = BackgroundResponses(
+            responses,
+            chat,
+            stores.responses,
+            writer,
+            settings.responses,
+            waiting_s=2 * settings.timeouts.total_s,
+            observer=RunObserver(telemetry, usage_writer),
+            resume=limiter.resume,
+        )
+        await background.open()
+        stack.push_async_callback(background.aclose, closing.background_s)
+        yield Services(
+            settings,
+            authenticator,
+            stores.history,
+            writer,
+            models,
+            chat,
+            telemetry,
+            metrics,
+            completions=stores.completions,
+            shares=stores.shares,
+            keys=stores.keys,
+            limiter=limiter,
+            usage=stores.usage,
+            usage_writer=usage_writer,
+            responses=responses,
+            background=background,
+            response_store=stores.responses,
+            storage=StorageLimit(stores.history.stored_bytes),
+            adapters=adapters,
+            cache=cache,
+        )
+
+
+def _authenticator(settings: Settings, keys: KeyStore) -> Authenticator:
+    concurrent, storage = settings.default_concurrent_requests, settings.key_limits.storage_bytes
+    return Authenticator(keys, settings.keys, KeyLimits(concurrent_requests=concurrent, storage_bytes=storage))
+
+
+def _telemetry(metrics: Metrics, writer: HistoryWriter, cache: CacheClient | NoCache) -> Telemetry:
+    telemetry = Telemetry(metrics.recorder)
+    writer.tell = telemetry.pending_writes
+    if isinstance(cache, CacheClient):
+        cache.drops.tell = telemetry.cache_dropped
+    return telemetry
+
+
+def _chat(
+    settings: Settings,
+    stores: Stores,
+    writer: HistoryWriter,
+    cache: CacheClient | NoCache,
+    models: ServedModels,
+    coalescer: Coalescer,
+) -> ChatService:
+    conversations = StoredConversations(stores.history, writer, settings.history.max_context_bytes)
+    kept = KeptConversations(conversations, stores.completions, writer)
+    return ChatService(kept, cache, models, settings.cache.shared, coalescer, settings.cache.replay_ms)
