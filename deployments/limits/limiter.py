@@ -1,6 +1,7 @@
 """Decides whether a key's limits let a request in: together with all replicas, or by this one's memory.
 
-    admit ── one script, 50 ms at most ──▶ Redis ── late, gone, refusing ──▶ this replica's memory
+    admit ── a busy key ──▶ a block that this replica took before (blocks.py), asking nobody
+          ── one script, 50 ms at most ──▶ Redis ── late, gone, refusing ──▶ this replica's memory
     settle, renew ── behind the answer ──▶ both
 
 The memory follows what Redis decides for this replica, so that an outage does
@@ -23,8 +24,9 @@ from deployments.errors import ChatLLMError
 from deployments.infra.breaker import Breaker, BreakerOpen
 from deployments.infra.redis.errors import StoreError
 from deployments.keys.types import KeyLimits
+from deployments.limits.blocks import BLOCK_S, Block, Blocks
 from deployments.limits.memory import MemoryLimits
-from deployments.limits.store import UNKNOWN, Demand, LimitStore, Verdict
+from deployments.limits.store import UNKNOWN, Demand, LimitStore, Rest, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,11 @@ class Admission:
 
 
 class Limiter:
-    """Holds the limits of keys, for one event loop; `failures` counts why Redis was not asked or did not answer."""
+    """Holds the limits of keys, for one event loop; `failures` counts why Redis was not asked or did not answer.
+
+    All replicas together never admit more than the limits allow. A replica keeps a little of a busy key's limits
+    for a second, which others then lack: at most 1/60 of a limit per minute, and nothing near it (blocks.py).
+    """
 
     def __init__(self, remote: LimitStore, month_used: MonthUsed, settings: KeyLimitSettings) -> None:
         self.failures: Counter[str] = Counter()
@@ -100,6 +106,7 @@ class Limiter:
         self._month_used = month_used
         self._breaker = Breaker()
         self._is_alone = False
+        self._blocks = Blocks(self._new_lease, self._take_block, self._give_back, min(BLOCK_S, settings.lease_s / 2))
         self._renewal_s = settings.lease_s / 3
         self._replica = secrets.token_hex(8)
         self._admissions = 0
@@ -107,6 +114,7 @@ class Limiter:
         self._leases: WeakValueDictionary[str, Admission] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewer: asyncio.Task[None] | None = None
+        self._block_sweeper: asyncio.Task[None] | None = None
         self._renewing = asyncio.Lock()
         self._no_renewal_runs = asyncio.Event()
         self._no_renewal_runs.set()
@@ -114,12 +122,15 @@ class Limiter:
     async def open(self) -> None:
         """Start to renew the leases of running requests, in the running event loop."""
         self._renewer = asyncio.create_task(self._renew_for_ever(), name="lease-renewal")
+        self._block_sweeper = asyncio.create_task(self._sweep_blocks(), name="limit-blocks")
 
     async def aclose(self) -> None:
         """Settle what has ended, within 2 s, and let go of Redis."""
-        if self._renewer is not None:
-            self._renewer.cancel()
-            await asyncio.wait((self._renewer,))
+        for task in (self._renewer, self._block_sweeper):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait((task,))
+        self._blocks.end_all()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_TIMEOUT_S)
         for task in self._tasks:
@@ -130,28 +141,35 @@ class Limiter:
     async def admit(
         self, key_id: str, limits: KeyLimits, tokens: int = 0, *, requests: int = 1, sequences: int = 1
     ) -> Admission:
-        """Decide on one request that is estimated at `tokens`, in one round trip.
+        """Decide on one request that is estimated at `tokens`, in one round trip at most.
 
         `requests` is 0 for one that was counted before. `sequences` count among what runs at once
         until the admission ends. Cancellation while Redis decides may leave a lease behind, which lapses.
         """
-        self._admissions += 1
-        lease = f"{self._replica}:{self._admissions}" if sequences and limits.concurrent_requests else ""
+        lease = self._new_lease() if sequences and limits.concurrent_requests else ""
         demand = Demand(key_id, limits, requests, tokens, lease, f"{datetime.now(UTC):%Y-%m}", sequences)
+        if (served := self._blocks.serve(demand)) is not None:
+            block, demand = served
+            admitted = _Admitted(demand, self._local.note(demand), block.counted_in)
+            return self._admission(limits, block.standing(), admitted)
         remotely = await self._ask_remote(demand)
         if remotely is not None:
-            verdict = remotely
-            if verdict.refused_by is not None:
-                return Admission(self, limits, verdict, None)
-            admitted = _Admitted(demand, self._local.note(demand), verdict.counted_in)
-        else:
-            verdict = await self._decided(self._local, demand)
-            if verdict.refused_by is not None:
-                return Admission(self, limits, verdict, None)
-            admitted = _Admitted(demand, verdict.counted_in, None)
+            self._blocks.note(demand, remotely)
+        verdict = await self._decided(self._local, demand) if remotely is None else remotely
+        if verdict.refused_by is not None:
+            return Admission(self, limits, verdict, None)
+        if remotely is None:
+            return self._admission(limits, verdict, _Admitted(demand, verdict.counted_in, None))
+        return self._admission(limits, verdict, _Admitted(demand, self._local.note(demand), verdict.counted_in))
+
+    def _new_lease(self) -> str:
+        self._admissions += 1
+        return f"{self._replica}:{self._admissions}"
+
+    def _admission(self, limits: KeyLimits, verdict: Verdict, admitted: _Admitted) -> Admission:
         admission = Admission(self, limits, verdict, admitted)
-        if lease:
-            self._leases[lease] = admission
+        if admitted.demand.lease:
+            self._leases[admitted.demand.lease] = admission
         return admission
 
     async def count_other(self, key_id: str) -> Verdict:
@@ -167,9 +185,8 @@ class Limiter:
         counted_remotely = fields.pop("counted_remotely")
         demand = Demand(**fields)
         admitted = _Admitted(demand, self._local.note(demand), counted_remotely)
-        admission = Admission(self, demand.limits, Verdict(), admitted)
+        admission = self._admission(demand.limits, Verdict(), admitted)
         if demand.lease:
-            self._leases[demand.lease] = admission
             self._later(self._renew())
         return admission
 
@@ -183,6 +200,8 @@ class Limiter:
         demand = admitted.demand
         self._leases.pop(demand.lease, None)
         self._local.end(demand, demand.reserved, admitted.counted_here, tokens)
+        if self._blocks.put_back(demand, admitted.counted_remotely, tokens):
+            return
         if demand.lease or ((demand.tokens or tokens) and demand.limits.counts_tokens):
             self._later(self._settle_remote(admitted, tokens))
 
@@ -230,6 +249,34 @@ class Limiter:
             self.failures["breaker_open"] += 1
         except StoreError as error:
             self._failed(error)
+
+    def _take_block(self, demand: Demand) -> None:
+        self._later(self._take_remote(demand))
+
+    async def _take_remote(self, demand: Demand) -> None:
+        verdict = None
+        try:
+            verdict = await self._ask_remote(demand)
+        finally:
+            self._blocks.taken(demand, verdict)
+
+    def _give_back(self, block: Block) -> None:
+        self._later(self._give_back_remote(block, block.close()))
+
+    async def _give_back_remote(self, block: Block, rest: Rest) -> None:
+        await self._no_renewal_runs.wait()
+        try:
+            with self._breaker.attempt():
+                await self._remote.give_back(block.demand, block.counted_in, rest)
+        except BreakerOpen:
+            self.failures["breaker_open"] += 1
+        except StoreError as error:
+            self._failed(error)
+
+    async def _sweep_blocks(self) -> None:
+        while True:
+            await asyncio.sleep(BLOCK_S / 2)
+            self._blocks.end_expired()
 
     async def _renew_for_ever(self) -> None:
         while True:

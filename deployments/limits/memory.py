@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deployments.limits.store import CONCURRENT_WAIT_S, RECOUNT_S, UNKNOWN, Demand, Limit, Verdict
+from deployments.limits.store import CONCURRENT_WAIT_S, RECOUNT_S, UNKNOWN, Demand, Limit, Rest, Verdict
 
 MAX_KEYS = 10_000
 # Sums of fractions are not exact; what is missing by this much is there.
@@ -81,6 +81,18 @@ class MemoryLimits:
         month = state.month
         if month is not None and month.name == demand.month:
             month.used += tokens - (demand.tokens if counted_in == month.counted_in else 0)
+
+    async def give_back(self, demand: Demand, counted_in: int, rest: Rest) -> None:
+        now, state, limits = self._clock(), self._state(demand.key_id), demand.limits
+        for place in rest.places:
+            state.leases.pop(place, None)
+        if limits.requests_per_minute and state.requests is not None:
+            state.requests.put(rest.requests, limits.requests_per_minute, now)
+        if limits.tokens_per_minute and state.tokens is not None:
+            state.tokens.put(rest.tokens, limits.tokens_per_minute, now)
+        month = state.month
+        if month is not None and month.name == demand.month and month.counted_in == counted_in:
+            month.used -= rest.tokens
 
     async def renew(self, leases: Mapping[str, Sequence[str]]) -> None:
         until = self._clock() + self._lease_s

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from deployments.infra.redis.client import connect
 from deployments.infra.redis.errors import translated
 from deployments.limits.scripts import Script, Scripts
-from deployments.limits.store import RECOUNT_S, Demand, Limit, Verdict
+from deployments.limits.store import RECOUNT_S, Demand, Limit, Rest, Verdict
 
 # Settling and renewing happen behind the answers.
 BACKGROUND_TIMEOUT_S = 1.0
@@ -60,17 +60,15 @@ class RedisLimits:
                 return _verdict(await self._decisions.run(ADMIT, self._keys(demand.key_id), arguments))
 
     async def settle(self, demand: Demand, reserved: int, counted_in: int, tokens: int) -> None:
-        arguments = (
-            demand.limits.tokens_per_minute or 0,
-            reserved,
-            tokens,
-            demand.lease,
-            demand.month,
-            demand.tokens,
-            counted_in,
-            demand.sequences,
-        )
-        await self._background.run(SETTLE, self._keys(demand.key_id), arguments)
+        limits = demand.limits
+        arguments = (limits.tokens_per_minute or 0, reserved, tokens, demand.month, demand.tokens, counted_in, 0, 0)
+        await self._background.run(SETTLE, self._keys(demand.key_id), (*arguments, *demand.places))
+
+    async def give_back(self, demand: Demand, counted_in: int, rest: Rest) -> None:
+        limits = demand.limits
+        tokens = (limits.tokens_per_minute or 0, rest.tokens, 0, demand.month, rest.tokens, counted_in)
+        requests = (limits.requests_per_minute or 0, rest.requests)
+        await self._background.run(SETTLE, self._keys(demand.key_id), (*tokens, *requests, *rest.places))
 
     async def renew(self, leases: Mapping[str, Sequence[str]]) -> None:
         renewals = [

@@ -72,6 +72,15 @@ class Verdict:
     asks_for_month: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What of an admitted demand was not used."""
+
+    requests: int
+    tokens: int
+    places: Sequence[str]
+
+
 class LimitStore(Protocol):
     """The state of limits. Every method of a remote one raises `StoreError` and nothing else."""
 
@@ -87,6 +96,10 @@ class LimitStore(Protocol):
 
         `reserved` and `counted_in` are 0 where this store did not admit it.
         """
+        ...
+
+    async def give_back(self, demand: Demand, counted_in: int, rest: Rest) -> None:
+        """Return what of an admitted demand was not used; `rest.tokens` below zero is what it used beyond it."""
         ...
 
     async def renew(self, leases: Mapping[str, Sequence[str]]) -> None:

@@ -83,6 +83,57 @@ async def test_two_replicas_together_never_admit_more_than_allowed(
             assert len(admitted) == allowed
 
 
+@pytest.mark.parametrize(
+    ("limits", "tokens", "allowed"),
+    [
+        (KeyLimits(requests_per_minute=1_200), 0, 1_200),
+        (KeyLimits(tokens_per_minute=120_000), 100, 1_200),
+        (KeyLimits(1_200, 240_000, 2_000), 100, 1_200),
+    ],
+)
+async def test_a_busy_key_is_held_exactly_by_replicas_that_keep_blocks_of_it(
+    valkey_url: str, limits: KeyLimits, tokens: int, allowed: int
+) -> None:
+    async with replicas(valkey_url, 2) as limiters:
+        began, admitted = time.monotonic(), 0
+        for _ in range(100):
+            admitted += len(await admissions(limiters, limits, tokens, 10))
+        fills_in = (time.monotonic() - began) * allowed / 60 + 1
+        assert not any(limiter.failures for limiter in limiters)
+        assert allowed <= admitted <= allowed + fills_in
+
+
+async def test_blocks_return_what_was_not_used_to_the_server(valkey_url: str) -> None:
+    limits = KeyLimits(requests_per_minute=12_000, tokens_per_minute=12_000_000, concurrent_requests=160)
+    async with replicas(valkey_url, 2) as (one, other):
+        began = time.monotonic()
+        for admission in [await one.admit("key_a", limits, 1_000) for _ in range(30)]:
+            admission.end(10)
+        await settled(one)
+        assert one._blocks._blocks
+        while one._blocks._blocks:
+            await asyncio.sleep(0.05)
+        await settled(one)
+        verdict = (await other.admit("key_a", limits, requests=0, sequences=0)).verdict
+        assert 12_000 - 30 <= verdict.remaining_requests <= 12_000 - 30 + (time.monotonic() - began) * 200
+        assert verdict.remaining_tokens >= 12_000_000 - 300
+        assert len(await admissions([other], KeyLimits(concurrent_requests=160), 0, 170)) == 160
+
+
+async def test_the_block_of_a_killed_replica_costs_half_a_seconds_worth(valkey_url: str) -> None:
+    limits = KeyLimits(requests_per_minute=12_000, concurrent_requests=160)
+    async with replicas(valkey_url, 2, lease_s=2.0) as (killed, alive):
+        for admission in [await killed.admit("key_a", limits) for _ in range(30)]:
+            admission.end(0)
+        await settled(killed)
+        assert killed._blocks._blocks.pop("key_a").places
+        verdict = (await alive.admit("key_a", limits, requests=0, sequences=0)).verdict
+        assert verdict.remaining_requests >= 12_000 - 30 - 2 * 100
+        assert 140 <= len(await admissions([alive], KeyLimits(concurrent_requests=160), 0, 170)) < 160
+        await asyncio.sleep(2.2)
+        assert len(await admissions([alive], KeyLimits(concurrent_requests=160), 0, 30)) >= 10
+
+
 async def test_at_most_so_many_run_at_once_over_replicas(valkey_url: str) -> None:
     running = most = done = 0
 
