@@ -30,6 +30,7 @@ from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, ModelLoa
 from deployments.infra.ray.handles import CALL_ERRORS, carrying
 from deployments.infra.traces import trace
 from deployments.lora.types import Adapter
+from deployments.models.calls import Calls, begun
 from deployments.models.deadlines import Deadlines
 from deployments.models.delivery.listener import Listener
 from deployments.models.identity import adapter_identity
@@ -108,6 +109,7 @@ class ModelClient:
         # Taking options starts the handle's router, so that replicas are known before the first request.
         self._deployments = {model.settings.deployment: model.handle.options(stream=False) for model in models.values()}
         self._listener = Listener()
+        self._calls = Calls()
         self._traits: dict[str, Traits] = {}
         self._timeouts = timeouts
         self._is_encrypted = is_encrypted
@@ -119,6 +121,7 @@ class ModelClient:
     async def aclose(self) -> None:
         """Close the connections of the replicas; answers that are under way fail."""
         await self._listener.aclose()
+        await self._calls.aclose()
 
     @property
     def listener(self) -> Listener:
@@ -240,20 +243,24 @@ class ModelClient:
             raise translated(error) from None
 
     async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
-        """Give the messages of a replica to `put`; return once its call has returned, after the last of them.
+        """Give the messages of a replica to `put`; return after the last of them, or once its call has failed.
 
         Cancelling this cancels the request there, and so at the engine. Raises ModelLoading while no replica is
         running, Overloaded when the queue is full, Unavailable when the replica is lost. An answer that misses a
         deadline ends with a Timeout, and this is cancelled.
         """
         await self._require_ready(model)
+        await self._calls.room()
         stream = self._listener.stream(put)
         deadlines = Deadlines(stream, self._timeouts, partial(_expire, put, asyncio.current_task()))
         response = carrying(self._handle(model), len(request.body)).deliver.remote(request, stream.destination)
+        call = begun(cast(Awaitable[None], response))
         try:
-            await cast(Awaitable[None], response)
-            if not await stream.ended(ARRIVAL_TIMEOUT_S):
-                raise Unavailable("The end of the model's answer was lost; please try again.", None, 1.0)
+            await stream.ended_or(call)
+            if not stream.has_ended:
+                await call
+                if not await stream.ended(ARRIVAL_TIMEOUT_S):
+                    raise Unavailable("The end of the model's answer was lost; please try again.", None, 1.0)
         except ChatLLMError:
             raise
         except Exception as error:  # noqa: BLE001 - error translation for Ray: however a call ends, its answer ends too
@@ -264,6 +271,7 @@ class ModelClient:
             if not stream.has_ended:
                 with suppress(Exception):
                     response.cancel()
+            self._calls.settle(call)
 
     async def _require_ready(self, model: str) -> None:
         state = await self._state(self._models[model])

@@ -62,9 +62,18 @@ class Stream:
     async def ended(self, timeout_s: float) -> bool:
         """Wait until the sender's last message is here; False if it does not come in time."""
         if not self.has_ended:
-            self._ended = asyncio.get_running_loop().create_future()
-            await asyncio.wait((self._ended,), timeout=timeout_s)
+            await asyncio.wait((self._end_here(),), timeout=timeout_s)
         return self.has_ended
+
+    async def ended_or(self, call: "asyncio.Task[None]") -> None:
+        """Wait until the sender's last message is here, or `call` is done."""
+        if not self.has_ended:
+            await asyncio.wait((self._end_here(), call), return_when=asyncio.FIRST_COMPLETED)
+
+    def _end_here(self) -> "asyncio.Future[None]":
+        if self._ended is None:
+            self._ended = asyncio.get_running_loop().create_future()
+        return self._ended
 
     def close(self) -> None:
         """Take the stream off the listener: what still comes for it is dropped."""

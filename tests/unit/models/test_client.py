@@ -174,3 +174,19 @@ async def test_a_large_request_goes_by_reference_and_a_whole_answer_cancels_noth
     assert found == [END] and handle.by_reference == [by_reference]
     await asyncio.wait(handle.calls)
     assert not handle.calls[0].cancelled()
+
+
+async def test_an_answer_is_over_when_its_last_message_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call's own reply comes after it; it is awaited by nobody, and cancelled when the client closes."""
+
+    async def work(_request: ModelRequest, to: Destination) -> None:
+        async def answer() -> AsyncGenerator[Message]:
+            yield END
+
+        await Delivery().deliver(answer(), to)
+        await asyncio.sleep(30)
+
+    began = time.perf_counter()
+    found, handle = await messages(work)
+    assert found == [END] and time.perf_counter() - began < 5
+    assert handle.calls[0].cancelled()

@@ -1,0 +1,50 @@
+"""Calls whose answers are here: they are bounded, and their ends tell nobody anything."""
+
+import asyncio
+
+import pytest
+
+from deployments.models.calls import Calls, begun
+
+
+async def test_calls_beyond_the_bound_wait_until_one_is_settled() -> None:
+    calls, replies = Calls(max_unsettled=2), [asyncio.get_running_loop().create_future() for _ in range(2)]
+    for reply in replies:
+        await calls.room()
+        calls.settle(begun(reply))
+    assert calls.unsettled == 2
+    waiting = asyncio.create_task(calls.room())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    replies[0].set_result(None)
+    await asyncio.wait_for(waiting, 1)
+    assert calls.unsettled == 1
+    await calls.aclose()
+    assert calls.unsettled == 0
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_what_a_settled_call_fails_with_is_dropped(is_done: bool) -> None:
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+    calls, reply = Calls(), asyncio.get_running_loop().create_future()
+    call = begun(reply)
+    if is_done:
+        reply.set_exception(RuntimeError("late"))
+        await asyncio.wait((call,))
+    calls.settle(call)
+    if not is_done:
+        reply.set_exception(RuntimeError("late"))
+        await asyncio.wait((call,))
+    await asyncio.sleep(0)
+    del call
+    assert calls.unsettled == 0 and not reported
+
+
+async def test_a_call_that_never_replies_is_cancelled() -> None:
+    calls, reply = Calls(reply_timeout_s=0.05), asyncio.get_running_loop().create_future()
+    calls.settle(begun(reply))
+    async with asyncio.timeout(1):
+        while calls.unsettled:
+            await asyncio.sleep(0.01)
+    assert reply.cancelled()
