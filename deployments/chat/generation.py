@@ -65,19 +65,30 @@ class Generation:
         return isinstance(self._end, Reply)
 
     def put(self, message: Message | Progress) -> None:
-        """Take the next message from the source; after the end, nothing is taken any more."""
+        """Take the next message from the source; after the end, nothing is taken any more.
+
+        Never raises: it is called by the connection that all streams of a replica share.
+        """
         if self._end is not None:
             return
         if isinstance(message, Progress):
             message.note_in(self.usage)
             return
-        rest = message if self._continuation is None else self._continuation.rest(message)
+        rest = message if self._continuation is None else self._unsent(self._continuation, message)
         if isinstance(rest, Frames):
             self._add(rest.data)
         elif rest is not None:
             self._finish(rest)
             if isinstance(rest, Failed):
                 self._task.cancel()  # the source may still be at work
+
+    def _unsent(self, continuation: Continuation, message: Message) -> Message | None:
+        """Return what of a message was not sent before the restart; a failure where it cannot be read."""
+        try:
+            return continuation.rest(message)
+        except Exception as error:  # noqa: BLE001 - whatever a replica sent, it ends this generation alone
+            logger.error("a message that continues an answer could not be read: %s", trace(error))
+            return Failed(ChatLLMError())
 
     def restart(self) -> None:
         """Note that the source was lost and starts again: what it repeats is compared with what was sent, and left out.

@@ -22,6 +22,11 @@ class Turn(Protocol):
         """Whether the messages come from a conversation, whose oldest may be left out to fit the window."""
         ...
 
+    @property
+    def keeps_answer(self) -> bool:
+        """Whether `complete` and `interrupt` do anything; else an answer need not be decoded for them."""
+        ...
+
     def accept(self) -> None:
         """Note that an answer has begun: the request's own messages are kept from now on.
 
@@ -45,6 +50,7 @@ class NoTurn:
     """The turn of a request that belongs to no conversation: nothing was said before, and nothing is kept."""
 
     is_stored = False
+    keeps_answer = False
 
     @property
     def messages(self) -> list[dict[str, Any]]:

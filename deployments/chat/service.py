@@ -160,10 +160,9 @@ class ChatService:
         summary.age_s = max(0, int(now - entry.created_at)) if entry.created_at else None
         summary.first_token_s = time.perf_counter() - summary.began
         body = fresh_body(entry, call.reply_id, int(now))
-        completion = orjson.loads(body)
-        summary.note(completion)
+        summary.note(body)
         turn.accept()
-        await turn.complete(completion)
+        await _keep(turn, body)
         summary.timing.lap("history")
         if not call.streams:
             return Answer(body)
@@ -171,7 +170,7 @@ class ChatService:
         return Answer(frames=_paced(frames, self._replay_s) if self._replay_s else _once(frames))
 
     async def _whole(self, answer: Subscription, call: ChatCall, turn: Turn, summary: Summary) -> bytes:
-        """Return a whole answer, remembered. Only a chat's is decoded: other endpoints' can have many megabytes."""
+        """Return a whole answer, remembered."""
         with closing(answer):
             try:
                 reply = await answer.reply()
@@ -181,8 +180,7 @@ class ChatService:
         summary.timing.lap("first-frame")
         summary.note_reply(reply)
         turn.accept()
-        if call.endpoint == "chat":
-            await turn.complete(orjson.loads(reply.body))
+        await _keep(turn, reply.body)
         summary.timing.lap("history")
         return reply.body
 
@@ -203,8 +201,7 @@ class ChatService:
             reply, is_whole = await answer.reply(), True
             summary.timing.lap("decode")
             summary.note_reply(reply)
-            if call.endpoint == "chat":
-                await turn.complete(orjson.loads(reply.body))
+            await _keep(turn, reply.body)
             summary.timing.lap("history")
             yield usage_frame(reply.body) + DONE if call.wants_usage else DONE
         finally:
@@ -213,9 +210,21 @@ class ChatService:
                 summary.note_usage(answer.usage)
             elif not is_whole:
                 summary.timing.lap("decode")
-                chunks = payloads(answer.taken())
-                summary.completion_tokens = _tokens_sent(chunks)
-                turn.interrupt(assemble(chunks))
+                taken = answer.taken()
+                summary.completion_tokens, completion = await run_sized(len(taken), _cut_short, taken)
+                turn.interrupt(completion)
+
+
+async def _keep(turn: Turn, body: bytes) -> None:
+    """Keep a whole answer where the turn does so, which only chats' do: other endpoints' can have many megabytes."""
+    if turn.keeps_answer:
+        await turn.complete(orjson.loads(body))
+
+
+def _cut_short(frames: bytes) -> tuple[int, dict[str, Any]]:
+    """Return about how many tokens an answer cut short has cost, and the answer."""
+    chunks = payloads(frames)
+    return _tokens_sent(chunks), assemble(chunks)
 
 
 def _tokens_sent(chunks: Iterable[Mapping[str, Any]]) -> int:

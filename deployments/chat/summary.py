@@ -1,13 +1,30 @@
 """What a request was, once it has ended."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+import msgspec
 
 from deployments.errors import ChatLLMError
 from deployments.infra.timing import Timing
 from deployments.models.protocol import Reply, Usage
+
+
+class _Tokens(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Told(msgspec.Struct):
+    """What is read of a whole answer; the texts in it are passed over."""
+
+    usage: _Tokens | None = None
+    choices: list[_Choice] | None = None
 
 
 @dataclass(slots=True)
@@ -38,12 +55,12 @@ class Summary:
         """When the request came, by `time.perf_counter`."""
         return self.timing.began
 
-    def note(self, completion: Mapping[str, Any]) -> None:
-        """Take over what a whole answer tells of itself."""
-        usage = completion.get("usage") or {}
-        self.prompt_tokens = int(usage.get("prompt_tokens") or 0)
-        self.completion_tokens = int(usage.get("completion_tokens") or 0)
-        self.finish_reason = str((completion.get("choices") or [{}])[0].get("finish_reason") or "")
+    def note(self, body: bytes) -> None:
+        """Take over what a whole answer, as JSON, tells of itself."""
+        told = msgspec.json.decode(body, type=_Told)
+        usage = told.usage or _Tokens()
+        self.prompt_tokens, self.completion_tokens = usage.prompt_tokens or 0, usage.completion_tokens or 0
+        self.finish_reason = next((choice.finish_reason or "" for choice in told.choices or ()), "")
 
     def note_first(self, usage: Usage) -> None:
         """Note that the answer has begun, and what is known of its prompt by then."""

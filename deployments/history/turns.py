@@ -22,6 +22,7 @@ class StatelessTurn:
 
     messages: list[dict[str, Any]]
     is_stored: bool = field(default=False, init=False)
+    keeps_answer: bool = field(default=False, init=False)
 
     def accept(self) -> None: ...
 
@@ -41,6 +42,7 @@ class StoredTurn:
     asked: list[dict[str, Any]]
     messages: list[dict[str, Any]]
     is_stored: bool = field(default=True, init=False)
+    keeps_answer: bool = field(default=True, init=False)
 
     def accept(self) -> None:
         """Write the request's own messages behind; raises HistoryUnavailable if too many writes wait."""

@@ -132,6 +132,8 @@ class ResponseTurn:
     How it ends is told by `end`, which knows the output as it was streamed.
     """
 
+    keeps_answer = False  # it is kept by `end`, item by item
+
     def __init__(
         self,
         messages: list[dict[str, Any]],

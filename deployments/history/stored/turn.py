@@ -35,6 +35,10 @@ class KeptTurn:
     def is_stored(self) -> bool:
         return self.inner.is_stored
 
+    @property
+    def keeps_answer(self) -> bool:
+        return True
+
     def accept(self) -> None:
         """Raise HistoryUnavailable if too many writes wait, before anything is sent."""
         self.writer.ensure_room()

@@ -259,3 +259,23 @@ async def test_the_work_does_not_run_in_the_context_of_the_request_that_began_it
         generation.put(END)
 
     assert await read(Generation(source)) == (b"none", END)
+
+
+async def test_a_message_that_cannot_be_read_after_a_restart_ends_this_generation_alone() -> None:
+    """`put` runs inside the connection that all streams share, which an exception would close for all of them."""
+    is_restarted = asyncio.Event()
+
+    async def source(generation: Generation) -> None:
+        generation.put(Frames(b'data: {"id":"a","choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'))
+        generation.restart()
+        is_restarted.set()
+        await asyncio.Event().wait()
+
+    generation = Generation(source)
+    subscription = generation.subscribe()
+    await is_restarted.wait()
+    generation.put(Frames(b'data: {"id":"a","choices":[{"delta":"no index, no object"}]}\n\n'))
+    assert await subscription.next()
+    with pytest.raises(ChatLLMError):
+        await subscription.next()
+    await generation.ended()
