@@ -58,6 +58,32 @@ from deployments.models.names import ModelNames
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
+ROUTES = (
+    chat,
+    search,
+    responses,
+    models,
+    conversations,
+    health,
+    docs,
+    stored_completions,
+    keys,
+    usage,
+    completions,
+    embeddings,
+    tokens,
+    messages,
+    cache_admin,
+    metrics,
+    me,
+    shares,
+    ranking,
+    pooling,
+    speech,
+    adapters,
+)
+"""Modules that each define one `router`. The first route that matches answers: `search` precedes `conversations`."""
+
 
 def build_http(
     open_services: OpenServices,
@@ -74,12 +100,9 @@ def build_http(
             yield
 
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
-    for routes in (chat, search, responses, models, conversations, health, docs, stored_completions, keys, usage):
-        app.include_router(routes.router)
-    for routes in (completions, embeddings, tokens, messages, cache_admin, metrics, me, shares):
-        app.include_router(routes.router)
-    for routes in (ranking, pooling, speech, adapters):
-        app.include_router(routes.router)
+    for routes in ROUTES:
+        # The routes themselves: include_router() builds each of them again, which takes 0.1 s.
+        app.router.routes.extend(routes.router.routes)
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(Shortcut, method="POST", path=chat.PATH, endpoint=chat.create_chat_completion)
     app.add_middleware(LimitHeaders)
