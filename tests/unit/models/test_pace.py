@@ -3,10 +3,13 @@
 import asyncio
 from statistics import median
 
+import pytest
+
 from deployments.config import ScriptedModel
 from deployments.models.protocol import Frames, ModelRequest
 from deployments.models.scripted.replica import ScriptedReplica
 
+pytestmark = pytest.mark.alone
 STEP_S = 0.2
 
 

@@ -236,6 +236,7 @@ async def test_a_lost_connection_is_forgotten() -> None:
     await listener.aclose()
 
 
+@pytest.mark.alone
 async def test_a_large_reply_does_not_occupy_the_loop() -> None:
     listener, delivery = Listener(), Delivery()
     await listener.open("127.0.0.1")
