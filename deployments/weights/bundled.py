@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LOCK = REPOSITORY / "configs/locks/weights.lock"
 WHEELS = Path(sys.prefix) / "weights"
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 """Of the converted folder; a higher one has every folder converted anew."""
 
 

