@@ -1,4 +1,4 @@
-"""Which adapters are loaded now, as an ingress replica knows it: read from the store every two seconds."""
+"""Which adapters are loaded now, as an ingress replica knows it: read from the store every second."""
 
 import asyncio
 import logging
@@ -15,7 +15,10 @@ from deployments.lora.types import Adapter
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 2.0
+POLL_S = 1.0
+SPREAD_S = 0.5
+"""What reading the store may take another replica, above POLL_S: after both, each knows what was loaded."""
+OPEN_TIMEOUT_S = 5.0
 TELL_TIMEOUT_S = 30.0
 
 
@@ -73,8 +76,14 @@ class AdapterRegistry:
         return self._known
 
     async def open(self) -> None:
-        """Begin to follow the store, if there is a model for which adapters may be loaded."""
+        """Read the store and follow it, if there is a model for which adapters may be loaded.
+
+        A new replica knows every adapter before its first request, unless the store is away.
+        """
         if self._adaptable:
+            with suppress(ChatLLMError, TimeoutError):
+                async with asyncio.timeout(OPEN_TIMEOUT_S):
+                    await self.refresh()
             self._poll = asyncio.create_task(self._follow(), name="adapters")
 
     async def aclose(self) -> None:
@@ -86,8 +95,9 @@ class AdapterRegistry:
                     await task
 
     async def load(self, model: str, name: str, source: str) -> Adapter:
-        """Load an adapter, in place of another one of its name, and have it known here and by all replicas.
+        """Load an adapter, in place of another one of its name, and return when all replicas know it.
 
+        Other ingress replicas read it from the store within POLL_S, which this waits for.
         Raises Forbidden where the configuration does not allow it, BadRequest or NotFound for what cannot be
         loaded, Conflict for one too many or a name of the configuration, and what a model's replica raises.
         """
@@ -101,7 +111,7 @@ class AdapterRegistry:
             await self._tell(model)  # so that the replica that has loaded it drops it again
             raise
         await self.refresh()
-        await self._tell(model)
+        await asyncio.gather(self._tell(model), asyncio.sleep(POLL_S + SPREAD_S))
         return kept
 
     async def unload(self, model: str, name: str) -> None:

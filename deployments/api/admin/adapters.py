@@ -109,7 +109,7 @@ async def list_adapters(request: Request) -> Response:
 async def load_adapter(request: Request) -> Response:
     """Load an adapter into all replicas of its model, in place of one that has its name.
 
-    It answers as `<model>:<name>` here at once, and through other ingress replicas within seconds.
+    When this returns, it answers as `<model>:<name>` through every ingress replica.
     """
     body = await _body(request, NewAdapter)
     return JSON(_shown(await _loaded(request, body.get("model"), body["name"], body["source"])))

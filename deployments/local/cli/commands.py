@@ -9,6 +9,7 @@ import typer
 
 from deployments.infra.logs import log_to_terminal
 from deployments.local import background
+from deployments.local.cli.adapters import adapters_app
 from deployments.local.cli.cache import cache_app
 from deployments.local.cli.keys import keys_app
 from deployments.local.cli.models import models_app
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(cache_app, name="cache")
+models_app.add_typer(adapters_app, name="adapter")
 app.add_typer(models_app, name="models")
 
 

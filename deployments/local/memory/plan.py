@@ -95,7 +95,7 @@ def _on_cpu(needs: Sequence[_Need], base: int, machine: Machine) -> dict[str, Sh
 
 def _need(model: VLLMModel, replicas: int, machine: Machine) -> _Need:
     size = footprint(model)
-    own = replicas * (ENGINE_BYTES + (size.weights_bytes or 0))
+    own = replicas * (ENGINE_BYTES + _held_bytes(size))
     said = _said_bytes(model, machine)
     if said is not None:
         return _Need(model, replicas, size, own + replicas * said, 0, 0)
@@ -142,8 +142,14 @@ def _require(needed: int, machine: Machine, needs: Sequence[_Need]) -> None:
 def _described(need: _Need) -> str:
     weights = "unknown" if need.size.weights_bytes is None else f"{_gib(need.size.weights_bytes)}"
     times = f"{need.replicas} replicas, each " if need.replicas > 1 else ""
-    kv = need.least or need.fixed - need.replicas * (ENGINE_BYTES + (need.size.weights_bytes or 0))
-    return f"{times}weights {weights}, KV cache {_gib(max(0, kv) / need.replicas)}"
+    kv = need.least or need.fixed - need.replicas * (ENGINE_BYTES + _held_bytes(need.size))
+    places = f", places for adapters {_gib(need.size.adapters_bytes)}" if need.size.adapters_bytes else ""
+    return f"{times}weights {weights}{places}, KV cache {_gib(max(0, kv) / need.replicas)}"
+
+
+def _held_bytes(size: Footprint) -> int:
+    """Return what a replica holds beside its KV cache, as far as it is known."""
+    return (size.weights_bytes or 0) + size.adapters_bytes
 
 
 def _remedy(needs: Sequence[_Need]) -> str:
@@ -223,7 +229,7 @@ def _require_gpu(model: VLLMModel, total: int) -> None:
 def _gpu_bytes(model: VLLMModel) -> tuple[int, int]:
     size = footprint(model)
     least, wanted = _kv_bytes(model, size)
-    own = GPU_ENGINE_BYTES + (size.weights_bytes or 0)
+    own = GPU_ENGINE_BYTES + _held_bytes(size)
     return own + least, own + wanted
 
 

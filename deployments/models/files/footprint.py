@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from deployments.config import VLLMModel
 from deployments.models.catalogue import Catalogue, config_of, folder_of
+from deployments.models.files.adapter_places import places_bytes
 from deployments.models.files.safetensors_header import NotSafetensors, read_header
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
@@ -28,6 +29,8 @@ class Footprint:
     kv_bytes_per_token: int | None
     context: int | None
     """Tokens of prompt and answer that the model was made for, or is set to."""
+    adapters_bytes: int = 0
+    """The places for LoRA adapters, as many as may be loaded, used or not."""
 
 
 def footprint(model: VLLMModel) -> Footprint:
@@ -39,7 +42,8 @@ def footprint(model: VLLMModel) -> Footprint:
     own = _number(shape, "max_position_embeddings") or (known.context if known else None)
     asked = model.engine.get("max_model_len")
     context = int(asked) if isinstance(asked, int) and asked > 0 else own
-    return Footprint(_weights(model, known.bytes if known else None), _kv_per_token(model, shape), context)
+    weights = _weights(model, known.bytes if known else None)
+    return Footprint(weights, _kv_per_token(model, shape), context, places_bytes(model, shape, _number_bytes(model)))
 
 
 def _weights(model: VLLMModel, listed: int | None) -> int | None:

@@ -94,6 +94,26 @@ async def test_replicas_that_come_later_are_told_and_so_is_an_unloading() -> Non
     assert models.told[2:] == [[]]
 
 
+async def test_when_an_adapter_is_loaded_the_other_replicas_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "POLL_S", 0.1)
+    monkeypatch.setattr(registry, "SPREAD_S", 0.1)
+    store = MemoryAdapters()
+    here, other = (AdapterRegistry(store, Told(), NoCache(), [OPEN]) for _ in range(2))
+    await other.open()
+    await here.load("guide", "pirate", "one")
+    assert [one.id for one in other.adapters] == ["guide:pirate"]
+    await other.aclose()
+
+
+async def test_a_new_replica_knows_all_adapters_before_its_first_request() -> None:
+    store, models = MemoryAdapters(), Told()
+    await store.put(adapter(), 4)
+    known = AdapterRegistry(store, models, NoCache(), [OPEN])
+    await known.open()
+    assert [one.id for one in known.adapters] == ["guide:pirate"]
+    await known.aclose()
+
+
 async def test_while_the_store_is_away_what_is_known_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "POLL_S", 0.01)
     store, models = Away(), Told()

@@ -194,3 +194,17 @@ def test_the_plan_stands_in_what_is_deployed_and_not_in_what_was_read(eight_bill
     assert all(one["kv_cache_memory_bytes"] % MIB == 0 for one in engines)
     assert yaml.safe_load(yaml.safe_dump(planned.document)) == planned.document
     assert "kv_cache_memory_bytes" not in models[0]["engine"]
+
+
+def test_places_for_adapters_are_counted(tmp_path: Path) -> None:
+    """8 places of rank 16 for a model of Llama 3 8B's shape: 0.7 GiB, as vLLM reserves them."""
+    shape = {"intermediate_size": 14336, "vocab_size": 128256}
+    model = made(tmp_path / "llama", 8_000_000_000, **shape)
+    loading = {"adapter_loading": {"folders": [], "max_adapters": 8, "max_rank": 16}}
+    places = footprint(VLLMModel.model_validate({"id": "m", "kind": "vllm", **engine(model), **loading})).adapters_bytes
+    linear = 32 * (2 * (4096 + 4096) + 2 * (4096 + 1024) + 3 * (4096 + 14336)) + 2 * (4096 + 128256)
+    assert places == 8 * 16 * linear * 2 == pytest.approx(0.7 * GIB, rel=0.05)
+    assert footprint(VLLMModel.model_validate({"id": "m", "kind": "vllm", **engine(model)})).adapters_bytes == 0
+    plan(settings(one=engine(model)), {}, Machine(int(19.5 * GIB), 24 * GIB))
+    with pytest.raises(LauncherError, match=r"one: weights 14\.9, places for adapters 0\.7"):
+        plan(settings(one={**engine(model), **loading}), {}, Machine(int(19.0 * GIB), 24 * GIB))
