@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def conversations(name: str, seed: int) -> Iterator[Turns]:
-    """Yield without end: the pairs of a file in ever new order, or dialogues about the product."""
+    """Yield endlessly: the pairs of a file in ever new order, or dialogues about the product."""
     if name == "guide":
         without = frozenset(plain(case.question) for case in load_held_out())
         for dialogue in DialogueWriter(load_corpus(), seed, without):

@@ -32,7 +32,7 @@
         ├── HistoryUnavailable       503  history_unavailable
         └── Timeout                  504  timeout
 
-Every error crosses process borders by pickle, so that a constructor takes
+Every error crosses process boundaries by pickle, so that a constructor takes
 positional arguments with defaults only; a test proves it for each subclass.
 """
 

@@ -2,7 +2,7 @@
 
     python -m loadtests.bench                       # starts both, with the demo model's engine
     python -m loadtests.bench --quick               # one round of each, within ten minutes
-    python -m loadtests.bench --threshold 0.9       # leaves with 1 if the service keeps less of bare vLLM's throughput
+    python -m loadtests.bench --threshold 0.9       # status 1 if the service keeps less of bare vLLM's throughput
     python -m loadtests.bench --url http://gpu:8000 --bare-url http://gpu:8100 --model my-model
 
 The service is everything that `make serve` starts: HAProxy, keys, limits, cache,

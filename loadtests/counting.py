@@ -20,7 +20,7 @@ END_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StreamLoad:
     """What one client asks for: so many streams, each of so many tokens."""
 
     target: Target
@@ -49,14 +49,14 @@ class Counters:
     connections: list[Connection]
 
     async def count(self, window_s: float) -> list[Counted]:
-        """Have all of them count from now on; returns when the window is over and every stream has been left."""
+        """Have all of them count from now on; returns when the window has passed and every stream has been left."""
         for connection in self.connections:
             connection.send(window_s)
         return await asyncio.gather(*(asyncio.to_thread(connection.recv) for connection in self.connections))
 
 
 @asynccontextmanager
-async def counters(asked: list[Asked]) -> AsyncGenerator[Counters]:
+async def counters(asked: list[StreamLoad]) -> AsyncGenerator[Counters]:
     """Start a process for each of `asked` and yield them once their streams are open; ends the processes.
 
     EOFError: one of them could not connect, and said why on standard error.
@@ -81,11 +81,11 @@ async def counters(asked: list[Asked]) -> AsyncGenerator[Counters]:
             process.kill()
 
 
-def _client(asked: Asked, connection: Connection) -> None:
+def _client(asked: StreamLoad, connection: Connection) -> None:
     uvloop.run(_count(asked, connection))
 
 
-async def _count(asked: Asked, connection: Connection) -> None:
+async def _count(asked: StreamLoad, connection: Connection) -> None:
     tally = Tally()
     opened = await Client(asked.target).open(tally, asked.model, asked.max_tokens, asked.streams)
     connection.send(None)

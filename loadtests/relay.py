@@ -2,7 +2,7 @@
 
     python -m loadtests.relay                              # one, two and four ingress replicas, about five minutes
     python -m loadtests.relay --quick                      # one ingress replica, shorter
-    python -m loadtests.relay --baseline results/X.json    # leaves with 1 if that result was better by more than chance
+    python -m loadtests.relay --baseline results/X.json    # status 1 if that result was better by more than chance
 
 Scripted models give every stream a token at each step, all at the same moment, as
 an engine does: a step of 5 ms up to 10 streams, of 20 ms up to 100, of 100 ms
@@ -37,7 +37,7 @@ import uvloop
 import yaml
 
 from loadtests.bare_vllm import NotStarted
-from loadtests.counting import Asked, counters
+from loadtests.counting import StreamLoad, counters
 from loadtests.paced import Client, Tally
 from loadtests.relay_report import Idle, OneToken, Outcome, Width
 from loadtests.sides import Processes, Service, ends_with_its_service, whole_service
@@ -162,7 +162,7 @@ class Run:
     async def width(self, streams: int, step: int, clients: int = 1) -> Width:
         """Count what `streams` answers bring to so many clients within the window, and what it costs."""
         lasts_s = self._window_s + SETTLING_S + 0.01 * streams + 15
-        asked = Asked(self._target, model(step), int(lasts_s * 1000 / step), streams // clients)
+        asked = StreamLoad(self._target, model(step), int(lasts_s * 1000 / step), streams // clients)
         async with counters([asked] * clients) as opened:
             await asyncio.sleep(SETTLING_S)
             before, began = self._processes.cpu_s(), time.perf_counter()

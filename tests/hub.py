@@ -14,7 +14,7 @@ LARGE = 1024
 
 
 @dataclass(frozen=True)
-class Asked:
+class HubRequest:
     """A request that arrived."""
 
     method: str
@@ -42,7 +42,7 @@ class Hub:
     """The server's content and faults."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[HubRequest] = field(default_factory=list)
     url: str = ""
     cut_after: list[int] = field(default_factory=list)
     """After how many bytes the next answers from storage end, each once."""
@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = self.path.partition("?")[0]
         token = self.headers.get("Authorization")
-        self.hub.asked.append(Asked(self.command, path, self.headers.get("Range"), token))
+        self.hub.asked.append(HubRequest(self.command, path, self.headers.get("Range"), token))
         if self.hub.status:
             return self._send(self.hub.status, b"")
         if path.startswith("/storage/"):

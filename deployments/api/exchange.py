@@ -10,7 +10,7 @@ from deployments.api.http.connection import ClientGone, Connection
 from deployments.api.http.replies import JSON, EventStream
 from deployments.api.metering import CLIENT_GONE_STATUS, Meter
 from deployments.api.services import Services
-from deployments.cache.steering import in_words
+from deployments.cache.steering import describe
 from deployments.chat.call import Answer
 from deployments.chat.summary import Summary
 from deployments.errors import ChatLLMError
@@ -50,7 +50,7 @@ async def exchange(
     try:
         with connection:
             await meter.admit()
-            timing.lap("admission")
+            timing.mark("admission")
             answer = await work(summary)
     except BaseException as error:
         connection.close()
@@ -80,7 +80,7 @@ def _headers(summary: Summary) -> dict[str, str]:
     if summary.model:
         headers["x-chatllm-model"] = summary.model
     if summary.cache_reason:
-        headers["x-cache-reason"] = in_words(summary.cache_reason)
+        headers["x-cache-reason"] = describe(summary.cache_reason)
     if summary.age_s is not None:
         headers["age"] = str(summary.age_s)
     if summary.cache_key:

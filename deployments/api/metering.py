@@ -19,8 +19,8 @@ from deployments.chat.summary import Summary
 from deployments.keys.authenticator import Caller
 from deployments.keys.types import KeyLimits
 from deployments.limits.estimate import Weight
+from deployments.limits.headers import anthropic_headers, excess, headers, other_refusal, refusal
 from deployments.limits.limiter import Admission, Limiter
-from deployments.limits.wording import anthropic_headers, excess, headers, other_refusal, refusal
 from deployments.usage.types import Used
 from deployments.usage.writer import UsageWriter
 

@@ -121,7 +121,7 @@ async def caller_of(request: Request) -> Caller:
         raise Unauthenticated
     services = services_of(request)
     caller = await services.authenticator.authenticate(secret)
-    request.state.timing.lap("auth")
+    request.state.timing.mark("auth")
     await count(request, services.limiter, caller)
     return caller
 

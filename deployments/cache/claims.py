@@ -51,7 +51,7 @@ def claim_call(
 class Claims(Protocol):
     """The claims of all replicas."""
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
         """Return who holds each name now; for a claim of one's own that is a renewal. Raises StoreError."""
         ...
 
@@ -67,13 +67,13 @@ class MemoryClaims:
         self._ttl_s = ttl_s
         self._held: ExpiringMap[bytes] = ExpiringMap(16 * 1024 * 1024)
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
         return [self._hold(claim) for claim in claims]
 
     def _hold(self, claim: Claim) -> bytes:
-        holder = self._held.get(claim.name)
-        if holder is not None and holder not in (claim.address, claim.lost):
-            return holder
+        owner = self._held.get(claim.name)
+        if owner is not None and owner not in (claim.address, claim.lost):
+            return owner
         self._held.put(claim.name, claim.address, len(claim.address), self._ttl_s)
         return claim.address
 
@@ -89,7 +89,7 @@ class RedisClaims:
         self._ttl_s = ttl_s
         self._client: Redis | RedisCluster = connect(url, timeout_s)
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
         calls = [claim_call(self._namespace, claim, ttl_s=self._ttl_s) for claim in claims]
         with translated():
             async with asyncio.timeout(self._timeout_s):

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 
 from deployments.cache.claims import Claim
 from deployments.cache.entry import CacheEntry
-from deployments.cache.gathering import Gatherer, Outcome
+from deployments.cache.gathering import CacheResult, Gatherer
 from deployments.cache.hot import HotEntries
 from deployments.cache.key import model_in_key, model_part
 from deployments.cache.purging import Purge
-from deployments.cache.remote import LookupFigures, Question, RemoteCache, write_timeout_s
-from deployments.cache.similar.consulting import Consultant
+from deployments.cache.remote import LookupFigures, RemoteCache, SimilarQuery, write_timeout_s
+from deployments.cache.similar.client import SimilarClient
 from deployments.cache.tally import Tally
 from deployments.cache.writing import BackgroundWriter
 from deployments.config import CacheSettings, ModelCacheSettings
@@ -54,7 +54,7 @@ class CacheClient:
         self.drops = Tally()
         self._writer = BackgroundWriter[_Place](self._write, 1.5 * write_timeout_s(settings), self.drops)
         timeout_s = settings.langchain_timeout_s
-        self.consultant = Consultant(remote, timeout_s, self.drops) if settings.langchain else None
+        self.similar_client = SimilarClient(remote, timeout_s, self.drops) if settings.langchain else None
 
     def keep(self, models: Mapping[str, ModelCacheSettings]) -> None:
         """Keep the answers of these identities by these settings too."""
@@ -66,13 +66,13 @@ class CacheClient:
         return self._writer.stored
 
     @property
-    def consults(self) -> bool:
+    def looks_up_similar(self) -> bool:
         """Whether there is a LangChain cache to ask."""
-        return self.consultant is not None
+        return self.similar_client is not None
 
     async def lookup(self, key: str) -> CacheEntry | None:
         """Return the stored answer; None for a miss, whose reason is counted in `misses`."""
-        return self.hot(key) or (await self.seek(key)).entry
+        return self.hot(key) or (await self.lookup_or_claim(key)).entry
 
     def hot(self, key: str) -> CacheEntry | None:
         """Return the stored answer if this replica holds it in memory."""
@@ -82,7 +82,7 @@ class CacheClient:
             self.hot_hits += 1
         return entry
 
-    async def seek(self, key: str, claim: Claim | None = None) -> Outcome:
+    async def lookup_or_claim(self, key: str, claim: Claim | None = None) -> CacheResult:
         """Return the stored answer; for a miss its reason, and who generates the answer now: at best, `claim` does."""
         outcome = await self._gatherer.ask(key, claim)
         if outcome.entry is None:
@@ -112,34 +112,34 @@ class CacheClient:
         if not self.is_current:
             await self._gatherer.ask(key)
 
-    async def consult(self, question: Question) -> Outcome:
+    async def lookup_similar(self, query: SimilarQuery) -> CacheResult:
         """Return what the LangChain cache finds, `similar` as its reason if it was given to another question.
 
         For a miss the reason is why, or empty where nothing was found.
         """
-        outcome = await self.consultant.ask(question) if self.consultant else Outcome(None, "off")
+        outcome = await self.similar_client.ask(query) if self.similar_client else CacheResult(None, "off")
         if outcome.entry is not None:
             self.hits += 1
         elif outcome.reason:
             self.misses[outcome.reason] += 1
         return outcome
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
-        """Return who holds each claim's name now, an empty list if that can not be told in time."""
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
+        """Return who holds each claim's name now, an empty list if that cannot be told in time."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._remote.hold(claims)
-        except Exception as error:  # noqa: BLE001 - the border to the other replica: it never fails a request
-            log.warning("cache deployment did not hold claims", extra={"error": type(error).__name__})
+                return await self._remote.acquire(claims)
+        except Exception as error:  # noqa: BLE001 - the boundary to the other replica: it never fails a request
+            log.warning("cache deployment did not renew leases", extra={"error": type(error).__name__})
             return []
 
-    def store(self, key: str, entry: CacheEntry, question: Question | None = None) -> None:
+    def store(self, key: str, entry: CacheEntry, query: SimilarQuery | None = None) -> None:
         """Store a complete answer in the background; this replica finds it at once.
 
         `question` is what a LangChain cache that is plugged in is to know it by; what began
         to be generated before a purge, as its version tells, is not kept anywhere.
         """
-        version = question.version if question else None
+        version = query.version if query else None
         model = self._models.get(model_in_key(key)) or ModelCacheSettings()
         if entry.size_bytes > (model.max_entry_bytes or self._settings.max_entry_bytes):
             self.drops.count("too_large")
@@ -147,8 +147,8 @@ class CacheClient:
         ttl_s = model.ttl_s or self._settings.ttl_s
         self.memory.put(key, entry, version, ttl_s)
         self._writer.put((key, version), entry, ttl_s)
-        if question is not None and self.consultant:
-            self.consultant.teach(question, entry, ttl_s)
+        if query is not None and self.similar_client:
+            self.similar_client.teach(query, entry, ttl_s)
 
     async def _write(self, entries: Sequence[tuple[_Place, bytes, float]]) -> str:
         placed = [(key, value, ttl_s) for (key, _), value, ttl_s in entries]
@@ -159,7 +159,7 @@ class CacheClient:
         try:
             async with asyncio.timeout(ADMIN_TIMEOUT_S):
                 return await self._remote.purge(purge)
-        except Exception as error:  # noqa: BLE001 - the border to the other replica
+        except Exception as error:  # noqa: BLE001 - the boundary to the other replica
             log.warning("cache deployment did not purge", extra={"error": type(error).__name__})
             return "deployment"
         finally:
@@ -170,7 +170,7 @@ class CacheClient:
         try:
             async with asyncio.timeout(ADMIN_TIMEOUT_S):
                 return await self._remote.figures()
-        except Exception as error:  # noqa: BLE001 - the border to the other replica
+        except Exception as error:  # noqa: BLE001 - the boundary to the other replica
             log.warning("cache deployment gave no figures", extra={"error": type(error).__name__})
             return None
 
@@ -178,8 +178,8 @@ class CacheClient:
         """Write what still waits, within a deadline, and end all calls."""
         await self._writer.aclose()
         await self._gatherer.aclose()
-        if self.consultant:
-            await self.consultant.aclose()
+        if self.similar_client:
+            await self.similar_client.aclose()
         await self.memory.aclose()
         await self._remote.aclose()
 
@@ -188,7 +188,7 @@ class NoCache:
     """The cache that is switched off: never finds, never stores, counts nothing."""
 
     is_on = False
-    consults = False
+    looks_up_similar = False
     version = view = ""
     is_current = True
 
@@ -201,19 +201,19 @@ class NoCache:
     def hot(self, key: str) -> CacheEntry | None:
         return None
 
-    async def seek(self, key: str, claim: Claim | None = None) -> Outcome:
-        return Outcome(None, "off")
+    async def lookup_or_claim(self, key: str, claim: Claim | None = None) -> CacheResult:
+        return CacheResult(None, "off")
 
-    async def consult(self, question: Question) -> Outcome:
-        return Outcome(None, "off")
+    async def lookup_similar(self, query: SimilarQuery) -> CacheResult:
+        return CacheResult(None, "off")
 
     async def refresh(self, key: str) -> None:
         pass
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
         return []
 
-    def store(self, key: str, entry: CacheEntry, question: Question | None = None) -> None:
+    def store(self, key: str, entry: CacheEntry, query: SimilarQuery | None = None) -> None:
         pass
 
     async def aclose(self) -> None:

@@ -29,7 +29,7 @@ class ExpiringMap(Generic[V]):
         return len(self._held)
 
     def get(self, key: str) -> V | None:
-        """Return the value and make it the most recently used; None if there is none or its time is over."""
+        """Return the value and make it the most recently used; None if there is none or it has expired."""
         held = self._held.get(key)
         if held is None:
             return None
@@ -51,7 +51,7 @@ class ExpiringMap(Generic[V]):
         self._drop(now)
 
     def _drop(self, now: float) -> None:
-        # Those whose time is over and that nobody has asked for since go as well, not only when there is no room.
+        # Those that have expired and that nobody has asked for since go as well, not only when there is no room.
         while self._held:
             oldest = next(iter(self._held.values()))
             if self.held_bytes <= self.max_bytes and oldest.expires_at > now:

@@ -25,7 +25,7 @@ MAX_WAITING_KEYS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CacheResult:
     """An entry, or the reason for a miss in one word and who generates the answer now, if that is known.
 
     `version` is that of all purges at the look-up, None where it failed.
@@ -33,11 +33,11 @@ class Outcome:
 
     entry: CacheEntry | None
     reason: str = ""
-    holder: bytes = b""
+    owner: bytes = b""
     version: str | None = None
 
 
-_Question = tuple[str, Claim | None]
+_Query = tuple[str, Claim | None]
 
 
 class Gatherer:
@@ -49,24 +49,24 @@ class Gatherer:
         self._saw = saw
         self._timeout_s = timeout_s
         self._breaker = Breaker()
-        self._answers: dict[_Question, asyncio.Future[Outcome]] = {}  # what waits or travels
-        self._next: list[_Question] = []  # for the next call
+        self._answers: dict[_Query, asyncio.Future[CacheResult]] = {}  # what waits or travels
+        self._next: list[_Query] = []  # for the next call
         self._calls: set[asyncio.Task[None]] = set()
 
-    async def ask(self, key: str, claim: Claim | None = None) -> Outcome:
+    async def ask(self, key: str, claim: Claim | None = None) -> CacheResult:
         """Return what the remote cache holds, or why it is a miss; a caller that is cancelled hurts no other."""
-        question = (key, claim)
-        answer = self._answers.get(question)
+        query = (key, claim)
+        answer = self._answers.get(query)
         if answer is None:
             if self._breaker.is_open:
-                return Outcome(None, BREAKER_OPEN)
+                return CacheResult(None, BREAKER_OPEN)
             if len(self._answers) >= MAX_WAITING_KEYS:
-                return Outcome(None, "overflow")
-            answer = self._answers[question] = asyncio.get_running_loop().create_future()
-            self._next.append(question)
+                return CacheResult(None, "overflow")
+            answer = self._answers[query] = asyncio.get_running_loop().create_future()
+            self._next.append(query)
             self._send()
         await asyncio.wait((answer,), timeout=self._timeout_s)
-        return answer.result() if answer.done() else Outcome(None, "timeout")
+        return answer.result() if answer.done() else CacheResult(None, "timeout")
 
     async def aclose(self) -> None:
         """Give up all calls; who still waits has a miss."""
@@ -74,12 +74,12 @@ class Gatherer:
         for call in tuple(self._calls):
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
-        self._settle(tuple(self._answers), [Outcome(None, "closed")] * len(self._answers))
+        self._settle(tuple(self._answers), [CacheResult(None, "closed")] * len(self._answers))
 
     def _send(self) -> None:
         while self._next and len(self._calls) < MAX_CALLS:
-            questions, self._next = self._next[:MAX_KEYS_PER_CALL], self._next[MAX_KEYS_PER_CALL:]
-            call = detached(self._call(questions), "cache-look-up")
+            queries, self._next = self._next[:MAX_KEYS_PER_CALL], self._next[MAX_KEYS_PER_CALL:]
+            call = detached(self._call(queries), "cache-look-up")
             self._calls.add(call)
             call.add_done_callback(self._ended)
 
@@ -87,31 +87,31 @@ class Gatherer:
         self._calls.discard(call)
         self._send()
 
-    async def _call(self, questions: list[_Question]) -> None:
-        outcomes = [Outcome(None, "closed")] * len(questions)
+    async def _call(self, queries: list[_Query]) -> None:
+        outcomes = [CacheResult(None, "closed")] * len(queries)
         try:
-            outcomes = await self._outcomes(questions)
+            outcomes = await self._outcomes(queries)
         finally:
-            self._settle(questions, outcomes)
+            self._settle(queries, outcomes)
 
-    def _settle(self, questions: Sequence[_Question], outcomes: Sequence[Outcome]) -> None:
-        for question, outcome in zip(questions, outcomes, strict=True):
-            answer = self._answers.pop(question, None)
+    def _settle(self, queries: Sequence[_Query], outcomes: Sequence[CacheResult]) -> None:
+        for query, outcome in zip(queries, outcomes, strict=True):
+            answer = self._answers.pop(query, None)
             if answer is not None and not answer.done():
                 answer.set_result(outcome)
 
-    async def _outcomes(self, questions: list[_Question]) -> list[Outcome]:
+    async def _outcomes(self, queries: list[_Query]) -> list[CacheResult]:
         """Make one call; whatever fails is a miss for every key."""
-        keys, claims = [key for key, _ in questions], [claim for _, claim in questions]
+        keys, claims = [key for key, _ in queries], [claim for _, claim in queries]
         asked_at = time.monotonic()
         try:
             with self._breaker.attempt():
                 async with asyncio.timeout(self._timeout_s):
                     found = await (self._remote.lookup(keys, claims) if any(claims) else self._remote.lookup(keys))
             if not found.failure:
-                holders = found.holders or [b""] * len(keys)
-                triples = zip(keys, found.values, holders, strict=True)
-                outcomes = [_outcome(value, holder, found.version) for _, value, holder in triples]
+                owners = found.owners or [b""] * len(keys)
+                triples = zip(keys, found.values, owners, strict=True)
+                outcomes = [_outcome(value, owner, found.version) for _, value, owner in triples]
                 self._saw(found.version, asked_at)
                 return outcomes
             reason = f"redis_{found.failure}"
@@ -119,14 +119,14 @@ class Gatherer:
             reason = BREAKER_OPEN
         except TimeoutError:
             reason = "timeout"
-        except Exception as error:  # noqa: BLE001 - the border to the other replica: a look-up never fails a request
+        except Exception as error:  # noqa: BLE001 - the boundary to the other replica: a look-up never fails a request
             log.warning("cache deployment did not answer", extra={"error": type(error).__name__})
             reason = "deployment"
-        return [Outcome(None, reason)] * len(keys)
+        return [CacheResult(None, reason)] * len(keys)
 
 
-def _outcome(value: bytes | None, holder: bytes, version: str) -> Outcome:
+def _outcome(value: bytes | None, owner: bytes, version: str) -> CacheResult:
     if value is None:
-        return Outcome(None, "absent", holder, version)
+        return CacheResult(None, "absent", owner, version)
     entry = decode(value)
-    return Outcome(entry, version=version) if entry else Outcome(None, "garbage", version=version)
+    return CacheResult(entry, version=version) if entry else CacheResult(None, "garbage", version=version)

@@ -121,5 +121,5 @@ class HotEntries:
                 found = await self._remote.lookup(())
             if not found.failure:
                 self.saw(found.version, asked_at)
-        except Exception as error:  # noqa: BLE001 - the border to the other replica: without a version nothing is served
+        except Exception as error:  # noqa: BLE001 - the boundary to the other replica: without a version nothing is served
             log.debug("the cache's version is unknown", extra={"error": type(error).__name__})

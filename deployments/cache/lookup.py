@@ -20,7 +20,7 @@ from ray.util import get_node_ip_address
 from deployments.cache.claims import Claim, Claims, MemoryClaims, RedisClaims
 from deployments.cache.lookup_server import LookupServer
 from deployments.cache.purging import Purge, PurgeableAnswers
-from deployments.cache.remote import Consulted, Found, LookupFigures, Question, write_timeout_s
+from deployments.cache.remote import LookupFigures, LookupReply, SimilarQuery, SimilarReply, write_timeout_s
 from deployments.cache.store import CacheStore, RedisStore
 from deployments.config import Addresses, CacheSettings
 from deployments.infra.breaker import BREAKER_OPEN, Breaker, BreakerOpen
@@ -54,7 +54,7 @@ class CacheLookup:
         self._server = LookupServer(self.lookup)
         self._version = ""
 
-    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> LookupReply:
         """Return what is stored under the keys; a failure of Redis is a miss for all of them, never an exception.
 
         Without a key it tells the version alone.
@@ -62,20 +62,20 @@ class CacheLookup:
         try:
             likely = self._likely(claims)
             with self._reading.attempt():
-                values, version, holders = await self._answers.lookup_or_claim(keys, likely)
+                values, version, owners = await self._answers.lookup_or_claim(keys, likely)
             self._version = version
             if not any(claims):
-                return Found(values, "", [], version)
+                return LookupReply(values, "", [], version)
             claims = [claim and claim.since(version) for claim in claims]
-            told = {claim: holder for claim, holder in zip(likely, holders, strict=True) if claim and holder}
-            return Found(values, "", await self._held(values, claims, told), version)
+            told = {claim: owner for claim, owner in zip(likely, owners, strict=True) if claim and owner}
+            return LookupReply(values, "", await self._held(values, claims, told), version)
         except BreakerOpen:
             kind = BREAKER_OPEN
         except StoreError as error:
             kind = error.kind
             self._tell("cache look-up failed", self._reading, error)
         self.failures[kind] += 1
-        return Found([None] * len(keys), kind)
+        return LookupReply([None] * len(keys), kind)
 
     def _likely(self, claims: Sequence[Claim | None]) -> list[Claim | None]:
         """Return the claims as they are if nothing has been purged since the last look-up, to be made along with it.
@@ -89,17 +89,17 @@ class CacheLookup:
     async def _held(
         self, values: Sequence[bytes | None], claims: Sequence[Claim | None], told: Mapping[Claim, bytes]
     ) -> list[bytes]:
-        """Return who holds what is missing: as `told`, else as `hold` says."""
+        """Return who holds what is missing: as `told`, else as `acquire` says."""
         wanted = [c for value, c in zip(values, claims, strict=True) if value is None and c and c not in told]
-        holders = {**told, **dict(zip(wanted, await self.hold(wanted), strict=False))} if wanted else told
+        owners = {**told, **dict(zip(wanted, await self.acquire(wanted), strict=False))} if wanted else told
         pairs = zip(values, claims, strict=True)
-        return [holders.get(claim, b"") if claim and value is None else b"" for value, claim in pairs]
+        return [owners.get(claim, b"") if claim and value is None else b"" for value, claim in pairs]
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
         """Claim names, or renew or take over claims; empty, never an exception, if Redis does not answer."""
         try:
             with self._writing.attempt():
-                return await self._claims.hold(claims)
+                return await self._claims.acquire(claims)
         except BreakerOpen:
             kind = BREAKER_OPEN
         except StoreError as error:
@@ -122,19 +122,19 @@ class CacheLookup:
         self.failures[f"store_{kind}"] += 1
         return kind
 
-    async def consult(self, question: Question) -> Consulted:
+    async def lookup_similar(self, query: SimilarQuery) -> SimilarReply:
         """Ask the LangChain cache for a similar question's answer; whatever fails is a miss that says why."""
         if self._similar is None:
-            return Consulted(None)
+            return SimilarReply(None)
         try:
-            found = await self._similar.consult(question)
+            found = await self._similar.lookup_similar(query)
         except StoreError as error:  # without its marks it is not known what was purged
-            found = Consulted(None, f"redis_{error.kind}")
+            found = SimilarReply(None, f"redis_{error.kind}")
         if found.failure:
             self.failures[f"langchain_{found.failure}"] += 1
         return found
 
-    async def teach(self, lessons: Sequence[tuple[Question, bytes, float]]) -> str:
+    async def teach(self, lessons: Sequence[tuple[SimilarQuery, bytes, float]]) -> str:
         """Give the LangChain cache answers; return why one was not taken, or an empty string."""
         try:
             failure = await self._similar.teach(lessons) if self._similar else ""

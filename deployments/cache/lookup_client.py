@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from deployments.cache.claims import Claim
-from deployments.cache.remote import Found, HandleCache
-from deployments.cache.wire import MAX_FOUND_BYTES, channel, decode_found, encode_lookup, number_of
+from deployments.cache.remote import HandleCache, LookupReply
+from deployments.cache.wire import MAX_REPLY_BYTES, channel, decode_reply, encode_lookup, number_of
 from deployments.infra.detached import detached
 from deployments.infra.transport.client import connect
 from deployments.infra.transport.connection import Connection
@@ -54,7 +54,7 @@ class ConnectedCache(HandleCache):
                 await asyncio.wait((self._refreshing,))
             await asyncio.sleep(AGAIN_S)
 
-    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> LookupReply:
         self._refresh_when_due()
         # In turn; but one that is frozen owes more and more, so that it is asked no longer.
         usable = (replica for replica in self._replicas.values() if replica.is_usable)
@@ -85,7 +85,7 @@ class ConnectedCache(HandleCache):
         """
         try:
             told, are_all = await self.addresses(REFRESH_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001 - the border to the other replicas: the handle still carries look-ups
+        except Exception as error:  # noqa: BLE001 - the boundary to the other replicas: the handle still carries look-ups
             logger.warning("the cache's replicas are unknown", extra={"error": type(error).__name__})
             return
         if not are_all:
@@ -121,11 +121,11 @@ class _Replica:
         self._connection: Connection | None = None
         self._number = 0
         # Oldest first, with the time when it was asked; those too whose caller has given up.
-        self._pending: dict[int, tuple[float, asyncio.Future[Found]]] = {}
+        self._pending: dict[int, tuple[float, asyncio.Future[LookupReply]]] = {}
 
     async def connect(self, address: Address) -> None:
         """Connect; raises ConnectionError."""
-        self._connection = await connect(address, self, MAX_FOUND_BYTES)
+        self._connection = await connect(address, self, MAX_REPLY_BYTES)
 
     @property
     def is_usable(self) -> bool:
@@ -147,13 +147,13 @@ class _Replica:
         """When the oldest of them was asked (monotonic seconds); infinite if there is none."""
         return next((asked_at for asked_at, _ in self._pending.values()), float("inf"))
 
-    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None]) -> Found:
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None]) -> LookupReply:
         """Look up; raises ConnectionError if the replica is lost."""
         if self._connection is None or self._connection.is_lost:
             raise ConnectionResetError
         self._number += 1
         self.asked_at = time.monotonic()
-        result: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        result: asyncio.Future[LookupReply] = asyncio.get_running_loop().create_future()
         self._pending[self._number] = self.asked_at, result
         self._connection.write(channel(self._number), *encode_lookup(keys, claims))
         return await result
@@ -164,7 +164,7 @@ class _Replica:
             self._connection.abort()
 
     def receive(self, connection: Connection, frame: Frame) -> None:
-        found = decode_found(frame)
+        found = decode_reply(frame)
         _, result = self._pending.pop(number_of(frame), (0.0, None))
         if result is not None and not result.done():
             result.set_result(found)

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from deployments.cache.claims import Claim
-from deployments.cache.remote import Found
-from deployments.cache.wire import MAX_LOOKUP_BYTES, decode_lookup, encode_found
+from deployments.cache.remote import LookupReply
+from deployments.cache.wire import MAX_LOOKUP_BYTES, decode_lookup, encode_reply
 from deployments.infra.detached import detached
 from deployments.infra.traces import trace
 from deployments.infra.transport.connection import Connection
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 MAX_CALLS = 64
 """Look-ups of one connection that may be under way; an ingress replica has two, and as many more as it gave up."""
 
-LookUp = Callable[[Sequence[str], Sequence[Claim | None]], Awaitable[Found]]
+LookUp = Callable[[Sequence[str], Sequence[Claim | None]], Awaitable[LookupReply]]
 
 
 class LookupServer:
@@ -66,7 +66,7 @@ class _Calls:
         self, connection: Connection, channel: bytes, keys: Sequence[str], claims: Sequence[Claim | None]
     ) -> None:
         try:
-            found = encode_found(await self._look_up(keys, claims))
+            found = encode_reply(await self._look_up(keys, claims))
         except Exception as error:  # noqa: BLE001 - the other replica asks by the handle then
             logger.error("a look-up failed: %s", trace(error))
             connection.abort()

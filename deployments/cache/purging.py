@@ -6,13 +6,13 @@ Every stored value is stamped with the marks of the scopes that its key belongs 
 
 A purge gives its scope a new random mark. What was stored before then bears a stamp
 that no longer fits: it is a miss for everyone from that moment, and lies in the store
-until its time is over. What began to be generated before a purge and is stored after
+until it has expired. What began to be generated before a purge and is stored after
 it is dropped. The marks are kept or lost all together, and without the mark
 of the first scope nothing fits: a store that loses them has lost the answers as well,
 never only the purge. Each purge also changes the `VERSION`, which travels with every
 look-up: replicas drop what they hold in memory when they see another one.
 
-A LangChain cache that is plugged in (similar/) can not be searched for what is to go.
+A LangChain cache that is plugged in (similar/) cannot be searched for what is to go.
 There the marks are part of what is asked, so that a purge leaves what was kept before
 out of reach; the purge of one key does so for all answers of its tenant and model,
 since what was given under it may have been the answer to another question.
@@ -67,9 +67,9 @@ class PurgeableAnswers:
         """Do what `lookup` does, and what `CacheStore.read_or_claim` does with the claims."""
         scopes = {key: _scopes(key) for key in keys}
         names = {VERSION, ALL}.union(*scopes.values())
-        values, marks, holders = await self._store.read_or_claim(keys, sorted(names), claims)
+        values, marks, owners = await self._store.read_or_claim(keys, sorted(names), claims)
         found = [_opened(value, _stamp(scopes[key], marks)) for key, value in zip(keys, values, strict=True)]
-        return found, _version(marks), holders
+        return found, _version(marks), owners
 
     async def store(self, entries: Sequence[tuple[str, bytes, float]], versions: Sequence[str | None] = ()) -> None:
         """Keep each (key, value, seconds to live); one that is purged meanwhile may be lost, never found.

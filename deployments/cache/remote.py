@@ -13,21 +13,21 @@ from deployments.infra.transport.server import Address
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LookupReply:
     """What a look-up brought: values in the order of the keys, and why there are none, if Redis failed.
 
     `version` is another one after every purge.
-    `holders` tell, in the same order, who generates what is missing now; empty where nobody claimed it or can tell.
+    `owners` tell, in the same order, who generates what is missing now; empty where nobody claimed it or can tell.
     """
 
     values: list[bytes | None]
     failure: str = ""
-    holders: list[bytes] = field(default_factory=list[bytes])
+    owners: list[bytes] = field(default_factory=list[bytes])
     version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class SimilarQuery:
     """A request as a LangChain cache is asked for it: its key, its endpoint, and the JSON that a model is asked.
 
     `is_trimmed` says that the oldest messages may be left out. `version` is that of all purges when the
@@ -42,7 +42,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Consulted:
+class SimilarReply:
     """What a LangChain cache found: an encoded entry, of another question if `is_similar`; else why it failed."""
 
     value: bytes | None
@@ -64,15 +64,15 @@ class LookupFigures:
 class RemoteCache(Protocol):
     """The other side: a `CacheLookup`, here or behind a handle. Any exception means that it did not answer."""
 
-    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> LookupReply:
         """Return what is stored under the keys; what is not is claimed, where there is a claim for it.
 
         A claim is held under its name since the version that is returned (`Claim.since`).
         """
         ...
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
-        """Return who holds each claim's name now; an empty list if that can not be told."""
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
+        """Return who holds each claim's name now; an empty list if that cannot be told."""
         ...
 
     async def store(self, entries: Sequence[tuple[str, bytes, float]], versions: Sequence[str | None] = ()) -> str:
@@ -82,11 +82,11 @@ class RemoteCache(Protocol):
         """
         ...
 
-    async def consult(self, question: Question) -> Consulted:
+    async def lookup_similar(self, query: SimilarQuery) -> SimilarReply:
         """Ask the LangChain cache that is plugged in, if there is one."""
         ...
 
-    async def teach(self, lessons: Sequence[tuple[Question, bytes, float]]) -> str:
+    async def teach(self, lessons: Sequence[tuple[SimilarQuery, bytes, float]]) -> str:
         """Give it answers, each with its seconds to live; return why one was not taken, or an empty string."""
         ...
 
@@ -110,21 +110,21 @@ class HandleCache:
         """`handle` is the DeploymentHandle that app.py binds."""
         self._handle = handle
 
-    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> LookupReply:
         return await self._handle.lookup.remote(keys, claims)
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
-        return await self._handle.hold.remote(claims)
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
+        return await self._handle.acquire.remote(claims)
 
     async def store(self, entries: Sequence[tuple[str, bytes, float]], versions: Sequence[str | None] = ()) -> str:
         handle = carrying(self._handle, sum(len(value) for _, value, _ in entries))
         return await handle.store.remote(entries, versions)
 
-    async def consult(self, question: Question) -> Consulted:
-        return await self._handle.consult.remote(question)
+    async def lookup_similar(self, query: SimilarQuery) -> SimilarReply:
+        return await self._handle.lookup_similar.remote(query)
 
-    async def teach(self, lessons: Sequence[tuple[Question, bytes, float]]) -> str:
-        handle = carrying(self._handle, sum(len(question.body) + len(value) for question, value, _ in lessons))
+    async def teach(self, lessons: Sequence[tuple[SimilarQuery, bytes, float]]) -> str:
+        handle = carrying(self._handle, sum(len(query.body) + len(value) for query, value, _ in lessons))
         return await handle.teach.remote(lessons)
 
     async def purge(self, purge: Purge) -> str:

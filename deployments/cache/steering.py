@@ -46,7 +46,7 @@ OUT_OF_REACH = "the cache cannot be reached"
 LANGCHAIN_FAILED = "nothing is stored, and the LangChain cache failed"
 
 
-def in_words(reason: str) -> str:
+def describe(reason: str) -> str:
     """Return a reason as a header tells it."""
     if not reason:
         return ""
@@ -88,7 +88,7 @@ def parsed(header: str) -> CacheControl:
     )
 
 
-def reason_against(request: Mapping[str, Any], mode: Mode, control: CacheControl) -> str:
+def bypass_reason(request: Mapping[str, Any], mode: Mode, control: CacheControl) -> str:
     """Return why an answer to this request is neither looked up nor stored, nothing if it may be both."""
     if control.no_store:
         return "no_store"

@@ -1,7 +1,7 @@
 """Where encoded answers are kept: Redis or Valkey, or this process's memory.
 
 Both hold the same promises, under the same tests: a value is there until its
-time is over or the store needs the room, and whatever goes wrong is a
+time has passed or the store needs the room, and whatever goes wrong is a
 `StoreError` that names its kind.
 """
 
@@ -170,7 +170,7 @@ class RedisStore:
         self, keys: Sequence[str], marks: Sequence[str], claims: Sequence[Claim | None]
     ) -> tuple[list[bytes | None], dict[str, bytes | None], list[bytes | None]]:
         names = [f"{self._namespace}:{key}" for key in keys]
-        holders: list[bytes | None] = [None] * len(claims)
+        owners: list[bytes | None] = [None] * len(claims)
         with translated():
             async with asyncio.timeout(self._read_timeout_s):
                 pipeline = self._client.pipeline(transaction=False)
@@ -191,11 +191,11 @@ class RedisStore:
         with translated():
             if tried:
                 held, values = values[-len(tried) :], values[: -len(tried)]
-                for place, holder in zip(tried, held, strict=True):
-                    holders[place] = _value(holder)
+                for place, owner in zip(tried, held, strict=True):
+                    owners[place] = _value(owner)
             if names and not isinstance(self._client, RedisCluster):
                 values = _raised(values[0])
-            return [_value(value) for value in values], dict(zip(marks, _raised(found), strict=True)), holders
+            return [_value(value) for value in values], dict(zip(marks, _raised(found), strict=True)), owners
 
     async def set_many(self, entries: Sequence[tuple[str, bytes, float]]) -> None:
         if not entries:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import msgspec
 
 from deployments.cache.claims import Claim
-from deployments.cache.remote import Found
-from deployments.infra.transport.framing import CHANNEL_BYTES, FOUND, LOOKUP, Frame
+from deployments.cache.remote import LookupReply
+from deployments.infra.transport.framing import CHANNEL_BYTES, LOOKUP, LOOKUP_REPLY, Frame
 
 MAX_LOOKUP_BYTES = 4 * 1024 * 1024
-MAX_FOUND_BYTES = 1024 * 1024 * 1024
+MAX_REPLY_BYTES = 1024 * 1024 * 1024
 """Many keys are looked up at once, and each answer may be large."""
 
 
@@ -24,10 +24,10 @@ class Lookup(msgspec.Struct, array_like=True, frozen=True):
     claims: list[Claim | None]
 
 
-class _Found(msgspec.Struct, array_like=True):
+class _Reply(msgspec.Struct, array_like=True):
     values: list[bytes | None]
     failure: str
-    holders: list[bytes]
+    owners: list[bytes]
     version: str
 
 
@@ -51,15 +51,15 @@ def decode_lookup(frame: Frame) -> Lookup:
     return msgspec.msgpack.decode(_payload(frame, LOOKUP), type=Lookup)
 
 
-def encode_found(found: Found) -> tuple[int, bytes]:
+def encode_reply(found: LookupReply) -> tuple[int, bytes]:
     """Return what a look-up found as the kind and payload of its frame."""
-    return FOUND, msgspec.msgpack.encode(_Found(found.values, found.failure, list(found.holders), found.version))
+    return LOOKUP_REPLY, msgspec.msgpack.encode(_Reply(found.values, found.failure, list(found.owners), found.version))
 
 
-def decode_found(frame: Frame) -> Found:
+def decode_reply(frame: Frame) -> LookupReply:
     """Return what a look-up found; raises ValueError for a frame that does not say."""
-    read = msgspec.msgpack.decode(_payload(frame, FOUND), type=_Found)
-    return Found(read.values, read.failure, read.holders, read.version)
+    read = msgspec.msgpack.decode(_payload(frame, LOOKUP_REPLY), type=_Reply)
+    return LookupReply(read.values, read.failure, read.owners, read.version)
 
 
 def _payload(frame: Frame, kind: int) -> bytes:

@@ -92,7 +92,7 @@ class BackgroundWriter(Generic[Name]):
                 failure = await self._write_entries(entries)
         except TimeoutError:
             return f"{self._prefix}timeout"
-        except Exception as error:  # noqa: BLE001 - the border to the other replica: what can not be stored is dropped
+        except Exception as error:  # noqa: BLE001 - the boundary to the other replica: what cannot be stored is dropped
             log.warning("cache deployment did not store", extra={"error": type(error).__name__})
             return f"{self._prefix}deployment"
         return f"{self._prefix or 'redis_'}{failure}" if failure else ""

@@ -33,7 +33,7 @@ OnReply = Callable[[Reply, bytes], None]
 class Leases(Protocol):
     """Who generates what, over all replicas."""
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
         """Return who holds each name now; an empty list if that cannot be told in time. Never raises."""
         ...
 
@@ -45,7 +45,7 @@ class Coalescer:
         self._leases = leases
         self._peers = peers
         self._joinable: dict[str, Generation] = {}
-        self._led: set[str] = set()
+        self._leading: set[str] = set()
         self._streams: dict[bytes, Generation] = {}
         self._lingering_bytes = 0
         self._running: set[Generation] = set()
@@ -122,13 +122,13 @@ class Coalescer:
         await generate(generation.put)
 
     async def _leader(self, claim: Claim) -> bytes:
-        leaders = await self._leases.hold([claim])
+        leaders = await self._leases.acquire([claim])
         return leaders[0] if leaders else b""
 
     def _closed(self, name: str, generation: Generation) -> None:
         if self._joinable.get(name) is generation:
             del self._joinable[name]
-            self._led.discard(name)
+            self._leading.discard(name)
         if self._peers:
             self._linger(self._peers.stream(name), generation)
 
@@ -146,12 +146,12 @@ class Coalescer:
             del self._streams[stream]
 
     def _lead(self, name: str) -> None:
-        self._led.add(name)
+        self._leading.add(name)
         if self._peers and (self._renewing is None or self._renewing.done()):
             self._renewing = detached(self._renew(), "generation-leases")
 
     async def _renew(self) -> None:
-        while self._peers and self._led:
+        while self._peers and self._leading:
             await asyncio.sleep(RENEWAL_S)
-            if self._led:
-                await self._leases.hold([Claim(name, self._peers.address) for name in self._led])
+            if self._leading:
+                await self._leases.acquire([Claim(name, self._peers.address) for name in self._leading])

@@ -148,7 +148,7 @@ class Generation:
         except asyncio.CancelledError:
             failure = _cancelled()
             raise
-        except Exception as error:  # noqa: BLE001 - the border of a generation: all who wait for it hear of its end
+        except Exception as error:  # noqa: BLE001 - the boundary of a generation: all who wait for it hear of its end
             logger.error("unexpected error: %s", trace(error))
             failure = ChatLLMError()
         finally:

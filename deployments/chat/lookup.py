@@ -8,9 +8,9 @@ from typing import Protocol
 
 from deployments.cache.claims import Claim, name_since
 from deployments.cache.entry import CacheEntry
-from deployments.cache.gathering import Outcome
-from deployments.cache.remote import Question
-from deployments.cache.steering import CacheControl, in_words
+from deployments.cache.gathering import CacheResult
+from deployments.cache.remote import SimilarQuery
+from deployments.cache.steering import CacheControl, describe
 from deployments.chat.coalescing import Coalescer, Generate
 from deployments.chat.generation import Subscription
 from deployments.errors import NotCached
@@ -29,7 +29,7 @@ class Cache(Protocol):
         """Return the entry if this process holds it in memory."""
         ...
 
-    async def seek(self, key: str, claim: Claim | None = None) -> Outcome:
+    async def lookup_or_claim(self, key: str, claim: Claim | None = None) -> CacheResult:
         """Return the entry, or the reason for a miss and who generates the answer now. Never raises, never waits long.
 
         A late, failing or garbled answer is a miss as well. `claim` is this
@@ -57,22 +57,22 @@ class Cache(Protocol):
         ...
 
     @property
-    def consults(self) -> bool:
-        """Whether `consult` ever finds anything."""
+    def looks_up_similar(self) -> bool:
+        """Whether `lookup_similar` ever finds anything."""
         ...
 
-    async def consult(self, question: Question) -> Outcome:
+    async def lookup_similar(self, question: SimilarQuery) -> CacheResult:
         """Return an answer to the question or to one that is similar, which the reason says; else why there is none.
 
         Never raises, and waits longer than `seek`.
         """
         ...
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
-        """Return who holds each claim's name now; an empty list if that can not be told in time. Never raises."""
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
+        """Return who holds each claim's name now; an empty list if that cannot be told in time. Never raises."""
         ...
 
-    def store(self, key: str, entry: CacheEntry, question: Question | None = None) -> None:
+    def store(self, key: str, entry: CacheEntry, question: SimilarQuery | None = None) -> None:
         """Keep an answer, in the background; drops it when too many wait. Never raises, never waits.
 
         What the question's version says to be older than the last purge is dropped too.
@@ -130,9 +130,9 @@ class AnswerLookup:
         if self._cache.is_current and not control.only_if_cached:
             name = self._in_flight(key, request, self._cache.version)
             if name:
-                return self._join(name, Outcome(None, version=self._cache.version), query, request, generate)
+                return self._join(name, CacheResult(None, version=self._cache.version), query, request, generate)
         name = _name(key, request, request.stream)
-        outcome = await self._sought(_question(key, request), name, control)
+        outcome = await self._looked_up(_question(key, request), name, control)
         if outcome.entry:
             return LookupResult("HIT", outcome.entry, outcome.reason)
         if control.only_if_cached:
@@ -142,28 +142,30 @@ class AnswerLookup:
         name = self._in_flight(key, request, version) or name_since(name, version)
         return self._join(name, outcome, query, request, generate)
 
-    async def _sought(self, question: Question, name: str, control: CacheControl) -> Outcome:
+    async def _looked_up(self, question: SimilarQuery, name: str, control: CacheControl) -> CacheResult:
         """Return what is stored, else what a LangChain cache finds, else who generates the answer called `name`."""
         claim = None if control.only_if_cached else self._coalescer.claim(name)
         # What is claimed must begin at once: with a LangChain cache, that is only once it has found nothing.
-        outcome = await self._cache.seek(question.key, None if self._cache.consults else claim)
+        outcome = await self._cache.lookup_or_claim(question.key, None if self._cache.looks_up_similar else claim)
         if outcome.entry:
             if _is_fresh(outcome.entry, control):
-                return Outcome(outcome.entry)
-            outcome = Outcome(None, "stale", version=outcome.version)
+                return CacheResult(outcome.entry)
+            outcome = CacheResult(None, "stale", version=outcome.version)
         version = outcome.version
         if version is None:  # the store is out of reach
             return outcome
-        if self._cache.consults:
-            found = await self._cache.consult(question)
+        if self._cache.looks_up_similar:
+            found = await self._cache.lookup_similar(question)
             if found.entry and _is_fresh(found.entry, control):
                 return found
-            outcome = Outcome(None, found.reason if not found.entry and found.reason else outcome.reason, b"", version)
+            outcome = CacheResult(
+                None, found.reason if not found.entry and found.reason else outcome.reason, b"", version
+            )
         elif outcome.reason == "absent":
             return outcome
         # Something was there, or nothing was claimed yet.
-        holder = next(iter(await self._cache.hold([claim.since(version)])), b"") if claim else b""
-        return Outcome(None, outcome.reason, holder, version)
+        owner = next(iter(await self._cache.acquire([claim.since(version)])), b"") if claim else b""
+        return CacheResult(None, outcome.reason, owner, version)
 
     def _in_flight(self, key: str, request: ModelRequest, version: str) -> str:
         """Return the generation of this replica that brings the answer: a stream answers a plain request as well.
@@ -174,14 +176,14 @@ class AnswerLookup:
         return next((n for n in (name_since(n, version) for n in names) if self._coalescer.is_in_flight(n)), "")
 
     def _join(
-        self, name: str, outcome: Outcome, query: CacheQuery, request: ModelRequest, generate: Generate
+        self, name: str, outcome: CacheResult, query: CacheQuery, request: ModelRequest, generate: Generate
     ) -> LookupResult:
         version = self._cache.version if outcome.version is None else outcome.version
         store = partial(self._store, _question(query.key or "", request, version))
-        subscription, is_joined = self._coalescer.join(name, outcome.holder, generate, store, query.reply_id)
+        subscription, is_joined = self._coalescer.join(name, outcome.owner, generate, store, query.reply_id)
         return LookupResult("JOIN", subscription) if is_joined else LookupResult("MISS", subscription, outcome.reason)
 
-    def _store(self, question: Question, reply: Reply, frames: bytes) -> None:
+    def _store(self, question: SimilarQuery, reply: Reply, frames: bytes) -> None:
         self._cache.store(question.key, CacheEntry(reply.body, frames, time.time()), question)
 
 
@@ -190,8 +192,8 @@ def _name(key: str, request: ModelRequest, streams: bool) -> str:
     return f"{key}:{'stream' if streams else 'plain'}{':trim' if request.trim else ''}"
 
 
-def _question(key: str, request: ModelRequest, version: str | None = None) -> Question:
-    return Question(key, request.endpoint, request.body, request.trim, version)
+def _question(key: str, request: ModelRequest, version: str | None = None) -> SimilarQuery:
+    return SimilarQuery(key, request.endpoint, request.body, request.trim, version)
 
 
 def _is_fresh(entry: CacheEntry, control: CacheControl) -> bool:
@@ -199,4 +201,4 @@ def _is_fresh(entry: CacheEntry, control: CacheControl) -> bool:
 
 
 def _not_cached(reason: str) -> NotCached:
-    return NotCached(f"The request asked for a cached answer only, and there is none: {in_words(reason)}.")
+    return NotCached(f"The request asked for a cached answer only, and there is none: {describe(reason)}.")

@@ -18,7 +18,7 @@ class Turn(Protocol):
         ...
 
     @property
-    def is_stored(self) -> bool:
+    def may_trim(self) -> bool:
         """Whether the messages come from a conversation, whose oldest may be left out to fit the window."""
         ...
 
@@ -49,7 +49,7 @@ class Turn(Protocol):
 class NoTurn:
     """The turn of a request that belongs to no conversation: nothing was said before, and nothing is kept."""
 
-    is_stored = False
+    may_trim = False
     keeps_answer = False
 
     @property

@@ -24,7 +24,7 @@ from deployments.cache.entry import EVENT_END, CacheEntry
 from deployments.cache.key import cache_key
 from deployments.cache.prefix import SALTED, cache_salt
 from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
-from deployments.cache.steering import reason_against
+from deployments.cache.steering import bypass_reason
 from deployments.chat.call import GENERATING, Answer, ChatCall
 from deployments.chat.coalescing import Coalescer
 from deployments.chat.generation import Subscription
@@ -80,7 +80,7 @@ class ChatService:
         """
         model = summary.model = self._models.resolve(call.request.get("model"))
         turn = await self._conversations.open(call, self._models.max_prompt_messages(model))
-        summary.timing.lap("history")
+        summary.timing.mark("history")
         return await self.answer(call, turn, summary)
 
     async def ask(self, call: ChatCall, summary: Summary) -> Answer:
@@ -119,12 +119,12 @@ class ChatService:
             sent["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         # Together, so that what answers is what the cache takes it for: an adapter's weights may change at any await.
         adapter, identity = self._models.adapter(model), self._models.identity(model)
-        asked = ModelRequest(call.id, orjson.dumps(sent), call.streams, turn.is_stored, call.endpoint, adapter)
-        query = await run_sized(len(asked.body), self._query, call, request, identity, turn.is_stored)
+        model_request = ModelRequest(call.id, orjson.dumps(sent), call.streams, turn.may_trim, call.endpoint, adapter)
+        query = await run_sized(len(model_request.body), self._query, call, request, identity, turn.may_trim)
         summary.cache_key = query.key or ""
-        summary.prompt_estimate = prompt_tokens(len(asked.body))
-        found = await self._lookup.find(query, asked, partial(self._models.generate, model, asked))
-        summary.timing.lap("cache")
+        summary.prompt_estimate = prompt_tokens(len(model_request.body))
+        found = await self._lookup.find(query, model_request, partial(self._models.generate, model, model_request))
+        summary.timing.mark("cache")
         summary.cache, summary.cache_reason = found.result, found.reason
         if isinstance(found.answer, CacheEntry):
             return await self._replay(found.answer, call, turn, summary)
@@ -143,7 +143,7 @@ class ChatService:
         elif call.wants_usage_throughout:
             reason = "usage"
         else:
-            reason = reason_against(request, self._models.cached_requests(request["model"]), call.cache_control)
+            reason = bypass_reason(request, self._models.cached_requests(request["model"]), call.cache_control)
         tenant = "" if self._cache_is_shared else call.tenant
         endpoint = f"{call.endpoint}, trimmed" if is_trimmed else call.endpoint
         key = None if reason else cache_key(tenant, identity, request, endpoint)
@@ -163,7 +163,7 @@ class ChatService:
         summary.note(body)
         turn.accept()
         await _keep(turn, body)
-        summary.timing.lap("history")
+        summary.timing.mark("history")
         if not call.streams:
             return Answer(body)
         frames = fresh_frames(entry, call.reply_id, int(now), call.wants_usage) + DONE
@@ -177,11 +177,11 @@ class ChatService:
             except BaseException:
                 summary.note_usage(answer.usage)  # what an aborted answer has cost
                 raise
-        summary.timing.lap("first-frame")
+        summary.timing.mark("first-frame")
         summary.note_reply(reply)
         turn.accept()
         await _keep(turn, reply.body)
-        summary.timing.lap("history")
+        summary.timing.mark("history")
         return reply.body
 
     async def _streamed(
@@ -199,17 +199,17 @@ class ChatService:
                 yield frames
                 frames = await answer.next()
             reply, is_whole = await answer.reply(), True
-            summary.timing.lap("decode")
+            summary.timing.mark("decode")
             summary.note_reply(reply)
             await _keep(turn, reply.body)
-            summary.timing.lap("history")
+            summary.timing.mark("history")
             yield usage_frame(reply.body) + DONE if call.wants_usage else DONE
         finally:
             answer.close()
             if not is_accepted:
                 summary.note_usage(answer.usage)
             elif not is_whole:
-                summary.timing.lap("decode")
+                summary.timing.mark("decode")
                 taken = answer.taken()
                 summary.completion_tokens, completion = await run_sized(len(taken), _cut_short, taken)
                 turn.interrupt(completion)

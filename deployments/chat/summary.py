@@ -64,7 +64,7 @@ class Summary:
 
     def note_first(self, usage: Usage) -> None:
         """Note that the answer has begun, and what is known of its prompt by then."""
-        self.timing.lap("first-frame")
+        self.timing.mark("first-frame")
         self.first_token_s = time.perf_counter() - self.began
         self.prompt_tokens = usage.prompt_tokens
 
@@ -74,6 +74,6 @@ class Summary:
 
     def note_reply(self, reply: Reply) -> None:
         """Take over what a model's replica tells of its answer."""
-        self.timing.tell("first-frame", reply.times)
+        self.timing.record_engine_times("first-frame", reply.times)
         self.prompt_tokens, self.completion_tokens = reply.prompt_tokens, reply.completion_tokens
         self.finish_reason = reply.finish_reason

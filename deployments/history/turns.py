@@ -21,7 +21,7 @@ class StatelessTurn:
     """A request outside of any conversation: nothing is read, nothing is kept."""
 
     messages: list[dict[str, Any]]
-    is_stored: bool = field(default=False, init=False)
+    may_trim: bool = field(default=False, init=False)
     keeps_answer: bool = field(default=False, init=False)
 
     def accept(self) -> None: ...
@@ -41,7 +41,7 @@ class StoredTurn:
     leaf: str | None
     asked: list[dict[str, Any]]
     messages: list[dict[str, Any]]
-    is_stored: bool = field(default=True, init=False)
+    may_trim: bool = field(default=True, init=False)
     keeps_answer: bool = field(default=True, init=False)
 
     def accept(self) -> None:

@@ -177,7 +177,7 @@ class HistoryWriter:
                 self._ready.put_nowait(lane)
                 await asyncio.sleep(delay_s)
                 delay_s = min(MAX_DELAY_S, delay_s * 2)
-            except Exception as error:  # noqa: BLE001 - the worker's border: one bad write must not end it
+            except Exception as error:  # noqa: BLE001 - the worker's boundary: one bad write must not end it
                 self._refused(lane, error)
             else:
                 delay_s = FIRST_DELAY_S

@@ -37,13 +37,13 @@ class Timing:
         self.began = self._last = time.perf_counter()
         self.hops_s: dict[str, float] = {}
 
-    def lap(self, hop: str) -> None:
-        """Count the time since the last lap to `hop`."""
+    def mark(self, hop: str) -> None:
+        """Count the time since the last mark to `hop`."""
         now = time.perf_counter()
         self.hops_s[hop] = self.hops_s.get(hop, 0.0) + now - self._last
         self._last = now
 
-    def tell(self, hop: str, times: EngineTimes | None) -> None:
+    def record_engine_times(self, hop: str, times: EngineTimes | None) -> None:
         """Take what the engine knows out of `hop`: never more than it has, since who joined did not see all of it."""
         if times is None:
             return
@@ -59,7 +59,7 @@ class Timing:
 
     def trailer(self) -> bytes:
         """Return all of a stream as its last event: a comment, which a reader of server-sent events passes over."""
-        self.lap("send")
+        self.mark("send")
         return f": server-timing {self.header()}\n\n".encode()
 
     def line(self) -> str:

@@ -2,7 +2,7 @@
 
     limiter.py     decides, in one call to Redis; by this replica's memory where Redis is away
     store.py       the interface; remote.py (Redis, *.lua) and memory.py hold the same algorithm
-    wording.py     what a client is told: headers and refusals
+    headers.py     what a client is told: headers and refusals
     estimate.py    what a request may cost, before anyone knows: sequences and tokens
 
 Requests and tokens are buckets: full at first, filled continuously. A request

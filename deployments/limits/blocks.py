@@ -216,7 +216,7 @@ class Blocks:
             self._give_back(block)
 
     def end_expired(self) -> None:
-        """Return what is left of the blocks whose time is over."""
+        """Return what is left of the blocks that have expired."""
         for block in [block for block in self._blocks.values() if block.has_expired]:
             self.end(block)
 

@@ -48,7 +48,7 @@ REFUSED: Mapping[str, str] = {
 """Parameters that cannot be honored here, each with the reason."""
 
 
-class Said(msgspec.Struct):
+class RequestMessage(msgspec.Struct):
     """One of the `messages`."""
 
     role: Literal["user", "assistant", "system"]
@@ -87,7 +87,7 @@ class OutputConfig(msgspec.Struct):
 class TokenCountRequest(Sampling, kw_only=True):
     """What a model would read: a message request without its `max_tokens`."""
 
-    messages: Annotated[list[Said], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[RequestMessage], msgspec.Meta(min_length=1)]
     model: str | None = None
     system: str | Blocks | None = None
     stop_sequences: Annotated[list[str], msgspec.Meta(max_length=4)] | None = None
@@ -109,7 +109,7 @@ FIELDS = frozenset(MessageRequest.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MessagesCall:
     """A well-formed request: the chat completion request that it comes to, and what of it was left out."""
 
     chat: dict[str, Any]
@@ -128,7 +128,7 @@ class Asked:
         return {**self.chat, "max_completion_tokens": min(self.max_tokens, window or self.max_tokens)}
 
 
-def asked(body: Mapping[str, Any]) -> Asked:
+def asked(body: Mapping[str, Any]) -> MessagesCall:
     """Return the request of a body whose types are those of `MessageRequest`; raises BadRequest, naming the field."""
     request = {name: value for name, value in body.items() if value is not None and name not in HINTS}
     left_out = [name for name in sorted(LEFT_OUT) if request.pop(name, None)]
@@ -147,7 +147,7 @@ def asked(body: Mapping[str, Any]) -> Asked:
         chat |= {"continue_final_message": True, "add_generation_prompt": False}
     if request.get("stream"):
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
-    return Asked(chat, (*toolbox.ignored, *left_out), request.get("max_tokens", 0), bool(request.get("stream")))
+    return MessagesCall(chat, (*toolbox.ignored, *left_out), request.get("max_tokens", 0), bool(request.get("stream")))
 
 
 def _refuse(request: Mapping[str, Any]) -> None:

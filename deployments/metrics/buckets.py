@@ -1,4 +1,4 @@
-"""What ended within five seconds in one replica, by model; packed when the time is over."""
+"""What ended within five seconds in one replica, by model; packed when its time has passed."""
 
 from collections.abc import Mapping
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""What crosses the border between a model replica and an ingress replica.
+"""What crosses between a model replica and an ingress replica.
 
 A model replica speaks finished OpenAI frames; nobody downstream parses tokens.
 For each `ModelRequest` it yields any number of `Frames` and then exactly one

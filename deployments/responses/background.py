@@ -21,7 +21,7 @@ from deployments.infra.detached import detached
 from deployments.infra.traces import trace
 from deployments.limits.estimate import prompt_tokens
 from deployments.responses.following import follow
-from deployments.responses.request import ADMISSION, Asked
+from deployments.responses.request import ADMISSION, ResponseCall
 from deployments.responses.run import Held, Run
 from deployments.responses.service import Responses, chat_call, translator_of
 from deployments.responses.store import ResponseStore
@@ -102,7 +102,9 @@ class BackgroundResponses:
             self._flusher.cancel()
             await asyncio.wait([self._flusher])
 
-    async def start(self, tenant: str, key_id: str, asked: Asked, held: Held | None = None) -> StoredResponse:
+    async def start(
+        self, tenant: str, key_id: str, requested: ResponseCall, held: Held | None = None
+    ) -> StoredResponse:
         """Begin a response that is durable once this returns; from then on it has `held`, and gives it back.
 
         Raises TooManyRequests if the key, Overloaded if this replica runs as many as it may,
@@ -110,10 +112,10 @@ class BackgroundResponses:
         """
         self._require_room(key_id)
         if held is not None:
-            asked = replace(asked, request={**asked.request, ADMISSION: held.record()})
+            requested = replace(requested, request={**requested.request, ADMISSION: held.record()})
         self._starting[key_id] += 1
         try:
-            new, place = await self._responses.opened(tenant, key_id, asked, self._runner)
+            new, place = await self._responses.opened(tenant, key_id, requested, self._runner)
             try:
                 messages = await messages_for(new.request, place, new.input)
                 await self._store.begin(new)
@@ -123,7 +125,7 @@ class BackgroundResponses:
         finally:
             self._starting -= Counter((key_id,))
         response = begun(new, place.is_hidden)
-        self.launch(Run(response, translator_of(response), held), asked, messages)
+        self.launch(Run(response, translator_of(response), held), requested, messages)
         return response
 
     def _require_room(self, key_id: str) -> None:
@@ -167,21 +169,21 @@ class BackgroundResponses:
         """How many more may run here."""
         return self._settings.max_background - len(self._tasks) - self._starting.total()
 
-    def launch(self, run: Run, asked: Asked, messages: Messages) -> None:
+    def launch(self, run: Run, requested: ResponseCall, messages: Messages) -> None:
         """Run a response that is in the store, under this replica's name."""
         self._runs[run.response.id] = run
         run.begin()
-        task = detached(self._run(run, asked, messages), f"background-{run.response.id}")
+        task = detached(self._run(run, requested, messages), f"background-{run.response.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if self._flusher is None or self._flusher.done():
             self._flusher = detached(self._flush(), "response-flusher")
 
-    async def _run(self, run: Run, asked: Asked, messages: Messages) -> None:
+    async def _run(self, run: Run, requested: ResponseCall, messages: Messages) -> None:
         is_own = False
         self._observer.began()
         try:
-            await run.until_done(asyncio.create_task(self._generate(run, asked, messages)))
+            await run.until_done(asyncio.create_task(self._generate(run, requested, messages)))
             del self._runs[run.response.id]
             is_own = await self._end(run)
         finally:
@@ -246,7 +248,7 @@ class BackgroundResponses:
                 going_on = await self._store.add_events(self._runner, batches)
             except HistoryUnavailable:
                 continue
-            except Exception as error:  # noqa: BLE001 - the flusher's border: the runs go on without it
+            except Exception as error:  # noqa: BLE001 - the flusher's boundary: the runs go on without it
                 log.error("events were not written: %s", trace(error))
                 continue
             for id_, run in runs.items():
@@ -255,11 +257,11 @@ class BackgroundResponses:
                 elif batches[id_]:
                     run.live.written()
 
-    async def _generate(self, run: Run, asked: Asked, messages: Messages) -> None:
+    async def _generate(self, run: Run, requested: ResponseCall, messages: Messages) -> None:
         summary = run.summary
-        turn = Unkept(messages, asked.trims)
+        turn = Unkept(messages, requested.trims)
         try:
-            answer: Answer = await self._chat.answer(chat_call(run.response, asked, True), turn, summary)
+            answer: Answer = await self._chat.answer(chat_call(run.response, requested, True), turn, summary)
             assert answer.frames is not None
             await run.consume(answer.frames)
         except ChatLLMError as error:
@@ -267,7 +269,7 @@ class BackgroundResponses:
         except asyncio.CancelledError:
             run.status = 499
             raise
-        except Exception as error:  # noqa: BLE001 - the border of a run: whatever fails is the response's failure
+        except Exception as error:  # noqa: BLE001 - the boundary of a run: whatever fails is the response's failure
             log.error("a background response failed: %s", trace(error))
             run.error, run.status = ChatLLMError(), 500
         finally:

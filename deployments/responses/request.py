@@ -117,7 +117,7 @@ FIELDS = frozenset(ResponseRequest.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ResponseCall:
     """A well-formed request: `request` is what was asked, without the input; `chat` what a model is asked.
 
     What was asked of the cache is `cache_control` of the request, so that a replica that takes it over knows it too.
@@ -170,7 +170,7 @@ class Asked:
 
 def asked(
     body: Mapping[str, Any], max_items: int, cache_control: CacheControl = UNSTEERED, may_be_empty: bool = False
-) -> Asked:
+) -> ResponseCall:
     """Return the request of a body whose types are those of `ResponseRequest`; raises BadRequest, naming the field.
 
     `may_be_empty` lets a request that continues nothing come without an input.
@@ -184,7 +184,7 @@ def asked(
     given: str | list[dict[str, Any]] | None = body.get("input")
     if not (given or isinstance(given, str) or may_be_empty or _continues(request)):
         raise BadRequest("'input' is required where no conversation and no response is continued.", "input")
-    return Asked(request, tuple(new_items([] if given is None else given, max_items)), chat)
+    return ResponseCall(request, tuple(new_items([] if given is None else given, max_items)), chat)
 
 
 def _continues(request: Mapping[str, Any]) -> bool:

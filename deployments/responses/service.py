@@ -20,7 +20,7 @@ from deployments.models.assembly import payloads
 from deployments.responses.events import Translator, frame
 from deployments.responses.objects import response_object
 from deployments.responses.references import resolved
-from deployments.responses.request import Asked, prompt_fields
+from deployments.responses.request import ResponseCall, prompt_fields
 from deployments.responses.store import ResponseStore
 from deployments.responses.tools import Toolbox
 from deployments.responses.turn import (
@@ -61,31 +61,31 @@ class Responses:
         self._max_context_bytes = max_context_bytes
         self._unsettled: dict[str, str] = {}  # responses whose writing took long, and their conversations
 
-    async def answer(self, tenant: str, key_id: str, asked: Asked, summary: Summary) -> Answer:
+    async def answer(self, tenant: str, key_id: str, requested: ResponseCall, summary: Summary) -> Answer:
         """Return an answer that has begun, as `ChatService.chat` does.
 
         A failure after the first event is an event `response.failed`; the stream then ends.
         """
-        new, place = await self.opened(tenant, key_id, asked)
-        store = self._store if asked.is_stored else None
+        new, place = await self.opened(tenant, key_id, requested)
+        store = self._store if requested.is_stored else None
         messages = await messages_for(new.request, place, new.input)
-        turn = ResponseTurn(messages, asked.trims, new, store, self._writer)
+        turn = ResponseTurn(messages, requested.trims, new, store, self._writer)
         response = begun(new, place.is_hidden)
-        call = chat_call(response, asked, asked.streams)
+        call = chat_call(response, requested, requested.streams)
         answer = await self._chat.answer(call, turn, summary)
         if answer.frames is not None:
             return Answer(frames=self._streamed(answer.frames, response.answered_by(summary.model), turn, summary))
         return Answer(await self._whole(answer.body, response.answered_by(summary.model), turn))
 
     async def opened(
-        self, tenant: str, key_id: str, asked: Asked, runner: str | None = None
+        self, tenant: str, key_id: str, requested: ResponseCall, runner: str | None = None
     ) -> tuple[NewResponse, Place]:
         """Return the response that a request begins and what was said before; reads once, writes nothing.
 
         Raises NotFound for what it continues or refers to, Conflict if that has not ended, ContextTooLong
         if more was said than may be read and nothing may be left out, BadRequest if there is nothing to answer.
         """
-        model, place, items = await self._read(tenant, asked)
+        model, place, items = await self._read(tenant, requested)
         if not items and not place.context.items:
             raise BadRequest("There is nothing to answer: the conversation is empty, and 'input' is missing.", "input")
         new = NewResponse(
@@ -94,27 +94,27 @@ class Responses:
             key_id=key_id,
             conversation_id=place.conversation_id,
             has_own_conversation=place.has_own_conversation,
-            previous_id=asked.previous_id,
-            request={**asked.request, "model": model},
+            previous_id=requested.previous_id,
+            request={**requested.request, "model": model},
             created_at=datetime.now(UTC),
             input=place.chained(items),
             parent_id=place.leaf,
             status="queued" if runner else "in_progress",
             runner=runner,
-            is_shown=runner is not None and asked.streams,
+            is_shown=runner is not None and requested.streams,
         )
         return new, place
 
-    async def input_tokens(self, tenant: str, asked: Asked, summary: Summary) -> int:
+    async def input_tokens(self, tenant: str, requested: ResponseCall, summary: Summary) -> int:
         """Return how many tokens the model would read for a response; raises what `opened` raises."""
-        model, place, items = await self._read(tenant, asked)
-        messages = await readable(asked.request, place, items)
+        model, place, items = await self._read(tenant, requested)
+        messages = await readable(requested.request, place, items)
         if not messages:
             summary.model = model
             return 0
-        request = {**prompt_fields(asked.chat), "model": model, "messages": messages}
+        request = {**prompt_fields(requested.chat), "model": model, "messages": messages}
         call = ChatCall(secrets.token_hex(16), tenant, request, "tokenize")
-        answer = await self._chat.answer(call, Unkept(messages, asked.trims), summary)
+        answer = await self._chat.answer(call, Unkept(messages, requested.trims), summary)
         return int(orjson.loads(answer.body)["count"])
 
     async def context_of(self, response: StoredResponse) -> Context:
@@ -135,35 +135,35 @@ class Responses:
         self._unsettled[response.id] = response.conversation_id
         return False
 
-    async def _read(self, tenant: str, asked: Asked) -> tuple[str, Place, tuple[NewItem, ...]]:
+    async def _read(self, tenant: str, requested: ResponseCall) -> tuple[str, Place, tuple[NewItem, ...]]:
         """Return a request's model, what was said before, and the items that the request adds."""
-        model = self._models.resolve(asked.request.get("model"))
-        place = await self._place(tenant, asked, self._models.max_prompt_messages(model))
-        items = await resolved(self._store, tenant, asked.input, place.context, self._max_context_bytes)
+        model = self._models.resolve(requested.request.get("model"))
+        place = await self._place(tenant, requested, self._models.max_prompt_messages(model))
+        items = await resolved(self._store, tenant, requested.input, place.context, self._max_context_bytes)
         return model, place, items
 
-    async def _place(self, tenant: str, asked: Asked, limit: int) -> Place:
-        if asked.previous_id:
-            await self._until_settled(tenant, asked.previous_id)
+    async def _place(self, tenant: str, requested: ResponseCall, limit: int) -> Place:
+        if requested.previous_id:
+            await self._until_settled(tenant, requested.previous_id)
             try:
-                found = await self._store.continuation(tenant, asked.previous_id, limit, self._max_context_bytes)
+                found = await self._store.continuation(tenant, requested.previous_id, limit, self._max_context_bytes)
             except NotFound as error:
                 raise NotFound(error.message, "previous_response_id") from None
             if found.status in UNFINISHED:
                 raise Conflict("The previous response has not ended yet.", "previous_response_id")
             place = Place(found.conversation_id, False, found.is_hidden, found.context)
-        elif asked.conversation_id:
-            parent = asked.parent
+        elif requested.conversation_id:
+            parent = requested.parent
             at_most = 1 if parent == ROOT else limit
             context = await self._history.context(
-                tenant, asked.conversation_id, parent or None, at_most, self._max_context_bytes
+                tenant, requested.conversation_id, parent or None, at_most, self._max_context_bytes
             )
             if parent == ROOT:
                 context = Context((), None)
-            place = Place(asked.conversation_id, False, False, context)
+            place = Place(requested.conversation_id, False, False, context)
         else:
             return Place(new_id("conv"), True, True)
-        if not asked.trims and place.context.cut:
+        if not requested.trims and place.context.cut:
             raise self._too_long(place.context, place.context.cut, limit)
         return place
 
@@ -231,11 +231,11 @@ def translator_of(response: StoredResponse) -> Translator:
     return Translator(response.id, tools=Toolbox.of(response.request).by_name())
 
 
-def chat_call(response: StoredResponse, asked: Asked, streams: bool) -> ChatCall:
+def chat_call(response: StoredResponse, requested: ResponseCall, streams: bool) -> ChatCall:
     """Return the chat call that a response comes to."""
     options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if streams else {}
-    request = {**asked.chat, "model": response.request["model"], **options}
-    return ChatCall(response.id.removeprefix("resp_"), response.tenant, request, cache_control=asked.cache_control)
+    request = {**requested.chat, "model": response.request["model"], **options}
+    return ChatCall(response.id.removeprefix("resp_"), response.tenant, request, cache_control=requested.cache_control)
 
 
 def closed(

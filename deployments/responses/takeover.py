@@ -13,7 +13,7 @@ from deployments.errors import ChatLLMError, HistoryUnavailable, Unavailable
 from deployments.infra.traces import trace
 from deployments.limits.estimate import prompt_tokens
 from deployments.responses.following import written
-from deployments.responses.request import ADMISSION, Asked, chat_fields
+from deployments.responses.request import ADMISSION, ResponseCall, chat_fields
 from deployments.responses.run import Held, Run
 from deployments.responses.service import Responses, translator_of
 from deployments.responses.store import LOST, ResponseStore
@@ -37,7 +37,7 @@ class Runs(Protocol):
         """How many more may run."""
         ...
 
-    def launch(self, run: Run, asked: Asked, messages: Messages) -> None:
+    def launch(self, run: Run, requested: ResponseCall, messages: Messages) -> None:
         """Run a response that is in the store, under this replica's name; returns at once."""
         ...
 
@@ -103,8 +103,8 @@ class Takeover:
             await self._give_up(claim)
             return
         messages = await self._messages(response)
-        asked = Asked(response.request, (), chat_fields(response.request))
-        self._runs.launch(Run(response, translator_of(response), self._resumed(response)), asked, messages)
+        requested = ResponseCall(response.request, (), chat_fields(response.request))
+        self._runs.launch(Run(response, translator_of(response), self._resumed(response)), requested, messages)
 
     async def _give_up(self, claim: Claim) -> None:
         """End a lost response with what is known of it, which is also what its key pays for."""

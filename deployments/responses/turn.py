@@ -119,7 +119,7 @@ class Unkept(NoTurn):
 
     def __init__(self, messages: list[dict[str, Any]], trims: bool) -> None:
         self._messages = messages
-        self.is_stored = trims
+        self.may_trim = trims
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ class ResponseTurn:
     ) -> None:
         """`store` None: nothing is kept."""
         self.messages = messages
-        self.is_stored = trims
+        self.may_trim = trims
         self._new = new
         self._store = store
         self._writer = writer

@@ -104,7 +104,7 @@ class UsageWriter:
             await self._store.add(batch.id, batch.sums)
         except Unavailable:
             return False
-        except Exception as error:  # noqa: BLE001 - the writer's border: one bad batch must not end it
+        except Exception as error:  # noqa: BLE001 - the writer's boundary: one bad batch must not end it
             log.error("usage is lost: the store does not take it", extra={"reason": type(error).__name__})
             self._dropped += sum(used.requests for used in batch.sums.values())
         self._batch = None

@@ -23,9 +23,9 @@ class CountedClaims(RedisClaims):
 
     trips = 0
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
         self.trips += 1
-        return await super().hold(claims)
+        return await super().acquire(claims)
 
 
 class Replica:
@@ -58,14 +58,14 @@ async def replica(valkey_url: str) -> AsyncGenerator[Replica]:
 async def test_what_is_missing_is_claimed_along_with_the_look_up(replica: Replica) -> None:
     first = await replica.lookup.lookup([KEY, MISSING], [Claim("a", ONE), None])
     second = await replica.lookup.lookup([MISSING, KEY, MISSING], [Claim("b", OTHER), Claim("a", OTHER), None])
-    assert (first.holders, second.holders) == ([ONE, b""], [OTHER, ONE, b""])
+    assert (first.owners, second.owners) == ([ONE, b""], [OTHER, ONE, b""])
     assert replica.claims.trips == 0
 
 
 async def test_what_is_there_is_not_claimed(replica: Replica) -> None:
     await replica.lookup.store([(KEY, b"answer", 60.0)])
     found = await replica.lookup.lookup([KEY, MISSING], [Claim("a", ONE), Claim("b", ONE)])
-    assert (found.values, found.holders) == ([b"answer", None], [b"", ONE])
+    assert (found.values, found.owners) == ([b"answer", None], [b"", ONE])
     assert await replica.claimed() == {name_since("b", found.version)}
 
 
@@ -73,11 +73,11 @@ async def test_after_a_purge_the_claim_is_on_the_new_generation(replica: Replica
     before = await replica.lookup.lookup([KEY], [Claim("a", ONE)])
     await replica.lookup.purge(Purge())
     after = await replica.lookup.lookup([KEY], [Claim("a", OTHER)])
-    assert (before.holders, after.holders) == ([ONE], [OTHER])
+    assert (before.owners, after.owners) == ([ONE], [OTHER])
     assert replica.claims.trips == 1, "the version was not known before"
     assert name_since("a", after.version) in await replica.claimed()
     again = await replica.lookup.lookup([KEY], [Claim("a", ONE)])
-    assert again.holders == [OTHER] and replica.claims.trips == 1
+    assert again.owners == [OTHER] and replica.claims.trips == 1
 
 
 async def test_what_lies_there_and_was_purged_is_claimed(replica: Replica) -> None:
@@ -85,7 +85,7 @@ async def test_what_lies_there_and_was_purged_is_claimed(replica: Replica) -> No
     await replica.lookup.purge(Purge(tenant="tenant"))
     for address in (ONE, OTHER):
         found = await replica.lookup.lookup([KEY], [Claim("a", address)])
-        assert (found.values, found.holders) == ([None], [ONE])
+        assert (found.values, found.owners) == ([None], [ONE])
 
 
 async def test_a_full_server_answers_look_ups_and_says_that_nothing_is_claimed(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ async def test_a_full_server_answers_look_ups_and_says_that_nothing_is_claimed(t
     try:
         replica = Replica(server.url, "test")
         found = await replica.lookup.lookup([KEY], [Claim("a", ONE)])
-        assert (found.values, found.failure, found.holders) == ([None], "", [b""])
+        assert (found.values, found.failure, found.owners) == ([None], "", [b""])
         assert replica.lookup.failures == {"claim_full": 1}
         await replica.aclose()
     finally:

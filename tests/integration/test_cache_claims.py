@@ -25,25 +25,25 @@ async def claims(request: pytest.FixtureRequest) -> AsyncGenerator[Claims]:
 
 
 async def test_the_first_holds_each_name(claims: Claims) -> None:
-    assert await claims.hold([Claim("a", ONE), Claim("b", OTHER)]) == [ONE, OTHER]
-    assert await claims.hold([Claim("b", ONE), Claim("a", OTHER), Claim("c", THIRD)]) == [OTHER, ONE, THIRD]
+    assert await claims.acquire([Claim("a", ONE), Claim("b", OTHER)]) == [ONE, OTHER]
+    assert await claims.acquire([Claim("b", ONE), Claim("a", OTHER), Claim("c", THIRD)]) == [OTHER, ONE, THIRD]
 
 
 async def test_a_claim_lapses_unless_it_is_renewed(claims: Claims) -> None:
-    await claims.hold([Claim("a", ONE), Claim("b", ONE)])
+    await claims.acquire([Claim("a", ONE), Claim("b", ONE)])
     for _ in range(4):
         await asyncio.sleep(0.1)
-        assert await claims.hold([Claim("a", ONE)]) == [ONE]
-    assert await claims.hold([Claim("a", OTHER), Claim("b", OTHER)]) == [ONE, OTHER]
+        assert await claims.acquire([Claim("a", ONE)]) == [ONE]
+    assert await claims.acquire([Claim("a", OTHER), Claim("b", OTHER)]) == [ONE, OTHER]
 
 
 async def test_of_several_who_take_over_one_succeeds(claims: Claims) -> None:
-    await claims.hold([Claim("a", ONE)])
-    assert await claims.hold([Claim("a", OTHER, ONE), Claim("a", THIRD, ONE)]) == [OTHER, OTHER]
+    await claims.acquire([Claim("a", ONE)])
+    assert await claims.acquire([Claim("a", OTHER, ONE), Claim("a", THIRD, ONE)]) == [OTHER, OTHER]
 
 
 async def test_a_redis_that_is_away_is_a_store_error() -> None:
     claims = RedisClaims("redis://127.0.0.1:1/0", "test", timeout_s=0.5)
     with pytest.raises(StoreError):
-        await claims.hold([Claim("a", ONE)])
+        await claims.acquire([Claim("a", ONE)])
     await claims.aclose()

@@ -237,8 +237,8 @@ async def test_a_cluster_of_two(tmp_path):
             [name.encode() for name in names],
             {"one": b"x", "two": None},
         )
-        (_, _, holders) = await store.read_or_claim(["3", "missing"], ["one"], [None, Claim("a", b"me")])
-        assert holders == [None, None], "claim and answer may lie on different nodes"
+        (_, _, owners) = await store.read_or_claim(["3", "missing"], ["one"], [None, Claim("a", b"me")])
+        assert owners == [None, None], "claim and answer may lie on different nodes"
         for node in nodes:
             async with Redis(port=node.port) as raw:
                 assert 10 < await raw.dbsize() < 41
@@ -270,7 +270,7 @@ async def held(claims: RedisClaims, wanted: list[Claim]) -> list[bytes]:
     async with asyncio.timeout(20):
         while True:
             with suppress(StoreError):
-                return await claims.hold(wanted)
+                return await claims.acquire(wanted)
             await asyncio.sleep(0.1)
 
 

@@ -12,7 +12,7 @@ from deployments.cache.entry import CacheEntry, encode
 from deployments.cache.key import cache_key
 from deployments.cache.langchain_store import RedisCache
 from deployments.cache.purging import Purge, PurgeableAnswers
-from deployments.cache.remote import Consulted, Question
+from deployments.cache.remote import SimilarQuery, SimilarReply
 from deployments.cache.similar.answers import SimilarAnswers
 from deployments.cache.similar.plugged import PluggedCache
 from deployments.cache.store import MemoryStore, RedisStore
@@ -43,7 +43,7 @@ async def answers(request: pytest.FixtureRequest) -> AsyncGenerator[SimilarAnswe
         cache.close()
 
 
-def question(tenant: str = "ann", model: str = "m", **more: Any) -> Question:
+def question(tenant: str = "ann", model: str = "m", **more: Any) -> SimilarQuery:
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "the weather?"}], "name": "ann"},
@@ -51,14 +51,16 @@ def question(tenant: str = "ann", model: str = "m", **more: Any) -> Question:
         {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
     ]
     request = {"messages": messages, "temperature": 0, "model": "guide", "stream": True, **more}
-    return Question(cache_key(tenant, model, request), "chat", orjson.dumps(request))
+    return SimilarQuery(cache_key(tenant, model, request), "chat", orjson.dumps(request))
 
 
 async def test_what_was_taught_comes_back_whole(answers: SimilarAnswers) -> None:
-    assert await answers.consult(question()) == Consulted(None)
+    assert await answers.lookup_similar(question()) == SimilarReply(None)
     assert await answers.teach([(question(), VALUE, 60.0)]) == ""
-    assert await answers.consult(question()) == Consulted(VALUE)
-    assert await answers.consult(question(stream=False, user="someone")) == Consulted(VALUE)  # the same request
+    assert await answers.lookup_similar(question()) == SimilarReply(VALUE)
+    assert await answers.lookup_similar(question(stream=False, user="someone")) == SimilarReply(
+        VALUE
+    )  # the same request
 
 
 @pytest.mark.parametrize(
@@ -75,19 +77,19 @@ async def test_what_was_taught_comes_back_whole(answers: SimilarAnswers) -> None
     ],
     ids=range(8),
 )
-async def test_it_is_given_to_nothing_else(answers: SimilarAnswers, other: Question) -> None:
+async def test_it_is_given_to_nothing_else(answers: SimilarAnswers, other: SimilarQuery) -> None:
     await answers.teach([(question(), VALUE, 60.0)])
-    assert await answers.consult(other) == Consulted(None)
+    assert await answers.lookup_similar(other) == SimilarReply(None)
 
 
 async def test_what_began_before_a_purge_is_not_taught_after_it(answers: SimilarAnswers) -> None:
     _, began = await answers._answers.lookup([])
     await answers._answers.purge(Purge(question(seed=5).key))
     assert await answers.teach([(replace(question(), version=began), VALUE, 60.0)]) == ""
-    assert await answers.consult(question()) == Consulted(None)
+    assert await answers.lookup_similar(question()) == SimilarReply(None)
     _, now = await answers._answers.lookup([])
     assert await answers.teach([(replace(question(), version=now), VALUE, 60.0)]) == ""
-    assert await answers.consult(question()) == Consulted(VALUE)
+    assert await answers.lookup_similar(question()) == SimilarReply(VALUE)
 
 
 @pytest.mark.parametrize("scope", ["key", "tenant", "model", "all"])
@@ -101,22 +103,22 @@ async def test_a_purge_takes_it_back(answers: SimilarAnswers, scope: str) -> Non
     }[scope]
     await answers.teach([(question(), VALUE, 60.0), (question(tenant="bob"), VALUE, 60.0)])
     await answers._answers.purge(purge)
-    assert await answers.consult(question()) == Consulted(None)
-    kept = Consulted(None) if scope in ("model", "all") else Consulted(VALUE)
-    assert await answers.consult(question(tenant="bob")) == kept
+    assert await answers.lookup_similar(question()) == SimilarReply(None)
+    kept = SimilarReply(None) if scope in ("model", "all") else SimilarReply(VALUE)
+    assert await answers.lookup_similar(question(tenant="bob")) == kept
     await answers.teach([(question(), VALUE, 60.0)])
-    assert await answers.consult(question()) == Consulted(VALUE)
+    assert await answers.lookup_similar(question()) == SimilarReply(VALUE)
 
 
 async def test_marks_that_are_lost_take_it_back_as_well(answers: SimilarAnswers) -> None:
     await answers.teach([(question(), VALUE, 60.0)])
     await answers._answers._store.clear("")
-    assert await answers.consult(question()) == Consulted(None)
+    assert await answers.lookup_similar(question()) == SimilarReply(None)
 
 
 async def test_its_time_is_kept(answers: SimilarAnswers) -> None:
     await answers.teach([(question(), VALUE, -1.0)])
-    assert await answers.consult(question()) == Consulted(None)
+    assert await answers.lookup_similar(question()) == SimilarReply(None)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ async def test_its_time_is_kept(answers: SimilarAnswers) -> None:
 )
 async def test_what_langchain_has_no_form_for_is_not_asked(answers: SimilarAnswers, messages: Any) -> None:
     odd = question(messages=messages)
-    assert await answers.consult(odd) == Consulted(None, "prompt")
+    assert await answers.lookup_similar(odd) == SimilarReply(None, "prompt")
     assert await answers.teach([(odd, VALUE, 60.0)]) == "prompt"
 
 
@@ -133,4 +135,4 @@ async def test_an_answer_that_langchain_has_no_form_for_is_not_taught(answers: S
     choice = {"index": 0, "message": {**MESSAGE, "tool_calls": [broken]}, "finish_reason": "length"}
     value = encode(CacheEntry(orjson.dumps({**REPLY, "choices": [choice]}), b"", 5.0))
     assert await answers.teach([(question(), value, 60.0)]) == "prompt"
-    assert await answers.consult(question()) == Consulted(None)
+    assert await answers.lookup_similar(question()) == SimilarReply(None)

@@ -35,7 +35,7 @@ async def kept_and_found(url: str) -> None:
     assert await store.get_many(["3", "missing", "7"]) == [b"3", None, b"7"]
     assert await store.add_mark("one", b"x") == b"x"
     assert await store.read(["3"], ["one"]) == ([b"3"], {"one": b"x"})
-    assert await claims.hold([Claim("a", b"me")]) == [b"me"]
+    assert await claims.acquire([Claim("a", b"me")]) == [b"me"]
     await store.clear("")
     assert await store.get_many(["3"]) == [None]
     await claims.aclose()

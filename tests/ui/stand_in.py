@@ -1,6 +1,6 @@
 """A service that speaks the public API from memory, and misbehaves on request.
 
-Runs in a thread of its own with a real socket, because streaming and disconnects can not
+Runs in a thread of its own with a real socket, because streaming and disconnects cannot
 be seen through an in-process transport. `python -m tests.ui.stand_in PORT [ANSWER SECONDS_PER_TOKEN]` runs
 it alone.
 """

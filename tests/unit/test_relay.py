@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from loadtests.counting import Asked, counters
+from loadtests.counting import StreamLoad, counters
 from loadtests.paced import Client, Tally
 from loadtests.relay import document, step_ms
 from loadtests.relay_report import Idle, OneToken, Outcome, Width, regressions
@@ -69,7 +69,7 @@ async def test_no_more_connections_than_were_asked_for():
 
 async def test_several_clients_count_the_same_window_each_for_itself():
     async with serving(Model()) as url:
-        asked = Asked(Target("it", url, "", "secret"), "guide", 10_000, 3)
+        asked = StreamLoad(Target("it", url, "", "secret"), "guide", 10_000, 3)
         async with counters([asked, asked]) as opened:
             counted = await opened.count(0.5)
     assert [one.failures for one in counted] == [{}, {}]
@@ -80,7 +80,7 @@ async def test_several_clients_count_the_same_window_each_for_itself():
 
 async def test_a_client_that_cannot_connect_is_an_error_and_leaves_no_process():
     with pytest.raises(EOFError):
-        async with counters([Asked(Target("it", f"http://127.0.0.1:{free_port()}", ""), "guide", 10, 1)]):
+        async with counters([StreamLoad(Target("it", f"http://127.0.0.1:{free_port()}", ""), "guide", 10, 1)]):
             pytest.fail("it has no server")
     assert multiprocessing.active_children() == []
 

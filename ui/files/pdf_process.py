@@ -44,7 +44,7 @@ def answer(content: bytes) -> str:
         return "encrypted"
     except MemoryError:
         return "too much"
-    except Exception:  # noqa: BLE001 - the border to pypdf: hostile files find errors that it does not declare
+    except Exception:  # noqa: BLE001 - the boundary to pypdf: hostile files find errors that it does not declare
         return "broken"
     return f"text\n{text}" if text.strip() else "scanned"
 

@@ -63,7 +63,7 @@ class OpsPage:
     def __init__(self, dashboard: Dashboard, keys: AdminKeys, session: Session | None) -> None:
         """`session` is whose page it is where visitors sign in; elsewhere a key is asked for, and lent to the page."""
         self._client = ui.context.client
-        self._dashboard, self._lent, self._session = dashboard, keys, session
+        self._dashboard, self._clients, self._session = dashboard, keys, session
         self._own: Api | None = None
         self._range = QUARTER
         self._zone: tzinfo = UTC
@@ -75,7 +75,7 @@ class OpsPage:
         self._root = tag("div", "ops")
         self._timer = ui.timer(REFRESH_S, self._refresh_unless_busy, active=False, immediate=False)
         ui.on("chatllm_looks", lambda event: self._on_looks(event.args))
-        self._client.on_delete(lambda: self._lent.forget(self._own))
+        self._client.on_delete(lambda: self._clients.forget(self._own))
         if session is not None:
             self._client.on_delete(session.watch(self._on_signed_out))
 
@@ -94,11 +94,11 @@ class OpsPage:
 
     async def _try(self, key: str) -> str:
         """Try a key, and return why it does not open the page, or nothing."""
-        api = self._own = self._lent.use(key)
+        api = self._own = self._clients.use(key)
         try:
             metrics = await self._read(api)
         except Trouble as trouble:
-            self._lent.forget(api)
+            self._clients.forget(api)
             if trouble.code == "permission_denied":
                 self._refuse()
                 return ""
@@ -192,7 +192,7 @@ class OpsPage:
 
     def _forget(self) -> None:
         """Forget the key, and ask for another."""
-        self._lent.forget(self._own)
+        self._clients.forget(self._own)
         self._own, self._keys = None, []
         self._ask()
 

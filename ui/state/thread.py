@@ -40,12 +40,12 @@ def turns(stored: Sequence[Message], answer: Answer | None, leaf: str | None = N
     """
     tree = Tree(stored)
     if answer is None or (leaf is not None and not answer.is_running):
-        return _lent(_turns(tree, tree.path(leaf)), answer)
+        return _with_figures(_turns(tree, tree.path(leaf)), answer)
     path = tree.path(leaf)
     shown = _turns(tree, path)
-    lent = _lent(shown, answer)
-    if lent is not shown:
-        return lent
+    completed = _with_figures(shown, answer)
+    if completed is not shown:
+        return completed
     asked = answer.question
     if answer.is_running and shown and shown[-1].role == "assistant" and _is_since(path[-1], answer):
         shown = shown[:-1]  # the reply has been stored in this moment; its end is on the way here, too
@@ -92,7 +92,7 @@ def _turn(tree: Tree, message: Message) -> Turn:
     )
 
 
-def _lent(shown: list[Turn], answer: Answer | None) -> list[Turn]:
+def _with_figures(shown: list[Turn], answer: Answer | None) -> list[Turn]:
     """Let a finished answer lend its figures to the stored one."""
     if answer is None or answer.is_running or not answer.text:
         return shown

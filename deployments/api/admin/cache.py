@@ -120,10 +120,10 @@ def _replica(cache: CacheClient) -> dict[str, Any]:
     return {
         "hits": cache.hits,
         "memory_hits": cache.hot_hits,
-        "similar_hits": cache.consultant.similar_hits if cache.consultant else 0,
+        "similar_hits": cache.similar_client.similar_hits if cache.similar_client else 0,
         "misses": dict(cache.misses),
         "stored": cache.stored,
-        "taught": cache.consultant.taught if cache.consultant else 0,
+        "taught": cache.similar_client.taught if cache.similar_client else 0,
         "drops": dict(cache.drops),
         "memory_entries": len(cache.memory),
         "memory_bytes": cache.memory.held_bytes,

@@ -95,7 +95,7 @@ class RequestId:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                timing.lap("other")
+                timing.mark("other")
                 message["headers"] = [*message["headers"], (b"server-timing", timing.header().encode())]
                 if not self._is_echoed:
                     MutableHeaders(scope=message)["x-request-id"] = request_id

@@ -101,7 +101,7 @@ class EventStream(Response):
             async with aclosing(self._frames):
                 async for frame in self._frames:
                     await send({"type": "http.response.body", "body": frame, "more_body": True})
-        except Exception as error:  # noqa: BLE001 - the border to the client: every failure becomes an error event
+        except Exception as error:  # noqa: BLE001 - the boundary to the client: every failure becomes an error event
             failure = translated(error, self._request_id)
             event = error_event(failure, self._request_id, scope)
             await send({"type": "http.response.body", "body": event, "more_body": True})

@@ -37,7 +37,7 @@ async def body_as(request: Request, schema: type[Any]) -> dict[str, Any]:
     limits = services_of(request).settings.limits
     body = await json_object(request, limits.max_body_bytes)
     await run_sized(request.state.body_bytes, checked, body, schema, limits.max_messages)
-    request.state.timing.lap("body")
+    request.state.timing.mark("body")
     return body
 
 

@@ -15,8 +15,8 @@ from deployments.api.services import caller_of, services_of
 from deployments.errors import HistoryUnavailable
 from deployments.keys.authenticator import Caller
 from deployments.keys.types import LIMIT_NAMES, KeyLimits
+from deployments.limits.headers import next_month
 from deployments.limits.store import Verdict
-from deployments.limits.wording import next_month
 from deployments.usage.types import Used
 
 router = APIRouter(tags=["usage"])

@@ -23,7 +23,7 @@ from deployments.limits.estimate import weight_of
 from deployments.messages.answer import message_of
 from deployments.messages.events import Translator, frame
 from deployments.messages.pings import with_pings
-from deployments.messages.request import Asked, MessageRequest, TokenCountRequest, asked
+from deployments.messages.request import MessageRequest, MessagesCall, TokenCountRequest, asked
 from deployments.models.assembly import payloads
 from deployments.responses.request import prompt_fields
 
@@ -93,7 +93,7 @@ async def count_tokens(request: Request) -> Response:
     return await exchange(request, services, caller, False, work, weight_of("tokenize", {}, 0))
 
 
-async def _window(services: Services, wanted: Asked) -> int | None:
+async def _window(services: Services, wanted: MessagesCall) -> int | None:
     """Return how many tokens fit into the model's window, None where nobody knows."""
     try:
         model = services.models.resolve(wanted.chat.get("model"))
@@ -102,7 +102,7 @@ async def _window(services: Services, wanted: Asked) -> int | None:
     return (await services.models.traits(model)).max_model_len
 
 
-async def _counted(services: Services, caller: Caller, wanted: Asked, summary: Summary) -> int:
+async def _counted(services: Services, caller: Caller, wanted: MessagesCall, summary: Summary) -> int:
     """Return how many tokens the model reads."""
     named = {name: wanted.chat[name] for name in ("model", "messages") if name in wanted.chat}
     call = ChatCall(secrets.token_hex(16), caller.tenant, {**prompt_fields(wanted.chat), **named}, "tokenize")

@@ -36,7 +36,7 @@ from deployments.infra.threads import run_sized
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import NOTHING, weight_of
 from deployments.responses.objects import response_object
-from deployments.responses.request import Asked, ResponseRequest, asked
+from deployments.responses.request import ResponseCall, ResponseRequest, asked
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
 CallerOf = Annotated[Caller, Depends(caller_of)]
@@ -117,7 +117,7 @@ async def compact(request: Request) -> Response:
 router.add_route("/v1/responses/compact", compact, methods=["POST"], include_in_schema=False)
 
 
-async def _started(meter: Meter, services: Services, caller: Caller, wanted: Asked, summary: Summary) -> Answer:
+async def _started(meter: Meter, services: Services, caller: Caller, wanted: ResponseCall, summary: Summary) -> Answer:
     """Return a response that runs from now on, or its events; when the client leaves it goes on.
 
     So what it was admitted for is its own from now on: its place, and the tokens that were reserved.

@@ -28,7 +28,7 @@ class Piece(msgspec.Struct):
     match: bool
 
 
-class Found(msgspec.Struct):
+class SearchHit(msgspec.Struct):
     """A conversation in which something was found: its best item, and the text around the match."""
 
     id: str
@@ -40,18 +40,18 @@ class Found(msgspec.Struct):
     snippet: list[Piece]
 
 
-class FoundPage(msgspec.Struct):
+class SearchPage(msgspec.Struct):
     """A page of matches, the best first; `last_id` goes into `after` of the next."""
 
     object: Literal["list"]
-    data: list[Found]
+    data: list[SearchHit]
     first_id: str | None
     last_id: str | None
     has_more: bool
 
 
 @router.get(
-    "/search", response_model=None, openapi_extra=documented(answer=FoundPage, errors=(HistoryUnavailable, NotFound))
+    "/search", response_model=None, openapi_extra=documented(answer=SearchPage, errors=(HistoryUnavailable, NotFound))
 )
 async def search_conversations(
     request: Request, caller: CallerOf, q: Typed, limit: Limit = 20, after: str | None = None

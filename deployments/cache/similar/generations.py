@@ -19,7 +19,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, Generation
 
 from deployments.cache.entry import CacheEntry, decode, encode
-from deployments.cache.similar.question import Prompt
+from deployments.cache.similar.prompt import Prompt
 
 OWN: Final = "chatllm"
 REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter"})
@@ -51,7 +51,7 @@ class Read:
 
 
 def generations_of(key: str, prompt: Prompt, value: bytes, ttl_s: float) -> list[Generation]:
-    """Return an encoded answer as a generation for each of its choices; raises NoAnswer where that can not be."""
+    """Return an encoded answer as a generation for each of its choices; raises NoAnswer where that cannot be."""
     entry = decode(value)
     if entry is None:
         raise NoAnswer
@@ -81,7 +81,7 @@ def _generation(choice: dict[str, Any], reply: dict[str, Any]) -> Generation:
 
 
 def read(found: Any, key: str, prompt: Prompt) -> Read | None:
-    """Return the answer in what a cache found, None if its time is over.
+    """Return the answer in what a cache found, None if it has expired.
 
     Raises NoAnswer for what is no answer, and for one that was given to another
     tenant, by another model, or before a purge: a cache may not heed `llm_string`.

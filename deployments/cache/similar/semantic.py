@@ -42,7 +42,7 @@ cache.takes_settings = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SemanticQuery:
     """What is compared by its embedding, and what must be equal."""
 
     text: str
@@ -50,7 +50,7 @@ class Asked:
     tenant: str
 
     @classmethod
-    def of(cls, prompt: str, llm_string: str) -> "Asked | None":
+    def of(cls, prompt: str, llm_string: str) -> "SemanticQuery | None":
         """Return the question in LangChain's terms; None for one that does not end with a text of the user's."""
         tenant = str(json.loads(llm_string)[3])
         before, text = _split(prompt)
@@ -93,7 +93,7 @@ class SemanticCache(BaseCache):
 
     async def alookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:
         """Return the answer to the nearest question that is similar enough; raises what the embedding raises."""
-        asked = Asked.of(prompt, llm_string)
+        asked = SemanticQuery.of(prompt, llm_string)
         vectors = self._tenants.get(asked.tenant) if asked else None
         if asked is None or vectors is None:
             return None
@@ -102,7 +102,7 @@ class SemanticCache(BaseCache):
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Keep an answer; the tenant that has asked for nothing the longest makes room, a lone one begins anew."""
-        asked = Asked.of(prompt, llm_string)
+        asked = SemanticQuery.of(prompt, llm_string)
         size = sum(len(msgspec.json.encode(one.generation_info or {})) + len(one.text) for one in return_val)
         if asked is None or size > self._settings.max_bytes // 2:
             return

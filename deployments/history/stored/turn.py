@@ -32,8 +32,8 @@ class KeptTurn:
         return self.inner.messages
 
     @property
-    def is_stored(self) -> bool:
-        return self.inner.is_stored
+    def may_trim(self) -> bool:
+        return self.inner.may_trim
 
     @property
     def keeps_answer(self) -> bool:

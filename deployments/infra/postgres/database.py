@@ -76,7 +76,10 @@ class Database:
         """
         try:
             with translated():
-                async with asyncio.timeout(self._settings.timeout_s) as deadline, self._lent(deadline) as connection:
+                async with (
+                    asyncio.timeout(self._settings.timeout_s) as deadline,
+                    self._borrowed(deadline) as connection,
+                ):
                     yield connection
         except HistoryUnavailable:
             if not self._is_away:
@@ -93,7 +96,7 @@ class Database:
             return await connection.fetch(query, *arguments)
 
     @asynccontextmanager
-    async def _lent(self, deadline: asyncio.Timeout) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy]:
+    async def _borrowed(self, deadline: asyncio.Timeout) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy]:
         pool = await self._usable_pool()
         async with pool.acquire(timeout=self._settings.timeout_s) as connection:
             try:

@@ -11,7 +11,7 @@ import typer
 from rich.filesize import decimal
 
 from deployments.local import keys
-from deployments.local.cli.keys import lent_postgres
+from deployments.local.cli.keys import borrowed_postgres
 from deployments.local.instance import Instance
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
@@ -63,7 +63,7 @@ def _api() -> Generator[httpx.Client]:
     instance = Instance.read(LauncherSettings.read().state.absolute())
     if instance is None:
         raise LauncherError("the service does not run: start it with make serve")
-    with lent_postgres() as url, _admin_key(url) as secret:
+    with borrowed_postgres() as url, _admin_key(url) as secret:
         headers = {"authorization": f"Bearer {secret}"}
         try:
             with httpx.Client(base_url=instance.api_url, headers=headers, timeout=TIMEOUT_S, trust_env=False) as api:

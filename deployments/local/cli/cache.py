@@ -78,7 +78,7 @@ def _run(settings: LauncherSettings, served: Settings, work: Callable[[RedisStor
         finally:
             await store.aclose()
 
-    with _lent_redis(settings) as url:
+    with _borrowed_redis(settings) as url:
         try:
             return asyncio.run(run(url))
         except StoreError as error:
@@ -86,12 +86,12 @@ def _run(settings: LauncherSettings, served: Settings, work: Callable[[RedisStor
 
 
 @contextmanager
-def _lent_redis(settings: LauncherSettings) -> Generator[str]:
+def _borrowed_redis(settings: LauncherSettings) -> Generator[str]:
     if settings.redis_url is not None:
         yield settings.redis_url.get_secret_value()
         return
-    from deployments.local.servers.borrowed import lent
+    from deployments.local.servers.borrowed import borrowed_server
     from deployments.local.servers.valkey import ValkeyServer
 
-    with lent(ValkeyServer(StateFolder.open(settings.state))) as url:
+    with borrowed_server(ValkeyServer(StateFolder.open(settings.state))) as url:
         yield url

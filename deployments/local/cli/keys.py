@@ -52,14 +52,14 @@ def create(
     """Create a key and print it, alone. It cannot be shown again."""
     changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb)
     changes["is_admin"] = admin
-    with lent_postgres() as url:
+    with borrowed_postgres() as url:
         typer.echo(keys.run(url, lambda store: store.create(name, changes))[1])
 
 
 @keys_app.command("list")
 def list_() -> None:
     """List all keys, oldest first."""
-    with lent_postgres() as url:
+    with borrowed_postgres() as url:
         found = keys.run(url, lambda store: store.list())
     for key in found:
         typer.echo(_line(key))
@@ -103,13 +103,13 @@ def enable(key: Named) -> None:
 @keys_app.command()
 def revoke(key: Named) -> None:
     """Revoke a key permanently. It is refused within seconds."""
-    with lent_postgres() as url:
+    with borrowed_postgres() as url:
         found = keys.run(url, lambda store: store.revoke(key))
     typer.echo(f"Revoked {found.id} ({found.name}).")
 
 
 def _update(key: str, changes: KeyChanges) -> None:
-    with lent_postgres() as url:
+    with borrowed_postgres() as url:
         typer.echo(_line(keys.run(url, lambda store: store.update(key, changes))))
 
 
@@ -178,14 +178,14 @@ def _limits(limits: KeyLimits) -> str:
 
 
 @contextmanager
-def lent_postgres() -> Generator[str]:
+def borrowed_postgres() -> Generator[str]:
     """Lend the address of the store that holds the keys and their usage."""
     settings = LauncherSettings.read()
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
-    from deployments.local.servers.borrowed import lent
+    from deployments.local.servers.borrowed import borrowed_server
     from deployments.local.servers.postgres import PostgresServer
 
-    with lent(PostgresServer(StateFolder.open(settings.state))) as url:
+    with borrowed_server(PostgresServer(StateFolder.open(settings.state))) as url:
         yield url

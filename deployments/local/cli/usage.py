@@ -10,7 +10,7 @@ import typer
 from deployments.infra.postgres.database import Database
 from deployments.keys.postgres import PostgresKeys
 from deployments.local import keys
-from deployments.local.cli.keys import lent_postgres
+from deployments.local.cli.keys import borrowed_postgres
 from deployments.usage.postgres import PostgresUsage
 from deployments.usage.types import Row
 
@@ -29,7 +29,7 @@ def usage(
     """Show usage by day and model: requests, errors, tokens, and tokens answered from the cache."""
     today = datetime.now(UTC).date()
     start = today - timedelta(days=days - 1)
-    with lent_postgres() as url:
+    with borrowed_postgres() as url:
         rows, names = keys.run_on_database(url, lambda database: _read(database, name, start, today))
     found = [_line(row, names) for row in rows]
     if as_json:

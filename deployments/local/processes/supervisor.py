@@ -92,7 +92,7 @@ class Supervisor:
         while not self._stopping.wait(self._pause_s()):
             try:
                 self._start()
-            except Exception as error:  # noqa: BLE001 - the thread's border: whatever failed may work the next time
+            except Exception as error:  # noqa: BLE001 - the thread's boundary: whatever failed may work the next time
                 self.trouble = _reason(error)
                 log.error("a server does not start", extra={"server": self.name, "reason": self.trouble})
             else:

@@ -167,7 +167,7 @@ class Service:
         while not self._stopping.is_set():
             try:
                 self._node.start_dashboard()
-            except Exception as error:  # noqa: BLE001 - the thread's border: a failed fork may work the next time
+            except Exception as error:  # noqa: BLE001 - the thread's boundary: a failed fork may work the next time
                 log.warning("Ray's dashboard does not start", extra={"reason": str(error), "next_try_s": delay_s})
                 self._stopping.wait(delay_s)
                 delay_s = min(DASHBOARD_MAX_DELAY_S, delay_s * 2)

@@ -9,8 +9,8 @@ from deployments.local.state import Locked
 
 
 @contextmanager
-def lent(server: PostgresServer | ValkeyServer) -> Generator[str]:
-    """Lend the server's address, and end it again if it was started here."""
+def borrowed_server(server: PostgresServer | ValkeyServer) -> Generator[str]:
+    """Yield the address of the running server, or start it and stop it again."""
     try:
         server.start()
     except Locked:  # it runs, and its socket is where ours would be

@@ -110,7 +110,7 @@ def _in_own_thread(ask: Callable[[], Mapping[str, Absence]]) -> Future[Mapping[s
     def run() -> None:
         try:
             answer.set_result(ask())
-        except BaseException as error:  # noqa: BLE001 - the border of the thread: whoever waits gets it
+        except BaseException as error:  # noqa: BLE001 - the boundary of the thread: whoever waits gets it
             answer.set_exception(error)
 
     Thread(target=run, name="serve-status", daemon=True).start()

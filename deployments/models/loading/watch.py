@@ -111,7 +111,7 @@ def watched(model: AnyModel) -> Generator[None]:
 def _before(model: AnyModel) -> Loading | None:
     try:
         return published(model.deployment)
-    except Exception as error:  # noqa: BLE001 - the border to Ray: a model loads whether or not its past is known
+    except Exception as error:  # noqa: BLE001 - the boundary to Ray: a model loads whether or not its past is known
         log.warning("the state of the load before cannot be read", extra={"reason": type(error).__name__})
         return None
 

@@ -43,7 +43,7 @@ def constructed(model: ProviderModel) -> "BaseChatModel":
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise Unusable(f"The model {model.id!r} ({model.model}) cannot be made: {field} {first['msg']}.") from None
-    except Exception as error:  # noqa: BLE001 - the border to the provider's package, which raises errors of its own
+    except Exception as error:  # noqa: BLE001 - the boundary to the provider's package, which raises errors of its own
         reason = _without(str(error).strip().partition("\n")[0][:300], arguments.get("api_key"))
         raise Unusable(f"The model {model.id!r} ({model.model}) cannot be made: {reason}") from None
 

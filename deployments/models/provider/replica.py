@@ -164,7 +164,7 @@ class ProviderReplica:
             self._require_end(deltas.told_finish)
         except ChatLLMError:
             raise
-        except Exception as error:  # noqa: BLE001 - the border to the provider's package: its errors become ours
+        except Exception as error:  # noqa: BLE001 - the boundary to the provider's package: its errors become ours
             from deployments.models.provider.failures import translated
 
             raise translated(error, self._model.id) from None

@@ -121,7 +121,7 @@ class HeldAdapters:
                 await self._client.add_lora(request)
                 # After vLLM has read them: what was replaced meanwhile would answer under a name that is not its own.
                 is_same = await asyncio.to_thread(digest, folder) == adapter.sha256
-            except Exception as error:  # noqa: BLE001 - the border to vLLM: whatever it raises, the adapter is refused
+            except Exception as error:  # noqa: BLE001 - the boundary to vLLM: whatever it raises, the adapter is refused
                 await self._client.remove_lora(request.lora_int_id)
                 raise BadRequest(f"vLLM cannot load the adapter: {_first_line(error)}.", "source") from None
             if not is_same:

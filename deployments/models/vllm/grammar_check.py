@@ -1,7 +1,7 @@
 """Whether a grammar compiles in bounded time, found out before the engine sees it.
 
 The engine compiles grammars in a few threads that nothing can stop, so that one
-grammar without end would keep all others from being compiled. Whatever is not
+grammar that never ends would keep all others from being compiled. Whatever is not
 plainly cheap is compiled on trial first, in a child process that is killed when its
 CPU time is up or its client has left (`grammar_process.py`); what has passed is
 remembered. The engine then takes about as long again.

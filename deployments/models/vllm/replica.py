@@ -129,7 +129,7 @@ class VLLMReplica:
                         yield message if times == 1 or isinstance(message, Progress) else repeated(message, times)
         except ChatLLMError as error:
             yield Failed(error)
-        except Exception as error:  # noqa: BLE001 - the border to vLLM: each of its errors becomes one of ours
+        except Exception as error:  # noqa: BLE001 - the boundary to vLLM: each of its errors becomes one of ours
             yield Failed(self._translated(error, PROMPT_FIELDS.get(model_request.endpoint, "prompt")))
         finally:
             self._running -= 1

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.cache.remote import Found
+from deployments.cache.remote import LookupReply
 from deployments.config import CacheSettings, ModelCacheSettings, ScriptedModel
 from deployments.infra.redis.errors import StoreError
 from tests.unit.api.conftest import Service, running
@@ -139,7 +139,7 @@ async def test_what_is_being_generated_during_a_purge_is_not_joined_after_it(
     def begun() -> Any:
         return service.http.stream("POST", "/v1/chat/completions", json=body)
 
-    async def fail(*_: object) -> Found:
+    async def fail(*_: object) -> LookupReply:
         raise ConnectionError
 
     async with begun() as old, begun() as joiner:

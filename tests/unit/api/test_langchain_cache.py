@@ -66,13 +66,13 @@ def told(response: httpx.Response) -> tuple[str, str]:
 
 async def taught(service: Service, text: str, **more: Any) -> httpx.Response:
     """Ask for what is new and wait until the LangChain cache has taken the answer."""
-    consultant = service.cache.consultant
-    assert consultant
-    before = consultant.taught
+    similar_client = service.cache.similar_client
+    assert similar_client
+    before = similar_client.taught
     response = await ask(service, text, **more)
     assert told(response)[0] == "MISS"
     async with asyncio.timeout(5):
-        while consultant.taught == before:
+        while similar_client.taught == before:
             await asyncio.sleep(0.005)
     return response
 
@@ -159,7 +159,7 @@ async def test_only_cacheable_requests_are_asked_or_taught(service: Service, cac
     assert (cache.lookups, cache.kept) == (0, {})
     await ask(service, "hello big world", "no-cache")  # generated anew, and kept
     assert cache.lookups == 0
-    await service.cache.consultant._teacher.aclose()  # type: ignore[union-attr]
+    await service.cache.similar_client._teacher.aclose()  # type: ignore[union-attr]
     assert len(cache.kept) == 1
 
 
@@ -190,7 +190,7 @@ async def test_tenants_models_and_fields_stay_apart(service: Service, cache: Sam
         result, why = told(await ask(service, "world hello big", "no-transform", **more))
         assert (result, reason in why) == ("MISS", True), more
         if is_careless:  # which keeps the last one
-            await service.cache.consultant._teacher.aclose()  # type: ignore[union-attr]
+            await service.cache.similar_client._teacher.aclose()  # type: ignore[union-attr]
             cache.kept.clear()
             await taught(service, f"hello big world {secrets.token_hex(2)}")
             (place,) = cache.kept
@@ -277,7 +277,7 @@ async def test_completions_are_asked_with_their_text(service: Service, cache: Sa
         return await service.http.post("/v1/completions", json=request)
 
     original = await complete("once upon")
-    await service.cache.consultant._teacher.aclose()  # type: ignore[union-attr]
+    await service.cache.similar_client._teacher.aclose()  # type: ignore[union-attr]
     assert frozenset({"once", "upon"}) in {place[1] for place in cache.kept}
     hit = await complete("upon once")
     assert told(hit) == ("HIT", APPROXIMATE)
@@ -326,7 +326,7 @@ async def test_a_failing_cache_is_a_counted_miss_and_is_left_alone(service: Serv
     assert (misses["absent"], misses["langchain_failed"] + misses["langchain_breaker_open"]) == (20, 20)
     assert misses["langchain_failed"] == cache.lookups >= 5
     assert misses["langchain_breaker_open"] >= 5
-    await service.cache.consultant._teacher.aclose()  # type: ignore[union-attr]
+    await service.cache.similar_client._teacher.aclose()  # type: ignore[union-attr]
     assert service.cache.drops.keys() == {"langchain_failed", "langchain_breaker_open"}
     cache.error = None
     async with asyncio.timeout(5):
@@ -395,7 +395,7 @@ async def test_what_is_interrupted_is_not_taught(service: Service, cache: SameWo
     async with asyncio.timeout(5):
         while await service.models.running("slow"):
             await asyncio.sleep(0.01)
-    await service.cache.consultant._teacher.aclose()  # type: ignore[union-attr]
+    await service.cache.similar_client._teacher.aclose()  # type: ignore[union-attr]
     assert cache.kept == {}
 
 
@@ -415,7 +415,7 @@ async def test_it_is_off_unless_it_is_configured(cache: SameWords) -> None:
     async with running(*MODELS) as service:
         assert told(await ask(service, "hello big world"))[0] == "MISS"
         assert told(await ask(service, "world hello big"))[0] == "MISS"
-    assert (cache.lookups, service.cache.consultant) == (0, None)
+    assert (cache.lookups, service.cache.similar_client) == (0, None)
 
 
 async def test_administrators_see_what_it_does(service: Service, cache: SameWords) -> None:

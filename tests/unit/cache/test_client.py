@@ -7,7 +7,7 @@ from deployments.cache import gathering, writing
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.entry import CacheEntry, encode
 from deployments.cache.lookup import CacheLookup
-from deployments.cache.remote import Found
+from deployments.cache.remote import LookupReply
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings
 
@@ -32,7 +32,7 @@ class Remote:
         await self.gate.wait()
         if self.error:
             raise self.error
-        return Found([self.values.get(key) for key in keys], self.failure)
+        return LookupReply([self.values.get(key) for key in keys], self.failure)
 
     async def store(self, entries, versions=()):
         self.writes.append(len(entries))
@@ -154,7 +154,7 @@ async def test_a_failure_is_a_counted_miss(client, remote, failure, error, reaso
     assert client.misses == {reason: 1}
 
 
-@pytest.mark.parametrize("reply", [Found([]), Found([None, None]), "nonsense", None])
+@pytest.mark.parametrize("reply", [LookupReply([]), LookupReply([None, None]), "nonsense", None])
 async def test_a_malformed_reply_is_a_counted_miss(client, remote, reply, monkeypatch):
     async def lookup(keys):
         return reply

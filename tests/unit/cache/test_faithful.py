@@ -36,7 +36,7 @@ requests = st.fixed_dictionaries(
 )
 
 
-class Asked(NoTurn):
+class OneRequest(NoTurn):
     """A turn whose messages are those of its request."""
 
     def __init__(self, request: dict[str, Any]) -> None:
@@ -55,7 +55,7 @@ def chats(token_ms: float = 0) -> tuple[ChatService, CacheClient]:
 
 async def ask(chat: ChatService, request: dict[str, Any], number: int, stream: bool = True) -> tuple[Answer, str]:
     summary = Summary()
-    answer = await chat.answer(ChatCall(f"{number}", "t", {**request, "stream": stream}), Asked(request), summary)
+    answer = await chat.answer(ChatCall(f"{number}", "t", {**request, "stream": stream}), OneRequest(request), summary)
     return answer, summary.cache
 
 
@@ -86,7 +86,7 @@ async def test_a_cache_that_is_switched_off_is_told_as_such() -> None:
     for number in range(2):
         summary = Summary()
         request = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0}
-        await chat.answer(ChatCall(f"{number}", "t", request), Asked(request), summary)
+        await chat.answer(ChatCall(f"{number}", "t", request), OneRequest(request), summary)
         assert (summary.cache, summary.cache_reason) == ("BYPASS", "off")
 
 

@@ -11,7 +11,7 @@ from deployments.cache.entry import CacheEntry
 from deployments.cache.hot import HotEntries
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.purging import Purge
-from deployments.cache.remote import Found
+from deployments.cache.remote import LookupReply
 from deployments.cache.steering import CacheControl
 from deployments.cache.store import MemoryStore
 from deployments.chat.coalescing import Coalescer
@@ -149,7 +149,7 @@ async def test_a_replica_that_nobody_asks_asks_nobody(monkeypatch):
     await client.aclose()
 
 
-@pytest.mark.parametrize("reply", [None, "nonsense", Found([], "timeout")])
+@pytest.mark.parametrize("reply", [None, "nonsense", LookupReply([], "timeout")])
 async def test_a_version_that_is_not_told_is_not_seen(clock, reply):
     class Silent(Remote):
         async def lookup(self, keys, claims=()):

@@ -1,7 +1,7 @@
 import pytest
 
 from deployments.cache.lookup import CacheLookup
-from deployments.cache.remote import Found
+from deployments.cache.remote import LookupReply
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings
 from deployments.infra.redis.errors import StoreError
@@ -38,12 +38,12 @@ def lookup(store):
 
 async def test_values_come_in_the_order_of_the_keys(lookup):
     assert await lookup.store([("a", b"1", 60.0), ("b", b"2", 60.0)]) == ""
-    assert await lookup.lookup(["b", "missing", "a"]) == Found([b"2", None, b"1"])
+    assert await lookup.lookup(["b", "missing", "a"]) == LookupReply([b"2", None, b"1"])
 
 
 async def test_a_failing_store_is_a_miss_with_its_reason(lookup, store):
     store.read_error = StoreError("connection")
-    assert await lookup.lookup(["a", "b"]) == Found([None, None], "connection")
+    assert await lookup.lookup(["a", "b"]) == LookupReply([None, None], "connection")
     assert lookup.failures == {"connection": 1}
 
 
@@ -51,7 +51,7 @@ async def test_after_failures_in_a_row_the_store_is_left_alone(lookup, store):
     store.read_error = StoreError("timeout")
     for _ in range(20):
         found = await lookup.lookup(["a"])
-    assert found == Found([None], "breaker_open")
+    assert found == LookupReply([None], "breaker_open")
     assert store.calls == 5
     assert lookup.failures == {"timeout": 5, "breaker_open": 15}
 
@@ -61,7 +61,7 @@ async def test_a_full_store_still_answers_lookups(lookup, store):
     store.write_error = StoreError("full")
     kinds = [await lookup.store([("b", b"2", 60.0)]) for _ in range(7)]
     assert kinds == ["full"] * 5 + ["breaker_open"] * 2
-    assert await lookup.lookup(["a"]) == Found([b"1"])
+    assert await lookup.lookup(["a"]) == LookupReply([b"1"])
     assert lookup.failures == {"store_full": 5, "store_breaker_open": 2}
 
 

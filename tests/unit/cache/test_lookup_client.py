@@ -17,11 +17,11 @@ from deployments.cache.entry import CacheEntry, encode
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.lookup_client import ConnectedCache
 from deployments.cache.lookup_server import LookupServer
-from deployments.cache.remote import Found
+from deployments.cache.remote import LookupReply
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings
 from deployments.infra.transport.connection import SECRET_BYTES
-from deployments.infra.transport.framing import FOUND, HEAD
+from deployments.infra.transport.framing import HEAD, LOOKUP_REPLY
 from deployments.infra.transport.framing import encode as encode_frame
 from deployments.infra.transport.server import Address
 
@@ -43,13 +43,13 @@ class Replica:
         self.host = HOST
         self.server = LookupServer(self.lookup)
 
-    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+    async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> LookupReply:
         self.calls.append(list(keys))
         await self.gate.wait()
         if self.error:
             raise self.error
-        holders = [claim.address if claim else b"" for claim in claims]
-        return Found([key.encode().ljust(self.value_bytes, b".") for key in keys], "", holders, "v1")
+        owners = [claim.address if claim else b"" for claim in claims]
+        return LookupReply([key.encode().ljust(self.value_bytes, b".") for key in keys], "", owners, "v1")
 
 
 class Handle:
@@ -60,9 +60,9 @@ class Handle:
         self.lookups = self.broadcasts = 0
         self.lookup = SimpleNamespace(remote=self._lookup)
 
-    async def _lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> Found:
+    async def _lookup(self, keys: Sequence[str], claims: Sequence[Claim | None] = ()) -> LookupReply:
         self.lookups += 1
-        return Found([b"by handle"] * len(keys))
+        return LookupReply([b"by handle"] * len(keys))
 
     def broadcast(self, method: str) -> Any:
         assert method == "address"
@@ -123,8 +123,8 @@ async def test_the_first_look_up_goes_by_the_handle_and_those_after_it_do_not(
     before = handle.lookups
     claim = Claim("name", b"here", b"lost")
     found = await cache.lookup(["one", "two"], [claim, None])
-    assert found == Found([b"one", b"two"], "", [b"here", b""], "v1")
-    assert (await cache.lookup([])) == Found([], "", [], "v1")
+    assert found == LookupReply([b"one", b"two"], "", [b"here", b""], "v1")
+    assert (await cache.lookup([])) == LookupReply([], "", [], "v1")
     assert handle.lookups == before
     assert handle.broadcasts == 1
 
@@ -151,7 +151,7 @@ async def test_answers_find_their_askers_in_any_order(cache: ConnectedCache, rep
     replica.gate.set()
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert isinstance(found.pop(3), asyncio.CancelledError)
-    assert [f.values[0] for f in found if isinstance(f, Found)] == [str(n).encode() for n in range(20) if n != 3]
+    assert [f.values[0] for f in found if isinstance(f, LookupReply)] == [str(n).encode() for n in range(20) if n != 3]
 
 
 async def test_what_a_lost_replica_owes_goes_by_the_handle(
@@ -341,7 +341,7 @@ async def test_a_client_finds_through_it_what_another_one_stored() -> None:
         while await client.lookup("key") != ENTRY:
             await asyncio.sleep(0.01)
     claim = Claim("flight", b"me")
-    assert (await client.seek("other", claim)).holder == b"me"
+    assert (await client.lookup_or_claim("other", claim)).owner == b"me"
     await client.aclose()
     await server.aclose()
 
@@ -349,7 +349,7 @@ async def test_a_client_finds_through_it_what_another_one_stored() -> None:
 async def test_an_answer_that_is_none_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(SECRET_BYTES + HEAD.size)
-        writer.write(encode_frame(bytes(16), FOUND, b"\xc1"))
+        writer.write(encode_frame(bytes(16), LOOKUP_REPLY, b"\xc1"))
         await writer.drain()
         writer.close()
 

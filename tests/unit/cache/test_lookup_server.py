@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from deployments.cache import lookup_server, wire
 from deployments.cache.claims import Claim
 from deployments.cache.lookup_server import LookupServer
-from deployments.cache.remote import Found
+from deployments.cache.remote import LookupReply
 from deployments.infra.transport import connection, framing
 from deployments.infra.transport.framing import CHANNEL_BYTES, LOOKUP, Frame
 from deployments.infra.transport.server import Address
@@ -90,14 +90,16 @@ async def test_who_does_not_read_is_not_read_either(replica: Replica) -> None:
 
 KEYS = st.lists(st.text(max_size=20), max_size=5)
 CLAIMS = st.lists(st.none() | st.builds(Claim, st.text(), st.binary(), st.binary()), max_size=5)
-FOUND = st.builds(
-    Found, st.lists(st.none() | st.binary(max_size=50), max_size=5), st.text(), st.lists(st.binary()), st.text()
+LOOKUP_REPLY = st.builds(
+    LookupReply, st.lists(st.none() | st.binary(max_size=50), max_size=5), st.text(), st.lists(st.binary()), st.text()
 )
 
 
-@given(KEYS, CLAIMS, FOUND, st.integers(0, 2**64))
-def test_what_crosses_arrives_as_it_was(keys: list[str], claims: list[Claim | None], found: Found, number: int) -> None:
+@given(KEYS, CLAIMS, LOOKUP_REPLY, st.integers(0, 2**64))
+def test_what_crosses_arrives_as_it_was(
+    keys: list[str], claims: list[Claim | None], found: LookupReply, number: int
+) -> None:
     read = wire.decode_lookup(Frame(wire.channel(number), *wire.encode_lookup(keys, claims)))
     assert (read.keys, read.claims) == (keys, claims)
-    answer = Frame(wire.channel(number), *wire.encode_found(found))
-    assert (wire.number_of(answer), wire.decode_found(answer)) == (number, found)
+    answer = Frame(wire.channel(number), *wire.encode_reply(found))
+    assert (wire.number_of(answer), wire.decode_reply(answer)) == (number, found)

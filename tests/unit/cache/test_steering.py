@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.cache.steering import WORDS, CacheControl, in_words, parsed, reason_against
+from deployments.cache.steering import WORDS, CacheControl, bypass_reason, describe, parsed
 
 GREEDY, SAMPLED = {"temperature": 0}, {"temperature": 0.7}
 
@@ -54,10 +54,10 @@ def test_what_is_kept_as_a_header_is_read_as_the_same(control: CacheControl) -> 
     ],
 )
 def test_what_may_be_cached(request_: dict[str, object], mode: str, header: str, reason: str) -> None:
-    assert reason_against(request_, mode, parsed(header)) == reason
+    assert bypass_reason(request_, mode, parsed(header)) == reason
 
 
 def test_every_reason_has_words() -> None:
     assert all(WORDS.values())
-    assert in_words("redis_connection") == in_words("breaker_open") == "the cache cannot be reached"
-    assert in_words("") == ""
+    assert describe("redis_connection") == describe("breaker_open") == "the cache cannot be reached"
+    assert describe("") == ""

@@ -27,8 +27,8 @@ class Leases:
         self.claims = MemoryClaims()
         self.is_away = False
 
-    async def hold(self, claims: Sequence[Claim]) -> list[bytes]:
-        return [] if self.is_away else await self.claims.hold(claims)
+    async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
+        return [] if self.is_away else await self.claims.acquire(claims)
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Replica:
         """Do what a look-up that misses does, and join."""
         claim = self.coalescer.claim(name)
         assert claim
-        leader = (await self.leases.hold([claim]) or [b""])[0]
+        leader = (await self.leases.acquire([claim]) or [b""])[0]
         return self.coalescer.join(name, leader, self.generate, self._store, "")
 
     def _store(self, reply: Reply, frames: bytes) -> None:
@@ -220,9 +220,9 @@ async def test_a_models_failure_is_everybodys_and_taken_over_by_none(replicas: l
 async def test_a_claim_without_a_generation_is_taken_over(replicas: list[Replica], leases: Leases) -> None:
     claim = replicas[0].coalescer.claim("key")
     assert claim
-    await leases.hold([claim])
+    await leases.acquire([claim])
     assert (await replicas[1].read())[0] == WHOLE
-    assert (await leases.hold([claim]))[0] != claim.address
+    assert (await leases.acquire([claim]))[0] != claim.address
 
 
 async def test_without_leases_each_generates_for_itself(replicas: list[Replica], leases: Leases) -> None:
@@ -241,10 +241,10 @@ async def test_a_lease_is_renewed_while_it_generates(
     await asyncio.sleep(0.2)
     mine, other = replicas[0].coalescer.claim("key"), replicas[1].coalescer.claim("key")
     assert mine and other
-    assert await leases.hold([other]) == [mine.address]
+    assert await leases.acquire([other]) == [mine.address]
     await reading
     await asyncio.sleep(0.15)
-    assert await leases.hold([other]) == [other.address]
+    assert await leases.acquire([other]) == [other.address]
 
 
 async def test_a_frozen_replica_is_noticed(replicas: list[Replica], monkeypatch: pytest.MonkeyPatch) -> None:

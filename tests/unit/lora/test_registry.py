@@ -19,7 +19,7 @@ CLOSED = ScriptedModel(id="closed", kind="scripted")
 
 
 @dataclass
-class Told:
+class Recorded:
     """Models that note what they are told."""
 
     offered: list[Sequence[Adapter]] = field(default_factory=list[Sequence[Adapter]])
@@ -63,7 +63,7 @@ async def settled(task_count: int = 5) -> None:
 
 
 async def test_what_another_replica_loaded_is_offered_and_told_to_the_model_s_replicas_once() -> None:
-    store, models = MemoryAdapters(), Told()
+    store, models = MemoryAdapters(), Recorded()
     known = AdapterRegistry(store, models, NoCache(), [OPEN, CLOSED])
     await known.refresh()
     await settled()
@@ -79,7 +79,7 @@ async def test_what_another_replica_loaded_is_offered_and_told_to_the_model_s_re
 
 
 async def test_replicas_that_come_later_are_told_and_so_is_an_unloading() -> None:
-    store, models = MemoryAdapters(), Told(replicas=0)
+    store, models = MemoryAdapters(), Recorded(replicas=0)
     known = AdapterRegistry(store, models, NoCache(), [OPEN])
     await store.put(adapter(), 4)
     await known.refresh()
@@ -98,7 +98,7 @@ async def test_when_an_adapter_is_loaded_the_other_replicas_know_it(monkeypatch:
     monkeypatch.setattr(registry, "POLL_S", 0.1)
     monkeypatch.setattr(registry, "SPREAD_S", 0.1)
     store = MemoryAdapters()
-    here, other = (AdapterRegistry(store, Told(), NoCache(), [OPEN]) for _ in range(2))
+    here, other = (AdapterRegistry(store, Recorded(), NoCache(), [OPEN]) for _ in range(2))
     await other.open()
     await here.load("guide", "pirate", "one")
     assert [one.id for one in other.adapters] == ["guide:pirate"]
@@ -106,7 +106,7 @@ async def test_when_an_adapter_is_loaded_the_other_replicas_know_it(monkeypatch:
 
 
 async def test_a_new_replica_knows_all_adapters_before_its_first_request() -> None:
-    store, models = MemoryAdapters(), Told()
+    store, models = MemoryAdapters(), Recorded()
     await store.put(adapter(), 4)
     known = AdapterRegistry(store, models, NoCache(), [OPEN])
     await known.open()
@@ -116,7 +116,7 @@ async def test_a_new_replica_knows_all_adapters_before_its_first_request() -> No
 
 async def test_while_the_store_is_away_what_is_known_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "POLL_S", 0.01)
-    store, models = Away(), Told()
+    store, models = Away(), Recorded()
     known = AdapterRegistry(store, models, NoCache(), [OPEN])
     await store.put(adapter(), 4)
     await known.open()

@@ -9,7 +9,7 @@ from deployments.metrics import gathered
 from deployments.metrics.gathered import GatheredMetrics
 
 
-class Told:
+class Recorded:
     """A counter or a gauge that remembers what it was told."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Told:
 
 async def test_counts_of_the_same_tags_are_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathered, "FLUSH_S", 0.05)
-    metrics, requests, running = GatheredMetrics(), Told(), Told()
+    metrics, requests, running = GatheredMetrics(), Recorded(), Recorded()
     for number in range(100):
         metrics.count(requests, model="one")  # type: ignore[arg-type]
         metrics.level(running, number)  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ async def test_counts_of_the_same_tags_are_told_as_one(monkeypatch: pytest.Monke
 
 async def test_what_was_told_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathered, "FLUSH_S", 0.05)
-    metrics, requests = GatheredMetrics(), Told()
+    metrics, requests = GatheredMetrics(), Recorded()
     metrics.count(requests, model="one")  # type: ignore[arg-type]
     metrics.flush()
     await asyncio.sleep(0.1)
@@ -50,7 +50,7 @@ async def test_what_was_told_is_not_told_again(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_an_event_loop_it_is_told_when_asked() -> None:
-    metrics, requests = GatheredMetrics(), Told()
+    metrics, requests = GatheredMetrics(), Recorded()
     metrics.count(requests, 2, model="one")  # type: ignore[arg-type]
     metrics.flush()
 

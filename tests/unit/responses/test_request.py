@@ -11,7 +11,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 from deployments.chat.parameters import HINTS
 from deployments.errors import BadRequest
 from deployments.history.types import Context, Cut, Item, NewItem
-from deployments.responses.request import INCLUDABLE, REFUSED, Asked, ResponseRequest, asked
+from deployments.responses.request import INCLUDABLE, REFUSED, ResponseCall, ResponseRequest, asked
 from deployments.responses.turn import Place, messages_for
 
 SCHEMA = {"type": "object", "properties": {}}
@@ -27,7 +27,7 @@ def messages(given: Any, **more: Any) -> list[dict[str, Any]]:
     return asyncio.run(messages_for(wanted.request, Place("conv_1", True, True, Context((), None)), new(wanted)))
 
 
-def new(wanted: Asked) -> list[NewItem]:
+def new(wanted: ResponseCall) -> list[NewItem]:
     return [item for item in wanted.input if isinstance(item, NewItem)]
 
 

@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     from deployments.models.vllm.engine_metrics import EngineMetrics, GatheredCounter, GatheredGauge, thinned
 
 
-class Told:
+class Recorded:
     """A metric of Ray's that remembers what it was told."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ def test_a_step_of_one_request_is_recorded_as_it_is() -> None:
 
 
 def test_gauges_and_counters_reach_ray_when_they_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
-    gathered, told = GatheredMetrics(), Told()
+    gathered, told = GatheredMetrics(), Recorded()
     monkeypatch.setattr(engine_metrics, "_gathered", gathered)
     gauge, counter = object.__new__(GatheredGauge), object.__new__(GatheredCounter)
     for metric in (gauge, counter):

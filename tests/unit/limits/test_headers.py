@@ -8,8 +8,8 @@ import pytest
 from deployments.errors import ExceedsLimits, InsufficientQuota, TooManyRequests
 from deployments.keys.types import UNLIMITED, KeyLimits
 from deployments.limits.estimate import Weight, prompt_tokens, weight_of
+from deployments.limits.headers import duration, excess, headers, next_month, refusal
 from deployments.limits.store import Limit, Verdict
-from deployments.limits.wording import duration, excess, headers, next_month, refusal
 from deployments.models.protocol import Endpoint
 
 

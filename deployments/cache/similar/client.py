@@ -4,8 +4,8 @@ import asyncio
 import logging
 
 from deployments.cache.entry import CacheEntry, decode
-from deployments.cache.gathering import Outcome
-from deployments.cache.remote import Question, RemoteCache
+from deployments.cache.gathering import CacheResult
+from deployments.cache.remote import RemoteCache, SimilarQuery
 from deployments.cache.tally import Tally
 from deployments.cache.writing import BackgroundWriter
 from deployments.infra.detached import detached
@@ -13,13 +13,13 @@ from deployments.infra.detached import detached
 log = logging.getLogger(__name__)
 
 MAX_CALLS = 64
-MAX_QUESTION_BYTES = 256 * 1024
+MAX_QUERY_BYTES = 256 * 1024
 """A similarity of longer texts means little: embeddings are made of their beginning."""
 
 SIMILAR = "similar"
 
 
-class Consultant:
+class SimilarClient:
     """Asks for many callers, each of whom waits `timeout_s` at most; the same question travels once."""
 
     def __init__(self, remote: RemoteCache, timeout_s: float, drops: Tally) -> None:
@@ -27,32 +27,34 @@ class Consultant:
         self.similar_hits = 0
         self._remote = remote
         self._timeout_s = timeout_s
-        self._calls: dict[str, asyncio.Task[Outcome]] = {}
+        self._calls: dict[str, asyncio.Task[CacheResult]] = {}
         # One at a time: LangChain's caches take no more, and some make an embedding of each.
-        self._teacher = BackgroundWriter[Question](remote.teach, timeout_s, drops, "langchain_", max_bytes_per_call=1)
+        self._teacher = BackgroundWriter[SimilarQuery](
+            remote.teach, timeout_s, drops, "langchain_", max_bytes_per_call=1
+        )
 
     @property
     def taught(self) -> int:
         """Answers that the cache has taken."""
         return self._teacher.stored
 
-    def teach(self, question: Question, entry: CacheEntry, ttl_s: float) -> None:
+    def teach(self, query: SimilarQuery, entry: CacheEntry, ttl_s: float) -> None:
         """Give the cache an answer in the background, to be given for `ttl_s` seconds."""
-        if len(question.body) <= MAX_QUESTION_BYTES:
-            self._teacher.put(question, entry, ttl_s, len(question.body))
+        if len(query.body) <= MAX_QUERY_BYTES:
+            self._teacher.put(query, entry, ttl_s, len(query.body))
 
-    async def ask(self, question: Question) -> Outcome:
+    async def ask(self, query: SimilarQuery) -> CacheResult:
         """Return the answer, `similar` as its reason if it was another question's; else why there is none."""
-        call = self._calls.get(question.key)
+        call = self._calls.get(query.key)
         if call is None:
-            if len(question.body) > MAX_QUESTION_BYTES:
-                return Outcome(None, "langchain_too_large")
+            if len(query.body) > MAX_QUERY_BYTES:
+                return CacheResult(None, "langchain_too_large")
             if len(self._calls) >= MAX_CALLS:
-                return Outcome(None, "langchain_overflow")
-            call = self._calls[question.key] = detached(self._call(question), "langchain-look-up")
-            call.add_done_callback(lambda _: self._calls.pop(question.key, None))
+                return CacheResult(None, "langchain_overflow")
+            call = self._calls[query.key] = detached(self._call(query), "langchain-look-up")
+            call.add_done_callback(lambda _: self._calls.pop(query.key, None))
         await asyncio.wait((call,), timeout=self._timeout_s)
-        outcome = call.result() if call.done() and not call.cancelled() else Outcome(None, "langchain_timeout")
+        outcome = call.result() if call.done() and not call.cancelled() else CacheResult(None, "langchain_timeout")
         self.similar_hits += outcome.reason == SIMILAR
         return outcome
 
@@ -64,16 +66,20 @@ class Consultant:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
-    async def _call(self, question: Question) -> Outcome:
+    async def _call(self, query: SimilarQuery) -> CacheResult:
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await self._remote.consult(question)
+                found = await self._remote.lookup_similar(query)
             if found.value is None:
-                return Outcome(None, f"langchain_{found.failure}" if found.failure else "")
+                return CacheResult(None, f"langchain_{found.failure}" if found.failure else "")
             entry = decode(found.value)
-            return Outcome(entry, SIMILAR if found.is_similar else "") if entry else Outcome(None, "langchain_garbage")
+            return (
+                CacheResult(entry, SIMILAR if found.is_similar else "")
+                if entry
+                else CacheResult(None, "langchain_garbage")
+            )
         except TimeoutError:
-            return Outcome(None, "langchain_timeout")
-        except Exception as error:  # noqa: BLE001 - the border to the other replica: a look-up never fails a request
+            return CacheResult(None, "langchain_timeout")
+        except Exception as error:  # noqa: BLE001 - the boundary to the other replica: a look-up never fails a request
             log.warning("cache deployment did not answer", extra={"error": type(error).__name__})
-            return Outcome(None, "langchain_deployment")
+            return CacheResult(None, "langchain_deployment")

@@ -15,7 +15,7 @@ from langchain_core.load import dumps
 from langchain_core.messages import convert_to_messages
 
 from deployments.cache.key import fields_of
-from deployments.cache.remote import Question
+from deployments.cache.remote import SimilarQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Prompt:
         return hashlib.sha256(self.llm_string.encode()).hexdigest()
 
 
-def prompt_of(question: Question, mark: str) -> Prompt | None:
+def prompt_of(query: SimilarQuery, mark: str) -> Prompt | None:
     """Return the prompt, None where LangChain has no form for the request: tokens, messages that it does not know."""
-    request: dict[str, Any] = json.loads(question.body)
-    is_chat = question.endpoint == "chat"
+    request: dict[str, Any] = json.loads(query.body)
+    is_chat = query.endpoint == "chat"
     said = request.pop("messages" if is_chat else "prompt", None)
     try:
         prompt = dumps(convert_to_messages(said)) if is_chat else said
@@ -45,8 +45,8 @@ def prompt_of(question: Question, mark: str) -> Prompt | None:
         return None
     if not isinstance(prompt, str):
         return None
-    version, tenant, model, _ = question.key.split(":", 3)
-    endpoint = [question.endpoint, *(["trimmed"] if question.is_trimmed else [])]
+    version, tenant, model, _ = query.key.split(":", 3)
+    endpoint = [query.endpoint, *(["trimmed"] if query.is_trimmed else [])]
     settings = ["chatllm", version, endpoint, tenant, model, mark, fields_of(request)]
     llm_string = json.dumps(settings, separators=(",", ":"))
     return Prompt(prompt, llm_string, str(request.get("model")), request.get("n") or 1, is_chat)

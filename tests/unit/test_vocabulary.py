@@ -1,0 +1,115 @@
+"""The code, the tests and the documentation use the field's words, one for each thing.
+
+`NAMES` may not be part of an identifier, `PHRASES` not of any line. Where one is meant in its ordinary sense, its
+line contains a text of `ORDINARY`.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("deployments", "loadtests", "demo_model", "tests", "docs", "configs", "ui")
+SUFFIXES = {".py", ".md", ".yaml", ".lua", ".sql"}
+NAMES = {
+    "flight": "coalescing",
+    "flies": "is_in_flight",
+    "led": "leader",
+    "introduced": "authenticated",
+    "wish": "query",
+    "holder": "owner",
+    "lap": "mark",
+    "lent": "borrowed",
+    "lending": "borrowed",
+    "border": "errors, boundary",
+    "seek": "lookup",
+    "sought": "looked_up",
+    "consult": "lookup_similar",
+    "consulted": "result",
+    "consultant": "client",
+    "reason_against": "bypass_reason",
+    "in_words": "describe",
+}
+"""What a name may not contain, and what it says instead."""
+ORDINARY_NAMES = {
+    "in_flight": "requests that run now, a field of the API",
+    "seek": "of a file",
+    "SEEK_END": "of a file",
+    "border": "of a box on the page",
+    "_holder": "the process that has a port",
+    "holders": "processes that have a file open",
+    "holder": "the process that has the state folder's lock",
+}
+PHRASES = {
+    r"\bleaves with \d": "exits with status",
+    r"\bcan not\b": "cannot",
+    r"\btime is over\b": "has expired",
+    r"\bwithout end\b": "never expires",
+    r"\b(?:LentKeys|Wish|Introduced)\b": "see NAMES",
+    r"\b(?:a|the|each|every|its|one) flight\b": "a generation",
+    r"\bBLE001 - the border\b": "the boundary",
+}
+
+
+@cache
+def files() -> list[Path]:
+    found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
+    texts = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    return [path for path in (*found, *texts) if path != Path(__file__) and "results" not in path.parts]
+
+
+def identifiers(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name[:5] != "test_":
+            yield node.name
+
+
+def words(identifier: str) -> str:
+    """Return the words of an identifier, `_` around each."""
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", identifier).lower()
+    return f"_{snake.strip('_')}_"
+
+
+def test_no_identifier_is_a_house_word() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {name} ({better})"
+        for path in files()
+        if path.suffix == ".py"
+        for name in set(identifiers(path))
+        if name not in ORDINARY_NAMES
+        for word, better in NAMES.items()
+        if f"_{word}_" in words(name).replace("_in_flight_", "_")
+    }
+    assert found == set()
+
+
+def test_no_module_is_named_by_a_house_word() -> None:
+    found = {path for path in files() if any(f"_{word}_" in words(path.stem) for word in NAMES)}
+    assert found == set()
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_no_text_has_a_house_phrase(phrase: str) -> None:
+    pattern = re.compile(phrase)
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in files()
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert found == []
+
+
+def test_the_words_of_an_identifier_are_seen() -> None:
+    assert words("BorderLine") == "_border_line_" and words("_lent_keys") == "_lent_keys_"
+    assert "_lent_" not in words("silent")
