@@ -60,6 +60,7 @@ def _command(settings: LauncherSettings) -> list[str]:
         *("-m", "deployments.local.cli", "up", "--in-background"),
         f"--config={settings.config}",
         f"--port={settings.port}",
+        f"--page-host={settings.page_host}",
         f"--page-port={settings.page_port}",
         f"--dashboard-port={settings.dashboard_port}",
         *([] if settings.page else ["--no-page"]),

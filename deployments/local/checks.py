@@ -25,9 +25,15 @@ COMPILERS = ("gcc", "clang")
 
 def require_ports(settings: LauncherSettings, host: str) -> None:
     """Every port that a user sees is free; LauncherError names the first that is not."""
-    inner = {option: port for option, port in settings.listening.items() if option != "port"}
-    ports.require_free({"port": settings.port}, "" if host in ("0.0.0.0", "::", "*") else host)  # noqa: S104
+    inner = {option: port for option, port in settings.listening.items() if option not in ("port", "page-port")}
+    ports.require_free({"port": settings.port}, _bindable(host))
+    if settings.page:
+        ports.require_free({"page-port": settings.page_port}, _bindable(settings.page_host))
     ports.require_free(inner)
+
+
+def _bindable(host: str) -> str:
+    return "" if host in ("0.0.0.0", "::", "*") else host  # noqa: S104 - compared, not bound
 
 
 def require_stores(settings: LauncherSettings) -> None:

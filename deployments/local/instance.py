@@ -32,6 +32,7 @@ class Instance:
     embedded_postgres: bool = True
     embedded_valkey: bool = True
     page_takes_links: bool = False
+    page_host: str = "127.0.0.1"
     troubles: dict[str, str] = field(default_factory=dict[str, str])
     """The parts that are down and could not be started again yet, each with the reason."""
 
@@ -57,8 +58,8 @@ class Instance:
 
     @property
     def page_url(self) -> str:
-        """Where the chat page is, or nothing."""
-        return f"http://127.0.0.1:{self.page_port}" if self.page_port else ""
+        """Where the chat page is, for a browser on this machine; "" if it was not started."""
+        return f"http://{reachable(self.page_host)}:{self.page_port}" if self.page_port else ""
 
     @property
     def dashboard_url(self) -> str:
@@ -97,8 +98,10 @@ def forget(state: Path) -> None:
 
 
 def reachable(host: str) -> str:
-    """Return an address under which this machine reaches a server that listens on `host`."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "*") else host  # noqa: S104 - compared, not bound
+    """Return an address under which this machine reaches a server that listens on `host`, as a URL has it."""
+    if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def started_ticks(pid: int) -> int | None:

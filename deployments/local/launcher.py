@@ -129,7 +129,8 @@ class Launcher:
             model=service.settings.default.id,
             embedded_postgres=settings.database_url is None,
             embedded_valkey=settings.redis_url is None,
-            page_takes_links=settings.page and takes_links(),
+            page_takes_links=settings.page and takes_links(settings.page_host),
+            page_host=settings.page_host,
         )
 
     def _make_parts(self, state: StateFolder, record: Instance) -> dict[str, Part]:
@@ -149,7 +150,7 @@ class Launcher:
         self._ray = RayPart(state, stores, record.dashboard_port)
         parts["Ray"] = self._ray
         if record.page_port:
-            parts["Page"] = PagePart(state, record.api_url, record.page_port, record.dashboard_url)
+            parts["Page"] = PagePart(state, record)
         return parts
 
     def _start(self) -> None:

@@ -2,6 +2,7 @@
 
 CHATLLM_STATE           folder that keeps everything of this installation (.chatllm in the repository)
 CHATLLM_PORT            port of the API (8000)
+CHATLLM_PAGE_HOST       address on which the chat page listens (127.0.0.1)
 CHATLLM_PAGE_PORT       port of the chat page (8080)
 CHATLLM_DASHBOARD_PORT  port of Ray's dashboard (8265)
 CHATLLM_MODEL           name such as qwen3:0.6b, Hugging Face id or path, in place of the default model's
@@ -23,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _VARIABLES = {
     "state": "CHATLLM_STATE",
     "port": "CHATLLM_PORT",
+    "page_host": "CHATLLM_PAGE_HOST",
     "page_port": "CHATLLM_PAGE_PORT",
     "dashboard_port": "CHATLLM_DASHBOARD_PORT",
     "model": "CHATLLM_MODEL",
@@ -37,6 +39,7 @@ class LauncherSettings(Section):
     state: Path = Field(default=REPOSITORY / ".chatllm", description="Folder that keeps everything.")
     config: Path = Field(default=REPOSITORY / "serve_config.yaml", description="What is deployed.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port of the API.")
+    page_host: str = Field(default="127.0.0.1", min_length=1, description="Address on which the chat page listens.")
     page_port: int = Field(default=8080, ge=1, le=65535, description="Port of the chat page.")
     dashboard_port: int = Field(default=8265, ge=1, le=65535, description="Port of Ray's dashboard.")
     page: bool = Field(default=True, description="Start the chat page.")

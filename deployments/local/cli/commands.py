@@ -37,6 +37,7 @@ def up(
     wait: Annotated[bool, typer.Option("--wait", help="With --detach: return once the model answers.")] = False,
     config: Annotated[Path | None, typer.Option(help="The service file, instead of serve_config.yaml.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the API (8000).")] = None,
+    page_host: Annotated[str | None, typer.Option(help="Address of the chat page (127.0.0.1).")] = None,
     page_port: Annotated[int | None, typer.Option(help="Port of the chat page (8080).")] = None,
     dashboard_port: Annotated[int | None, typer.Option(help="Port of Ray's dashboard (8265).")] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Do not start the chat page.")] = False,
@@ -52,6 +53,7 @@ def up(
     settings = LauncherSettings.read(
         config=config.absolute() if config else None,
         port=port,
+        page_host=page_host,
         page_port=page_port,
         dashboard_port=dashboard_port,
         page=False if no_page else None,

@@ -8,12 +8,14 @@ import threading
 import time
 
 from deployments.local.http_probe import PAGE_ANSWERS, status_of
+from deployments.local.instance import Instance
 from deployments.local.keys import FILE as KEY_FILE
 from deployments.local.processes import leftovers
 from deployments.local.processes.child import spawn, tail
 from deployments.local.processes.supervisor import Supervisor
 from deployments.local.settings import REPOSITORY
 from deployments.local.state import LauncherError, StateFolder
+from ui.settings import LOCAL
 
 START_TIMEOUT_S = 120.0
 GRACE_S = 5.0
@@ -22,19 +24,20 @@ GRACE_S = 5.0
 WITHHELD = ("DATABASE_URL", "REDIS_URL", "PYTHONDONTWRITEBYTECODE")
 
 
-def takes_links() -> bool:
-    """Whether the page asks a browser for a one-time link: unless the environment says who signs in."""
-    return not os.environ.get("CHATLLM_PAGE_SIGN_IN", "").strip()
+def takes_links(host: str) -> bool:
+    """Whether the page asks a browser for a one-time link.
+
+    It does on a loopback address, unless CHATLLM_PAGE_SIGN_IN says who signs in.
+    """
+    return host in LOCAL and not os.environ.get("CHATLLM_PAGE_SIGN_IN", "").strip()
 
 
 class PagePart:
     """One process that serves the chat page. The constructor does no I/O."""
 
-    def __init__(self, state: StateFolder, api_url: str, port: int, dashboard_url: str) -> None:
-        self._state = state
-        self._api_url = api_url
-        self._port = port
-        self._dashboard_url = dashboard_url
+    def __init__(self, state: StateFolder, instance: Instance) -> None:
+        """`instance` has the addresses of the page, the API, and Ray's dashboard."""
+        self._state, self._instance = state, instance
         self._log = state.logs / "page.log"
         self._stopping = threading.Event()
         self._supervisor = Supervisor("page", self._launch, stop_signals=(signal.SIGTERM,), grace_s=GRACE_S)
@@ -75,7 +78,7 @@ class PagePart:
         while not self._stopping.wait(0.1):
             if process.poll() is not None:
                 raise LauncherError(f"the chat page ended at its start, see {self._log}: {tail(self._log)}")
-            if status_of(f"http://127.0.0.1:{self._port}/") in PAGE_ANSWERS:
+            if status_of(f"{self._instance.page_url}/") in PAGE_ANSWERS:
                 return process
             if time.monotonic() > deadline:
                 process.kill()
@@ -88,9 +91,9 @@ class PagePart:
             **inherited,
             **leftovers.marks(self._state.path, "page"),
             "CHATLLM_STATE": str(self._state.path),
-            "CHATLLM_API_URL": self._api_url,
+            "CHATLLM_API_URL": self._instance.api_url,
             "CHATLLM_API_KEY_FILE": str(self._state.path / KEY_FILE),
-            "CHATLLM_PAGE_HOST": "127.0.0.1",
-            "CHATLLM_PAGE_PORT": str(self._port),
-            "CHATLLM_DASHBOARD_URL": self._dashboard_url,
+            "CHATLLM_PAGE_HOST": self._instance.page_host,
+            "CHATLLM_PAGE_PORT": str(self._instance.page_port),
+            "CHATLLM_DASHBOARD_URL": self._instance.dashboard_url,
         }
