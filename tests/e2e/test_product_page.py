@@ -13,6 +13,12 @@ from tests.launched import Launched
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 
 
+def client(product: Launched) -> httpx.Client:
+    """Return a client with the page's own key."""
+    key = (product.folder / "state" / "api.key").read_text().strip()
+    return httpx.Client(base_url=product.url, headers={"authorization": f"Bearer {key}"}, timeout=60)
+
+
 def test_one_click_gives_an_answer_that_is_kept(product: Launched, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(product.page_link())
@@ -26,22 +32,26 @@ def test_one_click_gives_an_answer_that_is_kept(product: Launched, browser: Brow
     said = answer.inner_text()
     page.reload()
     expect(page.locator(".answer").last).to_contain_text(said[:20], timeout=30_000)
+    conversation_id = page.url.rpartition("/")[2]
     page.close()
-
-
-def test_the_page_shows_what_the_api_keeps(product: Launched, browser: Browser) -> None:
-    key = (product.folder / "state" / "api.key").read_text().strip()
-    with httpx.Client(base_url=product.url, headers={"authorization": f"Bearer {key}"}) as http:
-        conversations = http.get("/v1/conversations").json()["data"]
-        assert conversations
+    with client(product) as http:
         for _ in range(100):  # the page shows an answer before it is stored
-            items = http.get(f"/v1/conversations/{conversations[0]['id']}/items?order=asc").json()["data"]
+            items = http.get(f"/v1/conversations/{conversation_id}/items?order=asc").json()["data"]
             if len(items) > 1:
                 break
             time.sleep(0.2)
     assert [item["role"] for item in items] == ["user", "assistant"]
+
+
+def test_the_page_shows_what_the_api_keeps(product: Launched, browser: Browser) -> None:
+    with client(product) as http:
+        conversation_id = http.post("/v1/conversations", json={}).raise_for_status().json()["id"]
+        request = {"model": "guide", "input": "How does the cache work?", "conversation": conversation_id}
+        response = http.post("/v1/responses", json=request).raise_for_status().json()
+    said = response["output"][-1]["content"][0]["text"]
     page = browser.new_page()
     page.goto(product.page_link())
-    page.goto(f"{product.page}/c/{conversations[0]['id']}")
-    expect(page.get_by_text("What is ChatLLM?").first).to_be_visible(timeout=30_000)
+    page.goto(f"{product.page}/c/{conversation_id}")
+    expect(page.get_by_text("How does the cache work?").first).to_be_visible(timeout=30_000)
+    expect(page.locator(".answer").last).to_contain_text(said[:20], timeout=30_000)
     page.close()
