@@ -135,7 +135,7 @@ async def _chat(browser: Browser, *, clicks: bool) -> list[float]:
     await asyncio.sleep(random.uniform(0, CLICK_EVERY_S))
     taken: list[float] = []
     while clicks and browser.find("live") is not None:
-        for button, shown in (("Edit the question", "editor"), ("Cancel", "said")):
+        for button, shown in (("Edit question", "editor"), ("Cancel", "said")):
             taken.append(await browser.click(button, partial(browser.find, shown, visible=True)))
             await asyncio.sleep(CLICK_EVERY_S / 2)
     await browser.until(lambda: browser.find("live") is None, within_s=600)

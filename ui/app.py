@@ -1,4 +1,4 @@
-"""Routes, and what all pages share: opened with the process, closed with it."""
+"""Routes, and the resources that all pages share; opened and closed with the process."""
 
 import asyncio
 import importlib
@@ -30,9 +30,9 @@ from ui.state.submission import Shared
 from ui.state.tasks import Tasks, close_each, forever
 from ui.theme import FAVICON, SafetyHeaders, apply_theme, serve_assets
 
-FIRST_PAINT_S = 0.4  # what the service answers within this time is in the first HTML; the rest follows by itself
+FIRST_PAINT_S = 0.4  # what the service returns within this time is in the first HTML; the rest follows over the socket
 LOAD_TIMEOUT_S = 60.0
-LEAVE_S = 2.0  # what the pages of a session that has ended get to lead their readers to the sign-in
+LEAVE_S = 2.0  # how long pages of an ended session have to redirect to the sign-in
 _CONVERSATION = re.compile(r"conv_[A-Za-z0-9_-]{1,80}")
 
 
@@ -42,7 +42,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._api = Api(settings)
-        self._public = Api(settings)  # apart, so that readers of links leave the others their connections
+        self._public = Api(settings)  # separate, so that visitors of shared links do not use up the others' connections
         self._readiness = Readiness(self._api)
         self._sessions = Sessions(_leave)
         self._rendering = RenderPool()
@@ -53,12 +53,12 @@ class Service:
 
     @property
     def shared(self) -> Shared:
-        """What the pages have in common where nobody signs in."""
+        """What all pages share where sign-in is off."""
         assert self._own is not None
         return self._own.shared
 
     def mount(self) -> None:
-        """Register the routes and the life of the connections."""
+        """Register the routes and the lifespan of the connections."""
         serve_assets()
         app.on_startup(self._open)
         app.on_shutdown(self._close)
@@ -107,10 +107,10 @@ class Service:
         await _opened(ComparePage(*self._visitor()).open(conversation_id))
 
     def _visitor(self) -> tuple[Shared, Session | None]:
-        """Return what the page of this request works with, and its session where visitors sign in."""
+        """Return the account of this request's page, and its session where sign-in is on."""
         session = session_of(ui.context.client.request.scope)
         account = session.account if session else self._own
-        assert account is not None  # the gate lets nobody in without a session where there has to be one
+        assert account is not None  # the middleware admits nobody without a session where one is required
         return account.shared, session
 
     def _account(self, key: ApiKey) -> Account:
@@ -142,7 +142,7 @@ class Service:
 
 
 async def _opened(opening: Coroutine[Any, Any, None]) -> None:
-    """Wait for a page's content, but no longer than a reader would for the first paint."""
+    """Wait for a page's content, but no longer than the first paint may take."""
     await asyncio.wait([background_tasks.create(opening, name="open a page")], timeout=FIRST_PAINT_S)
 
 
@@ -160,7 +160,7 @@ async def _load() -> Callable[[Settings], ClosableAsks]:
 
 
 def serve(settings: Settings) -> None:
-    """Serve the page until the process is told to end; on a terminal it says where to open it."""
+    """Serve the page until the process is told to end; on a terminal, print the address."""
     Service(settings).mount()
     if sys.stderr.isatty():
         sys.stderr.write(f"{opening_address(settings)}\n")

@@ -1,7 +1,7 @@
-"""What the page says, in the reader's language.
+"""Translations: the page's texts in the reader's language.
 
-English stands in the code and is its own key; `catalogues/de.json` maps it to German.
-A third language is one more file there.
+English texts are in the code and serve as keys; `catalogues/de.json` maps them to German.
+Another language is one more file there.
 """
 
 import json
@@ -21,14 +21,19 @@ _spoken: ContextVar[str] = ContextVar("spoken", default="")
 def t(text: str, **values: object) -> str:
     """Return `text` in the language of the page that is being built or changed, with `values` filled in.
 
-    Outside of any page, and where a catalogue lacks it, it stays English.
+    Outside of a page, and where a catalogue lacks the text, it stays English.
     """
     said = _catalogue(language()).get(text, text)
     return said.format(**values) if values else said
 
 
+def percent(whole: int) -> str:
+    """Return a percentage as the page's language writes it: 40% in English, 40 % in German."""
+    return f"{whole} %" if language() == "de" else f"{whole}%"
+
+
 def language() -> str:
-    """Return the language of the current page: the browser's first choice of those there are."""
+    """Return the language of the current page: the best match for the browser's preferences."""
     if chosen := _spoken.get():
         return chosen
     try:
@@ -40,7 +45,7 @@ def language() -> str:
 
 @contextmanager
 def speaking(accepted: str) -> Generator[None]:
-    """Speak the best language for an Accept-Language header: for an answer that is no NiceGUI page."""
+    """Use the best language for an Accept-Language header, in responses that are not NiceGUI pages."""
     token = _spoken.set(preferred(accepted[:200]))
     try:
         yield
@@ -50,7 +55,7 @@ def speaking(accepted: str) -> Generator[None]:
 
 @cache
 def languages() -> frozenset[str]:
-    """Return the codes of all languages that there are."""
+    """Return the codes of all available languages."""
     return frozenset({ENGLISH, *(path.stem for path in CATALOGUES.glob("*.json"))})
 
 

@@ -1,4 +1,4 @@
-"""What the page reads from its environment, and nothing else does."""
+"""The settings that the page reads from its environment."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ ANY = ("0.0.0.0", "")  # noqa: S104 - compared, not bound
 
 
 class SettingsError(Exception):
-    """A setting is missing or has no meaning; the text is one sentence for the operator."""
+    """A setting is missing or invalid; the message is one sentence for the operator."""
 
 
 class KeyMissing(Exception):
@@ -94,7 +94,7 @@ class Settings:
         if must_sign_in:
             key = key_file = ""
         elif not key and not key_file:
-            raise SettingsError("Set CHATLLM_API_KEY_FILE to the path of a file with the service's API key.")
+            raise SettingsError("Set CHATLLM_API_KEY_FILE to the path of a file that holds the service's API key.")
         try:
             port = int(environ.get("CHATLLM_PAGE_PORT", "8080"))
         except ValueError:

@@ -1,4 +1,4 @@
-"""Pages without a socket: plain HTML under a policy of their own, for who has not signed in, or need not."""
+"""Pages without a socket: plain HTML with a strict content security policy, for visitors who are not signed in."""
 
 from html import escape
 
@@ -8,7 +8,7 @@ from ui.i18n import language
 from ui.theme import FAVICON_LINK, THEME_HASH, head
 
 SCRIPTS = ("page.js",)
-# Nothing runs but the page's own files and the one script whose hash this is.
+# Only the page's own files and the one script with this hash may run.
 _POLICY = (
     f"default-src 'none'; script-src 'self' 'sha256-{THEME_HASH}'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action {forms}; "

@@ -1,4 +1,4 @@
-"""The looks: files under static/, an icon, and the headers that keep foreign content out."""
+"""Style sheets and scripts under static/, the icon, and the response headers that block foreign content."""
 
 import base64
 import hashlib
@@ -67,7 +67,7 @@ def katex() -> Path | None:
 
 
 def serve_assets() -> None:
-    """Serve static/ for a year; a changed file gets another address."""
+    """Serve static/ with a cache lifetime of a year; a change gives all files a new address."""
     app.add_static_files(f"/assets/{_version()}", STATIC, max_cache_age=31_536_000)
     if (formulas := katex()) is not None:
         app.add_static_file(local_file=formulas, url_path=KATEX, max_cache_age=86_400)

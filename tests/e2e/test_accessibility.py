@@ -102,9 +102,9 @@ def test_a_conversation_and_what_is_done_with_it(
     with reading(browser, address, theme, DESKTOP, f"/c/{stored}") as page:
         expect(page.locator(".prose .math mfrac")).to_have_count(1)
         assert faults(page) == []
-        page.get_by_label("Edit the question").first.click()
+        page.get_by_label("Edit question").first.click()
         expect(page.locator(".editor textarea").first).to_be_visible()
-        page.get_by_label("Search your conversations").fill("cache")
+        page.get_by_label("Search conversations").fill("cache")
         expect(page.locator(".found").first).to_be_visible()
         page.locator(".found").first.hover()
         assert faults(page) == []
@@ -145,7 +145,7 @@ def test_a_phone_with_the_list_open(browser: Browser, address: str, stored: str,
     with reading(browser, address, theme, PHONE, f"/c/{stored}") as page:
         expect(page.locator(".answer")).to_have_count(2)
         assert faults(page) == []
-        page.get_by_label("Show the conversations").click()
+        page.get_by_label("Open the sidebar").click()
         expect(page.locator(".sidebar")).to_be_visible()
         assert faults(page) == []
 
@@ -200,7 +200,7 @@ def test_a_comparison(browser: Browser, address: str, theme: Theme) -> None:
         assert faults(page) == []
         page.locator(".composer textarea").fill("Which is better?")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("button", name="Keep this one")).to_have_count(2)
+        expect(page.get_by_role("button", name="Keep this answer")).to_have_count(2)
         assert faults(page) == []
 
 
@@ -242,7 +242,7 @@ def test_menus_and_what_scrolls(browser: Browser, address: str, api: StandIn, th
         page.keyboard.press("Escape")
         page.locator(".topbar .icon-dots").click()
         page.locator(".q-menu").get_by_text("Share").click()
-        page.get_by_role("dialog").get_by_text("Create a link").click()
+        page.get_by_role("dialog").get_by_text("Create link").click()
         link = page.get_by_role("dialog").get_by_label("Link", exact=True)
         expect(link).to_be_visible()
         assert faults(page) == []

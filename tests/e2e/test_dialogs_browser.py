@@ -63,7 +63,7 @@ def test_every_control_of_every_dialog_takes_a_click(
         dialog.get_by_text("Cancel").click()
         expect(dialog).to_have_count(0)
         if device is PHONE:
-            page.get_by_label("Show the conversations").click()
+            page.get_by_label("Open the sidebar").click()
         else:
             page.get_by_label("Keyboard shortcuts").click()
             takes_clicks(dialog, 1)
@@ -75,7 +75,7 @@ def test_every_control_of_every_dialog_takes_a_click(
         expect(dialog).to_have_count(0)
         choose(page, "Share")
         dialog.get_by_text("7 days").click()
-        dialog.get_by_text("Create a link").click()
+        dialog.get_by_text("Create link").click()
         expect(dialog.get_by_label("Link", exact=True)).to_be_visible()
         expect(dialog.get_by_text("Revoke")).to_be_visible()
         takes_clicks(dialog, 9)
@@ -127,7 +127,7 @@ def test_a_value_that_cannot_be_taken_is_told_beside_its_field(
             "Temperature": ("abc", "Enter a number from 0 to 2."),
             "Top-p": ("7", "Enter a number from 0 to 1."),
             "Maximum length": ("1.5", "Enter a whole number from 1 to 131,072."),
-            "System prompt": ("a" * 4_001, "At most 4,000 characters; this has 4,001."),
+            "System prompt": ("a" * 4_001, "Too long: 4,001 of at most 4,000 characters."),
         }
         for label, (value, said) in wrong.items():
             field = dialog.get_by_label(label, exact=True)
@@ -160,7 +160,7 @@ def test_a_comparison_is_not_asked_at_a_temperature_that_is_none(
         assert not warm_api.seen.requests
         field.fill("1")
         page.locator(".composer textarea").press("Enter")
-        expect(page.get_by_role("button", name="Keep this one")).to_have_count(2)
+        expect(page.get_by_role("button", name="Keep this answer")).to_have_count(2)
         assert sorted(asked["temperature"] for asked in warm_api.seen.requests) == [0, 1]
 
 
@@ -202,7 +202,7 @@ def test_enter_of_an_input_method_ends_its_word_only(
         composes(page, "川?")
         page.wait_for_timeout(300)
         assert not warm_api.seen.requests
-        page.get_by_label("Edit the question").click()
+        page.get_by_label("Edit question").click()
         composes(page, "川", accepts_with="Escape")
         page.wait_for_timeout(300)
         expect(page.locator(".editor textarea")).to_be_visible()

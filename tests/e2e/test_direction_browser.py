@@ -69,9 +69,9 @@ def test_each_block_goes_its_own_way(browser: Browser, warm_address: str, warm_a
             if shown:
                 break
             assert direction(page.locator(".entry-link")) == "rtl"
-            page.get_by_role("button", name="More about this chat").click()
+            page.get_by_role("button", name="Chat options").click()
             page.locator(".q-menu").get_by_text("Share").click()
-            page.get_by_role("dialog").get_by_text("Create a link").click()
+            page.get_by_role("dialog").get_by_text("Create link").click()
             page.goto(page.get_by_role("dialog").get_by_label("Link", exact=True).input_value())
             answer = page.locator(".answer .prose")
             assert direction(page.locator(".shared-title")) == "rtl"

@@ -56,7 +56,7 @@ def test_files_and_images_by_button_drop_and_paste(
     with visit(browser, address, **DESKTOP) as page:
         page.wait_for_selector(".status", state="hidden")
         with page.expect_file_chooser() as chooser:
-            page.get_by_label("Add files").click()
+            page.get_by_label("Attach files").click()
         chooser.value.set_files([tmp_path / "rivers.pdf", tmp_path / "notes.txt"])
         for size in ("5 tokens", "3 tokens"):
             expect(page.locator(".file-size").get_by_text(size)).to_be_visible()
@@ -134,25 +134,25 @@ def test_what_is_too_long_is_kept_and_said_never_cut(browser: Browser, warm_addr
         composer, hint = page.locator(".composer textarea"), page.locator(".hint")
         composer.fill("x" * 31_990)
         page.keyboard.type("x" * 11)
-        expect(hint).to_contain_text("At most 32,000 characters; this has 32,001.")
+        expect(hint).to_contain_text("Too long: 32,001 of at most 32,000 characters.")
         composer.press("Enter")
         expect(composer).to_have_value("x" * 32_001)
         composer.fill("")
-        expect(hint).to_contain_text("Enter sends")
+        expect(hint).to_contain_text("Enter to send")
 
-        page.get_by_label("Edit the question").click()
+        page.get_by_label("Edit question").click()
         editor = page.locator(".editor textarea")
         editor.click()
         page.keyboard.press("Control+A")
         paste(page, "y" * 40_000)
-        expect(page.locator(".editor .field-fault")).to_have_text("At most 32,000 characters; this has 40,000.")
+        expect(page.locator(".editor .field-fault")).to_have_text("Too long: 40,000 of at most 32,000 characters.")
         page.get_by_text("Send again").click()
         expect(editor).to_have_value("y" * 40_000)
         page.keyboard.press("Escape")
 
         page.locator(".search input").click()
         paste(page, "z" * 201)
-        expect(page.locator(".results")).to_have_text("At most 200 characters; this has 201.")
+        expect(page.locator(".results")).to_have_text("Too long: 201 of at most 200 characters.")
         page.locator(".search input").fill("")
 
         page.locator(".entry").first.hover()
@@ -160,5 +160,5 @@ def test_what_is_too_long_is_kept_and_said_never_cut(browser: Browser, warm_addr
         page.locator(".q-menu").get_by_text("Rename", exact=True).click()
         page.get_by_role("dialog").get_by_label("Title").fill("t" * 121)
         page.get_by_role("dialog").get_by_text("Save").click()
-        expect(page.get_by_role("dialog")).to_contain_text("At most 120 characters; this has 121.")
+        expect(page.get_by_role("dialog")).to_contain_text("Too long: 121 of at most 120 characters.")
         assert not warm_api.seen.requests and warm_api.conversations[conversation_id]["title"] == "Rivers"

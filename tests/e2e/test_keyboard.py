@@ -46,7 +46,7 @@ def test_a_whole_conversation(browser: Browser, address: str, api: StandIn) -> N
         page.keyboard.press("Enter")
         expect(page.locator(".answer").last).to_contain_text("The Amazon.")
 
-        tab_to(page, "Edit the question", "Shift+Tab")
+        tab_to(page, "Edit question", "Shift+Tab")
         page.keyboard.press("Enter")
         expect(page.locator(".editor:visible textarea")).to_be_focused()
         page.keyboard.press("Control+A")
@@ -75,7 +75,7 @@ def test_the_list_of_keys_and_the_search(browser: Browser, address: str, api: St
         expect(page.get_by_label("Keyboard shortcuts")).to_be_focused()  # where it was before
 
         page.keyboard.press("Alt+k")
-        expect(page.get_by_label("Search your conversations")).to_be_focused()
+        expect(page.get_by_label("Search conversations")).to_be_focused()
         page.keyboard.type("longest")
         expect(page.locator(".found")).to_be_visible()
         tab_to(page, page.locator(".found").inner_text())

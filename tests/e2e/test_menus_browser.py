@@ -61,7 +61,7 @@ def test_a_menu_needs_only_the_keyboard(browser: Browser, warm_address: str, war
         expect_at(page, "Pin")
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Space")
-        dialog = page.get_by_role("dialog", name="Rename this conversation")
+        dialog = page.get_by_role("dialog", name="Rename conversation")
         expect(dialog.get_by_label("Title")).to_be_focused()
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
@@ -79,14 +79,14 @@ def test_how_long_a_link_is_valid_is_chosen_by_arrow_keys(
 ) -> None:
     conversation_id = add(warm_api, "Rivers", "Which river is longest?")
     with ready(browser, warm_address, path=f"/c/{conversation_id}") as page:
-        page.get_by_role("button", name="More about this chat").click()
+        page.get_by_role("button", name="Chat options").click()
         page.locator(".q-menu").get_by_text("Share").click()
         page.get_by_role("radio", name="no expiration").focus()
         for key, label in {"ArrowRight": "1 day", "ArrowDown": "7 days", "ArrowLeft": "1 day"}.items():
             page.keyboard.press(key)
             expect(page.get_by_role("radio", name=label)).to_be_focused()
             expect(page.get_by_role("radio", name=label)).to_be_checked()
-        page.get_by_role("dialog").get_by_text("Create a link").click()
+        page.get_by_role("dialog").get_by_text("Create link").click()
         expect(page.get_by_text("valid until")).to_be_visible()
 
 
@@ -109,10 +109,10 @@ def test_the_menu_of_models_shows_which_is_chosen(browser: Browser, address: str
 
 def opened_from_the_search(page: Page) -> Locator:
     """Open the old conversation from the search; returns the button of its menu."""
-    page.get_by_label("Search your conversations").fill("deepest")
+    page.get_by_label("Search conversations").fill("deepest")
     page.locator(".found").click()
     expect(page.locator(".bubble")).to_have_text("Which lake is deepest?")
-    return page.get_by_role("button", name="More about this chat")
+    return page.get_by_role("button", name="Chat options")
 
 
 @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
@@ -123,9 +123,9 @@ def test_a_chat_opened_from_the_search_has_its_menu(
     for number in range(25):
         add(warm_api, f"Rivers {number}", "Which river is longest?", age_s=number)
     with ready(browser, warm_address, device) as page:
-        expect(page.get_by_label("More about this chat")).to_be_hidden()  # there is no chat yet
+        expect(page.get_by_label("Chat options")).to_be_hidden()  # there is no chat yet
         if device is PHONE:
-            page.get_by_label("Show the conversations").click()
+            page.get_by_label("Open the sidebar").click()
         more = opened_from_the_search(page)
         expect(page).to_have_title("Lakes")
         menu = page.locator(".q-menu")
@@ -149,7 +149,7 @@ def test_a_chat_opened_from_the_search_has_its_menu(
 
         more.click()
         menu.get_by_text("Share").click()
-        expect(page.get_by_role("dialog", name="Share this conversation")).to_be_visible()
+        expect(page.get_by_role("dialog", name="Share conversation")).to_be_visible()
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -172,7 +172,7 @@ def test_an_undone_deletion_leaves_no_gap_in_the_list(browser: Browser, warm_add
         page.locator(".q-menu").get_by_text("Delete").click()
         page.get_by_role("button", name="Undo").click()
         expect(page.locator(".bubble")).to_have_text("Which lake is deepest?")
-        page.get_by_label("Search your conversations").fill("")
+        page.get_by_label("Search conversations").fill("")
         for shown in (40, 46):
             page.get_by_role("button", name="Show more").click()
             expect(page.locator(".entry-link")).to_have_count(shown)

@@ -118,13 +118,13 @@ def test_the_theme_follows_the_system_until_the_reader_chooses(browser: Browser,
     with visit(browser, address, **DESKTOP, color_scheme="dark") as page:
         dark = background(page)
         keep(page, "empty-dark")
-        page.get_by_label("Light or dark").click()
+        page.get_by_label("Switch between light and dark").click()
         light = background(page)
         assert sum(light) > 600 and sum(dark) < 150
         page.reload()
         expect(page.locator(".greeting")).to_be_visible()
         assert background(page) == light
-        page.get_by_label("Light or dark").click()
+        page.get_by_label("Switch between light and dark").click()
         page.emulate_media(color_scheme="light")
         page.wait_for_function("!document.documentElement.hasAttribute('data-dark')")  # the system's choice again
         assert background(page) == light
@@ -142,7 +142,7 @@ def test_a_phone_shows_the_chat_alone_and_the_list_on_demand(browser: Browser, a
     with visit(browser, address, **PHONE) as page:
         expect(page.locator(".sidebar")).not_to_be_visible()
         keep(page, "empty-phone")
-        page.get_by_label("Show the conversations").click()
+        page.get_by_label("Open the sidebar").click()
         expect(page.locator(".sidebar")).to_be_visible()
         page.wait_for_timeout(300)
         keep(page, "list-phone")
@@ -168,7 +168,7 @@ def test_scrolling_follows_the_end_only_while_the_reader_is_there(browser: Brows
         top = page.evaluate("document.getElementById('scroll').scrollTop")
         expect(page.locator(".prose")).to_contain_text("Paragraph 119.")
         assert page.evaluate("document.getElementById('scroll').scrollTop") == top
-        page.get_by_label("Go to the end").click()
+        page.get_by_label("Scroll to the end").click()
         page.wait_for_function("(() => { const s = document.getElementById('scroll'); "
                                "return s.scrollHeight - s.scrollTop - s.clientHeight < 5 })()")  # fmt: skip
 
@@ -182,7 +182,7 @@ def test_code_and_answers_are_copied(browser: Browser, address: str, api: StandI
         page.locator(".code-copy").click()
         expect(page.locator(".code-copy")).to_have_text("Copied")
         assert page.evaluate("navigator.clipboard.readText()") == 'print("hello")\n'
-        page.get_by_label("Copy the answer").click()
+        page.get_by_label("Copy answer").click()
         page.wait_for_timeout(300)
         assert page.evaluate("navigator.clipboard.readText()") == ANSWER
 

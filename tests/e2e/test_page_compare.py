@@ -51,7 +51,7 @@ def test_two_models_are_compared_and_one_is_kept_with_the_keyboard(
         left, right = (page.locator(".side").nth(at).bounding_box() for at in (0, 1))
         assert left and right and left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
         keep(page, "compare-light")
-        page.get_by_role("button", name="Keep this one").last.focus()
+        page.get_by_role("button", name="Keep this answer").last.focus()
         page.keyboard.press("Enter")
         expect(page).to_have_url(f"{address}/c/{next(iter(api.conversations))}")
         expect(page.locator(".answer .prose")).to_contain_text("That is all.")

@@ -151,5 +151,5 @@ def test_stop_reaches_the_engine(browser: Browser, process: PageProcess) -> None
         said = page.locator(".answer .prose").inner_text()
         page.reload()
         expect(page.locator(".answer .prose")).to_have_text(said)  # what was seen is what is stored
-        page.get_by_label("Continue the answer").click()
+        page.get_by_label("Continue generating").click()
         expect(page.locator(".answer.live .prose")).to_contain_text(said)

@@ -36,7 +36,7 @@ def test_option_on_a_mac_writes_characters(browser: Browser, warm_address: str, 
         expect(composer).to_be_focused()
         expect(composer).to_have_value("√ç®˚ñ")
         press(page, "KeyK", "˚", ALT | CONTROL)  # with Control it is a shortcut
-        expect(page.get_by_label("Search your conversations")).to_be_focused()
+        expect(page.get_by_label("Search conversations")).to_be_focused()
         page.locator("#scroll").click(position={"x": 5, "y": 5})
         page.keyboard.press("?")
         expect(page.locator(".keys")).to_contain_text("Control+Option+N")
@@ -55,8 +55,8 @@ def test_altgr_and_other_layouts(browser: Browser, warm_address: str, warm_api: 
               "keydown", {{ code: "KeyV", key: "„", {how}, bubbles: true, cancelable: true }}))"""), "it was taken"
         expect(page).to_have_url(f"{warm_address}/")
         press(page, "KeyK", "т", ALT)  # a Russian layout: the key where K is
-        expect(page.get_by_label("Search your conversations")).to_be_focused()
+        expect(page.get_by_label("Search conversations")).to_be_focused()
         composer.click()
         press(page, "KeyV", "k", ALT)  # Dvorak: the letter counts, not its place
-        expect(page.get_by_label("Search your conversations")).to_be_focused()
+        expect(page.get_by_label("Search conversations")).to_be_focused()
         expect(page).to_have_url(f"{warm_address}/")

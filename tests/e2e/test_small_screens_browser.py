@@ -40,7 +40,7 @@ def test_a_narrow_phone_scrolls_nothing_sideways(browser: Browser, address: str,
     api.add_message(conversation_id, "user", "Which river is longest?")
     with ready(browser, address, ON_ITS_SIDE | {"viewport": {"width": 320, "height": 640}}) as page:
         page.goto(f"{address}/c/{conversation_id}")
-        expect(page.get_by_role("button", name="More about this chat")).to_be_in_viewport(ratio=1)
+        expect(page.get_by_role("button", name="Chat options")).to_be_in_viewport(ratio=1)
         expect(page.locator(".picker")).to_have_text("a-model-with-a-name-as-long-as-they-are")
         assert page.evaluate("document.documentElement.scrollWidth") == 320
         keep(page, "narrow-phone")
@@ -73,7 +73,7 @@ def test_a_deletion_is_told_to_its_last_word(browser: Browser, warm_address: str
     for device in ({"viewport": {"width": 320, "height": 600}}, DESKTOP):
         with ready(browser, warm_address, device) as page:
             if device is not DESKTOP:
-                page.get_by_label("Show the conversations").click()
+                page.get_by_label("Open the sidebar").click()
             choose(page, "Delete")
             said = page.locator(".toast-text")
             expect(said).to_contain_text("was deleted.")
@@ -93,8 +93,8 @@ def test_copying_is_confirmed_to_eyes_and_ears(browser: Browser, warm_address: s
     with ready(browser, warm_address, allowed, f"/c/{conversation_id}") as page:
         said = page.locator("body > .unseen[role=status]")
         for label, text in {
-            "Copy the question": "Code?",
-            "Copy the answer": "Here:\n\n```python\nprint(1)\n```",
+            "Copy question": "Code?",
+            "Copy answer": "Here:\n\n```python\nprint(1)\n```",
         }.items():
             button = page.get_by_label(label)
             button.click()
@@ -107,5 +107,5 @@ def test_copying_is_confirmed_to_eyes_and_ears(browser: Browser, warm_address: s
         expect(page.locator(".code-copy")).to_have_text("Copy")
         page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed')); }")
         button.click()
-        expect(said).to_have_text("The text could not be copied")
+        expect(said).to_have_text("Could not copy the text")
         expect(button).to_contain_class("not-copied")

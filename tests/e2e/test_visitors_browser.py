@@ -40,7 +40,7 @@ def test_a_link_shows_a_conversation_to_a_browser_that_has_nothing_else(
         page.locator(".entry").hover()
         page.locator(".entry .icon-dots").click()
         page.get_by_text("Share", exact=True).click()
-        page.get_by_text("Create a link").click()
+        page.get_by_text("Create link").click()
         page.locator(".share-link .button").click()
         expect(page.locator(".share-link .button")).to_have_text("Copied")
         link = page.evaluate("navigator.clipboard.readText()")
@@ -61,7 +61,7 @@ def test_a_link_shows_a_conversation_to_a_browser_that_has_nothing_else(
         expect(other.locator(".answer")).to_contain_text("That is all.")
         assert other.evaluate("window.hacked") is None and other.locator("textarea, .prose img").count() == 0
         assert other.evaluate("document.documentElement.scrollWidth") == 390
-        other.get_by_label("Light or dark").click()
+        other.get_by_label("Switch between light and dark").click()
         assert other.evaluate("document.documentElement.hasAttribute('data-dark')")
         keep(other, "shared-phone")
         assert not faults
@@ -129,7 +129,9 @@ def test_a_one_time_link_opens_the_page_in_one_browser(browser: Browser, api: St
             page.locator(".prompt").first.click()
             expect(page.locator(".answer .prose")).to_contain_text("Hello there!")
         with visit(browser, link, "", shows=".sign-in-wrong", faults_are_expected=True, locale="de-DE") as page:
-            expect(page.locator(".sign-in-wrong")).to_have_text("Dieser Link wurde schon benutzt oder ist abgelaufen.")
+            expect(page.locator(".sign-in-wrong")).to_have_text(
+                "Dieser Link wurde bereits verwendet oder ist abgelaufen."
+            )
             (tmp_path / "open.html").write_text(leading_file(links.create(address)))
             page.goto((tmp_path / "open.html").as_uri())
             expect(page.locator(".composer textarea")).to_be_visible()

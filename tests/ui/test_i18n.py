@@ -70,12 +70,12 @@ async def test_a_german_reader_is_spoken_to_in_german_to_the_end(reader: Reader,
     assert languages() >= {"en", "de"}
     reader.http_client.headers["accept-language"] = "de"
     await reader.open("/")
-    await reader.sees("Hallo! Was beschäftigt Sie?")
+    await reader.sees("Hallo! Wie kann ich helfen?")
     api.behaviour.fail_status, api.behaviour.fail_code, api.behaviour.retry_after = 429, "rate_limit_exceeded", "7"
     await until(lambda: not reader.texts("status-title"))
     reader.writes("Hallo")
     await reader.sees("Anfragelimit erreicht")
-    await reader.sees("Sie wird in 7 Sekunden gesendet.")
+    await reader.sees("Wird in 7 Sekunden gesendet.")
     await until(lambda: reader.texts("group") == ["Heute"])
 
 
@@ -83,4 +83,4 @@ async def test_the_keys_are_listed(reader: Reader) -> None:
     await reader.open("/")
     reader.clicks("keys")
     await reader.sees_marked("shortcuts")
-    await reader.sees("Begin a new line")
+    await reader.sees("New line")

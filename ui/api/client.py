@@ -1,6 +1,6 @@
-"""The service's HTTP API, but for streamed answers (see `completion`).
+"""The service's HTTP API except streamed responses (see `completion`).
 
-Typed results, and `Trouble` for every failure.
+Results are typed; every failure raises `Trouble`.
 """
 
 import asyncio
@@ -38,16 +38,16 @@ TIMEOUT = httpx.Timeout(10.0, connect=3.0, pool=5.0)  # seconds; every call of t
 CLOSE_TIMEOUT_S = 1.0
 LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=10)
 _CHANGES: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-"""One lock for each conversation beside which something is being changed."""
+"""One lock per conversation whose metadata is being changed."""
 
 OF_A_TITLE = {"X-ChatLLM-Purpose": "title"}
-"""Lets a short completion belong to the message that was counted before, and not count as a request of its own."""
+"""Counts a short completion toward the preceding message instead of as a request of its own."""
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
 class Api:
-    """One connection pool for all of the page's calls; opened by the first call, closed by `aclose`."""
+    """One connection pool for all calls of the page; opened by the first call, closed by `aclose`."""
 
     def __init__(self, settings: Settings) -> None:
         self._key = settings.api_key
@@ -58,9 +58,9 @@ class Api:
         self._is_quiet.set()
 
     async def aclose(self) -> None:
-        """Close the pool: new calls fail as `unreachable`, and so do those still out after a second.
+        """Close the pool: new calls fail as `unreachable`, as do calls still pending after a second.
 
-        To close at once would leak the connections that are just being opened.
+        Closing immediately would leak connections that are being opened.
         """
         self._is_closed = True
         with suppress(TimeoutError):
@@ -68,22 +68,22 @@ class Api:
         await self._http.aclose()
 
     async def ready(self) -> Readiness:
-        """Ask whether the models can generate; needs no key. Anything but the known shape is `Trouble`."""
+        """Return whether the models are ready; needs no key. An unrecognized body raises `Trouble`."""
         response = await self._send("GET", "/ready", {}, timeout=httpx.Timeout(3.0))
         if response.status_code not in (200, 503):
             raise from_body(response.status_code, response.headers, None)
         return _parse(Readiness, response)
 
     async def me(self) -> Me:
-        """Return what the key may know of itself."""
+        """Return the key's own name, limits, and usage."""
         return _parse(Me, await self._call("GET", "/v1/me"))
 
     async def read(self, shape: type[Shape], path: str, **params: str | int) -> Shape:
-        """Return what lies at a path, in the shape that it is to have."""
+        """Return the resource at a path, validated as `shape`."""
         return _parse(shape, await self._call("GET", path, params=params))
 
     async def models(self) -> list[Model]:
-        """Return the models, the default one first, without their other names."""
+        """Return the models, the default one first, without aliases."""
         models = _parse(Models, await self._call("GET", "/v1/models")).data
         return [model for model in models if model.alias_of is None]
 
@@ -93,7 +93,7 @@ class Api:
         return _parse(Conversations, await self._call("GET", "/v1/conversations", params=params))
 
     async def create_conversation(self, title: str = "", metadata: Mapping[str, str] | None = None) -> Conversation:
-        """Open an empty conversation."""
+        """Create an empty conversation."""
         body = {"metadata": dict(metadata or {})} | ({"title": title} if title else {})
         return _parse(Conversation, await self._call("POST", "/v1/conversations", json=body))
 
@@ -106,9 +106,9 @@ class Api:
         await self._call("POST", f"/v1/conversations/{conversation_id}", json={"title": title})
 
     async def keep(self, conversation_id: str, change: Callable[[dict[str, str]], dict[str, str]]) -> dict[str, str]:
-        """Change what is kept beside the conversation, from what it is by now, and return all of it.
+        """Apply `change` to the conversation's current metadata and return the result.
 
-        Changes by this process, from whatever page, follow one another.
+        Changes made by this process are serialized.
         """
         async with _CHANGES.setdefault(conversation_id, asyncio.Lock()):
             metadata = change((await self.conversation(conversation_id)).metadata)
@@ -116,7 +116,7 @@ class Api:
         return metadata
 
     async def delete(self, conversation_id: str) -> None:
-        """Delete the conversation for good."""
+        """Delete the conversation permanently."""
         await self._call("DELETE", f"/v1/conversations/{conversation_id}")
 
     async def messages(
@@ -127,16 +127,16 @@ class Api:
         return _parse(Messages, await self._call("GET", _items(conversation_id), params=params))
 
     async def running(self, conversation_id: str) -> list[Response]:
-        """Return what is being written in the conversation, the newest first, whoever asked for it."""
+        """Return the conversation's running responses, newest first, whoever requested them."""
         path = f"/v1/conversations/{conversation_id}/responses"
         return _parse(Responses, await self._call("GET", path, params={"status": "in_progress"})).data
 
     async def response(self, response_id: str) -> Response:
-        """Return one answer."""
+        """Return one response."""
         return _parse(Response, await self._call("GET", f"/v1/responses/{response_id}"))
 
     async def asked(self, response_id: str) -> list[Message]:
-        """Return the messages that an answer was asked for with, oldest first."""
+        """Return the input messages of a response, oldest first."""
         path = f"/v1/responses/{response_id}/input_items"
         found: list[Message] = []
         params = {"limit": "100", "order": "asc"}
@@ -156,20 +156,20 @@ class Api:
         ]
 
     async def share(self, conversation_id: str, until: str | None, expires_at: int | None) -> Share:
-        """Share a conversation as it is now, up to the message `until` (or the newest), with who has the link."""
+        """Create a link to the conversation as it is now, up to the message `until` (default: the newest)."""
         body = {name: value for name, value in (("until", until), ("expires_at", expires_at)) if value is not None}
         return _parse(Share, await self._call("POST", _shares(conversation_id), json=body))
 
     async def shares(self, conversation_id: str) -> list[Share]:
-        """Return the conversation's links that are valid, the newest first."""
+        """Return the conversation's valid links, newest first."""
         return _parse(Shares, await self._call("GET", _shares(conversation_id))).data
 
     async def revoke(self, conversation_id: str, share_id: str) -> None:
-        """Let a link show nothing any more."""
+        """Revoke a link."""
         await self._call("DELETE", f"{_shares(conversation_id)}/{share_id}")
 
     async def shared(self, token: str) -> SharedConversation:
-        """Return what a link shows; needs no key."""
+        """Return the conversation behind a link; needs no key."""
         response = await self._send("GET", f"/v1/shares/{token}", {})
         if not response.is_success:
             raise from_body(response.status_code, response.headers, _json(response))
@@ -181,7 +181,7 @@ class Api:
         return _parse(Matches, await self._call("GET", "/v1/conversations/search", params=params)).data
 
     async def complete(self, model: str, messages: Sequence[Mapping[str, str]], max_tokens: int) -> str:
-        """Return a short answer, thought about as little as the model can; nothing if it did not come to its end."""
+        """Return a short completion with minimal reasoning; an empty text if it was cut off."""
         body = {
             "model": model,
             "messages": list(messages),
@@ -194,7 +194,7 @@ class Api:
         return (choice.message.content or "") if choice.finish_reason == "stop" else ""
 
     async def count_tokens(self, text: str, model: str) -> TokenCount:
-        """Return how many tokens a text has, and how many the model takes."""
+        """Return the number of tokens in a text, and the model's limit."""
         body = {"prompt": text} | ({"model": model} if model else {})
         return _parse(TokenCount, await self._call("POST", "/v1/tokenize", json=body))
 
@@ -248,4 +248,6 @@ def _parse(shape: type[Shape], response: httpx.Response) -> Shape:
     try:
         return shape.model_validate_json(response.content)
     except ValidationError as error:
-        raise Trouble("unexpected", "The service answered in an unknown form.", status=response.status_code) from error
+        raise Trouble(
+            "unexpected", "The service returned an unrecognized response.", status=response.status_code
+        ) from error

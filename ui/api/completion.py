@@ -1,4 +1,4 @@
-"""A streamed answer, through the openai SDK: a response in the background, which needs nobody to wait for it.
+"""Streamed responses through the openai SDK: background responses, which continue without a client.
 
 Importing the SDK takes longer than everything else in this process, so that only
 `app` imports this module, in a thread, once the page can already be served.
@@ -22,13 +22,13 @@ from ui.files.images import content_parts
 from ui.settings import KeyMissing, Settings
 
 CONNECT_TIMEOUT_S = 5.0
-IDLE_TIMEOUT_S = 150.0  # the service gives up an answer before; past it the connection counts as lost
+IDLE_TIMEOUT_S = 150.0  # longer than the service's own timeout; after it the connection counts as lost
 CALL_TIMEOUT_S = 10.0
 REJOIN_FOR_S = 60.0
-REJOIN_PAUSE_S = 0.2  # doubles while nothing comes
+REJOIN_PAUSE_S = 0.2  # doubles while nothing arrives
 MAX_REJOIN_PAUSE_S = 2.0
 PASSING = frozenset({"unreachable", "too_slow", "cut_off", "unexpected", "rate_limit_exceeded"})
-"""Beside the service's own failures, the troubles that may pass while it goes on writing the answer."""
+"""Errors, besides the service's own failures, that may pass while it continues to generate the answer."""
 
 Stream = AbstractAsyncContextManager[AsyncAPIResponse[Any]]
 
@@ -36,7 +36,7 @@ Stream = AbstractAsyncContextManager[AsyncAPIResponse[Any]]
 class Completions:
     """Answers from the service, over one connection pool.
 
-    A question is asked once and never again by itself; an answer whose stream breaks is followed again.
+    A question is sent once and never retried; a stream that breaks is resumed.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -72,7 +72,7 @@ class Completions:
             await self._sdk.responses.cancel(response_id, timeout=CALL_TIMEOUT_S)
 
     async def _followed(self, stream: Stream, reading: "_Reading") -> AsyncGenerator[Event]:
-        """Read the stream, and where it breaks go on from the next event, until nothing has come for a minute."""
+        """Read the stream and resume it from the next event when it breaks, until nothing has arrived for a minute."""
         reached_at, pause_s = time.monotonic(), REJOIN_PAUSE_S
         while True:
             number = reading.number
@@ -151,7 +151,7 @@ def _input(question: Question) -> ResponseInputParam:
 
 
 def _extension(question: Question) -> dict[str, Any]:
-    """Return the reader's parameters, and what OpenAI's API lacks: a branch, and vLLM's way to go on with an answer."""
+    """Return the chosen parameters, plus what OpenAI's API lacks: a branch, and vLLM's way to continue an answer."""
     fields: dict[str, Any] = dict(question.parameters.fields)
     if "max_tokens" in fields:
         fields["max_output_tokens"] = fields.pop("max_tokens")
@@ -176,7 +176,7 @@ class _Reading:
         self.is_over = False
 
     def events(self, line: str) -> list[Event]:
-        """Read a line of the event stream. Raises `Trouble` where it tells of a failure."""
+        """Read one line of the event stream. Raises `Trouble` if it reports a failure."""
         told = _told(line)
         if told.get("error") and "type" not in told:  # the stream's failure, not the answer's
             raise from_body(0, {}, told)
@@ -204,13 +204,13 @@ class _Reading:
 
 
 def _told(line: str) -> dict[str, Any]:
-    """Return what a line tells; nothing for one that belongs to the protocol."""
+    """Return the event of a line; {} for lines that carry no data."""
     if not line.startswith("data:"):
         return {}
     try:
         told = orjson.loads(line[5:])
     except orjson.JSONDecodeError as error:
-        raise Trouble("unexpected", "The service answered in an unknown form.") from error
+        raise Trouble("unexpected", "The service returned an unrecognized response.") from error
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
 
 

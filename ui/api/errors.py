@@ -1,7 +1,7 @@
-"""What went wrong, for a person: the title, what to do next, and the request's id to quote.
+"""Failures as they are shown to a person: a title, what to do next, and the request ID.
 
-`client` and `completion` translate every foreign error into `Trouble` at their border;
-the pages only know this module.
+`client` and `completion` translate every foreign error into `Trouble`;
+the pages know only this module.
 """
 
 from collections.abc import Mapping
@@ -31,13 +31,13 @@ class Trouble(Exception):
 
     @property
     def is_limit(self) -> bool:
-        """Whether the key has made too many requests for the moment: the same request is welcome a little later."""
+        """Whether the key's rate limit was reached: the same request may succeed later."""
         return self.code == "rate_limit_exceeded" or (self.status == 429 and not self.code)
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The words for a trouble; `can_retry` says whether sending the same again may help."""
+    """The text for an error; `can_retry` says whether sending the same request again may help."""
 
     title: str
     advice: str
@@ -45,7 +45,7 @@ class Advice:
 
     @property
     def sentences(self) -> str:
-        """Both, where there is one place for them."""
+        """Title and advice in one text."""
         return f"{self.title}. {self.advice}"
 
 
@@ -58,12 +58,12 @@ def explain(trouble: Trouble) -> Advice:
     if trouble.code in ("rate_limit_exceeded", "insufficient_quota") and trouble.message:
         said.append(trouble.message)  # the service's own words: which limit it is, and how large
     if trouble.retry_after_s and (advice.can_retry or trouble.code == "insufficient_quota"):
-        said.append(t("It should work again in {time}.", time=duration(trouble.retry_after_s)))
+        said.append(t("Try again in {time}.", time=duration(trouble.retry_after_s)))
     return Advice(t(advice.title), " ".join(said), advice.can_retry)
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time in words, rounded up to what a person cares about."""
+    """Return a duration in words, rounded to a readable unit."""
     whole = max(1, round(seconds))
     if whole < 90:
         return t("1 second") if whole == 1 else t("{count} seconds", count=whole)
@@ -75,7 +75,7 @@ def duration(seconds: float) -> str:
 
 
 def from_body(status: int, headers: Mapping[str, str], body: Any) -> Trouble:
-    """Read OpenAI's error shape, whole or only its inner part, as leniently as an intermediary's answer needs."""
+    """Parse an error body in OpenAI's format, with or without the outer object, and tolerate anything else."""
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
     inner = fields.get("error", fields)
     detail = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
@@ -96,47 +96,52 @@ def _seconds(retry_after: str | None) -> float | None:
     return seconds if 0 < seconds < 3_000_000 else None
 
 
-_STARTING = Advice("The service cannot be reached", "It may be starting up or restarting. Your message is kept here.")
-_UNAVAILABLE = Advice("The service is not available right now", "Please try again in a moment.")
-_BUSY = Advice("The service is busy", "The service is at capacity for the moment.")
+_STARTING = Advice("The service cannot be reached", "It may be starting or restarting. Your message has been kept.")
+_UNAVAILABLE = Advice("The service is currently unavailable", "Please try again in a moment.")
+_BUSY = Advice("The service is busy", "The service is currently at capacity.")
 
 ADVICE = {
     "invalid_api_key": Advice(
         "Access denied",
-        "The service rejected the page's API key. The operator should check the key that the page was given.",
+        "The service rejected the page's API key. The operator should check the key that the page uses.",
     ),
     "no_key": Advice(
         "This page has no API key", "The operator should check the file that the page reads its key from."
     ),
-    "model_not_found": Advice("This model is not available", "Choose another model above and send again.", False),
+    "model_not_found": Advice(
+        "This model is not available", "Choose another model above, then send your message again.", False
+    ),
     "context_length_exceeded": Advice(
-        "This is too long for the model",
-        "Shorten the message or start a new chat: the model's context is limited.",
+        "The message is too long for the model",
+        "Shorten the message or start a new chat. The conversation exceeds the model's context limit.",
         False,
     ),
-    "rate_limit_exceeded": Advice("Rate limit reached", "This key has reached its limit for the moment."),
+    "rate_limit_exceeded": Advice("Rate limit reached", "This key has reached its rate limit."),
     "insufficient_quota": Advice(
         "This month's budget is used up",
         "The operator of the service can raise it. Otherwise it resets next month.",
         False,
     ),
     "permission_denied": Advice("Permission denied", "The page's API key lacks the required permission.", False),
-    "model_loading": Advice("The model is still loading", "It will answer as soon as it is ready."),
-    "model_failed": Advice("The model could not be loaded", "The reason is in the service's log.", False),
+    "model_loading": Advice("The model is still loading", "It will answer once it is ready."),
+    "model_failed": Advice("The model could not be loaded", "See the service log for details.", False),
     "overloaded": _BUSY,
     "history_unavailable": Advice(
-        "Your conversations cannot be reached", "Nothing is lost: they will be back when the store responds again."
+        "Your conversations are currently unavailable",
+        "Nothing is lost. They will be back when the database responds again.",
     ),
     "unavailable": _UNAVAILABLE,
-    "timeout": Advice("The model took too long", "It did not answer in time. A shorter question may help."),
-    "too_slow": Advice("The model took too long", "It did not answer in time. A shorter question may help."),
+    "timeout": Advice("The model took too long", "It did not respond in time. Try a shorter question."),
+    "too_slow": Advice("The model took too long", "It did not respond in time. Try a shorter question."),
     "cut_off": Advice(
-        "The answer was cut off", "The connection to the service was lost. The text received so far is kept."
+        "The answer was cut off", "The connection to the service was lost. The text received so far has been kept."
     ),
-    "too_long": Advice("The answer was stopped", "It is longer than this page can show.", False),
+    "too_long": Advice("The answer was stopped", "It is too long for this page to display.", False),
     "unreachable": _STARTING,
-    "busy_page": Advice("Too many answers in progress", "Wait until one of them is finished."),
-    "not_an_export": Advice("This file is not an exported conversation", "Choose a JSON file exported here.", False),
+    "busy_page": Advice("Too many answers in progress", "Wait until one of them finishes."),
+    "not_an_export": Advice(
+        "This file is not an exported conversation", "Choose a JSON file that was exported from this page.", False
+    ),
     "deleted": Advice("This chat was deleted", "Your next message starts a new chat.", False),
     "not_found": Advice("This conversation does not exist", "It may have been deleted. Start a new chat.", False),
 }

@@ -1,4 +1,4 @@
-"""Is the service up, and is the model loaded: one poll for the whole process, watched by every page."""
+"""Whether the service is up and the models are loaded: one poll per process, watched by every page."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ Phase = Literal["starting", "loading", "ready", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a model stands; `elapsed_s` counts from the beginning of the phase.
+    """The state of a model; `elapsed_s` counts from the start of the phase.
 
     `stand_in` is a model that answers in its place until it is ready. While it loads, `step` is what its replica
     does, `percent` of it are done, and `expected_s` are the seconds that loading took before, as far as these are
@@ -36,12 +36,12 @@ class Status:
 
     @property
     def can_answer(self) -> bool:
-        """Whether a message gets an answer now, of this model or of another one."""
+        """Whether a message is answered now, by this model or its fallback."""
         return self.phase == "ready" or self.stand_in is not None
 
 
 class Readiness:
-    """The last answer of `/ready`. Until the first one the service counts as starting."""
+    """The last response of `/ready`. Until the first one, the service counts as starting."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -52,7 +52,7 @@ class Readiness:
         self._wake = asyncio.Event()
         self._known: list[Model] = []
         self.models: list[str] = []
-        """Those that can chat, the default one first."""
+        """Chat models, the default one first."""
 
     @property
     def is_ready(self) -> bool:
@@ -60,7 +60,7 @@ class Readiness:
         return self._is_reachable and all(state.status == "ready" for state in self._states)
 
     def of(self, model: str | None) -> Status:
-        """Return how `model` stands, or the service as a whole where it is not known."""
+        """Return the state of `model`, or of the whole service if the model is unknown."""
         waited_s = time.monotonic() - self._phase_since
         if not self._is_reachable:
             return Status("starting", waited_s)
@@ -78,17 +78,17 @@ class Readiness:
         )
 
     def _stand_in(self, name: str) -> str | None:
-        """Return the first model that can answer in place of one that cannot."""
+        """Return the first model that can answer instead of `model`."""
         ready = {state.id for state in self._states if state.status == "ready"}
         model = self.model(name)
         return next((other for other in (model.fallback if model else ()) if other in ready), None)
 
     def phases(self) -> dict[str, Phase]:
-        """Return how each model that can chat stands."""
+        """Return the phase of each chat model."""
         return {model: self.of(model).phase for model in self.models}
 
     def default(self) -> str | None:
-        """Return the first model, but for those that have failed where another one has not."""
+        """Return the first model that has not failed, or the first one if all have."""
         usable = [model for model, phase in self.phases().items() if phase != "failed"]
         return next(iter([*usable, *self.models]), None)
 
@@ -97,20 +97,20 @@ class Readiness:
         return next((model for model in self._known if model.id == name), None)
 
     def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
-        """Call `watcher` after every poll until all is ready, then on changes; returns how to stop that."""
+        """Call `watcher` after every poll until all models are ready, then on changes; returns how to stop that."""
         return self._watchers.add(watcher)
 
     @property
     def watchers(self) -> int:
-        """How many watch."""
+        """The number of watchers."""
         return len(self._watchers)
 
     def doubt(self) -> None:
-        """Ask again soon: a request has just failed as if the service were not ready."""
+        """Poll again soon: a request has just failed as if the service were not ready."""
         self._wake.set()
 
     async def poll_forever(self) -> None:
-        """Poll until cancelled; a failed poll is a state of the service, never an error here."""
+        """Poll until cancelled; a failed poll is a state of the service, not an error."""
         while True:
             before = self._summary()
             await self._poll()
@@ -141,5 +141,5 @@ class Readiness:
         try:
             self._known = await self._api.models()
             self.models = [model.id for model in self._known if model.chats]
-        except Trouble:  # a refused key shows when it is used; until then what /ready names will do
+        except Trouble:  # a rejected key shows when it is used; until then the models that /ready names suffice
             self.models = [state.id for state in self._states]

@@ -1,4 +1,4 @@
-"""What the service's HTTP API answers with, as far as the page reads it."""
+"""Response bodies of the service's HTTP API, as far as the page reads them."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from ui.files.images import is_data_url, with_images
 
 
 class ModelState(BaseModel):
-    """One model as `/ready` tells of it."""
+    """One model in the body of `/ready`."""
 
     id: str
     status: Literal["ready", "loading", "failed"]
@@ -20,7 +20,7 @@ class ModelState(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The answer of `/ready`, whatever its HTTP status."""
+    """The body of `/ready`, whatever its HTTP status."""
 
     status: str
     models: list[ModelState] = []
@@ -37,7 +37,7 @@ class Conversation(BaseModel):
 
     @property
     def is_pinned(self) -> bool:
-        """Whether it stays on top of the list."""
+        """Whether it is pinned to the top of the list."""
         return self.metadata.get("pinned") == "true"
 
 
@@ -49,7 +49,7 @@ class Conversations(BaseModel):
 
 
 class Part(BaseModel):
-    """A piece of a message's content."""
+    """One part of a message's content."""
 
     type: str
     text: str = ""
@@ -68,11 +68,11 @@ class Message(BaseModel):
     content: list[Part] | None = None
     created_at: float = 0
     reasoning: str = ""
-    """What the model thought before it answered: an item of its own, which `tree.folded` puts here."""
+    """The model's reasoning before the answer: a separate item, which `tree.folded` moves here."""
 
     @property
     def is_cut(self) -> bool:
-        """Whether it ends at its length limit."""
+        """Whether it was cut off by the length limit."""
         return (self.incomplete_details or {}).get("reason") == "max_output_tokens"
 
     @property
@@ -92,27 +92,27 @@ class Messages(BaseModel):
 
 
 class Piece(BaseModel):
-    """A part of the text around a match; `match` tells what was searched for."""
+    """Part of the text around a match; `match` marks the match itself."""
 
     text: str
     match: bool = False
 
 
 class Found(BaseModel):
-    """A conversation in which something was found."""
+    """A conversation that matches a search."""
 
     conversation: Conversation
     snippet: list[Piece] = []
 
 
 class Matches(BaseModel):
-    """What a search found, the best match first."""
+    """Search results, best match first."""
 
     data: list[Found]
 
 
 class Failure(BaseModel):
-    """Why a response failed; `reason` is the code that a request would have failed with."""
+    """Why a response failed; `reason` is the error code of the API."""
 
     code: str = ""
     reason: str = ""
@@ -120,14 +120,14 @@ class Failure(BaseModel):
 
 
 class Used(BaseModel):
-    """The tokens of a response."""
+    """Token usage of a response."""
 
     input_tokens: int = 0
     output_tokens: int = 0
 
 
 class Response(BaseModel):
-    """One answer as the service tells of it, whoever asked for it; times are unix seconds."""
+    """One response; times are Unix seconds."""
 
     id: str
     model: str = ""
@@ -141,18 +141,18 @@ class Response(BaseModel):
 
     @property
     def is_running(self) -> bool:
-        """Whether it is still being written."""
+        """Whether it is still being generated."""
         return self.status in ("queued", "in_progress")
 
 
 class Responses(BaseModel):
-    """What is being written in a conversation, the newest first."""
+    """Running responses of a conversation, newest first."""
 
     data: list[Response]
 
 
 class Left(BaseModel):
-    """What is left of a limit, and the seconds until all of it is there again."""
+    """What is left of a limit, and the seconds until it is full again."""
 
     limit: int
     remaining: int
@@ -168,7 +168,7 @@ class Usage(BaseModel):
 
 
 class Me(BaseModel):
-    """The key itself, as the service tells of it; a limit that it does not have is None."""
+    """The API key itself; a limit that it does not have is None."""
 
     id: str
     name: str
@@ -181,7 +181,7 @@ class Me(BaseModel):
 
 
 class Share(BaseModel):
-    """A link to a conversation; the token is known only of one that has just been made. Times are unix seconds."""
+    """A link to a conversation; only a new link has its token. Times are Unix seconds."""
 
     id: str
     created_at: float
@@ -196,7 +196,7 @@ class Shares(BaseModel):
 
 
 class SharedMessage(BaseModel):
-    """What was said in a shared conversation; `left_out` counts what came along and is not shown, such as pictures."""
+    """A message of a shared conversation; `left_out` counts attachments that are not shown, such as images."""
 
     role: str
     text: str
@@ -204,7 +204,7 @@ class SharedMessage(BaseModel):
 
 
 class SharedConversation(BaseModel):
-    """What a link shows."""
+    """The conversation behind a link."""
 
     title: str | None = None
     created_at: float
@@ -213,13 +213,13 @@ class SharedConversation(BaseModel):
 
 
 class CompletionMessage(BaseModel):
-    """What a model says; `content` is missing where it only thought, or called tools."""
+    """A model's message; `content` is missing if it holds only reasoning or tool calls."""
 
     content: str | None = None
 
 
 class CompletionChoice(BaseModel):
-    """One answer of a completion."""
+    """One choice of a completion."""
 
     message: CompletionMessage
     finish_reason: str | None = None
@@ -232,14 +232,14 @@ class Completion(BaseModel):
 
 
 class TokenCount(BaseModel):
-    """How many tokens a text has, and how many the model takes."""
+    """The number of tokens in a text, and the model's limit."""
 
     count: int
     max_model_len: int = 0
 
 
 class Model(BaseModel):
-    """A model, or another name for one."""
+    """A model, or an alias of one."""
 
     id: str
     alias_of: str | None = None
@@ -251,16 +251,16 @@ class Model(BaseModel):
 
     @property
     def chats(self) -> bool:
-        """Whether it answers messages, and does not only make embeddings."""
+        """Whether it is a chat model rather than an embedding model."""
         return "text" in self.output_modalities
 
     @property
     def sees(self) -> bool:
-        """Whether a message to it may hold images."""
+        """Whether it accepts images."""
         return "image" in self.input_modalities
 
 
 class Models(BaseModel):
-    """All models and their other names."""
+    """All models and aliases."""
 
     data: list[Model]

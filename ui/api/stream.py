@@ -1,4 +1,4 @@
-"""What a streamed answer is made of; apart from `completion`, whose import is slow."""
+"""The events of a streamed answer; separate from `completion`, whose import is slow."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The service has the question, and answers it whoever leaves; the first token may still take its time."""
+    """The service has accepted the question and answers it even if the client disconnects."""
 
     response_id: str
     request_id: str
@@ -35,7 +35,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """The answer begins, or is there already; `model` gives it, which can be another one than was asked."""
+    """The answer begins, or is already there; `model` may differ from the requested one."""
 
     from_cache: bool = False
     was_joined: bool = False
@@ -44,7 +44,7 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The next piece of the answer, and of what the model thinks before it."""
+    """The next part of the answer or of the reasoning before it."""
 
     text: str = ""
     reasoning: str = ""
@@ -52,9 +52,9 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end, with the model's reason (`stop`, `length`, …) or `cancelled`, and what was used.
+    """The end, with the finish reason (`stop`, `length`, …) or `cancelled`, and the usage.
 
-    Tokens are 0 where the service does not tell.
+    Token counts are 0 if the service does not report them.
     """
 
     reason: str
@@ -66,14 +66,14 @@ Event = Started | Answering | Delta | Finished
 
 
 class Asks(Protocol):
-    """Whoever answers questions: `completion.Completions`. Every method raises `Trouble`."""
+    """A client for streamed answers: `completion.Completions`. Every method raises `Trouble`."""
 
     def ask(self, question: Question) -> AsyncGenerator[Event]:
-        """Yield the events of one answer; closing it leaves the answer to the service, which writes it to its end."""
+        """Yield the events of one answer. Closing the generator does not stop the answer."""
         ...
 
     def take_up(self, response_id: str) -> AsyncGenerator[Event]:
-        """Yield the events of an answer that was asked for by whomever, from its beginning."""
+        """Yield the events of an existing answer from its beginning, whoever requested it."""
         ...
 
     async def cancel(self, response_id: str) -> None:

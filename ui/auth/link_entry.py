@@ -1,4 +1,4 @@
-"""The way in for the page's owner: a one-time link gives a browser a cookie, and only that cookie opens the page."""
+"""Access for the page's owner: a one-time link gives a browser a cookie, and only that cookie opens the page."""
 
 from html import escape
 
@@ -17,16 +17,16 @@ COMMAND = "make link"
 
 
 class Owner:
-    """Everybody who was let in by a link: they are one person, whose browsers and tabs may use each other's pages."""
+    """Every browser that followed a link: they belong to one person and may use each other's pages."""
 
     ended = None
 
     def touch(self) -> None:
-        """Nothing ends here for want of use."""
+        """Does nothing: this access does not expire by inactivity."""
 
 
 class LinkEntry:
-    """The route of the links, and whose browser a request comes from."""
+    """The route of the links, and the check of each request's cookie."""
 
     def __init__(self, links: Links, port: int) -> None:
         """`port` is the page's: browsers share cookies among all ports of a host, and so do other installations."""
@@ -44,10 +44,10 @@ class LinkEntry:
         return self._owner if self._links.knows(cookie) else None
 
     def refusal(self, scope: Scope) -> ASGIApp:
-        """Return the answer for everybody else."""
+        """Return the response for everyone else."""
         headers = Headers(scope=scope)
         if scope["method"] not in ("GET", "HEAD"):
-            return PlainTextResponse("Open the page with a link first.", 403)
+            return PlainTextResponse("Open the page with a one-time link first.", 403)
         with speaking(headers.get("accept-language", "")):
             return _refused("")
 
@@ -57,7 +57,7 @@ class LinkEntry:
         cookie = self._links.follow(request.query_params.get("link", ""))
         if cookie is None and not self._links.knows(before):
             with speaking(request.headers.get("accept-language", "")):
-                return _refused(t("This link has already been used, or it has expired."))
+                return _refused(t("This link has already been used or has expired."))
         # The address with the link is left at once, so that it does not stay in the history or leak as a referrer.
         response = RedirectResponse("/", 303, {"cache-control": "no-store", "referrer-policy": "no-referrer"})
         if cookie is not None:
@@ -81,9 +81,10 @@ class LinkEntry:
 def _refused(said: str) -> Response:
     note = f'<p class="sign-in-wrong" role="alert">{escape(said)}</p>' if said else ""
     about = t(
-        "This page belongs to the user who started ChatLLM on this machine. If that is you, run this in its folder:"
+        "This page belongs to the user who started ChatLLM on this machine. "
+        "If that is you, run this command in the ChatLLM folder:"
     )
-    after = t("Then open the link that it prints. It works once, and this browser is remembered for 30 days.")
+    after = t("Then open the link it prints. The link works once; this browser then stays signed in for 30 days.")
     body = (
         '<main class="sign-in"><div class="sign-in-card"><div class="sign-in-head">'
         f'<span class="mark large" aria-hidden="true"></span><h1>{escape(t("Open ChatLLM with a link"))}</h1></div>'

@@ -24,7 +24,7 @@ from ui.settings import Settings
 
 LINK_S = 3600.0
 BROWSER_S = 30 * 24 * 3600.0
-CLOCK_SLACK_S = 60.0  # by which a clock may be set back before what it stamped counts as forged
+CLOCK_SLACK_S = 60.0  # tolerance for clocks that are set back; beyond it, a timestamp counts as forged
 PATH = "/open"
 _SECRET = re.compile(r"[\w-]{43}", re.ASCII)
 
@@ -40,7 +40,7 @@ class Links:
         return f"{page_url}{PATH}?link={self._add('links', LINK_S)}"
 
     def follow(self, link: str) -> str | None:
-        """Use a link up and return the cookie of the browser that followed it, or None if it has no value any more.
+        """Consume a link and return the browser's cookie; None if the link is no longer valid.
 
         Of two that follow it at once, one succeeds: only one of them can remove the file. Raises
         OSError where the folder cannot be written; the link is used up all the same.
@@ -52,7 +52,7 @@ class Links:
         return (path := self._path("browsers", cookie)) is not None and _is_young(path, BROWSER_S)
 
     def forget(self, cookie: str) -> None:
-        """Shut a browser out; harmless if it is not known."""
+        """Revoke a browser's access; does nothing if it is unknown."""
         self._remove("browsers", cookie, BROWSER_S)
 
     def _add(self, kind: str, lifetime_s: float) -> str:
@@ -66,7 +66,7 @@ class Links:
         return secret
 
     def _remove(self, kind: str, secret: str, lifetime_s: float) -> bool:
-        """Remove a secret and return whether it was there and still had a value."""
+        """Remove a secret and return whether it existed and was still valid."""
         if (path := self._path(kind, secret)) is None:
             return False
         is_young = _is_young(path, lifetime_s)
@@ -80,9 +80,9 @@ class Links:
 
 
 def opening_address(settings: Settings) -> str:
-    """Return an address that opens the page in one browser: a new link, or just the page where it takes none.
+    """Return an address that opens the page in one browser: a new link, or the plain address if links are off.
 
-    Raises OSError where the link cannot be kept.
+    Raises OSError if the link cannot be stored.
     """
     return Links(settings.links).create(settings.url) if settings.links else settings.url
 

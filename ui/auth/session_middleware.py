@@ -1,8 +1,8 @@
-"""Who may ask for what: each request and each socket belongs to a visitor who was let in, or to nobody.
+"""Access control: every request and every socket belongs to an admitted visitor, or to nobody.
 
-SessionMiddleware           an HTTP request of nobody gets the public pages, the assets, and the way in
-guard_sockets  what a browser says over its socket is heard by the pages of its own visitor alone
-Entry          how visitors are let in: `SessionEntry` by signing in, `link_entry` by a one-time link
+SessionMiddleware  HTTP requests of nobody get only public pages, assets, and the sign-in
+guard_sockets      socket messages reach only pages of the same visitor
+Entry              how visitors are admitted: `SessionEntry` by signing in, `link_entry` by a one-time link
 """
 
 import json
@@ -21,48 +21,48 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ui.auth.sessions import Reason, Session, Sessions
 
 SIGN_IN = "/sign-in"
-COOKIE, SECURE_COOKIE = "chatllm", "__Host-chatllm"  # a browser takes the second from this host over https alone
+COOKIE, SECURE_COOKIE = "chatllm", "__Host-chatllm"  # browsers accept the second only from this host over https
 _VISITOR = "chatllm.visitor"  # in the ASGI scope of a request
 _PUBLIC = re.compile(r"/sign-in|/open|/s/[^/]+|/favicon\.ico|/assets/.+|/_nicegui_ws/.*|/_nicegui/[\d.]+\w*/.+")
-MAX_UPLOAD_BYTES = 17 * 1024 * 1024  # the largest file that any part takes, and the form around it
+MAX_UPLOAD_BYTES = 17 * 1024 * 1024  # the largest upload of any part of the page, and the form around it
 _UPLOAD = re.compile(r"/_nicegui/client/([^/]+)/upload/\d+")
 HEARD = ("connect", "handshake", "event", "javascript_response", "ack", "log")  # what NiceGUI has a handler for
 _PAGE = re.compile(r"/(?:[\w-]+(?:/[\w-]+)*)?")
 
 
 class Visitor(Protocol):
-    """Who was let in; pages and sockets are told apart by its identity."""
+    """An admitted visitor; pages and sockets are compared by identity."""
 
     @property
     def ended(self) -> object:
-        """Not None once the visitor is shut out."""
+        """Not None once the visitor's access has ended."""
         ...
 
     def touch(self) -> None:
-        """A request of this visitor has come."""
+        """Record activity of this visitor."""
         ...
 
 
 class Entry(Protocol):
-    """How visitors are let in."""
+    """How visitors are admitted."""
 
     def visitor(self, headers: Headers, is_https: bool) -> Visitor | None:
-        """Return whom the request comes from, or None if that is nobody."""
+        """Return the visitor of a request, or None."""
         ...
 
     def refusal(self, scope: Scope) -> ASGIApp:
-        """Return the answer to nobody's request for what is not public."""
+        """Return the response to an unauthenticated request for something that is not public."""
         ...
 
 
 class SessionMiddleware:
-    """Finds the visitor of each request; without one it shows the way in."""
+    """Finds the visitor of each request; without one, responds with the sign-in."""
 
     def __init__(self, app: ASGIApp, entry: Entry) -> None:
         self._app, self._entry = app, entry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the app does, or refuse."""
+        """Pass the request on to the app, or refuse it."""
         if scope["type"] in ("http", "websocket"):
             is_https = scope["scheme"] in ("https", "wss")
             scope[_VISITOR] = visitor = self._entry.visitor(Headers(scope=scope), is_https)
@@ -78,8 +78,8 @@ class SessionMiddleware:
         path: str = scope["path"]
         if upload := _UPLOAD.fullmatch(path):
             if not _owns(visitor, upload[1]):
-                return PlainTextResponse("This is not your page.", 403)
-            return None if _is_bounded(Headers(scope=scope)) else PlainTextResponse("This file is too large.", 413)
+                return PlainTextResponse("This page belongs to another visitor.", 403)
+            return None if _is_bounded(Headers(scope=scope)) else PlainTextResponse("The file is too large.", 413)
         return None if visitor is not None or _PUBLIC.fullmatch(path) else self._entry.refusal(scope)
 
 
@@ -101,16 +101,16 @@ class SessionEntry:
         return None
 
     def refusal(self, scope: Scope) -> ASGIApp:
-        """Lead to the sign-in."""
+        """Redirect to the sign-in."""
         if scope["method"] in ("GET", "HEAD"):
             return RedirectResponse(sign_in_address(scope["path"]), 303, {"cache-control": "no-store"})
         return PlainTextResponse("Sign in first.", 401)
 
 
 async def not_found(request: Request, error: Exception) -> Response:
-    """Answer a stranger without a page: NiceGUI would make one for each request, and keep it for a while."""
+    """Respond to unauthenticated visitors without a NiceGUI page, which would stay in memory for a while."""
     if request.scope.get(_VISITOR, _VISITOR) is None:
-        return PlainTextResponse("There is nothing here.", 404)
+        return PlainTextResponse("Not found.", 404)
     return await getattr(nicegui, "_exception_handler_404")(request, error)  # noqa: B009 - it is NiceGUI's own
 
 
@@ -121,15 +121,15 @@ def session_of(scope: Scope) -> Session | None:
 
 
 def sign_in_address(path: str, reason: Reason | None = None) -> str:
-    """Return where to sign in, and then to go on to `path`."""
+    """Return the sign-in address that leads back to `path`."""
     why = f"&why={reason}" if reason else ""
     return f"{SIGN_IN}?next={quote(safe_path(path))}{why}"
 
 
 def leaving(path: str, reason: Reason, unsent: str = "") -> str:
-    """Return the JavaScript by which the page at `path`, whose session has ended, leaves for the form.
+    """Return the JavaScript that redirects the page at `path` to the sign-in after its session has ended.
 
-    What its reader was writing stays as a draft, with `unsent` before it; nothing does once they have signed out.
+    The unsent text stays as a draft, after `unsent`; signing out discards it.
     """
     stays = reason != "out"
     told = sign_in_address(path, reason), stays, unsent if stays else ""
@@ -142,7 +142,7 @@ def safe_path(path: str) -> str:
 
 
 def is_own_origin(headers: Headers, names: Collection[str]) -> bool:
-    """Whether a browser says that the page which asks is this one, under the name asked for or one of `names`."""
+    """Whether the Origin header names this page: the requested host or one of `names`."""
     try:
         origin = urlsplit(headers.get("origin", ""))
     except ValueError:  # it has a bracket that does not close
@@ -151,7 +151,7 @@ def is_own_origin(headers: Headers, names: Collection[str]) -> bool:
 
 
 def _is_bounded(headers: Headers) -> bool:
-    """Whether a body says of itself that it is not too long: the bounds of the parts are kept by browsers alone."""
+    """Whether Content-Length is within the limit: the limits of the widgets are enforced by browsers only."""
     length = headers.get("content-length", "")
     return length.isdecimal() and len(length) < 10 and int(length) <= MAX_UPLOAD_BYTES
 
@@ -168,31 +168,31 @@ def _visitor_of(scope: Scope) -> Visitor | None:
 
 
 def cookies_of(headers: Headers) -> dict[str, str]:
-    """Read the cookies, among which other pages of the host may have left what the standard library gives up at."""
+    """Parse the cookies, including malformed ones of other pages, at which the standard library gives up."""
     pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-# NiceGUI hears an event from any socket that names its page's id. The id cannot be guessed, but it is no
-# secret either: it stands in addresses that proxies log. So every message is checked against the visitor
-# that its socket was opened by.
+# NiceGUI accepts an event from any socket that names the page's id. The id cannot be guessed, but it is no
+# secret either: it is part of addresses that proxies log. So every message is checked against the visitor
+# who opened its socket.
 
 Handler = Callable[..., Any]
 
 
 def guard_sockets(names: Collection[str]) -> None:
-    """Let each socket speak to the pages of its own visitor alone; `names` are the page's besides the one asked for.
+    """Restrict each socket to the pages of its own visitor; `names` are further host names of the page.
 
-    May be called again.
+    Idempotent.
     """
     heard = {name: getattr(nicegui, f"_on_{name}") for name in HEARD}
 
     async def on_connect(sid: str, environ: dict[str, Any], auth: object = None) -> None:
         scope, client_id = environ["asgi.scope"], _client_id(environ)
         if not is_own_origin(Headers(scope=scope), names):
-            raise exceptions.ConnectionRefusedError("This is another site's page.")
+            raise exceptions.ConnectionRefusedError("The request comes from another site.")
         if client_id and not _owns(_visitor_of(scope), client_id):
-            # In NiceGUI's own words, to which its script reloads the page: it then shows the way in.
+            # NiceGUI's own message: its script then reloads the page, which shows the sign-in.
             raise exceptions.ConnectionRefusedError("Implicit handshake failed")
         await heard["connect"](sid, environ, auth)
 
@@ -206,14 +206,14 @@ def guard_sockets(names: Collection[str]) -> None:
 
 
 async def cut(session: Session) -> None:
-    """Close the sockets of a session's pages; a browser that still shows one then asks again, and gets the sign-in."""
+    """Close the sockets of a session's pages; their browsers reconnect and get the sign-in."""
     for client in [client for client in Client.instances.values() if session_of(client.request.scope) is session]:
         for _, connection in list(core.sio.manager.get_participants("/", client.id)):
             await core.sio.eio.disconnect(connection)
 
 
 def _guarded(handler: Handler, *, is_reader: bool) -> Handler:
-    """Return the handler for messages of the page's own visitor; some of them say that its reader is there."""
+    """Return a handler that accepts messages only from the page's own visitor; `is_reader` records activity."""
 
     def guarded(sid: str, message: dict[str, Any]) -> None:
         visitor = _visitor_of_socket(sid)

@@ -1,4 +1,4 @@
-"""Who has signed in: sessions that belong to a browser's cookie, and the accounts of their keys.
+"""Sessions of signed-in visitors, identified by a cookie, and the accounts of their keys.
 
 A cookie holds 256 random bits and nothing else. The key that they stand for is in this
 process's memory alone: a copy of the cookie is worth nothing once the session has ended,
@@ -21,7 +21,7 @@ from ui.state.watchers import Watchers
 IDLE_S = 24 * 3600.0
 LIFETIME_S = 7 * 24 * 3600.0
 MAX_SESSIONS = 5_000
-MAX_SESSIONS_OF_A_KEY = 20  # past it, the one that has not been used for longest ends
+MAX_SESSIONS_OF_A_KEY = 20  # beyond it, the least recently used session ends
 SWEEP_S = 60.0
 
 Reason = Literal["out", "refused", "expired"]
@@ -29,7 +29,7 @@ Reason = Literal["out", "refused", "expired"]
 
 
 class TooManySessions(Exception):
-    """As many people have signed in as this process has room for."""
+    """The maximum number of sessions has been reached."""
 
 
 @dataclass(eq=False, slots=True)
@@ -46,25 +46,25 @@ class Session:
     _watchers: Watchers[[Reason]] = field(default_factory=lambda: Watchers[[Reason]]("a session"), repr=False)
 
     def sign_out(self) -> None:
-        """End it, in all tabs of its browser."""
+        """End the session in all tabs of its browser."""
         self._end(self, "out")
 
     def touch(self) -> None:
-        """Its reader has just done something."""
+        """Record activity."""
         self.seen_at = time.monotonic()
 
     def watch(self, watcher: Callable[[Reason], None]) -> Callable[[], None]:
-        """Call `watcher` when the session ends; returns how to stop that."""
+        """Call `watcher` when the session ends. Returns a function that stops it."""
         return self._watchers.add(watcher)
 
     @property
     def is_over(self) -> bool:
-        """Whether its time is up."""
+        """Whether the session has expired."""
         now = time.monotonic()
         return now - self.seen_at > IDLE_S or now - self.began_at > LIFETIME_S
 
     def close(self, reason: Reason) -> None:
-        """Tell all who watch, once."""
+        """Notify all watchers, once."""
         self.ended = reason
         self._watchers.notify(reason)
 
@@ -81,7 +81,7 @@ class Sessions:
         self._closing = Tasks()
 
     def begin(self, key: str, name: str, is_secure: bool, make: Callable[[Callable[[], None]], Account]) -> str:
-        """Return the cookie's value of a new session for a key that the service knows by that name.
+        """Create a session for a key of that name and return its cookie's value.
 
         `make` makes the key's account where no session of it is running; it takes what is
         to be called when the service refuses the key. Raises `TooManySessions`.
@@ -109,7 +109,7 @@ class Sessions:
         return session
 
     def end(self, session: Session, reason: Reason) -> None:
-        """End a session; with the last one of a key its account is closed behind this call."""
+        """End a session; the account is closed in the background with the last session of its key."""
         for place in [place for place, other in self._sessions.items() if other is session]:
             del self._sessions[place]
         session.close(reason)
@@ -119,12 +119,12 @@ class Sessions:
                 self._closing.start(self._accounts.pop(place).aclose(), "close an account")
 
     def sweep(self) -> None:
-        """End the sessions whose time is up."""
+        """End expired sessions."""
         for session in [session for session in self._sessions.values() if session.is_over]:
             self.end(session, "expired")
 
     async def sweep_forever(self) -> None:
-        """Sweep until cancelled."""
+        """End expired sessions periodically until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
             self.sweep()

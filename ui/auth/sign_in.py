@@ -1,4 +1,4 @@
-"""The sign-in: a form without a socket, so that a key goes to this process once, over HTTP, and nowhere else."""
+"""The sign-in: a plain form without a socket, so that the key is sent to this process once, over HTTP."""
 
 import asyncio
 import math
@@ -23,15 +23,16 @@ from ui.static_page import static_page
 
 MAX_BODY_BYTES = 4_096
 BODY_TIMEOUT_S = 10.0
-BURST, EVERY_S = 10, 30.0  # wrong keys from one address
+BURST, EVERY_S = 10, 30.0  # failed attempts from one address
 _KEY = re.compile(r"[!-~]{1,200}")
 
 MakeAccount = Callable[[ApiKey], Account]
 
 WHY = {
-    "refused": "The service no longer accepts your key; it may have been revoked. Your draft is kept.",
-    "expired": "Your session has expired: sessions end after a day of inactivity or after a week. Your draft is kept.",
-    "out": "You are signed out.",
+    "refused": "The service no longer accepts your key. It may have been revoked. Your draft has been kept.",
+    "expired": "Your session has expired. Sessions end after a day of inactivity or after a week. "
+    "Your draft has been kept.",
+    "out": "You have been signed out.",
 }
 
 
@@ -63,7 +64,7 @@ class SignIn:
                 return _form(path, t("This form was sent from another site. Please try again."), 403)
             address = request.client.host if request.client else ""
             if wait_s := self._attempts.take(address):
-                refused = t("Too many wrong keys. Try again in {time}.", time=duration(wait_s))
+                refused = t("Too many failed attempts. Try again in {time}.", time=duration(wait_s))
                 return _form(path, refused, 429, wait_s)
             try:
                 token = await self._begin(form.get("key", "").strip(), _is_secure(request))
@@ -72,14 +73,14 @@ class SignIn:
                     self._attempts.give_back(address)
                 return _form(path, *_refusal(trouble))
             except TooManySessions:
-                return _form(path, t("Too many people have signed in. Please try again later."), 503)
+                return _form(path, t("Too many users are signed in. Please try again later."), 503)
             self._attempts.give_back(address)
         if (before := session_of(request.scope)) is not None:
             self._sessions.end(before, "out")
         return _with_cookie(RedirectResponse(path, 303), token, _is_secure(request))
 
     async def _begin(self, key: str, is_secure: bool) -> str:
-        """Return the cookie of a new session; `Trouble` if the service does not know the key, or cannot tell."""
+        """Return the cookie of a new session. Raises `Trouble` if the key is rejected or cannot be checked."""
         if not _KEY.fullmatch(key):
             raise Trouble("invalid_api_key", status=401)
         asking = self._make(ApiKey(key))
@@ -91,7 +92,7 @@ class SignIn:
 
 
 def _refusal(trouble: Trouble) -> tuple[str, int]:
-    """Return what to say of a failed attempt, and the answer's status."""
+    """Return the message for a failed attempt, and the response's status."""
     if trouble.status == 401:
         said = t("The service does not recognize this key.")
         return (f"{said} {trouble.message}" if trouble.message.startswith("This API key") else said), 401
@@ -105,7 +106,7 @@ def _form(path: str, wrong: str = "", status: int = 200, retry_after_s: float = 
     flaw = ' aria-invalid="true" aria-describedby="wrong"' if wrong else ""
     body = f"""<main class="sign-in"><form class="sign-in-card" method="post" action="{SIGN_IN}">
 <div class="sign-in-head"><span class="mark large" aria-hidden="true"></span><h1>{escape(t("Sign in"))}</h1>
-<p>{escape(t("With an API key of this service."))}</p></div>{note}
+<p>{escape(t("Use an API key for this service."))}</p></div>{note}
 <label class="field"><span class="field-name">{escape(t("API key"))}</span>
 <input class="plain-input" type="password" name="key" required autofocus autocomplete="off"
  autocapitalize="off" spellcheck="false" placeholder="sk-chatllm-…"{flaw}></label>
@@ -127,7 +128,7 @@ def _with_cookie(response: Response, token: str, is_secure: bool) -> Response:
 
 
 def _is_secure(request: Request) -> bool:
-    """Whether the browser came over https, to this process or to the proxy before it."""
+    """Whether the browser connected over https, to this process or to a proxy in front of it."""
     return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
 
 
@@ -136,7 +137,7 @@ def _speaking(request: Request) -> Any:
 
 
 async def _fields(request: Request) -> dict[str, str]:
-    """Read the form; one that is too long or too slow is as good as empty."""
+    """Read the form; one that is too long or too slow counts as empty."""
     body = b""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):

@@ -1,4 +1,4 @@
-"""The model's answer, whole or growing, with all that can be said about it and done with it."""
+"""The model's answer, complete or streaming, with its details and actions."""
 
 from nicegui import ui
 
@@ -17,7 +17,7 @@ from ui.widgets.markdown import show_markdown
 
 
 class AnswerView:
-    """One answer. `show` may be called as often as it pleases; `number` is its place in the transcript."""
+    """One answer. `show` may be called repeatedly; `number` is its position in the transcript."""
 
     def __init__(self, turn: Turn, number: int, actions: Actions, renderer: Renderer) -> None:
         self._turn, self._number, self._actions, self._renderer = turn, number, actions, renderer
@@ -33,7 +33,7 @@ class AnswerView:
             self._begin()
 
     def takes(self, turn: Turn) -> bool:
-        """Go on as the view of `turn`, if it is the same to a reader."""
+        """Reuse this view for `turn` if it looks the same; return whether it does."""
         if turn.role != "assistant" or not self._is_same(turn):
             return False
         self._turn = turn
@@ -47,7 +47,7 @@ class AnswerView:
         return bool(turn.id) and turn.id == self._turn.id and turn.text == self._turn.text
 
     async def show(self, answer: Answer) -> None:
-        """Bring the view up to `answer`; at its end add what is left to say."""
+        """Update the view to `answer`; when it has ended, add its details."""
         if self._is_closed:
             return
         if self._turn.answer is not answer:
@@ -60,13 +60,13 @@ class AnswerView:
             self._close(answer)
 
     def fail(self, trouble: Trouble) -> None:
-        """Show a failure that came before there was an answer at all."""
+        """Show a failure that occurred before an answer existed."""
         self._end()
         with self.root:
             self._retry = show_trouble(trouble, self._actions.retry)
 
     def give_up(self) -> None:
-        """Offer what only the newest answer offers no more: the conversation has gone on."""
+        """Remove the actions that only the newest answer offers."""
         for offered in (self._retry, self._proceed):
             if offered is not None:
                 offered.delete()
@@ -76,7 +76,7 @@ class AnswerView:
         self._show_whole(turn.text, turn.reasoning)
         with self.root:
             if turn.is_cut:
-                text_element("div", t("The answer reached its length limit and ends here."), "note")
+                text_element("div", t("The answer reached its length limit."), "note")
             elif turn.is_incomplete:
                 text_element("div", t("This answer was stopped before it was complete."), "note")
             self._show_tools(None, can_proceed=turn.is_incomplete)
@@ -110,7 +110,7 @@ class AnswerView:
                 text_element("div", t("You stopped this answer."), "note")
             is_cut = answer.state == "done" and answer.end.reason == "length"
             if is_cut:
-                text_element("div", t("The answer reached its length limit and ends here."), "note")
+                text_element("div", t("The answer reached its length limit."), "note")
             if answer.trouble is not None:
                 self._retry = show_trouble(answer.trouble, self._actions.retry)
             if answer.text:
@@ -126,11 +126,11 @@ class AnswerView:
         with tag("div", "tools"):
             self._pager = Pager(number, self._actions.walk)
             self._pager.show(self._turn.versions, self._turn.version)
-            copy_button(t("Copy the answer"), lambda: text)
-            again = icon_button("again", t("Answer again"), lambda: self._actions.regenerate(self._turn))
+            copy_button(t("Copy answer"), lambda: text)
+            again = icon_button("again", t("Regenerate"), lambda: self._actions.regenerate(self._turn))
             again.mark(f"again-{number}")
             if can_proceed:
-                self._proceed = icon_button("proceed", t("Continue the answer"), self._go_on).mark("proceed")
+                self._proceed = icon_button("proceed", t("Continue generating"), self._go_on).mark("proceed")
             if answer is not None:
                 self._show_figures(answer)
 

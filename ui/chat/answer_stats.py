@@ -1,14 +1,14 @@
-"""What can be said about how an answer came to be."""
+"""Statistics of an answer."""
 
 from ui.i18n import t
 from ui.state.generation import Answer
 
 
 def answer_stats(answer: Answer) -> list[str]:
-    """Return one short text for each thing that is known."""
+    """Return one short text per known statistic."""
     said: list[str] = []
     if answer.from_cache:
-        said.append(t("From the cache"))
+        said.append(t("From cache"))
     if answer.was_joined:
         said.append(t("Joined an answer in progress"))
     if answer.end.completion_tokens:
@@ -19,5 +19,5 @@ def answer_stats(answer: Answer) -> list[str]:
         if answer.end.completion_tokens > 1 and took_s > 0 and not answer.from_cache:
             said.append(t("{rate} tokens/s", rate=f"{(answer.end.completion_tokens - 1) / took_s:,.0f}"))
     if answer.end.prompt_tokens:
-        said.append(t("{count} tokens read", count=f"{answer.end.prompt_tokens:,}"))
+        said.append(t("{count} prompt tokens", count=f"{answer.end.prompt_tokens:,}"))
     return [*said, answer.model]

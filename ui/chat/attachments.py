@@ -1,4 +1,4 @@
-"""What goes along with the next message: files, each with its size in tokens, and images."""
+"""Attachments of the next message: files, each with its size in tokens, and images."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,29 +17,29 @@ from ui.i18n import t
 from ui.state.submission import Shared
 from ui.widgets.elements import attribute, icon_button, tag, text_element
 
-SMALL_BYTES = 2_000  # what every model takes; no token has less than a byte
+SMALL_BYTES = 2_000  # within every model's limit: a token has at least one byte
 PDF_WORDS: dict[Fault, str] = {
-    "encrypted": "{name} is locked with a password.",
-    "scanned": "{name} holds no text; its pages may be pictures.",
-    "broken": "{name} cannot be read as a PDF.",
-    "too much": "{name} takes too long to read.",
+    "encrypted": "{name} is password-protected.",
+    "scanned": "{name} contains no text. Its pages may be scanned images.",
+    "broken": "{name} is not a readable PDF file.",
+    "too much": "{name} took too long to read.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image, in the address that shows it."""
+    """An image as a data URL."""
 
     name: str
     address: str
 
 
 class _Refused(Exception):
-    """Why a file does not go along, in the reader's language."""
+    """Why a file was not attached, in the reader's language."""
 
 
 class Attachments:
-    """Chips above the composer. Files come by its button, are pasted, or are dropped anywhere on the page."""
+    """Chips above the composer. Files are picked, pasted, or dropped anywhere on the page."""
 
     def __init__(self, shared: Shared, model: Callable[[], str | None]) -> None:
         self._shared, self._model = shared, model
@@ -47,7 +47,7 @@ class Attachments:
         self._coming: list[str] = []  # names of what is being read
         self._refused = ""
         self._counted_for = model()
-        self._max_tokens = 0  # that this model takes; 0 as long as the service has not said it
+        self._max_tokens = 0  # the model's limit; 0 until the service has reported it
         self.on_read: Callable[[bool], Awaitable[None]] | None = None
         """Called when a file has been read, with whether it goes along."""
         self._root = attribute(tag("div", "attachments"), aria_label=t("Files"), role="group", aria_live="polite")
@@ -58,7 +58,7 @@ class Attachments:
 
     @property
     def are_there(self) -> bool:
-        """Whether anything goes along."""
+        """Whether anything is attached."""
         return bool(self._files)
 
     @property
@@ -68,23 +68,23 @@ class Attachments:
 
     @property
     def fault(self) -> str:
-        """What to say of files that are too large for the model; "" if they are not, or nobody knows."""
+        """The message for files that are too large for the model; "" if they fit or the limit is unknown."""
         return self._too_large(sum(file.tokens or 0 for file in self._texts))
 
     async def fault_with(self, text: str) -> str:
-        """Return what to say of a message that is too large for the model, with its files."""
+        """Return the message for a text that is too large for the model together with its files; "" if it fits."""
         readable = Composed(text, self._texts).readable
         if len(readable.encode(errors="replace")) <= SMALL_BYTES:
             return ""
         try:
             counted = await self._shared.api.count_tokens(readable, self._model() or "")
         except Trouble:
-            return ""  # the service says it when it is asked
+            return ""  # the service reports it when the message is sent
         self._max_tokens = counted.max_model_len
         return self._too_large(counted.count)
 
     def recount(self) -> None:
-        """Count the tokens again where another model has been chosen, or they could not be counted before."""
+        """Count the tokens again if the model has changed or counting failed before."""
         model, before = self._model(), self._counted_for
         if self._shared.readiness.of(model).phase != "ready":
             return
@@ -99,11 +99,11 @@ class Attachments:
         return Composed(text, self._texts, images).message
 
     def pick(self) -> None:
-        """Let the reader choose files."""
+        """Open the file chooser."""
         self._upload.run_method("pickFiles")
 
     def clear(self) -> None:
-        """Nothing goes along any more."""
+        """Remove all attachments."""
         if self._files or self._refused:
             self._files, self._refused = [], ""
             self._draw()
@@ -113,10 +113,10 @@ class Attachments:
         return [file for file in self._files if isinstance(file, TextFile)]
 
     def _too_large(self, tokens: int) -> str:
-        if not self._max_tokens or tokens < self._max_tokens:  # the answer needs one as well
+        if not self._max_tokens or tokens < self._max_tokens:  # the answer needs at least one token as well
             return ""
         return t(
-            "Too large for {model}: it takes at most {most} tokens, and this message has {count}.",
+            "Too large for {model}: the limit is {most} tokens, and this message has {count}.",
             model=self._model() or t("The model"),
             most=f"{self._max_tokens:,}",
             count=f"{tokens:,}",
@@ -125,8 +125,8 @@ class Attachments:
     async def _take(self, event: events.UploadEventArguments) -> None:
         name = event.file.name.replace("`", "'").replace("\n", " ")[-100:]
         if len(self._files) + len(self._coming) >= MAX_FILES:
-            return self._refuse(t("{count} files fit into a message at most.", count=MAX_FILES))
-        if event.file.size() > MAX_PDF_BYTES:  # a browser would have rejected it
+            return self._refuse(t("A message can have up to {count} files.", count=MAX_FILES))
+        if event.file.size() > MAX_PDF_BYTES:  # browsers reject it already
             return self._refuse_size()
         self._coming.append(name)
         self._draw()
@@ -154,9 +154,11 @@ class Attachments:
             except PdfFault as fault:
                 raise _Refused(t(PDF_WORDS[fault.fault], name=name)) from None
         if len(content) > MAX_FILE_BYTES:
-            raise _Refused(t("{name} is too large: text may have 256 KB.", name=name))
+            raise _Refused(t("{name} is too large. Text files can be up to 256 KB.", name=name))
         if (text := await asyncio.to_thread(decoded, content)) is None:
-            raise _Refused(t("{name} cannot be read: text, code, CSV, PDF and images can.", name=name))
+            raise _Refused(
+                t("{name} has an unsupported format. Supported are text, code, CSV, PDF, and images.", name=name)
+            )
         return TextFile(name, text)
 
     async def _picture(self, name: str, content: bytes, kind: str) -> Picture:
@@ -167,9 +169,9 @@ class Attachments:
         if not any(model.sees for model in models if model.id == self._model()):
             raise _Refused(t("{model} cannot see images.", model=self._model() or t("The model")))
         if len(content) > MAX_IMAGE_BYTES:
-            raise _Refused(t("{name} is too large: an image may have 700 KB.", name=name))
+            raise _Refused(t("{name} is too large. Images can be up to 700 KB.", name=name))
         if sum(isinstance(file, Picture) for file in self._files) >= MAX_IMAGES:
-            raise _Refused(t("{count} images fit into a message at most.", count=MAX_IMAGES))
+            raise _Refused(t("A message can have up to {count} images.", count=MAX_IMAGES))
         return Picture(name, data_url(content, kind))
 
     async def _count(self, file: TextFile) -> None:
@@ -192,7 +194,7 @@ class Attachments:
             for name in self._coming:
                 with tag("div", "file coming"):
                     attribute(text_element("span", name, "file-name"), dir="auto")
-                    text_element("span", t("is being read …"), "file-size")
+                    text_element("span", t("reading…"), "file-size")
             for wrong in filter(None, (self._refused, self.fault)):
                 attribute(text_element("div", wrong, "file-refused"), role="alert")
 
@@ -212,7 +214,7 @@ class Attachments:
         self._draw()
 
     def _refuse_size(self) -> None:
-        self._refuse(t("A file may have 10 MB at most."))
+        self._refuse(t("Files can be up to 10 MB."))
 
     def _refuse(self, why: str) -> None:
         self._refused = why

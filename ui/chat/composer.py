@@ -1,4 +1,4 @@
-"""Where the reader writes: Enter sends, Shift+Enter begins a line, Escape stops."""
+"""The message field: Enter sends, Shift+Enter inserts a line break, Escape stops."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,7 +13,7 @@ from ui.widgets.fields import too_long
 
 MAX_CHARS = 32_000
 
-# A key that ends an input method's composition is not a sent message; on a phone Enter begins a line.
+# Enter that ends an input method's composition does not send; on a phone Enter inserts a line break.
 _ON_ENTER = """(event) => {
   if (event.shiftKey || event.isComposing || event.keyCode === 229 || matchMedia("(hover: none)").matches) return;
   event.preventDefault();
@@ -22,7 +22,7 @@ _ON_ENTER = """(event) => {
 
 
 class Composer:
-    """The text, and one button that sends or stops."""
+    """The text field, and one button that sends or stops."""
 
     def __init__(
         self, on_send: Callable[[str], Awaitable[None]], on_stop: Callable[[], Any], files: Attachments
@@ -32,7 +32,7 @@ class Composer:
         self._phase: Phase = "ready"
         self._is_held = self._is_checking = False
         with tag("div", "composer"):
-            icon_button("clip", t("Add files"), files.pick).classes("quiet-icon")
+            icon_button("clip", t("Attach files"), files.pick).classes("quiet-icon")
             self.text = ui.textarea(placeholder=t("Ask anything")).props("borderless autogrow").mark("composer")
             attribute(self.text, aria_label=t("Your message"), rows="1", dir="auto")
             # files.js makes a file of what is pasted and does not fit.
@@ -45,13 +45,13 @@ class Composer:
         self.set_running(False)
 
     def set_running(self, is_running: bool) -> None:
-        """Offer to stop while an answer is being written, else to send."""
+        """Show the stop button while an answer is running, else the send button."""
         self._send.set_visibility(not is_running)
         self._stop.set_visibility(is_running)
         self._is_running = is_running
 
     def set_phase(self, phase: Phase) -> bool:
-        """While the model is loading, or a file is being read, sending means to hold the message until it can go.
+        """While the model is loading or a file is being read, a sent message is held until it can be sent.
 
         One that could not be loaded holds nothing: the message stays for another model.
         Returns whether a message was held that is to be sent now, by `send_held`.
@@ -64,32 +64,32 @@ class Composer:
         return self._release()
 
     def _release(self) -> bool:
-        """Hold the message no longer where it can go now; returns whether one was held."""
+        """Release the held message if it can be sent now; return whether there was one."""
         if not self._is_held or self._phase != "ready" or self._files.are_coming:
             return False
         self._hold(False)
         return True
 
     async def _on_file_read(self, goes_along: bool) -> None:
-        """Send what was held for the files; not without one of them, which its reader may not want."""
+        """Send the message that was held for its files, unless one of them failed."""
         if not goes_along:
             self._hold(False)
         elif self._release():
             await self.send_held()
 
     async def send_held(self) -> None:
-        """Send what was held, as it is by now."""
+        """Send the held message in its current form."""
         if (sending := self.submit(self.text.value or "")) is not None:
             await sending
 
     def clear(self) -> None:
-        """Empty the text, once it has been sent."""
+        """Clear the text after sending."""
         self.text.value = ""
         self._files.clear()
         self.text.client.run_javascript("chatllm.forgetDraft()")
 
     def focus(self) -> None:
-        """Put the cursor into the text, but on a phone, where the keyboard would cover the page."""
+        """Focus the text, except on a phone, where the keyboard would cover the page."""
         self.text.client.run_javascript("chatllm.focusComposer()")
 
     def _enter(self, event: events.GenericEventArguments) -> Any:
@@ -110,7 +110,7 @@ class Composer:
         return self._refuse() if self._phase == "failed" else self._hold(not self._is_held)
 
     async def _send_if_it_fits(self, text: str) -> None:
-        """Send `text`, unless the model cannot take so many tokens: then all stays, with a word about it."""
+        """Send `text`, unless it exceeds the model's limit: then everything stays, with a message."""
         if self._files.fault or self._is_checking:
             return
         self._is_checking = True
@@ -124,12 +124,12 @@ class Composer:
             self._say(fault)
 
     def recount(self) -> None:
-        """Look again at whether the files fit: another model may have been chosen."""
+        """Check again whether the files fit: the model may have changed."""
         self._files.recount()
 
     def _refuse(self) -> None:
         self._hold(False)
-        self._hint.text = t("This model could not be loaded. Choose another one: your message stays here.")
+        self._hint.text = t("This model could not be loaded. Choose another one. Your message has been kept.")
 
     def _hold(self, is_held: bool) -> None:
         self._is_held = is_held
@@ -145,8 +145,8 @@ class Composer:
 
     def _held_hint(self) -> str:
         if self._phase == "ready":
-            return t("Your message is sent as soon as its files have been read · Enter again keeps it here")
-        return t("Your message is sent as soon as the model is ready · Enter again keeps it here")
+            return t("Your message will be sent once its files have been read · Press Enter again to cancel")
+        return t("Your message will be sent once the model is ready · Press Enter again to cancel")
 
     def _say(self, fault: str) -> None:
         self._hint.text = fault
@@ -154,10 +154,10 @@ class Composer:
 
 
 def hint() -> str:
-    """Return what stands below the composer."""
-    return t("Enter sends · Shift + Enter starts a new line · answers can be wrong")
+    """Return the text below the composer."""
+    return t("Enter to send · Shift + Enter for a new line · Answers may be incorrect")
 
 
 def file_hint() -> str:
-    """Return what can be done with a message that is too long."""
-    return t("Add a long text as a file.")
+    """Return advice for a message that is too long."""
+    return t("Attach long text as a file.")

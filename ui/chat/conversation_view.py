@@ -1,4 +1,4 @@
-"""The open conversation as it is read and asked: the transcript, or the welcome, and the composer under it."""
+"""The open conversation: the transcript or the welcome, and the composer below."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -22,7 +22,7 @@ from ui.state.submission import Asked, Shared, begin
 from ui.state.thread import Turn
 from ui.widgets.elements import icon_button, tag
 
-PREPARE_S = 0.5  # what has not been rendered by then is shown as it is, and rendered while it can be read
+PREPARE_S = 0.5  # what has not been rendered by then is shown as plain text first
 
 
 class Chat:
@@ -53,12 +53,12 @@ class Chat:
                 self.welcome = Welcome(self._pick_prompt)
             self._transcript = Transcript(actions, self._earlier, shared.renderer)
         with tag("div", "dock"):
-            icon_button("down", t("Go to the end"), act="to-end").classes("to-end")
+            icon_button("down", t("Scroll to the end"), act="to-end").classes("to-end")
             self.status = StatusLine(on_phase)
             self.composer = Composer(self.send, self.stop, Attachments(shared, chosen_model))
 
     def draw(self) -> None:
-        """Show what is known of the conversation, which may be the one on view already."""
+        """Show the conversation as far as it is known; it may be the one that is shown already."""
         shown = self._shown()
         self._question = next((turn.text for turn in reversed(shown) if turn.role == "user"), "")
         self._transcript.show(shown, self.conversation.has_earlier)
@@ -67,7 +67,7 @@ class Chat:
         self._client.run_javascript("chatllm.focusComposer()")
 
     async def show_loaded(self) -> None:
-        """Show a conversation that has been read just now, at its end, unless another one has been opened meanwhile."""
+        """Show a freshly loaded conversation, scrolled to its end, unless another one has been opened meanwhile."""
         opened = self.conversation
         await self._prepare()
         if opened is not self.conversation:
@@ -77,18 +77,18 @@ class Chat:
         self._client.run_javascript("chatllm.toEnd()")
 
     async def _prepare(self) -> None:
-        """Render what is about to be shown, beginning with what is seen first: the end."""
+        """Render what is about to be shown, from the end, which is seen first."""
         said = [turn for turn in reversed(self._shown()) if turn.role == "assistant"]
         texts = [text for turn in said for text in (turn.text, turn.reasoning) if text]
         await self._shared.renderer.prepare(texts, PREPARE_S)
 
     def show_trouble(self, trouble: Trouble, on_retry: Callable[[], Any]) -> None:
-        """Show that the conversation could not be read."""
+        """Show that the conversation could not be loaded."""
         self._welcome.set_visibility(False)
         self._transcript.show_trouble(trouble, on_retry)
 
     def on_answer(self, answer: Answer) -> None:
-        """Show that an answer has begun or ended, wherever it was asked for."""
+        """Show that an answer has started or ended, wherever it was requested."""
         if answer.question.conversation_id != self.conversation.id:
             return
         self.composer.set_running(self._shared.generations.is_running(self.conversation.id))
@@ -101,7 +101,7 @@ class Chat:
 
     @property
     def unanswered(self) -> str:
-        """The question of which no word of an answer has come yet; "" if there is none."""
+        """The question whose answer has not started; "" if there is none."""
         answer = self._shared.generations.of(self.conversation.id)
         is_unanswered = self._is_starting or (answer is not None and answer.is_running and not answer.text)
         return self._question if is_unanswered else ""
@@ -113,38 +113,38 @@ class Chat:
         self.composer.clear()
         self._welcome.set_visibility(False)
         if self.conversation.id is None:
-            self._transcript.clear()  # it may say that the chat that stood here was deleted
+            self._transcript.clear()  # it may say that the chat shown here was deleted
         view = self._transcript.ask(text)
         self._client.run_javascript("chatllm.toEnd()")
         await self._begin(Asked(text), view)
 
     async def retry(self) -> None:
-        """Ask the last question again, in place of the try that failed."""
+        """Retry the last question after a failure."""
         if not self._is_busy:
             self._transcript.drop_last_answer()
             await self._begin(Asked(self._question, is_retry=True), self._transcript.answer())
 
     async def edit(self, turn: Turn, text: str) -> None:
-        """Ask another question in place of that one: a branch beside it."""
+        """Ask an edited question on a new branch."""
         if not self._is_busy and (stored := await self._stored(turn)):
             self._transcript.show(self._before(stored), self.conversation.has_earlier)
             await self._begin(Asked(text, stored.parent), self._transcript.ask(text))
 
     async def regenerate(self, turn: Turn) -> None:
-        """Ask the question of that answer again: a branch beside it."""
+        """Regenerate an answer on a new branch."""
         if not self._is_busy and (question := await self._asked(turn)):
             self._transcript.show([*self._before(question), question], self.conversation.has_earlier)
             await self._begin(Asked(question.text, question.parent), self._transcript.answer())
 
     async def proceed(self, turn: Turn) -> None:
-        """Go on with an answer that was cut."""
+        """Continue an answer that was cut off."""
         if not self._is_busy and (question := await self._asked(turn)):
             text = turn.answer.text if turn.answer else turn.text
             self._transcript.drop_last_answer()
             await self._begin(Asked(question.text, question.id, continues=text), self._transcript.answer())
 
     def walk(self, message_id: str) -> None:
-        """Read another branch."""
+        """Switch to another branch."""
         if not self._is_busy:
             self.conversation.walk(message_id)
             self._on_branch()
@@ -185,7 +185,7 @@ class Chat:
             self._is_starting = False
 
     async def _stored(self, turn: Turn) -> Turn | None:
-        """Return the turn as it is stored; None, with a word about it, if the store cannot be reached."""
+        """Return the stored turn; None, after showing an error, if the store cannot be reached."""
         if turn.id:
             return turn
         shown = await self._synced()
@@ -198,7 +198,7 @@ class Chat:
         return shown[at - 1] if at and shown[at - 1].id else None
 
     async def _synced(self) -> list[Turn]:
-        """Return the turns as they are stored now; none, with a word about it, if the store cannot be reached."""
+        """Return the stored turns; none, after showing an error, if the store cannot be reached."""
         try:
             await self.conversation.sync()
         except Trouble as trouble:
@@ -225,7 +225,7 @@ class Chat:
             self.draw()
 
     async def _sync(self) -> None:
-        """An answer has ended: learn the ids of what was stored, and the versions that there are now."""
+        """After an answer has ended, load the ids of the stored messages and the versions."""
         opened = self.conversation
         try:
             await opened.sync()

@@ -1,4 +1,4 @@
-"""What can be done with a message of the transcript; the page does it."""
+"""Actions for messages of the transcript; implemented by the page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ui.state.thread import Turn
 
 @dataclass(frozen=True, slots=True)
 class Actions:
-    """Each may be called at any time; what is impossible just then does nothing."""
+    """Each may be called at any time; one that is currently impossible does nothing."""
 
     retry: Callable[[], Any]
     regenerate: Callable[[Turn], Any]

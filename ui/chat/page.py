@@ -1,4 +1,4 @@
-"""One open browser page: the parts, put together, and what happens between them."""
+"""One open browser page: its parts and how they interact."""
 
 import json
 from dataclasses import replace
@@ -33,11 +33,11 @@ class ChatPage:
     """The state of one browser page: which model is chosen, and what goes on around the open conversation."""
 
     def __init__(self, shared: Shared, session: Session | None = None) -> None:
-        """`session` is whose page it is where visitors sign in."""
+        """`session` is the visitor's where sign-in is on."""
         self._shared, self._session = shared, session
         self._client = ui.context.client
         self._model: str | None = None
-        self._deleted: str | None = None  # the conversation that stood here when it was deleted in another page
+        self._deleted: str | None = None  # the conversation that was open when another page deleted it
         self._must_reload = False
         self._lay_out()
         self._client.on_delete(shared.generations.watch(self._on_answer))
@@ -52,7 +52,7 @@ class ChatPage:
     async def open(self, conversation_id: str | None, *, visit: bool = True, branch: str = "", model: str = "") -> None:
         """Show a conversation, or the empty page; `visit` puts it into the browser's history.
 
-        `branch` and `model` are what the reader had chosen there, in this tab.
+        `branch` and `model` are the reader's earlier choices in this tab.
         """
         self._chat.conversation = opened = OpenConversation(self._shared.api, conversation_id)
         self._must_reload, self._deleted = False, None
@@ -88,7 +88,7 @@ class ChatPage:
         return None
 
     async def tune(self) -> None:
-        """Let the reader set how this conversation is answered."""
+        """Open the dialog for the conversation's parameters."""
         opened = self._chat.conversation
         with self._root:
             parameters = await tune(opened.parameters)
@@ -99,7 +99,7 @@ class ChatPage:
                 self._conversation_actions.tell(trouble)
 
     async def share(self, conversation: Conversation) -> None:
-        """Let the reader share a conversation; of the open one the branch that is read."""
+        """Open the sharing dialog; for the open conversation, it shares the branch that is shown."""
         opened = self._chat.conversation
         until = opened.leaf if conversation.id == opened.id else None
         with self._root:
@@ -122,7 +122,7 @@ class ChatPage:
         self._client.run_javascript(f"document.title = {json.dumps(self.title)}")
 
     def _show_address(self, push: bool) -> None:
-        """Show the address that leads here again, with the branch or the model that was chosen in this tab."""
+        """Update the address bar, including the branch or model chosen in this tab."""
         opened, default = self._chat.conversation, self._shared.readiness.default()
         chosen = {"branch": opened.branch} if opened.id else {"model": self._model if self._model != default else None}
         query = urlencode({name: value for name, value in chosen.items() if value})
@@ -131,14 +131,14 @@ class ChatPage:
 
     @property
     def _about(self) -> Conversation | None:
-        """What is known of the open conversation, which is listed or was found by the search."""
+        """The open conversation as listed or found by the search."""
         return self._sidebar.get(self._chat.conversation.id) or self._chat.conversation.about
 
     def _options(self) -> list[Option]:
         return self._menu.options(about, "open-") if (about := self._about) else []
 
     def _on_change(self, change: Change, conversation: Conversation) -> None:
-        """Something was done with a conversation, in this page or in another one."""
+        """React to a change of a conversation, made in this page or another one."""
         with self._root:
             match change:
                 case "changed":
@@ -159,9 +159,9 @@ class ChatPage:
             self._show_address(push=False)
 
     def _show_deleted(self, conversation_id: str) -> None:
-        """Say that the conversation that stands here was deleted; it comes back if that is undone.
+        """Show that the open conversation was deleted; undoing brings it back.
 
-        The address stays, so that a reload tells the same.
+        The address stays, so that a reload shows the same.
         """
         self._chat.conversation = OpenConversation(self._shared.api, None)
         self._deleted = conversation_id
@@ -176,7 +176,7 @@ class ChatPage:
         background_tasks.create(self.open(conversation_id, visit=False), name="open a chat that was not deleted")
 
     async def _go_back(self, address: str) -> None:
-        """Show what stood at an address of the browser's history."""
+        """Show the conversation of an address in the browser's history."""
         parts = urlsplit(address)
         query = dict(parse_qsl(parts.query))
         id_ = parts.path.removeprefix("/c/") if parts.path.startswith("/c/") else None
@@ -219,7 +219,7 @@ class ChatPage:
             self._chat.composer.recount()
 
     def _on_answer(self, answer: Answer) -> None:
-        """An answer has begun or ended, in this page, in another one, or in one that is closed."""
+        """React to the start or end of an answer, in this page or another one."""
         self._chat.on_answer(answer)
         if answer.trouble is not None:
             self._shared.readiness.doubt()
@@ -227,7 +227,7 @@ class ChatPage:
             self._sidebar.on_answer(answer)
 
     def _on_title(self, conversation_id: str, title: str) -> None:
-        """A conversation has been given its title."""
+        """Show the generated title of a conversation."""
         opened = self._chat.conversation
         with self._root:
             self._sidebar.retitle(conversation_id, title)
@@ -236,7 +236,7 @@ class ChatPage:
                 self._show_address(push=False)
 
     def _on_signed_out(self, reason: Reason) -> None:
-        """The session has ended: leave the page, with what has been asked and not answered yet as a draft."""
+        """Leave the page after the session has ended; an unanswered question stays as a draft."""
         self._client.run_javascript(leaving(self._path, reason, pieces(self._chat.unanswered).readable))
 
     async def _on_phase(self, phase: Phase) -> None:

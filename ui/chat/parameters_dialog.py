@@ -1,4 +1,4 @@
-"""The card in which a reader sets how a conversation is answered."""
+"""The dialog for a conversation's system prompt and parameters."""
 
 from dataclasses import replace
 
@@ -9,12 +9,12 @@ from ui.widgets.fields import Bounds, NumberField, TextField, are_right
 
 
 async def tune(parameters: Parameters) -> Parameters | None:
-    """Return what the reader has set; None if nothing was to change. What cannot be taken is not let through."""
+    """Return the new parameters; None if nothing changed. Invalid values cannot be saved."""
     with dialog(t("Chat settings")) as asked, tag("div", "card wide"):
         text_element("h2", t("Chat settings"), "card-title")
         text_element("p", t("Applies to this chat only, from the next message on."), "card-text")
         with form(lambda: asked.submit(True) if are_right(fields) else None).mark("tuning"):
-            hint = t("You are a patient teacher …")
+            hint = t("You are a patient teacher…")
             system = TextField(t("System prompt"), MAX_SYSTEM_CHARS, parameters.system, "system", hint)
             with tag("div", "fields"):
                 temperature = NumberField(

@@ -1,4 +1,4 @@
-"""What the reader wrote, exactly as it was written; it can be written anew."""
+"""The reader's message, exactly as written; it can be edited."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from ui.state.thread import Turn
 from ui.widgets.elements import attribute, button, copy_button, icon_button, tag, text_element
 from ui.widgets.fields import too_long
 
-# Escape closes the editor and does nothing else; one that gives up a word of an input method does not even that.
+# Escape only closes the editor, unless it cancels an input method's composition.
 _ON_ESCAPE = """(event) => {
   if (event.isComposing || event.keyCode === 229) return;
   event.stopPropagation();
@@ -22,7 +22,7 @@ _ON_ESCAPE = """(event) => {
 
 
 class QuestionView:
-    """One question; `number` is its place in the transcript."""
+    """One question; `number` is its position in the transcript."""
 
     def __init__(self, turn: Turn, number: int, actions: Actions) -> None:
         self._turn, self._number, self._actions = turn, number, actions
@@ -33,14 +33,14 @@ class QuestionView:
                 show_said(turn.text)
                 with tag("div", "tools"):
                     self._pager = Pager(number, actions.walk)
-                    copy_button(t("Copy the question"), lambda: pieces(self._turn.text).readable)
-                    icon_button("new", t("Edit the question"), self._edit).mark(f"edit-{number}")
+                    copy_button(t("Copy question"), lambda: pieces(self._turn.text).readable)
+                    icon_button("new", t("Edit question"), self._edit).mark(f"edit-{number}")
             self._editor = tag("div", "editor")
         self._editor.set_visibility(False)
         self._pager.show(turn.versions, turn.version)
 
     def takes(self, turn: Turn) -> bool:
-        """Go on as the view of `turn`, if it is the same to a reader."""
+        """Reuse this view for `turn` if it looks the same; return whether it does."""
         if (turn.role, turn.text) != (self._turn.role, self._turn.text):
             return False
         if self._turn.id and turn.id != self._turn.id:

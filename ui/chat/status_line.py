@@ -1,4 +1,4 @@
-"""The line above the composer that tells of a service that starts, or of a model that loads."""
+"""The line above the composer that shows a starting service or a loading model."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 from nicegui import background_tasks
 
 from ui.api.readiness import Phase, Status
-from ui.i18n import t
+from ui.i18n import percent, t
 from ui.widgets.elements import attribute, tag, text_element
 
 WORDS = {
-    "starting": ("The service is starting", "This page updates by itself."),
-    "loading": ("The model is loading", "You can write now; your message is sent when the model is ready."),
-    "failed": ("The model could not be loaded", "The reason is in the service's log."),
+    "starting": ("The service is starting", "This page updates automatically."),
+    "loading": ("The model is loading", "You can write now. Your message will be sent when the model is ready."),
+    "failed": ("The model could not be loaded", "See the service log for details."),
 }
 
 STEPS = {
     "downloading": "Downloading",
-    "reading_weights": "Reading the weights",
+    "reading_weights": "Loading weights",
     "compiling": "Compiling",
     "warming_up": "Warming up",
 }
@@ -39,7 +39,7 @@ class StatusLine:
                 self._detail = text_element("div", "", "status-detail")
 
     def show(self, status: Status) -> None:
-        """Show how the chosen model stands; tells `on_change` when that changes, "ready" if another one answers."""
+        """Show the chosen model's state; `on_change` gets every change, "ready" if a fallback answers."""
         is_ready = status.phase == "ready"
         self._root.set_visibility(not is_ready)
         if not is_ready:
@@ -47,7 +47,7 @@ class StatusLine:
             self._title.text = t(title)
             self._detail.text = status.message or t(detail)
             if status.stand_in:
-                self._detail.text = t("{model} answers in its place.", model=status.stand_in)
+                self._detail.text = t("{model} is answering in its place.", model=status.stand_in)
             self._elapsed.text = "" if status.phase == "failed" else progress(status)
             attribute(self._root, data_phase=status.phase)
         phase = "ready" if status.can_answer else status.phase
@@ -57,10 +57,10 @@ class StatusLine:
 
 
 def progress(status: Status) -> str:
-    """Return how far a start has come: what is being done, how much of it, and for how long out of about how long."""
+    """Return the progress of a start: the step, its percentage, and the elapsed and expected time."""
     said = [t(STEPS[status.step])] if status.step in STEPS else []
     if said and status.percent is not None:
-        said = [f"{said[0]} {status.percent} %"]
+        said = [f"{said[0]} {percent(status.percent)}"]
     elapsed = clock(status.elapsed_s)
     if status.expected_s is not None and status.elapsed_s < status.expected_s:
         elapsed = t("{elapsed} of about {expected}", elapsed=elapsed, expected=clock(status.expected_s))

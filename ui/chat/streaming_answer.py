@@ -1,4 +1,4 @@
-"""An answer while it is written: a sign of life, what the model thinks, and the text."""
+"""An answer while it is generated: an activity indicator, the reasoning, and the text."""
 
 import asyncio
 import time
@@ -12,29 +12,29 @@ from ui.widgets.elements import attribute, button, tag, text_element
 from ui.widgets.markdown import MarkdownStream
 
 SHOW_EVERY_S = 0.1
-SHOW_SHARE = 5  # an ordinary rendering takes at most one part in six of a core
-MAX_PAUSE_S = 1.0  # what took longer has waited, as for a rendering process to start: that is no reason to wait more
+SHOW_SHARE = 5  # ordinary rendering takes at most a sixth of a core
+MAX_PAUSE_S = 1.0  # longer renderings had to wait, e.g. for a process to start, which is no reason to slow down
 
 
 class StreamingAnswer:
-    """Stands where it is made; `show` may be called as often as it pleases."""
+    """Renders into the current slot; `show` may be called repeatedly."""
 
     def __init__(self, renderer: Renderer, on_cancel: Callable[[], object]) -> None:
-        """`on_cancel` is called where the reader does not want to wait for the key's limit."""
+        """`on_cancel` is called when the reader does not want to wait for the rate limit."""
         self._renderer = renderer
         self._thoughts: MarkdownStream | None = None
         self._waiting = tag("div", "thinking", role="status")
         with self._waiting:
             for _ in range(3):
                 tag("i")
-            text_element("span", t("The answer is being generated"), "unseen")
+            text_element("span", t("Generating the answer"), "unseen")
         self._limit = LimitNotice(on_cancel)
         self._reasoning = tag("details", "reasoning").mark("reasoning")
         self._reasoning.set_visibility(False)
         self._text = MarkdownStream(renderer, is_announced=True)
 
     async def show(self, answer: Answer) -> None:
-        """Bring it up to `answer`, in the language of the slot that is open."""
+        """Update to `answer`, in the language of the current slot."""
         self._limit.show(answer.sends_at)
         self._waiting.set_visibility(answer.sends_at is None and not answer.text)
         if answer.reasoning:
@@ -52,7 +52,7 @@ class StreamingAnswer:
         with self._reasoning:
             if self._thoughts is None:
                 self._reasoning.set_visibility(True)
-                self._summary = text_element("summary", t("Thinking …"))
+                self._summary = text_element("summary", t("Thinking…"))
                 self._thoughts = MarkdownStream(self._renderer)
             if answer.text or not answer.is_running:
                 self._summary.text = t("Thoughts")
@@ -60,12 +60,12 @@ class StreamingAnswer:
 
 
 class LimitNotice:
-    """Says that a message waits for the key's limit, and for how long; hidden while none does."""
+    """Shows that a message waits for the rate limit, and for how long; hidden otherwise."""
 
     def __init__(self, on_cancel: Callable[[], object]) -> None:
         with tag("div", "trouble waits", role="status") as self._root:
             text_element("div", t("Rate limit reached"), "trouble-title")
-            text_element("div", t("Your message is kept here and sent automatically."), "trouble-advice")
+            text_element("div", t("Your message will be sent automatically."), "trouble-advice")
             with tag("div", "trouble-actions"):
                 self._countdown = attribute(text_element("span", "", "countdown"), role="timer").mark("countdown")
                 button(t("Cancel"), on_cancel, "small quiet").mark("cancel-wait")
@@ -75,11 +75,11 @@ class LimitNotice:
         """Show how long it is until then."""
         self._root.set_visibility(sends_at is not None)
         if sends_at is not None:
-            self._countdown.text = t("It is sent in {time}.", time=duration(sends_at - time.monotonic()))
+            self._countdown.text = t("Sending in {time}.", time=duration(sends_at - time.monotonic()))
 
 
 async def follow(answer: Answer, show: Callable[[Answer], Awaitable[object]]) -> None:
-    """Call `show` as the answer grows, at once and then at most every `SHOW_EVERY_S`, until it has ended."""
+    """Call `show` as the answer arrives, at most every `SHOW_EVERY_S`, until it has ended."""
     version = -1
     while True:
         await answer.changed_since(version)

@@ -1,4 +1,4 @@
-"""The bar above the transcript: which model answers, the menu of the open conversation, and the page's switches."""
+"""The bar above the transcript: the model picker, the conversation's menu, and the page's buttons."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ class TopBar:
         options: Callable[[], Sequence[Option]],
     ) -> None:
         with tag("header", "topbar"):
-            icon_button("menu", t("Show the conversations"), act="drawer-open").classes("phone-only")
+            icon_button("menu", t("Open the sidebar"), act="drawer-open").classes("phone-only")
             self._picker = Picker(on_pick, t("Model"))
             tag("div", "gap")
             compare = tag("a", "icon-button icon-compare", aria_label=t("Compare two models")).mark("compare")
@@ -30,16 +30,16 @@ class TopBar:
             icon_button("tune", t("Chat settings"), on_tune).mark("tune")
             keys = icon_button("keys", t("Keyboard shortcuts"), show_shortcuts).mark("keys")
             keys.classes("desk-only")
-            icon_button("theme", t("Light or dark"), act="theme").mark("theme")
+            icon_button("theme", t("Switch between light and dark"), act="theme").mark("theme")
             icon_button("new", t("New chat"), on_new).classes("phone-only")
-            self._more = icon_button("dots", t("More about this chat")).mark("more-open")
-            Menu(self._more, t("More about this chat"), options)
+            self._more = icon_button("dots", t("Chat options")).mark("more-open")
+            Menu(self._more, t("Chat options"), options)
         self.show_more(False)
 
     def show_more(self, is_stored: bool) -> None:
-        """Offer the menu of the open conversation, or nothing while there is none yet."""
+        """Show the menu of the open conversation, or nothing if there is none."""
         self._more.set_visibility(is_stored)
 
     def show(self, models: Mapping[str, Phase], current: str | None) -> None:
-        """Show the model that answers, and the others to choose from."""
+        """Show the chosen model and the alternatives."""
         self._picker.show(models, current)

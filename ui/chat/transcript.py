@@ -1,4 +1,4 @@
-"""The conversation as it is read: turns from top to bottom, the last of which may still be growing."""
+"""The transcript: turns from top to bottom, the last of which may still be streaming."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ class Transcript:
 
     def __init__(self, actions: Actions, on_earlier: Callable[[], Any], renderer: Renderer) -> None:
         self._actions, self._on_earlier, self._renderer = actions, on_earlier, renderer
-        # What is read aloud as it comes is each answer's own business: opening a conversation announces nothing.
+        # Each answer announces itself to screen readers; opening a conversation announces nothing.
         self._root = tag("div", "turns", role="log", aria_live="off", aria_label=t("Conversation"))
         ui.html("").classes("hidden")  # so that the browser has the component before the first answer needs it
         self._following: asyncio.Task[None] | None = None
@@ -33,7 +33,7 @@ class Transcript:
         ui.context.client.on_delete(self.release)
 
     def release(self) -> None:
-        """Follow nothing any more."""
+        """Stop following."""
         if self._following is not None:
             self._following.cancel()
             self._following = None
@@ -45,7 +45,7 @@ class Transcript:
         self._views, self._earlier = [], None
 
     def show(self, turns: Sequence[Turn], has_earlier: bool = False) -> None:
-        """Show these turns and no others; what is shown already from the first on stays as it is."""
+        """Show exactly these turns; matching views from the first on are reused."""
         if has_earlier != (self._earlier is not None):
             self.clear()
             if has_earlier:
@@ -59,24 +59,24 @@ class Transcript:
             self._add(turn)
 
     def learn(self, turns: Sequence[Turn]) -> None:
-        """Take over what is known by now of the turns that are shown; nothing appears or goes."""
+        """Update the shown turns in place."""
         for view, turn in zip(reversed(self._views), reversed(turns), strict=False):
             if not view.takes(turn):
                 return
 
     def show_trouble(self, trouble: Trouble, on_retry: Callable[[], Any]) -> None:
-        """Show that the conversation itself could not be had."""
+        """Show that the conversation could not be loaded."""
         self.clear()
         with self._root:
             show_trouble(trouble, on_retry)
 
     def ask(self, question: str) -> AnswerView:
-        """Show a question that has just been asked, and the place of its answer."""
+        """Show a new question and a placeholder for its answer."""
         self._add(Turn("user", question))
         return self.answer()
 
     def answer(self, turn: Turn | None = None) -> AnswerView:
-        """Open the place of the next answer, below all others."""
+        """Add a placeholder for the next answer at the end."""
         for view in self._views:
             if isinstance(view, AnswerView):
                 view.give_up()
@@ -86,12 +86,12 @@ class Transcript:
         return view
 
     def drop_last_answer(self) -> None:
-        """Take the last answer away: it is about to be tried again."""
+        """Remove the last answer before a retry."""
         if self._views and isinstance(self._views[-1], AnswerView):
             self._cut(len(self._views) - 1)
 
     def follow(self, answer: Answer, view: AnswerView) -> None:
-        """Show `answer` in `view` as it grows."""
+        """Show `answer` in `view` as it arrives."""
         self.release()
         self._following = background_tasks.create(follow(answer, view.show), name="follow an answer")
 

@@ -1,4 +1,4 @@
-"""The way between the versions of a question or an answer: back, 2/3, on."""
+"""Navigation between versions of a question or an answer: previous, 2/3, next."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from ui.widgets.elements import icon_button, tag, text_element
 
 
 class Pager:
-    """Hidden where there is but one version."""
+    """Hidden if there is only one version."""
 
     def __init__(self, number: int, on_walk: Callable[[str], Any]) -> None:
         self._on_walk = on_walk
@@ -22,7 +22,7 @@ class Pager:
         self.show((), 0)
 
     def show(self, versions: tuple[str, ...], version: int) -> None:
-        """Show which of the versions is read."""
+        """Show which version is displayed."""
         self._versions, self._version = versions, version
         self._root.set_visibility(len(versions) > 1)
         self._place.text = f"{version + 1}/{len(versions)}"

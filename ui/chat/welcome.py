@@ -10,18 +10,18 @@ from ui.widgets.elements import tag, text_element
 Prompts = tuple[tuple[str, str], ...]
 
 DEMO_MODEL = "guide"
-# The questions stay English: the models that come with the service read hardly anything else.
+# The questions stay English: the models that come with the service understand little else.
 DEMO_PROMPTS: Prompts = (
     ("What can you do?", "A short tour of what this assistant knows"),
     ("What is ChatLLM?", "The service behind this page, in a few sentences"),
-    ("How do I use my own model?", "From the demo model to a real one"),
-    ("How does the cache work?", "Why the same question is answered at once"),
+    ("How do I use my own model?", "From the demo model to your own"),
+    ("How does the cache work?", "Why repeated questions are answered instantly"),
 )
 PROMPTS: Prompts = (
     ("What is the capital of Japan?", "A short question with a short answer"),
-    ("Give me three tips for learning a language.", "A short list to start from"),
-    ("Write a short poem about the sea.", "A few lines of your own"),
-    ("Write a Python function that reverses a string.", "Code to copy and try"),
+    ("Give me three tips for learning a language.", "A short list to get started"),
+    ("Write a short poem about the sea.", "A few lines of verse"),
+    ("Write a Python function that reverses a string.", "Code to copy and run"),
 )
 
 
@@ -33,13 +33,13 @@ class Welcome:
         self._offered: Prompts = ()
         with tag("section", "welcome"):
             tag("span", "mark large", aria_hidden="true")
-            text_element("h2", t("Hello! What is on your mind?"), "greeting")
-            text_element("p", t("Ask a question or start with one of these."), "greeting-more")
+            text_element("h2", t("Hello! How can I help?"), "greeting")
+            text_element("p", t("Ask a question, or start with one of these."), "greeting-more")
             self._prompts = tag("div", "prompts")
         self.offer(None)
 
     def offer(self, model: str | None) -> None:
-        """Show questions that the chosen model can answer; the demo model knows this product alone."""
+        """Show questions for the chosen model; the demo model knows only this product."""
         prompts = DEMO_PROMPTS if model == DEMO_MODEL else PROMPTS
         if prompts is self._offered:
             return

@@ -32,7 +32,7 @@ class ComparePage:
     """The state of one browser page: the two sides, and their answers to the last prompt."""
 
     def __init__(self, shared: Shared, session: Session | None = None) -> None:
-        """`session` is whose page it is where visitors sign in."""
+        """`session` is the visitor's where sign-in is on."""
         self._shared = shared
         self._client = ui.context.client
         self._answers: list[Answer] = []
@@ -46,7 +46,7 @@ class ComparePage:
         self._on_readiness()
 
     async def open(self, conversation_id: str | None) -> None:
-        """Show a comparison again, with what is still being written; a conversation without one as a chat."""
+        """Open a stored comparison, with running answers; redirect to the chat if there is none."""
         self._composer.focus()
         if conversation_id is None:
             return
@@ -64,7 +64,7 @@ class ComparePage:
         self._show(answers)
 
     async def send(self, text: str) -> None:
-        """Ask both sides, in a new conversation; not with a temperature that is none."""
+        """Ask both sides in a new conversation, unless a temperature is invalid."""
         if self._is_busy or not are_right([panel.temperature for panel in self._panels]):
             return
         self._composer.clear()
@@ -95,7 +95,7 @@ class ComparePage:
             self._tell(trouble)
 
     async def again(self, place: int) -> None:
-        """Ask one side again, or both where neither was asked."""
+        """Retry one side, or both if neither was asked."""
         if not self._answers:
             await self.send(self._question)
             return
@@ -109,7 +109,7 @@ class ComparePage:
             await self._remember()
 
     async def keep(self, answer: Answer) -> None:
-        """Go on with that answer, as a chat."""
+        """Continue with that answer as a chat."""
         try:
             await comparison.keep(self._shared, answer)
         except Trouble as trouble:
@@ -140,7 +140,7 @@ class ComparePage:
             show_said(text)
 
     async def _remember(self) -> None:
-        """Give the comparison an address, under which it is found again."""
+        """Give the comparison a permanent address."""
         if self._answers:
             await comparison.remember(self._shared, self._answers)
             self._client.run_javascript(f'history.replaceState(null, "", "/compare/{self._id}")')
@@ -154,14 +154,14 @@ class ComparePage:
             self._toast.show(explain(trouble).title, TOLD_S)
 
     def _on_answer(self, answer: Answer) -> None:
-        """An answer has begun or ended."""
+        """React to the start or end of an answer."""
         if answer.question.conversation_id == self._id:
             self._composer.set_running(self._is_busy)
         if answer.trouble is not None:
             self._shared.readiness.doubt()
 
     def _on_signed_out(self, reason: Reason) -> None:
-        """The session has ended: leave the page; a prompt that nobody took yet stays as a draft."""
+        """Leave the page after the session has ended; an unsent prompt stays as a draft."""
         path = f"/compare/{self._id}" if self._id else "/compare"
         unsent = pieces(self._question).readable if self._is_starting else ""
         self._client.run_javascript(leaving(path, reason, unsent))
@@ -182,7 +182,7 @@ class ComparePage:
             self._composer.recount()
 
     def _smallest_model(self) -> str | None:
-        """Return the model that takes fewer tokens: what is too large for it cannot be compared."""
+        """Return the model with the smaller context limit, which bounds the comparison."""
         models = [panel.model for panel in self._panels]
         known = [self._shared.readiness.model(model) for model in models]
         sizes = [(model.max_model_len if model else None) or math.inf for model in known]
@@ -207,13 +207,13 @@ class ComparePage:
                     text_element("h1", t("Compare"), "model")
                     tag("div", "gap")
                     icon_button("keys", t("Keyboard shortcuts"), show_shortcuts).classes("desk-only")
-                    icon_button("theme", t("Light or dark"), act="theme")
+                    icon_button("theme", t("Switch between light and dark"), act="theme")
                 with tag("div", "scroll", id="scroll", tabindex="-1"), tag("div", "reading"):
                     self._lead = text_element(
-                        "p", t("One prompt, two answers: continue with the one you prefer."), "lead"
+                        "p", t("One prompt, two answers. Continue with the one you prefer."), "lead"
                     )
                     self._alone = text_element(
-                        "p", t("There is only one model: it is compared with itself at two temperatures."), "alone"
+                        "p", t("Only one model is available. It is compared with itself at two temperatures."), "alone"
                     )
                     self._alone.set_visibility(False)
                     self._asked = tag("div", "turn question said")

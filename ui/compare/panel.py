@@ -1,4 +1,4 @@
-"""One side of a comparison: who answers and how, the answer as it grows, its figures, and the choice."""
+"""One side of a comparison: the model, the temperature, the answer, its statistics, and its actions."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from ui.widgets.model_picker import Picker
 
 
 class AnswerPanel:
-    """The side that stands at `place`, counted from 0."""
+    """The panel at index `place`, from 0."""
 
     def __init__(
         self,
@@ -54,12 +54,12 @@ class AnswerPanel:
         return Side(self.model or "", self.temperature.value)
 
     def offer(self, models: Mapping[str, Phase], model: str | None) -> None:
-        """Show who answers, and who else could."""
+        """Show the chosen model and the alternatives."""
         self.model = model
         self._picker.show(models, model)
 
     def release(self) -> None:
-        """Follow nothing any more."""
+        """Stop following."""
         if self._following is not None:
             self._following.cancel()
             self._following = None
@@ -73,12 +73,12 @@ class AnswerPanel:
             text_element("p", t("The answer will appear here."), "side-empty")
 
     def follow(self, answer: Answer) -> None:
-        """Show the answer as it grows."""
+        """Show the answer as it arrives."""
         self.wait()
         self._following = background_tasks.create(follow(answer, self._show), name="follow a side")
 
     def wait(self) -> None:
-        """Show that an answer is about to come."""
+        """Show that an answer is pending."""
         self.release()
         self._body.clear()
         self._body.classes("live")
@@ -86,7 +86,7 @@ class AnswerPanel:
             self._stream = StreamingAnswer(self._renderer, self._on_stop)
 
     def fail(self, trouble: Trouble) -> None:
-        """Show a failure that came before there was an answer at all."""
+        """Show a failure that occurred before an answer existed."""
         self.release()
         self._body.clear()
         self._body.classes(remove="live")
@@ -106,13 +106,13 @@ class AnswerPanel:
         if answer.state == "stopped":
             text_element("div", t("You stopped this answer."), "note")
         elif answer.end.reason == "length":
-            text_element("div", t("The answer reached its length limit and ends here."), "note")
+            text_element("div", t("The answer reached its length limit."), "note")
         if answer.trouble is not None:
             show_trouble(answer.trouble, lambda: self._on_again(self._place))
         if not answer.text:
             return
         text_element("div", " · ".join(answer_stats(answer)), "figures side-figures").mark(f"figures-{self._place}")
         with tag("div", "side-actions"):
-            kept = button(t("Keep this one"), lambda: self._on_keep(answer)).mark(f"keep-{self._place}")
-            attribute(kept, title=t("Continue with this answer; the other one is kept"))
-            copy_button(t("Copy the answer"), lambda: answer.text)
+            kept = button(t("Keep this answer"), lambda: self._on_keep(answer)).mark(f"keep-{self._place}")
+            attribute(kept, title=t("Continue with this answer. The other one remains available."))
+            copy_button(t("Copy answer"), lambda: answer.text)

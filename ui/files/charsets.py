@@ -1,4 +1,4 @@
-"""The text of a file whose character set nobody has named: UTF-8 where it is, else what its bytes look like."""
+"""Character set detection: UTF-8 where valid, else the most plausible character set."""
 
 import codecs
 import re
@@ -42,7 +42,7 @@ _NOT_ISO_8859 = re.compile(rb"[\x80-\x9f]")
 
 
 def decoded(content: bytes) -> str | None:
-    """Return the text of a file; None for anything that is no text. Takes up to 0.1 s for 256 KB."""
+    """Return the text of a file; None if it is not text. Takes up to 0.1 s for 256 KB."""
     if b"\0" in content:
         text = _utf_16(content)
     else:
@@ -146,5 +146,5 @@ def _in(charset: str, content: bytes) -> str | None:
 
 
 def _without_controls(text: str | None) -> str | None:
-    """Return a text; None where characters show that it is none. DOS ends a text with one."""
+    """Return the text; None if it contains binary control characters. DOS text may end with one."""
     return None if text is None or _CONTROLS.search(text.removesuffix("\x1a")) else text

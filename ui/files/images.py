@@ -1,6 +1,6 @@
-"""Images within a message: as Markdown, `![](data:…)`, until it crosses to the service, which wants them as parts.
+"""Images in a message: Markdown, `![](data:…)`, in the page; content parts in requests to the service.
 
-So a message stays one text everywhere in the page: it is compared, edited, exported and
+A message therefore is one text everywhere in the page: it is compared, edited, exported, and
 imported with its images.
 """
 
@@ -17,24 +17,24 @@ _IMAGE = re.compile(rf"!\[\]\(({_URL})\)")
 
 
 def kind_of(content: bytes) -> str:
-    """Return the media type of an image by its first bytes; nothing for all that is none."""
+    """Return the media type of an image by its first bytes; "" for anything else."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for beginning, kind in _BEGINNINGS if content.startswith(beginning)), "")
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """Return an image as an address that holds it."""
+    """Return an image as a data URL."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def is_data_url(address: str) -> bool:
-    """Whether an address holds an image of a known kind, and nothing else."""
+    """Whether an address is a data URL of a supported image type."""
     return re.fullmatch(_URL, address) is not None
 
 
 def with_images(text: str, addresses: Sequence[str]) -> str:
-    """Return a message with its images behind it."""
+    """Return a message with its images appended."""
     return "\n\n".join([text, *(f"![]({address})" for address in addresses)]).strip()
 
 
@@ -51,7 +51,7 @@ def without_images(message: str) -> tuple[str, list[str]]:
 
 
 def content_parts(message: str) -> Any:
-    """Return a message as the service takes it: a text, or where there are images, its parts."""
+    """Return a message in the API's format: a text, or content parts if it has images."""
     text, addresses = without_images(message)
     if not addresses:
         return message

@@ -1,4 +1,4 @@
-"""A message of the reader: words, and the files and images that came along, all in the one text that is stored."""
+"""A user message: text, files, and images, stored together as one text."""
 
 from dataclasses import dataclass, field
 
@@ -16,17 +16,17 @@ class Composed:
 
     @property
     def message(self) -> str:
-        """The whole as one text; `pieces` takes it apart again."""
+        """The whole message as one text; `pieces` parses it."""
         return with_images(self.readable, self.images)
 
     @property
     def readable(self) -> str:
-        """What of it can be read."""
+        """The readable part."""
         return with_files(self.text, self.files)
 
 
 def pieces(message: str) -> Composed:
-    """Take a message apart."""
+    """Split a message into its parts."""
     readable, images = without_images(message)
     text, files = without_files(readable)
     return Composed(text, files, images)

@@ -1,4 +1,4 @@
-"""The text of a PDF file, which is hostile until proven otherwise: read in a process of its own, within bounds."""
+"""Text extraction from untrusted PDF files, in a child process with bounded time and memory."""
 
 import asyncio
 import sys
@@ -15,7 +15,7 @@ Fault = Literal["encrypted", "scanned", "broken", "too much"]
 
 
 class PdfFault(Exception):
-    """There is no text to be had; `fault` says why."""
+    """No text could be extracted; `fault` says why."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault)
@@ -55,10 +55,10 @@ class PdfReader:
         word, _, text = said.decode(errors="replace").partition("\n")
         if word == "text":
             return text
-        # Without a word it was ended by one of its bounds.
+        # No output: the process hit one of its limits.
         raise PdfFault(cast(Fault, word) if word in ("encrypted", "scanned", "broken") else "too much")
 
 
 def is_pdf(content: bytes) -> bool:
-    """Whether a file says that it is a PDF; readers allow some bytes before that."""
+    """Whether a file has a PDF header, which may follow some other bytes."""
     return b"%PDF-" in content[:1024]

@@ -1,6 +1,6 @@
 """Reads a PDF file from standard input and writes one word, and its text if that is `text`; run by `pdf`.
 
-Its bounds are the kernel's: a file that wants more time or memory ends this process, not the page's.
+The kernel enforces its limits: a file that exceeds them ends this process, not the page's.
 Imports nothing of this project.
 """
 

@@ -1,4 +1,4 @@
-"""Files within a message: their text in a fence that none of its lines can close, and back again."""
+"""Text files in a message: fenced so that no line of a file can close the fence."""
 
 import re
 from bisect import bisect_left
@@ -14,7 +14,7 @@ _FENCE = re.compile(r"^`{3,}$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A file of text; `tokens` is None where the service could not count them."""
+    """A text file; `tokens` is None if they could not be counted."""
 
     name: str
     text: str
@@ -22,12 +22,12 @@ class TextFile:
 
 
 def with_files(text: str, files: list[TextFile]) -> str:
-    """Return the message that a model is to read."""
+    """Return the message in the form that the model reads."""
     return "\n\n".join([text, *map(_fenced, files)]).strip()
 
 
 def without_files(message: str) -> tuple[str, list[TextFile]]:
-    """Return what the reader wrote, and the files that came along; in one pass, whatever the message holds."""
+    """Split a message into the reader's text and its files, in linear time."""
     written: list[str] = []
     files: list[TextFile] = []
     at = 0
@@ -39,7 +39,7 @@ def without_files(message: str) -> tuple[str, list[TextFile]]:
 
 
 def _found(message: str) -> Iterator[tuple[TextFile, int, int]]:
-    """Yield each file, and where it begins and ends."""
+    """Yield each file with its start and end."""
     fences: defaultdict[str, list[int]] = defaultdict(list)
     for fence in _FENCE.finditer(message):
         fences[fence[0]].append(fence.start())

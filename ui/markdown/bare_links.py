@@ -1,8 +1,8 @@
-"""Addresses in running text become links: those that begin with http://, https:// or mailto:.
+"""Bare URLs in text become links: those that begin with http://, https://, or mailto:.
 
-An address ends before a blank, a quotation mark or a bracket that it did not open, and does not take the punctuation
-of its sentence with it. Chinese, Japanese and Korean write on without a blank, so their letters belong to it only
-where a part of its path begins with them.
+A URL ends before a space, a quotation mark, or a bracket that it did not open, and excludes the punctuation
+of its sentence. Chinese, Japanese, and Korean are written without spaces, so their letters belong to it only
+where a path segment begins with them.
 """
 
 import re
@@ -40,7 +40,7 @@ _LONGEST = len("mailto") + 1
 
 
 def bare_links_plugin(markdown: MarkdownIt) -> None:
-    """Teach `markdown` to read addresses."""
+    """Add bare links to `markdown`."""
     markdown.inline.ruler.before("text", "bare_link", _bare_link)
     markdown.add_render_rule("bare_link", _shown)
 
@@ -74,7 +74,7 @@ def _bare_link(state: StateInline, silent: bool) -> bool:
 
 
 def _rest(state: StateInline, is_mail: bool) -> str:
-    """Return what stands behind the colon; "" if it is no address."""
+    """Return what follows the colon; "" if it is not a URL."""
     begin = state.pos + 1
     if is_mail:
         found = _MAIL.match(state.src, begin, state.posMax)

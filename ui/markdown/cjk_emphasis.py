@@ -1,6 +1,6 @@
-"""Emphasis beside Chinese, Japanese and Korean, where no blank stands around it: `**「引用」**です`.
+"""Emphasis next to Chinese, Japanese, and Korean text, where no spaces surround it: `**「引用」**です`.
 
-CommonMark lets no emphasis begin or end between a punctuation mark and a letter. In these scripts that is where it
+CommonMark forbids emphasis to begin or end between punctuation and a letter. In these scripts that is where it
 usually does. The rules for them are those of the markdown-cjk-friendly specification.
 """
 
@@ -17,7 +17,7 @@ Rule = Callable[[StateInline, bool], bool]
 
 
 def cjk_emphasis_plugin(markdown: MarkdownIt) -> None:
-    """Let emphasis and deletions begin and end beside these scripts."""
+    """Allow emphasis and strikethrough next to these scripts."""
     for name, rule in (("emphasis", emphasis.tokenize), ("strikethrough", strikethrough.tokenize)):
         markdown.inline.ruler.at(name, _friendly(rule))
 

@@ -20,7 +20,7 @@ _WORDS = {"text", "image"}  # of an inline token: not its code, formulas and add
 
 
 def direction_plugin(markdown: MarkdownIt) -> None:
-    """Give every block its direction."""
+    """Set the direction of every block."""
     markdown.core.ruler.push("direction", _mark)
 
 

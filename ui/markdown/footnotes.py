@@ -1,6 +1,6 @@
 """Footnotes: `[^1]` refers to the note `[^1]: …`, which stays where it is written and keeps its label.
 
-Nothing is numbered anew or moved to the end: an answer is rendered in pieces while it is written, and looks the same
+Notes are neither renumbered nor moved to the end: an answer is rendered in pieces while it streams and looks the same
 afterwards. For the same reason a number is a reference even if its note has not been seen yet. Another label is one
 only behind its note or in the same piece, for `[^abc]` may be a regular expression.
 """
@@ -28,7 +28,7 @@ _INDENT = 4  # of the further paragraphs of a note
 
 
 def footnotes_plugin(markdown: MarkdownIt) -> None:
-    """Teach `markdown` to read notes and references to them."""
+    """Add footnotes and their references to `markdown`."""
     markdown.block.ruler.before("reference", "footnote", _note, {"alt": ["paragraph", "reference"]})
     markdown.inline.ruler.before("link", "footnote_ref", _reference)
     for name, rule in {"footnote_ref": _shown_reference, "footnote_open": _opened, "footnote_close": _closed}.items():

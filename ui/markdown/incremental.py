@@ -1,4 +1,4 @@
-"""Markdown that still grows: what can no longer change is rendered once, only the last block again and again."""
+"""Incremental Markdown: settled blocks are rendered once, only the last block repeatedly."""
 
 import re
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Formulas in Markdown: `$…$`, `$$…$$`, `\\(…\\)` and `\\[…\\]` become elements that page.js sets in type.
+"""Formulas in Markdown: `$…$`, `$$…$$`, `\\(…\\)`, and `\\[…\\]` become elements that page.js typesets.
 
-What the elements hold is the formula's source as text: where the script is missing, that is what is read.
+The elements contain the formula's source as text, which is shown if the script is missing.
 
 A single dollar is more often a price or a variable than a formula. Pandoc's rules tell them apart: a formula begins
 and ends with no blank, and no digit follows it. Beyond them, no letter or digit stands before a formula and no letter
@@ -39,7 +39,7 @@ _TEX = re.compile(r"[\\^_={}]")
 
 
 def math_plugin(markdown: MarkdownIt) -> None:
-    """Teach `markdown` to read formulas."""
+    """Add formulas to `markdown`."""
     markdown.inline.ruler.before("escape", "math", _inline)
     markdown.block.ruler.before(
         "fence", "math_block", _block, {"alt": ["paragraph", "reference", "blockquote", "list"]}

@@ -1,8 +1,8 @@
-"""Text as it is: what is shown of Markdown that is too long, or takes too long, to be rendered."""
+"""Plain text, shown instead of Markdown that is too long, or takes too long, to render."""
 
 from html import escape
 
-MAX_MARKDOWN_CHARS = 100_000  # markdown-it takes up to 15 µs for a hostile character, 1 µs for an ordinary one
+MAX_MARKDOWN_CHARS = 100_000  # markdown-it takes up to 15 µs per character of hostile text, 1 µs of ordinary text
 
 
 def plain_text(text: str) -> str:

@@ -1,8 +1,8 @@
-"""Untrusted text to inert HTML within bounded time, away from the event loop that all pages share.
+"""Renders untrusted text to inert HTML in bounded time, outside the event loop.
 
-RenderPool     processes that render, and what they have rendered lately; one for the whole page process
-Renderer       the pool as the pages of one account use it: one whole text at a time and one that grows, and
-               none for a while after several that took too long, so that no account keeps the others waiting
+RenderPool     child processes that render, and a cache of recent results; one per page process
+Renderer       the pool as one account uses it: one complete text and one streaming text at a time, and
+               a pause after several timeouts, so that no account blocks the others
 
 What takes too long is shown as plain text.
 """
@@ -30,7 +30,7 @@ from ui.state.tasks import Tasks
 MAX_HTML_CHARS = 3_000_000
 MAX_KEPT_CHARS = 16_000_000
 MAX_PROCESSES = 3
-ANSWER_TIMEOUT_S = 15.0  # the process itself keeps to a second of CPU; this is for one that gets none
+ANSWER_TIMEOUT_S = 15.0  # the process limits itself to a second of CPU; this is for one that gets no CPU
 FAULTS_AT_ONCE, FAULT_EVERY_S = 3, 20.0  # of one account, before its texts are shown as plain text
 _NUMBERS = itertools.count()
 _ROOT = Path(__file__).parents[2]
@@ -44,14 +44,14 @@ class RenderFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """A text that grows, rendered up to now: the HTML that has newly settled, and that of the tail."""
+    """The newly settled HTML of a streaming text, and the HTML of its tail."""
 
     settled: str
     tail: str
 
 
 class RenderPool:
-    """Starts processes when they are needed; one that a text has ended is replaced by the next."""
+    """Starts processes on demand and replaces those that a text has ended."""
 
     def __init__(self) -> None:
         self._idle: list[asyncio.subprocess.Process] = []
@@ -61,7 +61,7 @@ class RenderPool:
         self._kept_chars = 0
 
     async def ask(self, request: dict[str, Any]) -> Any:
-        """Return a process's answer. Raises `RenderFault`; when cancelled, the process is gone too."""
+        """Return a process's result. Raises `RenderFault`; cancellation ends the process."""
         async with self._places, self._process() as process:
             assert process.stdin is not None and process.stdout is not None
             body = orjson.dumps(request)
@@ -78,24 +78,24 @@ class RenderPool:
         return answer
 
     async def warm_up(self) -> None:
-        """Start the first process before a reader waits for it."""
+        """Start the first process ahead of the first request."""
         with suppress(RenderFault, OSError):
             await self.ask(_request("render", ""))
 
     async def aclose(self) -> None:
-        """End the processes; what one of them is at work on becomes a `RenderFault`."""
+        """End the processes; their pending requests raise `RenderFault`."""
         self._idle.clear()
         while self._all:
             await _end(self._all.pop())
 
     def known(self, place: bytes) -> str | None:
-        """Return what was kept there."""
+        """Return cached HTML."""
         if place in self._kept:
             self._kept.move_to_end(place)
         return self._kept.get(place)
 
     def keep(self, place: bytes, html: str) -> None:
-        """Keep HTML for the next time it is shown."""
+        """Cache HTML."""
         self._kept_chars += len(html) - len(self._kept.pop(place, ""))
         self._kept[place] = html
         while self._kept_chars > MAX_KEPT_CHARS:
@@ -116,23 +116,23 @@ class RenderPool:
 
 
 class Renderer:
-    """The pool for the pages of one account. Only what has been rendered for the account is known to it."""
+    """The pool for one account, which sees only its own cached results."""
 
     def __init__(self, pool: RenderPool) -> None:
         self._pool = pool
         self._number = next(_NUMBERS)
         self._tasks = Tasks()
         self._turn = asyncio.Lock()
-        self._growing_turn = asyncio.Lock()  # a running answer does not wait for a long conversation that is opened
+        self._growing_turn = asyncio.Lock()  # a streaming answer does not wait for a long conversation to render
         self._faults = Attempts(FAULTS_AT_ONCE, FAULT_EVERY_S)
         self._tired_until = 0.0
 
     def known(self, text: str) -> str | None:
-        """Return the HTML of a text that has been rendered lately, or that is shown as it is anyway."""
+        """Return the cached HTML of a text, or its plain text if it is too long."""
         return plain_text(text) if len(text) > MAX_MARKDOWN_CHARS else self._pool.known(self._place(text))
 
     async def render(self, text: str) -> str:
-        """Return inert HTML in the language of the slot that is open; plain text where it takes too long."""
+        """Return inert HTML in the language of the current slot; plain text if rendering takes too long."""
         place, request = self._place(text), _request("render", text)
         async with self._turn:
             if len(text) > MAX_MARKDOWN_CHARS or self._is_tired:
@@ -145,7 +145,7 @@ class Renderer:
         return html
 
     async def prepare(self, texts: Iterable[str], within_s: float) -> None:
-        """Render texts, one after the other, so that they are known when they are shown; some if time runs out."""
+        """Render texts into the cache one after the other, until `within_s` has passed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 for text in texts:
@@ -153,7 +153,7 @@ class Renderer:
                         await asyncio.shield(self._tasks.start(self.render(text), "render a text"))
 
     async def grow(self, text: str, finished: int) -> dict[str, Any] | None:
-        """Return the fields of `blocks.IncrementalResult`; None where that takes too long."""
+        """Return the fields of `incremental.IncrementalResult`; None if that takes too long."""
         async with self._growing_turn:
             return None if self._is_tired else await self._bounded(_request("grow", text, finished=finished))
 
@@ -176,7 +176,7 @@ class Renderer:
 
 
 class IncrementalMarkdown:
-    """Turns a growing text into settled HTML and a tail, which are shown one behind the other."""
+    """Turns a streaming text into settled HTML and a tail."""
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
@@ -192,7 +192,7 @@ class IncrementalMarkdown:
         if self._is_plain or len(tail) > MAX_MARKDOWN_CHARS:
             return Increment("", plain_text(tail))
         grown = await self._renderer.grow(tail, finished - self._settled_chars if looks else 0)
-        if grown is None:  # nor would the next piece of it be rendered in time
+        if grown is None:  # the rest would not render in time either
             self._is_plain = True
             return Increment("", plain_text(tail))
         self._looked_at = max(finished, self._looked_at)
@@ -208,12 +208,12 @@ def _labels() -> dict[str, str]:
         "done": t("Done"),
         "to_do": t("To do"),
         "footnote": t("Footnote"),
-        "to_text": t("Back to the text of footnote"),
+        "to_text": t("Back to the reference to footnote"),
     }
 
 
 def _request(kind: str, text: str, **more: Any) -> dict[str, Any]:
-    clean = text.encode(errors="replace").decode()  # a lone surrogate cannot cross
+    clean = text.encode(errors="replace").decode()  # JSON cannot encode a lone surrogate
     return {"kind": kind, "text": clean, "labels": _labels(), **more}
 
 

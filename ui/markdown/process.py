@@ -1,7 +1,7 @@
-"""Renders untrusted text for `rendering`, request by request, in a process that the kernel ends if one takes too long.
+"""Renders untrusted text for `pool`, in a process that the kernel ends if a request takes too long.
 
-A request and its answer are JSON, each behind its length in four bytes. A thread would not
-do: an expression of Pygments' that backtracks holds Python's lock until it is through.
+Requests and results are JSON, each preceded by its length in four bytes. A thread would not
+do: a backtracking regular expression of Pygments holds the GIL until it is done.
 """
 
 import dataclasses

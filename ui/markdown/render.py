@@ -1,10 +1,10 @@
-"""Markdown of a model, which is untrusted, to HTML that can do nothing.
+"""Untrusted Markdown to inert HTML.
 
 Safe by construction: raw HTML is text, only http(s) and mailto become links, images
 are named but never loaded. The browser's DOMPurify runs over the result all the same.
 
 Nothing here bounds the time that a text takes, and Pygments' expressions can backtrack
-for hours. Pages therefore render through `rendering`, in a process that is ended when it
+for hours. Pages therefore render through `pool`, in a process that is ended when it
 takes too long; this module imports nothing that such a process would not need.
 """
 
@@ -40,7 +40,7 @@ LINKS = ("https://", "http://", "mailto:")
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The words of the page that stand within rendered text, in the reader's language."""
+    """Labels within rendered text, in the reader's language."""
 
     copy: str = "Copy"
     copied: str = "Copied"
@@ -48,7 +48,7 @@ class Labels:
     done: str = "Done"
     to_do: str = "To do"
     footnote: str = "Footnote"
-    to_text: str = "Back to the text of footnote"
+    to_text: str = "Back to the reference to footnote"
 
 
 ENGLISH = Labels()
@@ -76,7 +76,7 @@ def _code_block(source: str, language: str, labels: Labels) -> str:
 
 
 def _revealed(html: str) -> str:
-    """Show each character that turns the order of code around as its number; what is copied is without it."""
+    """Show bidirectional control characters in code as their code points."""
     return _TURNING.sub(lambda found: f'<span class="turning" data-code="U+{ord(found[0]):04X}"></span>', html)
 
 

@@ -1,4 +1,4 @@
-"""Task lists: an item that begins with `[ ]` or `[x]` has a box, open or ticked. It is a picture: nothing to click."""
+"""Task lists: an item that begins with `[ ]` or `[x]` shows a box, empty or checked. It is not interactive."""
 
 import re
 from collections.abc import MutableMapping, Sequence
@@ -18,7 +18,7 @@ _BOX = re.compile(r"\[([ xX])\]\s+(?=\S)")
 
 
 def task_list_plugin(markdown: MarkdownIt) -> None:
-    """Teach `markdown` to read boxes."""
+    """Add task lists to `markdown`."""
     markdown.core.ruler.after("inline", "task_list", _find)
     markdown.add_render_rule("task_box", _box)
 

@@ -1,9 +1,11 @@
-"""/ops: what whoever runs the service looks at, with an administrator's key.
+"""/ops: the operator's page, opened with an administrator's key.
 
-page      one open browser page: asks again every few seconds, while somebody looks
-access    which key it acts with, and the form that asks for one
-figures   what the service tells of itself     series   from there to what charts show
-drawing   a chart as SVG                       chart    the same as a figure, with its table
-tables    models, errors, replicas and keys    wording  numbers and times as they are read
-dashboard whether Ray's own dashboard is there
+page       one open browser page: polls every few seconds while it is visible
+access     which key it uses, and the form that asks for one
+admin_keys keys that were entered in open pages
+metrics    the service's metrics      series   data series of the charts
+drawing    charts as SVG              chart    a chart with its legend and table
+tables     models, errors, replicas, and keys
+formats    numbers and times          board    the layout
+dashboard  whether Ray's own dashboard is reachable
 """

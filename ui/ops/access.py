@@ -1,4 +1,4 @@
-"""With which key /ops acts: that of whoever has signed in, or one that is asked for and kept by this page alone."""
+"""The key that /ops uses: the signed-in visitor's, or one that is entered and kept by this page only."""
 
 from collections.abc import Awaitable, Callable
 
@@ -18,15 +18,17 @@ _ON_SUBMIT = """(event) => {
 
 
 class AskForKey:
-    """A form for an administrator's key. It is sent to this process and nowhere else, and forgotten with the page."""
+    """A form for an administrator's key, which is sent only to this process and forgotten with the page."""
 
     def __init__(self, on_key: Callable[[str], Awaitable[str]]) -> None:
-        """`on_key` tries a key and returns why it is not let in, or nothing."""
+        """`on_key` tries a key and returns the reason for a rejection, or ""."""
         self._on_key = on_key
         self._is_trying = False
         with tag("form", "card ops-access").mark("access") as self.root:
             text_element("h1", t("Operations"), "card-title")
-            text_element("p", t("This page is for administrators. It needs an administrator's API key."), "card-text")
+            text_element(
+                "p", t("This page is for administrators and requires an administrator's API key."), "card-text"
+            )
             with tag("label", "field"):
                 text_element("span", t("API key"), "field-name")
                 self._key = ui.input(password=True).props("borderless autofocus").mark("admin-key")
@@ -37,7 +39,7 @@ class AskForKey:
                 attribute(text_element("a", t("Back to the chat"), "button quiet"), href="/")
                 self._open = submit_button(t("Open")).mark("open-ops")
             with tag("p", "access-hint"):
-                text_element("span", t("On the machine that runs the service, this command creates one:"))
+                text_element("span", t("To create one, run this command on the machine that runs the service:"))
                 text_element("code", "chatllm keys create NAME --admin")
         self.root.on("submit", self._try, js_handler=_ON_SUBMIT)
 
@@ -63,11 +65,11 @@ class AskForKey:
 
 
 def show_refusal(on_other_key: Callable[[], object] | None) -> None:
-    """Say that the page is not for this reader, and what can be done about it."""
+    """Show that access is denied, and what can be done about it."""
     with tag("div", "card ops-access").mark("refused"):
         text_element("h1", t("For administrators only"), "card-title")
-        text_element("p", t("Your API key works, but it is not an administrator's."), "card-text")
-        text_element("p", t("The operator of the service can give you one or change yours."), "card-text")
+        text_element("p", t("Your API key is valid but does not belong to an administrator."), "card-text")
+        text_element("p", t("The operator of the service can issue or change your key."), "card-text")
         with tag("div", "card-actions"):
             attribute(text_element("a", t("Back to the chat"), "button quiet"), href="/")
             if on_other_key is not None:

@@ -1,4 +1,4 @@
-"""What /ops shows once it is let in: figures of this moment, charts, tables."""
+"""The content of /ops: current figures, charts, and tables."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
@@ -21,7 +21,7 @@ class Board:
     """The laid out page."""
 
     def __init__(self, on_range: Callable[[bool], Any], way_out: str, on_leave: Callable[[], Any]) -> None:
-        """`on_range` is told whether an hour is wanted; `way_out` is what the button says that leaves the page."""
+        """`on_range` gets whether an hour is selected; `way_out` is the label of the button that leaves the page."""
         self._metrics: Metrics | None = None
         self._lay_out_head(on_range, way_out, on_leave)
         with tag("main", "ops-main") as self._main:
@@ -30,7 +30,7 @@ class Board:
             self._quiet = tag("div", "ops-quiet").mark("quiet")
             with self._quiet:
                 text_element("h2", t("No requests in this period"), "quiet-title")
-                text_element("p", t("The charts fill in as soon as requests arrive."), "quiet-text")
+                text_element("p", t("The charts fill in as requests arrive."), "quiet-text")
             self._tiles = Tiles()
             with tag("div", "charts"):
                 self._charts = [Chart(plan) for plan in plans()]
@@ -45,17 +45,17 @@ class Board:
                 text_element("span", t("Operations"), "brand-name")
             self._live = text_element("span", "", "live-note").mark("live")
             tag("div", "gap")
-            self._link = text_element("a", t("Ray's dashboard"), "button quiet small").mark("dashboard")
+            self._link = text_element("a", t("Ray dashboard"), "button quiet small").mark("dashboard")
             attribute(self._link, target="_blank", rel="noopener noreferrer")
             self._link.set_visibility(False)
-            with tag("div", "range", role="group", aria_label=t("Time shown")):
+            with tag("div", "range", role="group", aria_label=t("Time range")):
                 self._quarter = button(t("15 min"), partial(on_range, False), "choice").mark("range-15")
                 self._hour = button(t("1 h"), partial(on_range, True), "choice").mark("range-60")
-            icon_button("theme", t("Light or dark"), act="theme")
+            icon_button("theme", t("Switch between light and dark"), act="theme")
             button(way_out, on_leave, "quiet small").mark("leave")
 
     def choose(self, is_hour: bool) -> None:
-        """Mark the time that is shown."""
+        """Mark the selected time range."""
         attribute(self._quarter, aria_pressed=str(not is_hour).lower())
         attribute(self._hour, aria_pressed=str(is_hour).lower())
 
@@ -77,7 +77,7 @@ class Board:
         self._replicas.show(metrics.replicas, metrics.end)
 
     def show_keys(self, keys: Sequence[KeyUsage]) -> None:
-        """Show the keys with what they used."""
+        """Show the keys and their usage."""
         self._keys.show(keys)
 
     def show_dashboard(self, link: str) -> None:
@@ -86,17 +86,17 @@ class Board:
         self._link.set_visibility(bool(link))
 
     def pause(self) -> None:
-        """Say that nothing is asked for while nobody looks."""
+        """Show that polling is paused while the page is hidden."""
         self._live.text = t("Paused")
         self._live.classes(remove="on")
 
     def fail(self, trouble: Trouble) -> None:
-        """Say that there is nothing new; what was shown stays, dimmed."""
+        """Show that updates fail; the last figures stay, dimmed."""
         self._main.classes(add="stale")
         self._live.text = t("Not live")
         self._live.classes(remove="on")
         advice = explain(trouble)
-        shown = t("These are the last figures received.") if self._metrics else ""
+        shown = t("These are the last metrics received.") if self._metrics else ""
         self._say("bad", advice.title, f"{t('Retrying automatically.')} {shown}".strip())
 
     def _show_partial(self, metrics: Metrics) -> None:
@@ -104,11 +104,11 @@ class Board:
         if not metrics.is_partial:
             self._notice.set_visibility(False)
         elif because.startswith("redis"):
-            text = t("The store shared by the replicas does not respond ({reason}).", reason=because)
-            self._say("wait", t("These figures cover one replica only"), text)
+            text = t("The store shared by the replicas is not responding ({reason}).", reason=because)
+            self._say("wait", t("These metrics cover one replica only"), text)
         else:
-            text = t("Some replicas run another version, or there are too many.")
-            self._say("wait", t("Some figures are missing"), text)
+            text = t("Some replicas run a different version, or there are too many replicas.")
+            self._say("wait", t("Some metrics are missing"), text)
 
     def _say(self, tone: str, title: str, text: str) -> None:
         self._notice.clear()
@@ -120,19 +120,19 @@ class Board:
 
 
 class Tiles:
-    """The few figures that are read first."""
+    """The key figures at the top."""
 
     def __init__(self) -> None:
         with tag("dl", "tiles"):
             self._rate = _tile(t("Requests per second"), "tile-rate")
             self._tokens = _tile(t("Tokens per second"), "tile-tokens")
             self._first = _tile(t("First token, p50 / p95"), "tile-first")
-            self._hits = _tile(t("From the cache or shared"), "tile-hits")
-            self._now = _tile(t("Running / waiting now"), "tile-now")
+            self._hits = _tile(t("Cached or shared"), "tile-hits")
+            self._now = _tile(t("Running / waiting"), "tile-now")
             self._failed = _tile(t("Failed"), "tile-failed")
 
     def show(self, metrics: Metrics) -> None:
-        """Show the last minute, or the whole time where a minute says too little."""
+        """Show the last minute, or the whole range if a minute has too little data."""
         recent = [point for point in metrics.points if point.start + point.seconds > metrics.end - 60]
         over_s = max(1.0, sum(point.seconds for point in recent))
         total = metrics.total
@@ -177,7 +177,7 @@ def plans() -> list[Plan]:
         Plan(
             "chart-tokens",
             t("Output tokens per second"),
-            t("Counted when the answer is complete"),
+            t("Counted when a response completes"),
             "columns",
             series.tokens,
             number,
@@ -185,7 +185,7 @@ def plans() -> list[Plan]:
         Plan(
             "chart-first",
             t("Time to first token"),
-            t("Streamed answers generated by a model"),
+            t("Streamed responses generated by a model"),
             "lines",
             series.first_tokens,
             seconds,

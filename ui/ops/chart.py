@@ -1,4 +1,4 @@
-"""A chart as a figure: what it shows in words, its picture, what the colours mean, and the same as a table."""
+"""A chart: its text description, its drawing, its legend, and its data as a table."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Kind = Literal["columns", "lines", "area"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a chart is to be: `show` makes words of a value, `top` is the end of its axis where that is fixed."""
+    """The definition of a chart: `show` formats a value, `top` is the fixed end of its axis, if any."""
 
     marker: str
     title: str
@@ -32,7 +32,7 @@ class Plan:
 
 
 class Chart:
-    """One figure. `show` may be called as often as it pleases; a table is made only while it is open."""
+    """One chart. `show` may be called repeatedly; the table is built only while it is open."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -52,12 +52,12 @@ class Chart:
                 text_element("span", t("now"))
             self._legend = tag("ul", "legend")
             with tag("details", "chart-table") as details:
-                text_element("summary", t("As a table"))
+                text_element("summary", t("View as table"))
                 self._table = tag("div", "table-box", tabindex="0", role="region", aria_label=plan.title)
             details.on("toggle", self._toggle, js_handler="(event) => emit(event.target.open)")
 
     def show(self, points: Sequence[Point], zone: tzinfo, since: str) -> None:
-        """Show what the points hold; `since` says in words when they begin."""
+        """Show the points; `since` is a text for when they begin."""
         plan, series = self._plan, self._plan.make(points)
         self._series, self._times = series, [clock(point.start, zone) for point in points]
         is_empty = not any(value for each in series for value in each.values)
@@ -86,7 +86,7 @@ class Chart:
         return "–" if value is None else self._plan.show(value)
 
     def _moments(self) -> list[list[str]]:
-        """Return what is read at each step: the time, then each series that has a value."""
+        """Return the text of each step: the time, then each series with a value."""
         return [
             [time, *(f"{each.name}: {self._said(value)}" for each in self._series if (value := each.values[at]))]
             for at, time in enumerate(self._times)

@@ -1,4 +1,4 @@
-"""Whether Ray's own dashboard is there, and whether it is of use to this reader."""
+"""Whether Ray's own dashboard is running and reachable for this reader."""
 
 import time
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ TRUSTED_S = 30.0
 
 
 class Dashboard:
-    """Asks for it now and then, for all pages of the process."""
+    """Checks periodically, for all pages of the process."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -20,7 +20,7 @@ class Dashboard:
         self._asked_at = -TRUSTED_S
 
     async def link(self, page_host: str) -> str:
-        """Return its address for a reader who opened the page under a host's name; "" where it leads nowhere."""
+        """Return its address for a page opened at `host`; "" if it cannot be reached from there."""
         if not self._url or (urlsplit(self._url).hostname in LOCAL and page_host not in LOCAL):
             return ""
         if time.monotonic() - self._asked_at > TRUSTED_S:

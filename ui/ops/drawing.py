@@ -1,4 +1,4 @@
-"""Charts as SVG: a few paths, stretched to the place that the page has for them. Colours are those of ops.css."""
+"""Charts as SVG: a few paths, stretched to the available width. Colors are defined in ops.css."""
 
 import math
 from collections.abc import Sequence

@@ -1,15 +1,16 @@
-"""Numbers and times as an administrator reads them, in the language of the page."""
+"""Numbers and times in the format of the page's language."""
 
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
+from ui import i18n
 from ui.i18n import language
 
 _GERMAN = str.maketrans(",.", ".,")
 
 
 def number(value: float) -> str:
-    """Return a number with three digits that count, or all of them before the point."""
+    """Return a number with three significant digits, or all digits before the decimal point."""
     if value and abs(value) < 10:
         text = f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) >= 0.01 else "< 0.01"
     elif abs(value) < 100:
@@ -33,7 +34,7 @@ def seconds(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """Return a share of one; a dash where there is none."""
-    return "–" if share is None else f"{_localised(f'{share * 100:.0f}')} %"
+    return "–" if share is None else i18n.percent(round(share * 100))
 
 
 def zone_named(name: object) -> tzinfo:

@@ -1,4 +1,4 @@
-"""What the service tells its administrators of itself."""
+"""The service's metrics for administrators."""
 
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ class Quantiles(BaseModel):
 
 
 class Figures(BaseModel):
-    """Sums over requests that have ended: by status, by what the cache did, and their tokens."""
+    """Totals over completed requests: by status, by cache result, and tokens."""
 
     requests: dict[str, int] = {}
     cache: dict[str, int] = {}
@@ -85,7 +85,7 @@ class RecentError(BaseModel):
 
 
 class Metrics(BaseModel):
-    """The answer of `/v1/admin/metrics`."""
+    """The body of `/v1/admin/metrics`."""
 
     start: float
     end: float
@@ -111,7 +111,7 @@ class Key(BaseModel):
 
 
 class Used(BaseModel):
-    """What a key used."""
+    """The usage of a key."""
 
     key_id: str = ""
     requests: int = 0
@@ -121,7 +121,7 @@ class Used(BaseModel):
 
 
 class KeyUsage(BaseModel):
-    """A key, with what it used this day and this month (UTC)."""
+    """A key with its usage today and this month (UTC)."""
 
     key: Key
     today: Used = Used()

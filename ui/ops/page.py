@@ -1,4 +1,4 @@
-"""One open page of /ops: it asks again every few seconds while somebody looks, and says when it cannot."""
+"""One open page of /ops: polls every few seconds while visible, and shows when that fails."""
 
 import asyncio
 import time
@@ -61,7 +61,7 @@ class OpsPage:
     """The state of one browser page."""
 
     def __init__(self, dashboard: Dashboard, keys: AdminKeys, session: Session | None) -> None:
-        """`session` is whose page it is where visitors sign in; elsewhere a key is asked for, and lent to the page."""
+        """`session` is the visitor's where sign-in is on; otherwise the page asks for a key."""
         self._client = ui.context.client
         self._dashboard, self._clients, self._session = dashboard, keys, session
         self._own: Api | None = None
@@ -70,7 +70,7 @@ class OpsPage:
         self._board: Board | None = None
         self._keys: list[KeyUsage] = []
         self._keys_read_at = 0.0
-        self._asked = 0  # grows with every question, so that a late answer is not shown
+        self._asked = 0  # grows with every request, so that a late response is not shown
         self._is_reading = self._is_hidden = False
         self._root = tag("div", "ops")
         self._timer = ui.timer(REFRESH_S, self._refresh_unless_busy, active=False, immediate=False)
@@ -93,7 +93,7 @@ class OpsPage:
             AskForKey(self._try)
 
     async def _try(self, key: str) -> str:
-        """Try a key, and return why it does not open the page, or nothing."""
+        """Try a key and return the reason for a rejection, or ""."""
         api = self._own = self._clients.use(key)
         try:
             metrics = await self._read(api)
@@ -122,14 +122,14 @@ class OpsPage:
         self._timer.deactivate()
         self._board = None
         self._asked += 1
-        self._is_reading = False  # what is still being read is for nobody
+        self._is_reading = False  # discards responses that are still pending
         self._root.clear()
 
     def _show_board(self, api: Api) -> None:
         self._root.clear()
         self._reading_api, self._keys_read_at = api, 0.0
         with self._root:
-            out = (t("Sign out"), self._session.sign_out) if self._session else (t("Forget the key"), self._forget)
+            out = (t("Sign out"), self._session.sign_out) if self._session else (t("Forget key"), self._forget)
             self._board = Board(self._pick, *out)
             self._board.choose(self._range == HOUR)
         if not self._is_hidden:
@@ -143,7 +143,7 @@ class OpsPage:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        """Ask again, and show the answer unless something else has been asked for meanwhile."""
+        """Poll, and show the response unless a newer request was made meanwhile."""
         if self._board is None:
             return
         self._asked += 1
@@ -163,7 +163,7 @@ class OpsPage:
                 self._is_reading = False
 
     async def _read_keys(self, api: Api) -> None:
-        """Read the slow part: who used what. Without it the page shows what it had."""
+        """Load the slow part: usage by key. If that fails, the page keeps what it had."""
         self._keys_read_at = time.monotonic()
         try:
             keys = await read_keys(api)
@@ -203,7 +203,7 @@ class OpsPage:
         await self._refresh()
 
     async def _on_looks(self, told: object) -> None:
-        """The browser tells its time zone, and whether the page is being looked at."""
+        """Take the browser's time zone, and whether the page is visible."""
         zone, is_hidden = told if isinstance(told, list) and len(told) == 2 else ("UTC", False)
         self._zone, self._is_hidden = zone_named(zone), bool(is_hidden)
         if self._board is None:
@@ -217,6 +217,6 @@ class OpsPage:
             await self._refresh()
 
     def _on_signed_out(self, reason: Reason) -> None:
-        """The session has ended: lead to the sign-in, and from there back."""
+        """Redirect to the sign-in after the session has ended."""
         self._leave_board()
         self._client.run_javascript(leaving("/ops", reason))

@@ -1,4 +1,4 @@
-"""From the service's figures to what charts show: one value for each step, None where there is none."""
+"""Data series of the charts, from the service's metrics: one value per step, None where there is none."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Values = list[float | None]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What one colour of a chart stands for; `tone` names the colour in ops.css."""
+    """One series of a chart; `tone` names its color in ops.css."""
 
     name: str
     tone: str
@@ -34,7 +34,7 @@ def requests(points: Sequence[Point]) -> list[Series]:
     return [
         Series(t("Answered"), "good", _per_second(points, lambda point: point.ended_as("2", "3"))),
         Series(t("Client disconnected"), "quiet", _per_second(points, lambda point: point.ended_as("499"))),
-        Series(t("Refused"), "wait", _per_second(points, lambda point: point.ended_as("4") - point.ended_as("499"))),
+        Series(t("Rejected"), "wait", _per_second(points, lambda point: point.ended_as("4") - point.ended_as("499"))),
         Series(t("Failed"), "bad", _per_second(points, lambda point: point.ended_as("5"))),
     ]
 
@@ -43,7 +43,7 @@ def tokens(points: Sequence[Point]) -> list[Series]:
     """Tokens per second of answers."""
     return [
         Series(t("Generated"), "good", _per_second(points, lambda point: point.output_tokens)),
-        Series(t("From the cache or shared"), "cool", _per_second(points, lambda point: point.reused_tokens)),
+        Series(t("Cached or shared"), "cool", _per_second(points, lambda point: point.reused_tokens)),
     ]
 
 

@@ -7,7 +7,7 @@ from nicegui import ui
 
 from ui.api.errors import duration
 from ui.chat.status_line import STEPS
-from ui.i18n import t
+from ui.i18n import percent, t
 from ui.ops.formats import clock, seconds, whole
 from ui.ops.metrics import KeyUsage, Metrics, Model, RecentError, Replica
 from ui.widgets.elements import attribute, tag, text_element
@@ -16,7 +16,7 @@ MAX_KEYS = 50
 
 
 class Section:
-    """A heading, and what stands below it, which `show` replaces if it has become something else."""
+    """A heading and its content, which `show` replaces if it has changed."""
 
     def __init__(self, title: str, marker: str) -> None:
         self._shown: object = None
@@ -51,7 +51,7 @@ class ModelTable(Section):
             t("Running"),
             t("Waiting"),
             t("Requests"),
-            t("Tokens out"),
+            t("Output tokens"),
             t("First token, p50"),
             t("p95"),
         )
@@ -126,7 +126,7 @@ class ErrorTable(Section):
                         with tag("td"):
                             copied = text_element("button", error.request_id, "request-id mono")
                             attribute(copied, type="button", data_act="copy-text", data_text=error.request_id)
-                            attribute(copied, title=t("Copy the request's id"), data_said=t("Copied"))
+                            attribute(copied, title=t("Copy request ID"), data_said=t("Copied"))
 
 
 class KeyTable(Section):
@@ -145,7 +145,7 @@ class KeyTable(Section):
             t("Tokens today"),
             t("Requests this month"),
             t("Tokens this month"),
-            t("From the cache"),
+            t("From cache"),
             t("Failed"),
         )
         with place:
@@ -202,8 +202,8 @@ def _state(model: Model) -> str:
     if model.status == "ready":
         return said
     step = [t(STEPS[model.phase])] if model.phase in STEPS else []
-    percent = [f"{model.percent} %"] if model.percent is not None else []
-    return " · ".join([said, *step, *percent, duration(model.elapsed_s)])
+    progress = [percent(model.percent)] if model.percent is not None else []
+    return " · ".join([said, *step, *progress, duration(model.elapsed_s)])
 
 
 def _key_state(status: str) -> str:

@@ -1,4 +1,4 @@
-"""The card in which a reader shares a conversation: makes a link, sees those that there are, takes them back."""
+"""The dialog for sharing a conversation: creates, lists, and revokes links."""
 
 import time
 from datetime import datetime
@@ -18,7 +18,7 @@ DAY_S = 86_400
 
 
 class Sharing:
-    """Opens at once; `load` fills in the links. What can be read is fixed when a link is made."""
+    """Opens at once; `load` adds the links. A link's content is fixed when it is created."""
 
     def __init__(self, api: Api, conversation: Conversation, until: str | None, is_secure: bool) -> None:
         """`until` is the last message to show (None: the newest); `is_secure` says that browsers come by https."""
@@ -26,24 +26,24 @@ class Sharing:
         request = ui.context.client.request
         self._origin = f"{'https' if is_secure else request.url.scheme}://{request.headers.get('host', '')}"
         self._days: int | None = None
-        with dialog(t("Share this conversation")) as self._dialog, tag("div", "card wide"):
-            text_element("h2", t("Share this conversation"), "card-title")
+        with dialog(t("Share conversation")) as self._dialog, tag("div", "card wide"):
+            text_element("h2", t("Share conversation"), "card-title")
             about = t("Anyone with the link can read the conversation up to this point. Later messages are not shown.")
             text_element("p", about, "card-text")
             if urlsplit(self._origin).hostname in LOCAL:
-                text_element("p", t("This page is open to this computer only, and so are its links."), "card-text")
+                text_element("p", t("This page and its links can be reached from this computer only."), "card-text")
             self._choices = self._show_choices()
             self._made = tag("div", "share-made", aria_live="polite").mark("share-made")
             self._listed = tag("div", "share-list").mark("share-list")
             with tag("div", "card-actions"):
                 button(t("Close"), self._dialog.close, "quiet").mark("share-close")
-                button(t("Create a link"), self._make).mark("share-make")
+                button(t("Create link"), self._make).mark("share-make")
         self._dialog.on("hide", self._dialog.delete)
         self._choose(None)
         self._dialog.open()
 
     async def load(self) -> None:
-        """Show the links that there are."""
+        """Show the existing links."""
         try:
             shares = await self._api.shares(self._conversation.id)
         except Trouble as trouble:
@@ -77,7 +77,7 @@ class Sharing:
                 attribute(field, onfocus="this.select()")
                 copy = button(t("Copy")).mark("copy-link")
                 attribute(copy, data_act="copy-text", data_text=link, data_said=t("Copied"))
-            text_element("p", t("Copy it now: it is not stored and cannot be shown again."), "share-note")
+            text_element("p", t("Copy the link now. It is not stored and cannot be shown again."), "share-note")
         await self.load()
 
     async def _revoke(self, share: Share) -> None:
@@ -103,7 +103,7 @@ class Sharing:
     def _show_choices(self) -> dict[int | None, ui.element]:
         """Show for how long a link can be valid; menus.js moves among the choices by arrow keys."""
         made: dict[int | None, ui.element] = {}
-        with tag("div", "choices", role="radiogroup", aria_label=t("How long the link is valid")):
+        with tag("div", "choices", role="radiogroup", aria_label=t("How long the link stays valid")):
             text_element("span", t("Valid for"), "field-name")
             for days, label in ((1, t("1 day")), (7, t("7 days")), (30, t("30 days")), (None, t("no expiration"))):
                 choice = button(label, partial(self._choose, days), "small quiet choice-chip").mark(f"valid-{days}")

@@ -1,4 +1,4 @@
-"""`/s/{token}`: a shared conversation, to be read by anyone who has the link. A page without a socket."""
+"""`/s/{token}`: a shared conversation, readable by anyone with the link. A page without a socket."""
 
 import asyncio
 import hashlib
@@ -46,7 +46,7 @@ class SharedPages:
     async def _show(self, request: Request, token: str) -> Response:
         with speaking(request.headers.get("accept-language", "")):
             if wait_s := self._attempts.take(request.client.host if request.client else ""):
-                wait = t("It should work again in {time}.", time=duration(wait_s))
+                wait = t("Try again in {time}.", time=duration(wait_s))
                 return _notice(t("Too many requests"), wait, 429)
             if not token.replace("-", "").replace("_", "").isalnum() or not token.isascii():
                 return _gone()
@@ -79,22 +79,22 @@ async def _body(shared: SharedConversation, renderer: Renderer) -> str:
     cut = f'<p class="note">{escape(t("Earlier messages are not shown."))}</p>' if shared.is_cut else ""
     turns = (
         "".join([turn async for turn in _turns(shared.messages, renderer)])
-        or f'<p class="note">{escape(t("It is empty now."))}</p>'
+        or f'<p class="note">{escape(t("It contains no messages."))}</p>'
     )
-    label = escape(t("Light or dark"))
+    label = escape(t("Switch between light and dark"))
     return f"""<div class="shared"><header class="topbar"><div class="brand">
 <span class="mark" aria-hidden="true"></span><span class="brand-name">ChatLLM</span></div><div class="gap"></div>
 <button type="button" class="icon-button icon-theme" data-act="theme" aria-label="{label}" title="{label}"></button>
 </header>
 <main class="reading"><h1 class="shared-title" dir="auto">{escape(shared.title or t("Conversation"))}</h1>
 <p class="shared-about">{about}</p>{cut}<div class="turns">{turns}</div>
-<p class="shared-end">{escape(t("Answers can be wrong."))}</p></main></div>"""
+<p class="shared-end">{escape(t("Answers may be incorrect."))}</p></main></div>"""
 
 
 async def _turns(messages: Iterable[SharedMessage], renderer: Renderer) -> AsyncGenerator[str]:
     left = MAX_RENDERED_CHARS
     for role, said, left_out in _joined(messages):
-        missing = t("Attachments that are not shown: {count}", count=left_out) if left_out else ""
+        missing = t("Attachments not shown: {count}", count=left_out) if left_out else ""
         note = f'<p class="note">{escape(missing)}</p>' if missing else ""
         if role == "user":
             yield f'<div class="turn question"><div class="said">{_said(said)}{note}</div></div>'
@@ -129,7 +129,7 @@ def _said(message: str) -> str:
 
 
 def _gone() -> HTMLResponse:
-    about = t("The link may have been revoked or may have expired. Ask the person who sent it for a new one.")
+    about = t("The link may have expired or been revoked. Ask the person who sent it for a new one.")
     return _notice(t("This conversation is no longer available"), about, 404)
 
 

@@ -1,4 +1,4 @@
-"""The reader's own key: its name, its limits with what is left of them, this month's usage, and the way out."""
+"""The account menu: the key's name, its limits and what is left of them, this month's usage, and sign-out."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from ui.widgets.elements import attribute, button, tag, text_element
 
 
 class AccountMenu:
-    """A button with the key's name. What it opens is asked for anew each time: limits fill up by the second."""
+    """A button with the key's name. The menu is loaded each time it opens, because limits refill continuously."""
 
     def __init__(self, api: Api, session: Session | None) -> None:
         self._api, self._session = api, session
@@ -61,7 +61,7 @@ class AccountMenu:
         tokens, requests = f"{used.total_tokens:,}", f"{used.requests:,}"
         _show_fact(t("This month"), t("{tokens} tokens, {requests} requests", tokens=tokens, requests=requests))
         if used.cached_tokens:
-            _show_fact(t("Also from the cache"), t("{count} tokens", count=f"{used.cached_tokens:,}"))
+            _show_fact(t("Served from cache"), t("{count} tokens", count=f"{used.cached_tokens:,}"))
         if me.expires_at:
             _show_fact(t("Valid until"), f"{datetime.fromtimestamp(me.expires_at):%Y-%m-%d}")
 
@@ -84,7 +84,7 @@ def _show_left(label: str, left: Left) -> None:
         _show_fact(label, t("{left} of {limit} left", left=f"{left.remaining:,}", limit=f"{left.limit:,}"))
         attribute(tag("progress", "quota-bar"), value=str(left.remaining), max=str(left.limit), aria_label=label)
         if left.reset_s >= 1:
-            text_element("div", t("Fully reset in {time}", time=duration(left.reset_s)), "quota-reset")
+            text_element("div", t("Full again in {time}", time=duration(left.reset_s)), "quota-reset")
 
 
 def _show_fact(label: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""What a reader does with whole conversations: rename, pin, delete and undo, export and import."""
+"""Actions on conversations: rename, pin, delete and undo, export, and import."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +21,10 @@ TOLD_S = 6.0
 
 
 class ConversationActions:
-    """Handlers for the menus of conversations; every failure is told in the toast."""
+    """Handlers for the menus of conversations; failures are shown in the toast."""
 
     def __init__(self, shared: Shared, root: ui.element, open_: Callable[[str | None], Any]) -> None:
-        """All pages, this one among them, learn from `shared.changes` what is done here."""
+        """All pages, including this one, are notified through `shared.changes`."""
         self._shared, self._root, self._open = shared, root, open_
         self.sidebar: Sidebar
         self.toast = Toast()
@@ -32,11 +32,11 @@ class ConversationActions:
         self._upload.props('accept=".json"').classes("hidden").mark("import-file")
 
     def pick_file(self) -> None:
-        """Let the reader choose the file to import."""
+        """Open the file chooser for an import."""
         self._upload.run_method("pickFiles")
 
     async def rename(self, conversation: Conversation) -> None:
-        """Ask for another title."""
+        """Ask for a new title."""
         with self._root:
             named = await ask_title(title(conversation))
         if named is None:
@@ -49,7 +49,7 @@ class ConversationActions:
         self._shared.changes.notify("changed", conversation.model_copy(update={"title": named}))
 
     async def pin(self, conversation: Conversation) -> None:
-        """Pin the conversation, or let it go again; what else is kept beside it may be newer than the list."""
+        """Pin or unpin the conversation; its other metadata may be newer than the list."""
 
         def change(known: dict[str, str]) -> dict[str, str]:
             others = {name: value for name, value in known.items() if name != "pinned"}
@@ -63,7 +63,7 @@ class ConversationActions:
         self._shared.changes.notify("changed", conversation.model_copy(update={"metadata": metadata}))
 
     async def delete(self, conversation: Conversation) -> None:
-        """Take the conversation away; for a few seconds it can be had back."""
+        """Delete the conversation; for a few seconds this can be undone."""
         self._shared.deletions.schedule(conversation.id, lambda trouble: self._restore(conversation, trouble))
         was_open = conversation.id == self.sidebar.current
         with self._root:
@@ -76,7 +76,7 @@ class ConversationActions:
         await self._shared.generations.forget(conversation.id)
 
     async def export(self, conversation: Conversation, ending: str) -> None:
-        """Hand the conversation to the browser as a file."""
+        """Download the conversation as a file."""
         try:
             stored = await all_messages(self._shared.api, conversation.id)
         except Trouble as trouble:
@@ -88,13 +88,13 @@ class ConversationActions:
             ui.download.content(text.encode(), file_name(name, ending))
 
     def tell(self, trouble: Trouble) -> None:
-        """Tell of a failure."""
+        """Show a failure."""
         with self._root:
             self.toast.show(explain(trouble).title, TOLD_S)
 
     async def _import(self, event: events.UploadEventArguments) -> None:
         try:
-            if event.file.size() > MAX_IMPORT_BYTES:  # a browser would have rejected it
+            if event.file.size() > MAX_IMPORT_BYTES:  # browsers reject it already
                 raise Trouble("not_an_export")
             created = await bring_in(self._shared.api, read_export(await event.file.read()))
         except Trouble as trouble:

@@ -23,7 +23,7 @@ class ConversationMenu:
     export: Callable[[Conversation, str], Any]
 
     def options(self, conversation: Conversation, prefix: str = "") -> list[Option]:
-        """Return the menu of a conversation; `prefix` tells the marks of several menus apart."""
+        """Return the options for a conversation; `prefix` distinguishes the markers of several menus."""
         offered: list[tuple[str, str, Callable[[], Any]]] = [
             ("pin", t("Unpin") if conversation.is_pinned else t("Pin"), partial(self.pin, conversation)),
             ("rename", t("Rename"), partial(self.rename, conversation)),
@@ -40,6 +40,6 @@ class ConversationMenu:
 
 def show_menu(conversation: Conversation, actions: ConversationMenu) -> None:
     """Show the menu of a conversation in the list."""
-    label = t("More about “{title}”", title=conversation.title or t("New chat"))
+    label = t("Options for “{title}”", title=conversation.title or t("New chat"))
     button = icon_button("dots", label).mark(f"more-{conversation.id}")
     Menu(button, label, lambda: actions.options(conversation))

@@ -30,10 +30,10 @@ class ConversationRow:
             show_menu(conversation, actions)
 
     def show_running(self, is_running: bool) -> None:
-        """Show or hide that an answer is being written; nothing else of the row is drawn anew."""
+        """Show or hide the activity indicator; nothing else of the row is redrawn."""
         if is_running and self._pulse is None:
             with self.element:
-                self._pulse = tag("span", "pulse", role="img", aria_label=t("An answer is being written"))
+                self._pulse = tag("span", "pulse", role="img", aria_label=t("Answer in progress"))
             self._pulse.move(target_index=1)
         elif not is_running and self._pulse is not None:
             self._pulse.delete()

@@ -1,4 +1,4 @@
-"""The search over one's own conversations: what was found, with the words around the match."""
+"""Search over the conversations, with the text around each match."""
 
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +27,7 @@ class Search:
         with tag("label", "search"):
             text_element("span", t("Search"), "unseen")
             self._field = ui.input(placeholder=t("Search"), on_change=self._changed).props("borderless clearable")
-            attribute(self._field.mark("search"), aria_label=t("Search your conversations"), type="search", dir="auto")
+            attribute(self._field.mark("search"), aria_label=t("Search conversations"), type="search", dir="auto")
             attribute(self._field, debounce=str(int(WAIT_S * 1000)))
         self._results = tag("div", "conversations results", aria_live="polite").mark("results")
         self._results.set_visibility(False)
@@ -44,7 +44,7 @@ class Search:
         note = too_long(typed, MAX_CHARS)
         try:
             found = [] if note else await self._api.search(typed)
-            note = note or ("" if found else t("Nothing was found."))
+            note = note or ("" if found else t("No results."))
         except Trouble as trouble:
             note = explain(trouble).title
         if typed != self._typed:

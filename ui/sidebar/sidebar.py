@@ -28,7 +28,7 @@ GROUPS = ("Today", "Yesterday", "Previous 7 days", "Older")
 
 
 class Sidebar:
-    """Shows the conversations; opening and deleting one is the page's business."""
+    """Shows the conversations; the page implements opening and deleting."""
 
     def __init__(
         self,
@@ -50,13 +50,13 @@ class Sidebar:
                 with tag("div", "brand"):
                     tag("span", "mark", aria_hidden="true")
                     text_element("span", "ChatLLM", "brand-name")
-                icon_button("close", t("Close the list"), act="drawer-close").classes("phone-only")
+                icon_button("close", t("Close the sidebar"), act="drawer-close").classes("phone-only")
             new = attribute(text_element("a", t("New chat"), "new-chat").mark("new-chat"), href="/")
             new.on("click", lambda: actions.open(None), args=[], js_handler=ON_LINK)
             Search(api, actions.open, self._give_way)
             self._list = tag("nav", "conversations", aria_label=t("Your conversations"))
             with tag("div", "sidebar-foot") as self.foot:
-                button(t("Import a conversation"), on_import, "quiet").mark("import")
+                button(t("Import conversation"), on_import, "import").mark("import")
 
     async def refresh(self, without: Sequence[str] = ()) -> None:
         """Load the newest page again; those that are about to be deleted are left out."""
@@ -84,7 +84,7 @@ class Sidebar:
         self.render()
 
     def remove(self, conversation_id: str) -> None:
-        """Show a conversation no more."""
+        """Remove a conversation from the list."""
         self._listing.remove(conversation_id)
         self.render()
 
@@ -197,7 +197,7 @@ class Sidebar:
             if self._trouble is not None and self._trouble.code != "unreachable":
                 text_element("p", explain(self._trouble).title, "sidebar-note")
             elif not listed:
-                text_element("p", t("Your conversations will be listed here."), "sidebar-note")
+                text_element("p", t("Your conversations will appear here."), "sidebar-note")
 
     def _place(self, conversation: Conversation, drawn: dict[_Seen, ConversationRow]) -> None:
         """Put the conversation's row last; one that looks the same is moved there, for it costs little."""
@@ -212,12 +212,12 @@ class Sidebar:
 
 
 def title(conversation: Conversation) -> str:
-    """Return the conversation's title, or what stands for it."""
+    """Return the conversation's title, or a placeholder."""
     return conversation.title or t("New chat")
 
 
 def day_group(updated_at: float, now: datetime) -> str:
-    """Return the heading under which a conversation stands, by the calendar of `now`."""
+    """Return the heading of a conversation's group, by the calendar day of `now`."""
     day, today = datetime.fromtimestamp(updated_at, now.tzinfo).date(), now.date()
     if day >= today:
         return GROUPS[0]

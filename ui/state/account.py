@@ -1,4 +1,4 @@
-"""Everything that acts with one API key: its calls, running answers and deletions, whoever's pages watch them."""
+"""Everything that uses one API key: its client, running answers, and deletions, shared by all of its pages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,10 +20,10 @@ from ui.state.titles import Titles
 
 
 class ClosableAsks(Asks, Protocol):
-    """Whoever answers questions, with connections of its own."""
+    """A client for streamed answers that can be closed."""
 
     async def aclose(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         ...
 
 
@@ -32,7 +32,7 @@ LoadAsks = Callable[[], Awaitable[Callable[[Settings], ClosableAsks]]]
 
 
 class Account:
-    """Nothing of it is shared with another key's: what a page sees of running answers, it sees here."""
+    """The state of one API key; nothing of it is shared with another key."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Account:
         )
 
     async def aclose(self) -> None:
-        """Follow no answer any more (the service goes on writing), delete what was to be deleted, forget the key."""
+        """Stop following answers (the service continues them), complete pending deletions, and close the clients."""
         completions = () if self._completions is None else (self._completions.aclose,)
         await close_each(
             self.generations.aclose, self.titles.aclose, self.deletions.aclose, *completions, self.api.aclose

@@ -1,4 +1,4 @@
-"""What is done with whole conversations in one page, and shows in all pages of the same API key."""
+"""Changes of conversations, broadcast to all pages of the same API key."""
 
 from typing import Literal
 

@@ -1,6 +1,6 @@
-"""One question and two answers, which the conversation keeps as branches side by side.
+"""One prompt and two answers, stored as branches of one conversation.
 
-The ids of both are kept in the conversation's metadata, so that a comparison is
+The ids of both are stored in the conversation's metadata, so that a comparison is
 found again after a reload, or by another process.
 """
 
@@ -41,13 +41,13 @@ async def begin(shared: Shared, text: str, sides: Sequence[Side]) -> list[Answer
 
 
 async def again(shared: Shared, failed: Answer, side: Side) -> Answer:
-    """Ask one side anew, in place of an answer that failed. Raises `Trouble`."""
+    """Retry one side after a failure. Raises `Trouble`."""
     question = side.asks(failed.question.conversation_id, failed.question.text)
     return shared.generations.start(await shared.asks(), question, is_beside=True)
 
 
 async def remember(shared: Shared, answers: Sequence[Answer]) -> None:
-    """Keep with the conversation which answers are compared, once the service has a name for each.
+    """Store in the conversation's metadata which answers are compared, once both have ids.
 
     A failure costs the comparison after a reload, not the answers.
     """
@@ -69,7 +69,7 @@ async def recall(shared: Shared, conversation_id: str) -> list[Answer]:
 
 
 async def keep(shared: Shared, answer: Answer) -> None:
-    """Let the conversation go on with that answer; the other is stopped, and stays as a branch. Raises `Trouble`."""
+    """Continue the conversation with that answer; the other is stopped and stays as a branch. Raises `Trouble`."""
     id_ = answer.question.conversation_id
     await shared.generations.stop(id_)
     said = [item for item in (await shared.api.response(answer.response_id)).output if item.role == "assistant"]

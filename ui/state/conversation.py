@@ -1,4 +1,4 @@
-"""The conversation that a page shows: what is stored of it, which branch is read, and how it is answered."""
+"""The open conversation: its stored messages, the branch that is shown, and its parameters."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ CHOSEN = "chosen"
 
 
 class OpenConversation:
-    """A conversation, or (with `id` None) one that begins with the next question. Calls raise `Trouble`."""
+    """A conversation, or (with `id` None) a new one. Calls raise `Trouble`."""
 
     def __init__(self, api: Api, conversation_id: str | None) -> None:
         self._api = api
@@ -42,11 +42,11 @@ class OpenConversation:
 
     @property
     def branch(self) -> str | None:
-        """The end of the branch that is read, unless it is the one that is read first."""
+        """The end of the shown branch, unless it is the default branch."""
         return None if self.leaf == self._first_leaf else self.leaf
 
     async def return_to(self, branch: str) -> None:
-        """Read a branch again that was walked to, if its end is found among the newest messages."""
+        """Show a branch again if its end is among the newest messages."""
         for _ in range(MAX_PAGES_BACK):
             if any(message.id == branch for message in self.stored) or not self.has_earlier:
                 break
@@ -62,19 +62,19 @@ class OpenConversation:
         self.stored, self.has_earlier = page.data[::-1] + self.stored, page.has_more
 
     async def sync(self) -> None:
-        """Read what has been stored lately; what was known before it stays."""
+        """Load recently stored messages and keep the older known ones."""
         if self.id is None:
             return
         page = await self._api.messages(self.id)
         new = {message.id for message in page.data}
         kept = [message for message in self.stored if message.id not in new]
-        if page.has_more and len(kept) == len(self.stored):  # so much is new that the two do not join
+        if page.has_more and len(kept) == len(self.stored):  # too many new messages: the two lists do not overlap
             kept = []
         self.has_earlier = self.has_earlier if kept else page.has_more
         self.stored = kept + page.data[::-1]
 
     async def answer_with(self, parameters: Parameters) -> None:
-        """Answer with `parameters` from the next question on, and remember them where there is a conversation."""
+        """Use `parameters` from the next question on, and store them if the conversation exists."""
         if self.id is not None:
             self.metadata = await self._api.keep(self.id, parameters.within)
         self.parameters = parameters
@@ -84,11 +84,11 @@ class OpenConversation:
         return turns(self.stored, answer, self.leaf)
 
     def walk(self, message_id: str) -> None:
-        """Read the branch of that message to its end."""
+        """Show the branch of that message, up to its end."""
         self.leaf = Tree(self.stored).leaf(message_id)
 
     async def system_for(self, parent: str | None) -> str:
-        """Return the system prompt that has to be said before a question after `parent`; "" if it stands already."""
+        """Return the system prompt to send with a question after `parent`; "" if it is in place already."""
         said = await self._said(parent)
         wanted = self.parameters.system or (NO_SYSTEM if said else "")
         return "" if wanted == said else wanted

@@ -1,4 +1,4 @@
-"""Which conversations are listed and in which order, as pages arrive and things happen meanwhile."""
+"""The order of the listed conversations, as pages are loaded and conversations change meanwhile."""
 
 from ui.api.schema import Conversation, Conversations
 
@@ -8,8 +8,8 @@ MAX_LISTED = 500
 class ConversationList:
     """Conversations, the most recently active first.
 
-    A page that was asked for before something happened here does not undo it: what was
-    put on top meanwhile stays there, what was removed does not come back.
+    A page that was requested before a local change does not undo it: what was
+    moved to the top stays there, and what was removed does not come back.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class ConversationList:
         self._put[conversation.id] = conversation
 
     def keep(self, count: int, current: str | None) -> None:
-        """List no more than so many, but all that are pinned and the current one; the others can be loaded again."""
+        """Drop all but `count` conversations, the pinned ones, and the current one; the others can be loaded again."""
         for conversation in reversed(self.conversations):
             if len(self._listed) <= count:
                 return
@@ -53,13 +53,13 @@ class ConversationList:
                 self._has_more = True
 
     def remove(self, conversation_id: str) -> None:
-        """List a conversation no more."""
+        """Remove a conversation."""
         self._removed.setdefault(conversation_id, conversation_id in self._listed)
         self._listed.pop(conversation_id, None)
         self._put.pop(conversation_id, None)
 
     def restore(self, conversation: Conversation) -> None:
-        """List a conversation again that was removed, in its place; one of a page that is not loaded comes with it."""
+        """Restore a removed conversation to its place; one of a page that is not loaded comes with that page."""
         was_listed = self._removed.pop(conversation.id, True)
         if not was_listed and self._has_more:
             return
@@ -67,7 +67,7 @@ class ConversationList:
         self._listed = {other.id: other for other in listed}
 
     def replace(self, conversation: Conversation) -> None:
-        """Take over what has changed of a listed conversation, in its place."""
+        """Replace a listed conversation in place."""
         if conversation.id in self._listed:
             self._listed[conversation.id] = conversation
 

@@ -1,4 +1,4 @@
-"""Conversations that are deleted, but can still be had back for a few seconds."""
+"""Delayed deletions of conversations, which can be undone for a few seconds."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ UNDO_S = 8.0
 
 
 class Deletions:
-    """Owned by the process: a closed browser undoes nothing, and the process does not end before all is deleted."""
+    """Owned by the process: closing a browser cancels nothing, and pending deletions complete on shutdown."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -24,18 +24,18 @@ class Deletions:
         return list(self._waiting)
 
     def schedule(self, conversation_id: str, on_trouble: Callable[[Trouble], None]) -> None:
-        """Delete the conversation in `UNDO_S`; a failure is told to `on_trouble`, and leaves it where it was."""
+        """Delete the conversation in `UNDO_S` seconds; `on_trouble` gets a failure, which leaves it in place."""
         if conversation_id not in self._waiting:
             task = self._tasks.start(self._later(conversation_id, on_trouble), f"delete {conversation_id}")
             self._waiting[conversation_id] = task
 
     def undo(self, conversation_id: str) -> bool:
-        """Keep the conversation after all; False if it is too late."""
+        """Cancel a deletion; False if it is too late."""
         task = self._waiting.pop(conversation_id, None)
         return task is not None and task.cancel()
 
     async def aclose(self) -> None:
-        """Delete at once what was to be deleted; one that fails does not keep the others."""
+        """Complete all pending deletions now; failures are logged and do not stop the others."""
         for conversation_id in self.pending:
             self.undo(conversation_id)
             try:

@@ -95,11 +95,11 @@ class Answer:
             raise refusal
 
     def give_up(self) -> None:
-        """Do not wait for the limit, and do not ask again."""
+        """Stop waiting for the rate limit and do not retry."""
         self._is_given_up.set()
 
     def take(self, event: Event) -> None:
-        """Let the next event of the stream in."""
+        """Apply the next event of the stream."""
         match event:
             case Started():
                 self.response_id, self.request_id = event.response_id, event.request_id
@@ -116,7 +116,7 @@ class Answer:
         self._touch()
 
     def close(self, state: State, trouble: Trouble | None = None) -> None:
-        """End the answer, once and for all."""
+        """Mark the answer as ended."""
         self.state, self.trouble = state, trouble
         self.ended_at = time.monotonic()
         self._touch()
@@ -152,23 +152,23 @@ class Generations:
         return any(answer.is_running for answer in self.all_of(conversation_id))
 
     def watch(self, watcher: Callable[[Answer], None]) -> Callable[[], None]:
-        """Call `watcher` when any answer begins and when it ends; returns how to stop that."""
+        """Call `watcher` when any answer starts or ends. Returns a function that stops it."""
         return self._watchers.add(watcher)
 
     @property
     def watchers(self) -> int:
-        """How many watch."""
+        """The number of watchers."""
         return len(self._watchers)
 
     def start(self, asks: Asks, question: Question, *, is_beside: bool = False) -> Answer:
-        """Begin an answer. Raises `Trouble` where one is running already, unless this one is asked for beside it."""
+        """Start an answer. Raises `Trouble` if one is already running, unless `is_beside` is set."""
         if not is_beside and self.is_running(question.conversation_id):
             raise Trouble("busy_page")
         answer = Answer(question)
         return self._follow(asks, answer, _asked(asks, answer), is_beside)
 
     def take_up(self, asks: Asks, question: Question, response_id: str, asked_at_unix: float) -> Answer:
-        """Follow an answer that is being written already; once, however often it is found. Raises `Trouble`."""
+        """Follow an answer that is already running; repeated calls return the same one. Raises `Trouble`."""
         for known in self.all_of(question.conversation_id):
             if known.response_id == response_id and known.is_running:
                 return known
@@ -177,17 +177,17 @@ class Generations:
         return self._follow(asks, answer, asks.take_up(response_id), is_beside)
 
     async def stop(self, conversation_id: str | None) -> None:
-        """Stop what is written in the conversation; what has come is kept. Raises `Trouble`."""
+        """Stop the conversation's running answers; received text is kept. Raises `Trouble`."""
         await self._stop_all(self.all_of(conversation_id))
 
     async def forget(self, conversation_id: str) -> None:
-        """Drop what belongs to a deleted conversation, and stop it."""
+        """Stop and drop the answers of a deleted conversation."""
         answers = self._answers.pop(conversation_id, [])
-        with suppress(Trouble):  # the service itself stops what writes into a conversation that is gone
+        with suppress(Trouble):  # the service itself stops answers of a deleted conversation
             await self._stop_all(answers)
 
     async def aclose(self) -> None:
-        """Follow nothing any more, and let nobody wait for more; the service goes on writing."""
+        """Stop following answers and wake all waiters; the service continues the answers."""
         answers, tasks = list(self._tasks), list(self._tasks.values())
         self._watchers.clear()
         for task in tasks:
@@ -222,7 +222,7 @@ class Generations:
         return answer
 
     def _keep(self, answer: Answer, is_beside: bool) -> None:
-        """Keep an answer as the newest of its conversation: alone, or with those that it was asked for beside."""
+        """Store an answer as the newest of its conversation, alone or beside others."""
         before = self._answers.pop(answer.question.conversation_id, [])
         self._answers[answer.question.conversation_id] = [*(before if is_beside else ()), answer]
         chars = {key: sum(each.chars for each in answers) for key, answers in self._answers.items()}
@@ -234,7 +234,7 @@ class Generations:
             del self._answers[oldest]
 
     def _is_followed(self, answer: Answer) -> bool:
-        """Whether more may come, or those who watch have not been told yet that nothing does."""
+        """Whether it is running, or its end has not been announced to the watchers."""
         return answer.is_running or answer in self._tasks
 
     def _ended(self, task: asyncio.Task[None], answer: Answer) -> None:
@@ -245,7 +245,7 @@ class Generations:
 
 
 async def _asked(asks: Asks, answer: Answer) -> AsyncGenerator[Event]:
-    """Ask the question, and again when the key's limit allows; a refused one has not been stored. Raises `Trouble`."""
+    """Ask the question, and retry when the rate limit allows; a rejected question is not stored. Raises `Trouble`."""
     until = time.monotonic() + MAX_LIMIT_WAIT_S
     while True:
         try:
@@ -254,7 +254,7 @@ async def _asked(asks: Asks, answer: Answer) -> AsyncGenerator[Event]:
                     yield event
             return
         except Trouble as refusal:
-            wait_s = refusal.retry_after_s  # without it, the request is too large for the limit at any time
+            wait_s = refusal.retry_after_s  # without it, the request exceeds the limit at any time
             if answer.response_id or not refusal.is_limit or not wait_s or time.monotonic() + wait_s > until:
                 raise
             await answer.wait_for_limit(refusal, wait_s)
@@ -282,7 +282,7 @@ async def _write(asks: Asks, answer: Answer, events: AsyncGenerator[Event]) -> N
 
 
 async def _give_up(asks: Asks, answer: Answer, trouble: Trouble) -> None:
-    """End an answer that the service would go on writing."""
+    """Fail an answer and cancel it at the service."""
     answer.close("failed", trouble)
     if answer.response_id:
         with suppress(Trouble):

@@ -1,4 +1,4 @@
-"""How a conversation is answered: its model, system prompt and parameters, kept in its metadata."""
+"""The model, system prompt, and parameters of a conversation, stored in its metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ MAX_SYSTEM_CHARS = 4_000
 PIECE_CHARS = 500  # a value of the metadata holds 512 characters, so that a system prompt takes several
 MAX_ANSWER_TOKENS = 131_072
 TEMPERATURE, TOP_P = (0.0, 2.0), (0.0, 1.0)
-"""The least and the greatest value of each."""
+"""Minimum and maximum."""
 NO_SYSTEM = "You are a helpful assistant."
-"""Said where an earlier system prompt is to hold no longer: what was said cannot be unsaid."""
+"""Replaces an earlier system prompt, which cannot be removed from the conversation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What the model is asked with; None and "" leave it to the service."""
+    """Request parameters; None and "" leave the choice to the service."""
 
     model: str = ""
     system: str = ""
@@ -24,7 +24,7 @@ class Parameters:
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> "Parameters":
-        """Read a conversation's metadata; what makes no sense there is left out."""
+        """Read a conversation's metadata and ignore invalid values."""
         pieces = (metadata.get(f"system_{at}", "") for at in range(MAX_SYSTEM_CHARS // PIECE_CHARS))
         tokens = number(metadata.get("max_tokens"), 1, MAX_ANSWER_TOKENS)
         return cls(
@@ -55,7 +55,7 @@ def _is_ours(name: str) -> bool:
 
 
 def number(text: str | None, least: float, most: float) -> float | None:
-    """Return the number that `text` is, if it lies between the two."""
+    """Return `text` as a number if it is within the bounds."""
     try:
         value = float(text or "")
     except ValueError:

@@ -14,7 +14,7 @@ from ui.i18n import t
 
 MAX_CHARS = 60
 MIN_CHARS = 12
-"""A shorter sentence, such as a greeting, goes on with the next."""
+"""A shorter sentence, such as a greeting, is joined with the next."""
 READ_CHARS = 1_000
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?![a-zß-ÿ])|(?<=[。！？])\s*")
@@ -22,7 +22,7 @@ _SPACES = {"softbreak", "hardbreak"}
 
 
 def question_title(message: str) -> str:
-    """Return a title of at most `MAX_CHARS`; of a message without words, the names of what came along."""
+    """Return a title of at most `MAX_CHARS`; for a message without text, the names of its attachments."""
     said = pieces(message)
     names = ", ".join(file.name for file in said.files) or (t("Image") if said.images else "")
     text = said.text[:READ_CHARS]
@@ -30,7 +30,7 @@ def question_title(message: str) -> str:
 
 
 def shorten(text: str) -> str:
-    """Return `text` on one line, cut at a word where it is too long for a title."""
+    """Return `text` on one line, truncated at a word boundary."""
     line = " ".join(text.split())
     if len(line) <= MAX_CHARS:
         return line

@@ -1,4 +1,4 @@
-"""How often an address may do something: a few times at once, then as often as is filled up again."""
+"""Rate limiting by address with token buckets."""
 
 import ipaddress
 import time
@@ -16,14 +16,14 @@ class _Bucket:
 
 
 class Attempts:
-    """Counts by the address of the other side; of an IPv6 address by its first 64 bits, which one customer has."""
+    """One bucket per client address; IPv6 addresses are grouped by their first 64 bits."""
 
     def __init__(self, burst: int, every_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._every_s, self._clock = burst, every_s, clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, address: str) -> float:
-        """Take one attempt; returns 0, or the seconds until there is one again."""
+        """Take one attempt. Returns 0, or the seconds until one is available."""
         bucket = self._bucket(_network(address))
         if bucket.left < 1:
             return (1 - bucket.left) * self._every_s
@@ -31,7 +31,7 @@ class Attempts:
         return 0.0
 
     def give_back(self, address: str) -> None:
-        """The attempt was a good one: it does not count."""
+        """Return an attempt that should not count."""
         bucket = self._bucket(_network(address))
         bucket.left = min(self._burst, bucket.left + 1)
 

@@ -1,4 +1,4 @@
-"""From a text to a running answer: the conversation is created if need be, then the service is asked."""
+"""Submits a question: creates the conversation if necessary, then starts the answer."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from ui.state.titles import Titles
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all pages of one API key have in common; `asks` waits until the SDK is loaded."""
+    """What all pages of one API key share; `asks` waits until the SDK is loaded."""
 
     api: Api
     generations: Generations
@@ -36,7 +36,7 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be asked, and where: after `parent` (see `Question`), or as a repetition of the last question."""
+    """A question and its position: after `parent` (see `Question`), or a retry of the last question."""
 
     text: str
     parent: str | None = None
@@ -51,7 +51,7 @@ async def begin(
     model: str,
     on_created: Callable[[Conversation], None],
 ) -> Answer:
-    """Start the answer and return it. Raises `Trouble`; a conversation that was created by then stays."""
+    """Start the answer and return it. Raises `Trouble`; a conversation that was created stays."""
     if conversation.id is None:
         conversation.parameters = replace(conversation.parameters, model=model)
         created = await shared.api.create_conversation(question_title(asked.text), conversation.parameters.within({}))
@@ -74,9 +74,9 @@ async def begin(
 
 
 async def take_up(shared: Shared, conversation: OpenConversation) -> None:
-    """Follow what is being written in the conversation, and this process did not ask for: it did so before a restart.
+    """Follow running answers of the conversation that this process did not start, e.g. after a restart.
 
-    A failure leaves what is stored to be read.
+    Failures are ignored: the stored messages remain readable.
     """
     generations = shared.generations
     if conversation.id is None or generations.is_running(conversation.id):
@@ -93,7 +93,7 @@ async def take_up(shared: Shared, conversation: OpenConversation) -> None:
 
 
 async def _question(api: Api, conversation: OpenConversation, response: Response) -> Question:
-    """Return what an answer was asked for with."""
+    """Return the question of an answer."""
     said = (await api.asked(response.id))[-1:]
     last, id_ = said[0] if said else None, conversation.id or ""
     if last is None:

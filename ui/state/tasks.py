@@ -1,4 +1,4 @@
-"""Tasks with an owner: kept until they end, cancelled with it, and never failing in silence."""
+"""Tasks with an owner, which keeps them, cancels them on close, and logs their failures."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ class Tasks:
         return task
 
     async def settled(self) -> None:
-        """Wait until all have ended, however they do."""
+        """Wait until all have ended."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def aclose(self) -> None:
@@ -46,7 +46,7 @@ class Tasks:
 
 
 async def forever(work: Callable[[], Awaitable[None]], name: str) -> None:
-    """Run `work`, which is not meant to end, until cancelled: where it fails, it begins again after `RESTART_S`."""
+    """Run `work` until cancelled; restart it after `RESTART_S` seconds if it fails."""
     while True:
         try:
             await work()
@@ -56,7 +56,7 @@ async def forever(work: Callable[[], Awaitable[None]], name: str) -> None:
 
 
 async def close_each(*closings: Callable[[], Awaitable[None]]) -> None:
-    """Close one after the other; one that fails is logged, and the others are closed all the same."""
+    """Close all, one after the other; failures are logged."""
     for close in closings:
         try:
             await close()
@@ -65,7 +65,7 @@ async def close_each(*closings: Callable[[], Awaitable[None]]) -> None:
 
 
 def log_failure(what: str, error: BaseException) -> None:
-    """Log what failed and where, without the error's own words: they may quote a prompt or an answer."""
+    """Log what failed and where, without the error's message, which may quote a prompt or an answer."""
     frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
     where = " > ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
     logger.error("%s: %s at %s", what, type(error).__name__, where or "an unknown place")

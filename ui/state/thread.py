@@ -1,4 +1,4 @@
-"""What a conversation shows: one path through its branches, and the answer that is being or has just been written."""
+"""What a conversation shows: one path through its branches, and the current answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ CLOCK_SKEW_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message to show; `answer` is there when this process knows more of it than its text.
+    """One message to show; `answer` is set if this process knows more about it than its text.
 
     `id` is empty until the message is known to be stored. `parent` is what a message in
     its place would follow ("" for the first one). `versions` are the ids to go to for this
@@ -33,7 +33,7 @@ class Turn:
 
 
 def turns(stored: Sequence[Message], answer: Answer | None, leaf: str | None = None) -> list[Turn]:
-    """Merge `stored` (oldest first) with `answer`, so that nothing shows twice and nothing is lost.
+    """Merge `stored` (oldest first) with `answer` without duplicates or gaps.
 
     Shows the path to `leaf`, or to the newest message. The service may have stored the
     question before its answer, both, or neither.
@@ -48,7 +48,7 @@ def turns(stored: Sequence[Message], answer: Answer | None, leaf: str | None = N
         return completed
     asked = answer.question
     if answer.is_running and shown and shown[-1].role == "assistant" and _is_since(path[-1], answer):
-        shown = shown[:-1]  # the reply has been stored in this moment; its end is on the way here, too
+        shown = shown[:-1]  # the reply has just been stored; its end event is still on the way
     if asked.parent is not None:
         shown = _until(shown, asked.parent, asked.text)
     if not (shown and shown[-1].role == "user" and shown[-1].text == asked.text):
@@ -57,7 +57,7 @@ def turns(stored: Sequence[Message], answer: Answer | None, leaf: str | None = N
 
 
 def branch_point(newest_first: Sequence[Message], question: str) -> str | None:
-    """Return what a repeated `question` should follow ("" for nothing), if its first try was stored; else None."""
+    """Return the parent ("" for none) of a retried `question` if its first attempt was stored; else None."""
     for message in [message for message in newest_first if message.role][:2]:  # a thought stands between the two
         if message.role == "user":
             return (message.parent_id or "") if message.text == question else None
@@ -65,7 +65,7 @@ def branch_point(newest_first: Sequence[Message], question: str) -> str | None:
 
 
 def _turns(tree: Tree, path: Sequence[Message]) -> list[Turn]:
-    """Return the path as it is read: consecutive pieces of one answer are joined, the system prompt is not shown."""
+    """Return the path as shown: consecutive parts of one answer are joined, the system prompt is hidden."""
     made: list[Turn] = []
     for message in path:
         if message.role == "assistant" and made and made[-1].role == "assistant":
@@ -93,7 +93,7 @@ def _turn(tree: Tree, message: Message) -> Turn:
 
 
 def _with_figures(shown: list[Turn], answer: Answer | None) -> list[Turn]:
-    """Let a finished answer lend its figures to the stored one."""
+    """Attach the statistics of a finished answer to the stored one."""
     if answer is None or answer.is_running or not answer.text:
         return shown
     for at in range(len(shown) - 1, max(-1, len(shown) - 9), -1):

@@ -1,4 +1,4 @@
-"""Conversations as files: Markdown to be read, JSON to be read back."""
+"""Export as Markdown or JSON, and import from JSON."""
 
 import json
 import re
@@ -51,7 +51,7 @@ async def all_messages(api: Api, conversation_id: str) -> list[Message]:
 
 
 def as_markdown(title: str, stored: Sequence[Message]) -> str:
-    """Return the branch that is read, one heading for each turn."""
+    """Return the shown branch as Markdown, one heading per turn."""
     names = {"user": t("You"), "assistant": t("Assistant"), "system": t("System prompt")}
     parts = [f"# {title}\n"]
     parts += [f"## {names.get(said.role, said.role)}\n\n{said.text.strip()}\n" for said in Tree(stored).path()]
@@ -59,7 +59,7 @@ def as_markdown(title: str, stored: Sequence[Message]) -> str:
 
 
 def as_json(conversation: Conversation, stored: Sequence[Message]) -> str:
-    """Return all branches, to be imported again."""
+    """Return all branches as JSON, for import."""
     places = {message.id: at for at, message in enumerate(stored)}
     said = [Said(role=m.role, text=m.text, parent=places.get(m.parent_id or "")) for m in stored]
     exported = Exported(format=FORMAT, title=conversation.title or "", metadata=conversation.metadata, messages=said)

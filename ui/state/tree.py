@@ -6,7 +6,7 @@ from ui.api.schema import Message
 
 
 class Tree:
-    """All messages by what they follow; the newest one ends the branch that is shown unless another is chosen."""
+    """Messages by parent; the newest one ends the shown branch unless another one is chosen."""
 
     def __init__(self, stored: Sequence[Message]) -> None:
         """Take messages, oldest first. Where none names a parent, each follows the one before it."""
@@ -71,14 +71,14 @@ class Tree:
         return self._after.get(message.parent_id or "", ())
 
     def _is_continued(self, answer: Message, given: list[Message]) -> bool:
-        """Whether a cut answer was gone on with, in a copy of its own."""
+        """Whether a truncated answer was continued in a copy."""
         return answer.status == "incomplete" and any(
             other is not answer and other.text == answer.text and other.status != "incomplete" for other in given
         )
 
 
 def folded(stored: Sequence[Message]) -> list[Message]:
-    """Give what the model thought to the message after it, which then stands in its place."""
+    """Move each reasoning item into the message that follows it."""
     thoughts = {message.id: message for message in stored if message.type == "reasoning"}
     kept: list[Message] = []
     for message in stored:
@@ -102,7 +102,7 @@ def _linked(stored: Sequence[Message]) -> list[Message]:
 
 
 def _without_repetitions(stored: Sequence[Message]) -> list[Message]:
-    """Leave out a question that follows the same question: its first try was stored without an answer."""
+    """Drop a question that repeats its parent: the first attempt was stored without an answer."""
     kept: list[Message] = []
     moved: dict[str, str | None] = {}
     by_id = {message.id: message for message in stored}

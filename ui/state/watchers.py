@@ -1,4 +1,4 @@
-"""Callbacks that are called one after the other: one that fails is logged, and the others are still called."""
+"""Observers, called one after the other; failures are logged and do not affect the others."""
 
 from collections.abc import Callable
 from typing import Generic, ParamSpec
@@ -9,10 +9,10 @@ P = ParamSpec("P")
 
 
 class Watchers(Generic[P]):
-    """Who is to be called when something happens."""
+    """A list of callbacks for one kind of event."""
 
     def __init__(self, name: str) -> None:
-        """`name` says in the log what they watch."""
+        """`name` identifies the list in the log."""
         self._name = name
         self._watchers: set[Callable[P, object]] = set()
 
@@ -20,16 +20,16 @@ class Watchers(Generic[P]):
         return len(self._watchers)
 
     def add(self, watcher: Callable[P, object]) -> Callable[[], None]:
-        """Call `watcher` from now on; returns how to stop that."""
+        """Add a watcher. Returns a function that removes it."""
         self._watchers.add(watcher)
         return lambda: self._watchers.discard(watcher)
 
     def clear(self) -> None:
-        """Call nobody any more."""
+        """Remove all watchers."""
         self._watchers.clear()
 
     def notify(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Call everybody who is watching now, but for those who stop watching meanwhile. Never fails."""
+        """Call all current watchers, except those removed meanwhile. Never raises."""
         for watcher in list(self._watchers):
             if watcher not in self._watchers:
                 continue

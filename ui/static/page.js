@@ -98,7 +98,7 @@
   const copyFrom = (button, text) =>
     toClipboard(text).then(
       () => confirm(button, button?.dataset.said || "Copied", "copied"),
-      () => confirm(button, button?.dataset.failed || "The text could not be copied", "not-copied"),
+      () => confirm(button, button?.dataset.failed || "Could not copy the text", "not-copied"),
     );
   const copy = (text, id) => copyFrom(byId(id), text);
 

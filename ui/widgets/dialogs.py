@@ -1,4 +1,4 @@
-"""Cards that ask the reader for something."""
+"""Dialogs that ask the reader for input."""
 
 from ui.i18n import t
 from ui.widgets.elements import attribute, button, dialog, form, submit_button, tag, text_element
@@ -9,8 +9,8 @@ MAX_TITLE_CHARS = 120
 
 async def ask_title(current: str) -> str | None:
     """Return the new title of a conversation; None if it keeps its own."""
-    with dialog(t("Rename this conversation")) as asked, tag("div", "card"):
-        text_element("h2", t("Rename this conversation"), "card-title")
+    with dialog(t("Rename conversation")) as asked, tag("div", "card"):
+        text_element("h2", t("Rename conversation"), "card-title")
         with form(lambda: asked.submit(True) if title.line and are_right([title]) else None).mark("renaming"):
             title = LineField(t("Title"), MAX_TITLE_CHARS, current, "title")
             attribute(title.input, required="")

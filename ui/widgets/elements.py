@@ -1,4 +1,4 @@
-"""The smallest pieces that the page is made of: semantic tags, buttons and icons without Quasar's looks."""
+"""Basic elements: semantic tags, buttons, and icons without Quasar's styles."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -61,8 +61,8 @@ def icon_button(icon: str, label: str, on_click: Callable[..., Any] | None = Non
 
 
 def copy_button(label: str, text: Callable[[], str]) -> ui.element:
-    """Return a button that copies what `text` returns by then, and says so."""
-    made = attribute(icon_button("copy", label), data_said=t("Copied"), data_failed=t("The text could not be copied"))
+    """Return a button that copies the current result of `text` and confirms it."""
+    made = attribute(icon_button("copy", label), data_said=t("Copied"), data_failed=t("Could not copy the text"))
     return made.on(
         "click", lambda: ui.run_javascript(f"chatllm.copy({literal(text())}, {literal(made.html_id)})"), args=[]
     )

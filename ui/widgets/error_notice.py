@@ -1,4 +1,4 @@
-"""A failure as it is read: what happened, what to do next, and the request's id to quote."""
+"""An error message: what happened, what to do next, and the request ID."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from ui.widgets.elements import attribute, button, tag, text_element
 
 
 def show_trouble(trouble: Trouble, on_retry: Callable[[], Any]) -> ui.element | None:
-    """Show a failure; returns the retry button, where trying again may help."""
+    """Show a failure; return the retry button if retrying may help."""
     advice, retry = explain(trouble), None
     with tag("div", "trouble", role="alert"):
         text_element("div", advice.title, "trouble-title")
@@ -24,5 +24,5 @@ def show_trouble(trouble: Trouble, on_retry: Callable[[], Any]) -> ui.element | 
                     "request-id"
                 )
                 attribute(request_id, type="button", data_act="copy-text", data_text=trouble.request_id)
-                attribute(request_id, title=t("Copy the request's id"), data_said=t("Copied"))
+                attribute(request_id, title=t("Copy request ID"), data_said=t("Copied"))
     return retry

@@ -1,4 +1,4 @@
-"""Fields whose values are checked while they are typed, with the fault told beside them."""
+"""Input fields that are validated while typing, with the error shown beside them."""
 
 import math
 import re
@@ -32,7 +32,7 @@ class Bounds:
 
     @property
     def fault(self) -> str:
-        """What to tell of a value that is not among them."""
+        """The message for a value out of bounds."""
         least, most = f"{self.least:,g}", f"{self.most:,.0f}"
         if self.is_whole:
             return t("Enter a whole number from {least} to {most}.", least=least, most=most)
@@ -40,7 +40,7 @@ class Bounds:
 
 
 class Field:
-    """A labelled input with room for what is wrong with its value; a subclass knows what that is."""
+    """A labeled input with an error message; subclasses define the validation."""
 
     def __init__(self, label: str, made: ui.input | ui.textarea) -> None:
         """`made` was created last, inside the label that `labelled` opened."""
@@ -57,7 +57,7 @@ class Field:
 
     @property
     def fault(self) -> str:
-        """What is wrong with the value; "" if nothing is."""
+        """The validation error; "" if the value is valid."""
         raise NotImplementedError
 
     def _show_fault(self) -> None:
@@ -69,7 +69,7 @@ class Field:
 
 
 class NumberField(Field):
-    """A number or nothing, for which the service's own choice stands."""
+    """A number, or empty for the service's default."""
 
     def __init__(
         self, label: str, bounds: Bounds, value: float | None, marker: str, hint: str = "", classes: str = "field"
@@ -88,7 +88,7 @@ class NumberField(Field):
 
     @property
     def value(self) -> float | None:
-        """The number; None if there is none, or none that can be taken."""
+        """The number; None if it is empty or invalid."""
         try:
             return self._bounds.read(self.text)
         except ValueError:
@@ -96,7 +96,7 @@ class NumberField(Field):
 
     @property
     def fault(self) -> str:
-        """What is wrong with the value; "" if nothing is."""
+        """The validation error; "" if the value is valid."""
         try:
             self._bounds.read(self.text)
         except ValueError:
@@ -116,7 +116,7 @@ class TextField(Field):
 
     @property
     def fault(self) -> str:
-        """What is wrong with the value; "" if nothing is."""
+        """The validation error; "" if the value is valid."""
         return too_long(self.text.strip(), self._most)
 
 
@@ -135,19 +135,19 @@ class LineField(Field):
 
     @property
     def fault(self) -> str:
-        """What is wrong with the value; "" if nothing is."""
+        """The validation error; "" if the value is valid."""
         return too_long(self.line, self._most)
 
 
 def too_long(text: str, most: int) -> str:
-    """Return what to say of a text with more than `most` characters; "" if it has no more."""
+    """Return the error for a text with more than `most` characters; "" if it is not longer."""
     if len(text) <= most:
         return ""
-    return t("At most {most} characters; this has {length}.", most=f"{most:,}", length=f"{len(text):,}")
+    return t("Too long: {length} of at most {most} characters.", most=f"{most:,}", length=f"{len(text):,}")
 
 
 def are_right(fields: Sequence[Field]) -> bool:
-    """Whether all values can be taken; if not, the first faulty field gets the focus."""
+    """Whether all values are valid; if not, focus the first invalid field."""
     faulty = next((field for field in fields if field.fault), None)
     if faulty is not None:
         faulty.input.run_method("focus")

@@ -1,4 +1,4 @@
-"""Markdown as it is read: whole, or growing while it is written."""
+"""Rendered Markdown, complete or streaming."""
 
 from nicegui import background_tasks, ui
 
@@ -8,7 +8,7 @@ from ui.widgets.elements import attribute, tag
 
 
 def show_markdown(text: str, renderer: Renderer) -> None:
-    """Show a whole text; as it is until it has been rendered."""
+    """Show a complete text; as plain text until it has been rendered."""
     html = renderer.known(text)
     with tag("div", "prose") as prose:
         shown = _html(plain_text(text) if html is None else html)
@@ -26,10 +26,10 @@ def show_markdown(text: str, renderer: Renderer) -> None:
 
 
 class MarkdownStream:
-    """A text that grows: only its last block is sent again.
+    """A streaming text: only its last block is sent again.
 
-    A screen reader says each block once it is whole, not every word that comes: what is
-    added to the region is announced, but for the tail, whose changes are not.
+    A screen reader announces complete blocks, not every word: what is
+    added to the region is announced, except the tail.
     """
 
     def __init__(self, renderer: Renderer, *, is_announced: bool = False) -> None:

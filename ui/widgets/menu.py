@@ -1,4 +1,4 @@
-"""Menus that work as native ones do."""
+"""Menus that behave like native ones."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

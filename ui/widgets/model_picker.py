@@ -1,4 +1,4 @@
-"""Which model answers: a menu only where there is something to pick."""
+"""The model picker: a menu only if there are several models."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,7 +19,7 @@ class Picker:
         self._root = tag("div", "picker")
 
     def show(self, models: Mapping[str, Phase], current: str | None) -> None:
-        """Show the model that answers, and the others to choose from, each with how it stands."""
+        """Show the chosen model and the alternatives, each with its state."""
         if self._drawn == (drawn := (tuple(models.items()), current)):
             return
         self._drawn = drawn
@@ -38,6 +38,6 @@ class Picker:
 
 
 def labelled(model: str, phase: Phase) -> str:
-    """Return a model's name, and how it stands if it cannot answer now."""
-    notes: dict[Phase, str] = {"loading": t("is loading"), "failed": t("could not be loaded")}
+    """Return a model's name, with its state if it cannot answer now."""
+    notes: dict[Phase, str] = {"loading": t("loading"), "failed": t("failed to load")}
     return f"{model} · {notes[phase]}" if phase in notes else model

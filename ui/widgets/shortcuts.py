@@ -1,4 +1,4 @@
-"""The keys that do something, listed on `?`; page.js listens for those that work everywhere.
+"""Keyboard shortcuts, listed on `?`; page.js handles the global ones.
 
 On a Mac, Option with a letter writes a character, so the shortcuts take Control as well.
 """
@@ -12,19 +12,19 @@ from ui.widgets.elements import button, dialog, tag, text_element
 
 
 def shortcuts() -> list[tuple[str, str]]:
-    """Return each combination of keys and what it does, as they are called on the reader's machine."""
+    """Return each shortcut and its effect, with the key names of the reader's platform."""
     alt = "Control + Option" if _is_mac() else "Alt"
     return [
-        ("Enter", t("Send the message")),
-        ("Shift + Enter", t("Begin a new line")),
-        ("Esc", t("Stop the answer, or close what is open")),
+        ("Enter", t("Send message")),
+        ("Shift + Enter", t("New line")),
+        ("Esc", t("Stop the answer, or close the dialog")),
         (f"{alt} + N", t("New chat")),
-        (f"{alt} + K", t("Search your conversations")),
+        (f"{alt} + K", t("Search conversations")),
         (f"{alt} + V", t("Compare two models")),
         (f"{alt} + C", t("Copy the last answer")),
-        (f"{alt} + R", t("Answer the last question again")),
-        ("/", t("Go to the message field")),
-        ("?", t("Show this list")),
+        (f"{alt} + R", t("Regenerate the last answer")),
+        ("/", t("Focus the message field")),
+        ("?", t("Show keyboard shortcuts")),
     ]
 
 

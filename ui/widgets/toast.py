@@ -1,4 +1,4 @@
-"""A short word about what has just happened, with a way back; it goes by itself."""
+"""A short notification with an optional action, which disappears by itself."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from ui.widgets.elements import button, tag, text_element
 
 
 class Toast:
-    """One at a time: the next one takes the place of the last."""
+    """One at a time: a new one replaces the last."""
 
     def __init__(self) -> None:
         self._root = tag("div", "toast", role="status").mark("toast")

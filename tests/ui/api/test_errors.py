@@ -50,7 +50,7 @@ async def test_a_message_written_while_the_model_loads_is_sent_once_it_is_ready(
     await reader.open("/")
     await reader.sees("The model is loading")
     reader.clicks("prompt-1")
-    await reader.sees("Your message is sent as soon as the model is ready")
+    await reader.sees("Your message will be sent once the model is ready")
     assert not api.seen.requests
     api.behaviour.models = {"guide": "ready"}
     await until(lambda: "I am a stand-in." in reader.answer())
@@ -60,7 +60,7 @@ async def test_a_message_written_while_the_model_loads_is_sent_once_it_is_ready(
 async def test_a_model_that_cannot_be_loaded_is_named_as_such(reader: Reader, api: StandIn) -> None:
     api.behaviour.models = {"guide": "failed"}
     await reader.open("/")
-    await reader.sees("The model could not be loaded")
+    await reader.sees("The model failed to load")
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ async def test_a_model_that_cannot_be_loaded_is_named_as_such(reader: Reader, ap
     [
         (401, "invalid_api_key", "Access denied"),
         (404, "model_not_found", "This model is not available"),
-        (400, "context_length_exceeded", "This is too long for the model"),
+        (400, "context_length_exceeded", "The message is too long for the model"),
         (429, "rate_limit_exceeded", "Rate limit reached"),
         (503, "overloaded", "The service is busy"),
         (503, "model_loading", "The model is still loading"),
-        (503, "model_failed", "The model could not be loaded"),
-        (503, "history_unavailable", "Your conversations cannot be reached"),
+        (503, "model_failed", "The model failed to load"),
+        (503, "history_unavailable", "Your conversations are currently unavailable"),
         (504, "timeout", "The model took too long"),
-        (502, "", "The service is not available right now"),
+        (502, "", "The service is currently unavailable"),
         (500, "internal_error", "Something went wrong"),
     ],
 )
@@ -96,7 +96,7 @@ async def test_a_full_service_tells_how_long_to_wait_and_the_retry_succeeds_in_p
     api.behaviour.fail_status, api.behaviour.fail_code, api.behaviour.retry_after = 503, "overloaded", "7"
     await reader.open("/")
     await ask(reader, "Hello")
-    await reader.sees("It should work again in 7 seconds.")
+    await reader.sees("Try again in 7 seconds.")
     api.behaviour.fail_status = 0
     reader.clicks("retry")
     await until(lambda: "I am a stand-in." in reader.answer())
@@ -140,7 +140,7 @@ async def test_an_answer_that_fails_tells_why_and_when_to_come_again(reader: Rea
     await reader.open("/")
     await ask(reader, "Hello")
     await reader.sees("The model is still loading")
-    await reader.sees("It should work again in 7 seconds.")
+    await reader.sees("Try again in 7 seconds.")
     await reader.sees(f"Request {REQUEST_ID}")
 
 
@@ -149,7 +149,7 @@ async def test_a_question_that_found_no_store_is_kept_and_can_be_tried_again(rea
     await until(lambda: not reader.texts("status-title"))
     api.behaviour.history_fails = True
     reader.writes("Do not lose me")
-    await reader.sees("Your conversations cannot be reached")
+    await reader.sees("Your conversations are currently unavailable")
     assert reader.texts("bubble") == ["Do not lose me"]
     await reader.sees_marked("retry")
     api.behaviour.history_fails = False

@@ -144,7 +144,7 @@ async def test_wrong_keys_from_one_address_are_bounded_and_right_ones_are_not(re
         assert (await sign_in(reader, "sk-wrong")).status_code == 401
     refused = await sign_in(reader, "sk-wrong")
     assert refused.status_code == 429 and 0 < int(refused.headers["retry-after"]) <= 30
-    assert "Too many wrong keys. Try again in" in refused.text
+    assert "Too many failed attempts. Try again in" in refused.text
     other = httpx.ASGITransport(reader.http_client._transport.app, client=("10.1.2.3", 1))  # type: ignore[attr-defined]
     async with httpx.AsyncClient(transport=other, base_url="http://test") as elsewhere:
         answer = await elsewhere.post("/sign-in", data={"key": KEY}, headers={"origin": "http://test"})
@@ -199,7 +199,7 @@ async def test_two_keys_see_nothing_of_each_other(page: Page, api: StandIn) -> N
     await bob.sees("This conversation does not exist")
     assert not bob.answer() and not bob.texts("bubble") and bob.texts("entry-link") == ["Bob's"]
     bob.find(marker="search").type("secret")
-    await bob.sees("Nothing was found.")
+    await bob.sees("No results.")
     # Ann's other browser finds the running answer.
     again = await signed_in(page, path=f"/c/{mine}")
     await until(lambda: "Hello there" in again.answer())
@@ -307,7 +307,7 @@ async def test_sessions_of_a_key_are_bounded_and_the_longest_unused_one_goes(
     assert (await second.http_client.get("/")).status_code == 303
     monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
     refused = await sign_in(page.new_reader(), OTHER)
-    assert refused.status_code == 503 and "Too many people have signed in" in refused.text
+    assert refused.status_code == 503 and "Too many users are signed in" in refused.text
 
 
 async def test_a_page_s_uploads_are_its_session_s_alone(page: Page) -> None:
@@ -347,7 +347,7 @@ async def test_the_menu_tells_the_key_s_limits_and_what_is_left_of_them(page: Pa
     for said in (
         "58 of 60 left",
         "9,000 of 100,000 left",
-        "Fully reset in 5 days",
+        "Full again in 5 days",
         "Administrator",
         "1,500 tokens",
     ):
@@ -361,7 +361,7 @@ async def test_a_key_that_cannot_be_asked_about_can_still_sign_out(page: Page, a
     reader = await signed_in(page)
     api.behaviour.history_fails = True
     reader.clicks("account")
-    await reader.sees("Your conversations cannot be reached")
+    await reader.sees("Your conversations are currently unavailable")
     await reader.sees_marked("sign-out")
 
 

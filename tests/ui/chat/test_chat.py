@@ -11,7 +11,7 @@ async def test_an_empty_page_greets_and_offers_four_questions(reader: Reader) ->
     await reader.open("/")
     await reader.sees("Hello!")
     await until(lambda: len(reader.texts("prompt-title")) == 4)
-    await reader.sees("Your conversations will be listed here.")
+    await reader.sees("Your conversations will appear here.")
     await reader.sees("guide")
 
 
@@ -33,7 +33,7 @@ async def test_a_suggested_question_is_sent_with_one_click(reader: Reader, api: 
     reader.clicks("prompt-0")
     await reader.sees("I am a stand-in.")
     assert api.seen.requests[0]["input"] == [{"role": "user", "content": DEMO_PROMPTS[0][0]}]
-    assert "Hello! What is on your mind?" not in reader.texts("greeting")
+    assert "Hello! How can I help?" not in reader.texts("greeting")
 
 
 async def test_the_answer_is_shown_while_it_is_written(reader: Reader, api: StandIn) -> None:
@@ -163,7 +163,7 @@ async def test_an_answer_that_reached_its_length_limit_says_so_after_a_reload(re
         api.add_message(conversation_id, "assistant", f"{number} is", status="incomplete")
         api.items[conversation_id][-1]["incomplete_details"] = {"reason": "max_output_tokens"}
     await reader.open(f"/c/{conversation_id}")
-    await until(lambda: reader.texts("note") == ["The answer reached its length limit and ends here."] * 2)
+    await until(lambda: reader.texts("note") == ["The answer reached its length limit."] * 2)
     await reader.sees_marked("proceed")
 
 
@@ -190,7 +190,7 @@ async def test_an_answer_tells_on_demand_how_it_came_to_be(reader: Reader, api: 
     assert not reader.texts("figures")
     reader.clicks("about")
     (figures,) = reader.texts("figures")
-    for said in ("From the cache", "6 tokens", "first token after", "guide"):
+    for said in ("From cache", "6 tokens", "first token after", "guide"):
         assert said in figures
 
 

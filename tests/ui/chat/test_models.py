@@ -15,8 +15,8 @@ async def test_only_models_that_can_chat_are_offered(reader: Reader, api: StandI
     await reader.sees_marked("picker")
     assert reader.texts("choice") == ["guide"]
     reader.clicks("picker")
-    await reader.sees("larger · is loading")
-    await reader.sees("broken · could not be loaded")
+    await reader.sees("larger · loading")
+    await reader.sees("broken · failed to load")
     await reader.should_not_see("embedding-small")
     await ask(reader, "Who are you?")
     await reader.sees("I am a stand-in.")
@@ -38,21 +38,21 @@ async def test_a_message_to_a_model_that_failed_is_not_promised_to_be_sent(reade
     reader.clicks("model-guide")
     await reader.sees("The model is loading")
     reader.writes("Hello?")
-    await reader.sees("Your message is sent as soon as the model is ready")
+    await reader.sees("Your message will be sent once the model is ready")
     api.behaviour.models = {"guide": "failed", "larger": "ready"}
-    await reader.sees("This model could not be loaded. Choose another one: your message stays here.")
-    await reader.sees("The model could not be loaded")
+    await reader.sees("This model failed to load. Choose another one. Your message has been kept.")
+    await reader.sees("The model failed to load")
     reader.writes("Hello?")
     assert not api.seen.requests
     reader.clicks("picker")
     reader.clicks("model-larger")
-    await reader.sees("Enter sends")
+    await reader.sees("Enter to send")
     reader.writes("Hello?")
     await reader.sees("I am a stand-in.")
     assert api.seen.requests[0]["model"] == "larger"
 
 
-@pytest.mark.parametrize(("status", "title"), [("loading", "is loading"), ("failed", "could not be loaded")])
+@pytest.mark.parametrize(("status", "title"), [("loading", "loading"), ("failed", "failed to load")])
 async def test_another_model_answers_in_place_of_one_that_cannot(
     reader: Reader, api: StandIn, status: str, title: str
 ) -> None:
@@ -60,8 +60,8 @@ async def test_another_model_answers_in_place_of_one_that_cannot(
     api.behaviour.fallback = {"guide": ["missing", "larger"]}
     await reader.open("/?model=guide")
     await reader.sees(f"The model {title}")
-    await reader.sees("larger answers in its place.")
-    await reader.sees("Enter sends")
+    await reader.sees("larger is answering in its place.")
+    await reader.sees("Enter to send")
     reader.writes("Who are you?")
     await reader.sees("larger answered in place of guide.")
     assert api.seen.requests[0]["model"] == "guide"
@@ -73,13 +73,13 @@ async def test_a_fallback_that_cannot_answer_either_is_no_reason_to_send(reader:
     await reader.open("/")
     await reader.sees("The model is loading")
     reader.writes("Hello?")
-    await reader.sees("Your message is sent as soon as the model is ready")
+    await reader.sees("Your message will be sent once the model is ready")
     api.behaviour.models = {"guide": "loading", "larger": "ready"}
     await reader.sees("larger answered in place of guide.")
 
 
 def test_how_far_a_model_has_come_is_said_with_how_long_it_took_before() -> None:
     status = Status("loading", 12.0, step="reading_weights", percent=40, expected_s=45.0)
-    assert progress(status) == "Reading the weights 40 % · 12 s of about 45 s"
+    assert progress(status) == "Loading weights 40 % · 12 s of about 45 s"
     assert progress(Status("loading", 50.0, expected_s=45.0)) == "50 s"
     assert progress(Status("loading", 5.0, step="dancing")) == "5 s"

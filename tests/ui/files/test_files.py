@@ -54,11 +54,11 @@ async def test_what_is_sent_while_a_file_is_read_goes_once_it_has_been_read(
     await reader.open("/")
     await until(lambda: not reader.texts("status-title"))
     reading = asyncio.create_task(drops(reader, "rivers.csv", b"Rhine,1233"))
-    await until(lambda: reader.texts("file-size") == ["is being read …"])
+    await until(lambda: reader.texts("file-size") == ["reading…"])
     for _ in range(3):  # sent, kept after all, sent
         reader.writes("Which one is longest?")
         await asyncio.sleep(0.05)
-    await reader.sees("Your message is sent as soon as its files have been read")
+    await reader.sees("Your message will be sent once its files have been read")
     assert not api.seen.requests and not reader.texts("bubble")
     go_on.set()
     await reading
@@ -80,14 +80,14 @@ async def test_what_waits_for_a_file_that_is_refused_is_not_sent_without_it(
     await reader.open("/")
     await until(lambda: not reader.texts("status-title"))
     reading = asyncio.create_task(drops(reader, "rivers.csv", b"Rhine,1233"))
-    await until(lambda: reader.texts("file-size") == ["is being read …"])
+    await until(lambda: reader.texts("file-size") == ["reading…"])
     reader.writes("Which one is longest?")
     go_on.set()
     await reading
     await reader.sees("rivers.csv cannot be read")
     await asyncio.sleep(0.2)
     assert not api.seen.requests and not reader.texts("bubble")
-    assert reader.texts("hint") == ["Enter sends · Shift + Enter starts a new line · answers can be wrong"]
+    assert reader.texts("hint") == ["Enter to send · Shift + Enter for a new line · Answers may be incorrect"]
     reader.writes("Which one is longest?")  # without it, then
     await until(lambda: api.seen.finished == 1)
 
@@ -107,14 +107,14 @@ async def test_a_file_in_an_old_character_set_is_read(reader: Reader, api: Stand
 async def test_what_is_no_text_is_refused_with_a_word(reader: Reader) -> None:
     await reader.open("/")
     await drops(reader, "program", b"\x7fELF\x00\xff")
-    await reader.sees("program cannot be read: text, code, CSV, PDF and images can.")
+    await reader.sees("program has an unsupported format. Supported are text, code, CSV, PDF, and images.")
     await drops(reader, "long.txt", b"x" * (MAX_FILE_BYTES + 1))
-    await reader.sees("long.txt is too large: text may have 256 KB.")
+    await reader.sees("long.txt is too large. Text files can be up to 256 KB.")
     await drops(reader, "long.pdf", b"%PDF-1.4".ljust(MAX_PDF_BYTES + 1))
-    await reader.sees("A file may have 10 MB at most.")
+    await reader.sees("Files can be up to 10 MB.")
     for number in range(MAX_FILES + 1):
         await drops(reader, f"{number}.txt", b"x")
-    await reader.sees(f"{MAX_FILES} files fit into a message at most.")
+    await reader.sees(f"A message can have up to {MAX_FILES} files.")
     assert len(reader.texts("file-name")) == MAX_FILES
 
 
@@ -123,7 +123,7 @@ async def test_a_file_that_the_model_cannot_take_is_told_before_it_is_sent(reade
     await reader.open("/")
     await until(lambda: not reader.texts("status-title"))
     await drops(reader, "rivers.csv", b"km " * 25_001)
-    fault = "Too large for guide: it takes at most 4,096 tokens, and this message has 25,001."
+    fault = "Too large for guide: the limit is 4,096 tokens, and this message has 25,001."
     await until(lambda: reader.texts("file-refused") == [fault])
     reader.writes("Which one is longest?")
     await asyncio.sleep(0.3)
@@ -142,7 +142,7 @@ async def test_a_message_that_the_model_cannot_take_stays_with_a_word(reader: Re
     await reader.open("/")
     await until(lambda: not reader.texts("status-title"))
     reader.writes("km " * 5_000)
-    fault = "Too large for guide: it takes at most 4,096 tokens, and this message has 5,000."
+    fault = "Too large for guide: the limit is 4,096 tokens, and this message has 5,000."
     await until(lambda: reader.texts("hint") == [fault])
     assert not api.seen.requests and not reader.texts("bubble")
     reader.writes("km " * 4_000)

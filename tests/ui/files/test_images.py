@@ -75,10 +75,10 @@ async def test_images_are_bounded_in_size_and_number(reader: Reader, api: StandI
     await reader.open("/")
     await until(lambda: not reader.texts("status-title"))
     await drops(reader, "big.png", PNG + bytes(MAX_IMAGE_BYTES))
-    await reader.sees("big.png is too large: an image may have 700 KB.")
+    await reader.sees("big.png is too large. Images can be up to 700 KB.")
     for number in range(MAX_IMAGES + 1):
         await drops(reader, f"{number}.png", PNG)
-    await reader.sees(f"{MAX_IMAGES} images fit into a message at most.")
+    await reader.sees(f"A message can have up to {MAX_IMAGES} images.")
     assert len(pictures(reader, "file-image")) == MAX_IMAGES
 
 

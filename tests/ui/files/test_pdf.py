@@ -81,7 +81,7 @@ async def test_a_pdf_becomes_part_of_the_message(reader: Reader, api: StandIn) -
     await drops(reader, "rivers.pdf", pdf("Rhine 1233 km"))
     await until(lambda: reader.texts("file-size") == ["3 tokens"])
     await drops(reader, "locked.pdf", locked(pdf("x"), "y"))
-    await reader.sees("locked.pdf is locked with a password.")
+    await reader.sees("locked.pdf is password-protected.")
     reader.writes("How long is it?")
     await until(lambda: api.seen.finished == 1)
     (message,) = api.seen.requests[0]["input"]

@@ -98,7 +98,7 @@ def test_numbers_have_the_digits_that_count(value: float, text: str) -> None:
 
 def test_what_is_not_known_is_a_dash() -> None:
     assert (whole(None), seconds(None), percent(None)) == ("–", "–", "–")
-    assert (whole(12345), seconds(0.0421), seconds(1.5), percent(0.426)) == ("12,345", "42 ms", "1.5 s", "43 %")
+    assert (whole(12345), seconds(0.0421), seconds(1.5), percent(0.426)) == ("12,345", "42 ms", "1.5 s", "43%")
 
 
 def test_times_are_those_of_the_reader() -> None:

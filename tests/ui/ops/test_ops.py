@@ -142,7 +142,7 @@ async def test_a_chart_says_what_it_shows(reader: Reader, admin: Operated) -> No
     with reader:
         (figure,) = reader.find(marker="chart-cache").elements
     (plot,) = [each for each in figure.descendants() if each.props.get("role") == "img"]
-    assert re.fullmatch(r"Cache: Hits \d+ %, Joined \d+ %, Misses \d+ %", plot.props["aria-label"])
+    assert re.fullmatch(r"Cache: Hits \d+%, Joined \d+%, Misses \d+%", plot.props["aria-label"])
 
 
 async def test_another_s_key_is_told_calmly(reader: Reader, admin: Operated) -> None:
@@ -178,17 +178,17 @@ async def test_each_page_asks_for_itself_and_keeps_nothing(page: Page, admin: Op
 async def test_a_service_that_goes_away_leaves_what_was_seen(reader: Reader, admin: Operated) -> None:
     await opened(reader)
     admin.is_away = True
-    await reader.sees("The service is not available right now")
-    await reader.sees("These are the last figures received.")
+    await reader.sees("The service is currently unavailable")
+    await reader.sees("These are the last metrics received.")
     assert rows(reader, "models")[0][0] == "guide"
     admin.is_away = False
-    await reader.sees_not("The service is not available right now")
+    await reader.sees_not("The service is currently unavailable")
 
 
 async def test_a_service_that_is_away_from_the_start_is_said_beside_the_key(reader: Reader, admin: Operated) -> None:
     admin.is_away = True
     await let_in(reader)
-    await reader.sees("The service is not available right now. Please try again in a moment.")
+    await reader.sees("The service is currently unavailable. Please try again in a moment.")
     admin.is_away = False
     give(reader, ADMIN_KEY)
     await reader.sees_marked("chart-requests")
@@ -229,11 +229,11 @@ async def test_a_fresh_service_says_that_nothing_has_happened(reader: Reader, ad
 async def test_figures_of_one_replica_alone_are_said_to_be_so(reader: Reader, admin: Operated) -> None:
     admin.partial_because = "redis_timeout"
     await opened(reader)
-    await reader.sees("The store shared by the replicas does not respond (redis_timeout).")
+    await reader.sees("The store shared by the replicas is not responding (redis_timeout).")
     admin.partial_because = "unreadable"
-    await reader.sees("Some figures are missing")
+    await reader.sees("Some metrics are missing")
     admin.partial_because = None
-    await reader.sees_not("Some figures are missing")
+    await reader.sees_not("Some metrics are missing")
 
 
 async def test_the_keys_that_used_most_come_first_and_the_rest_is_counted(reader: Reader, admin: Operated) -> None:
@@ -298,7 +298,7 @@ async def test_ray_s_dashboard_is_linked_where_it_leads_somewhere(
         reader = page.new_reader()
         reader.http_client.base_url = httpx.URL("http://localhost")
         await opened(reader)
-        await reader.sees("Ray's dashboard")
+        await reader.sees("Ray dashboard")
         with reader:
             (link,) = reader.find(marker="dashboard").elements
         assert link.props["href"] == dashboard_url
@@ -319,4 +319,4 @@ async def test_why_a_model_does_not_load_stands_beside_it_and_how_far_another_is
     ]
     await let_in(reader)
     await reader.sees(reason)
-    await reader.sees("Loading · Reading the weights · 40 % · 73 seconds")
+    await reader.sees("Loading · Loading weights · 40% · 73 seconds")

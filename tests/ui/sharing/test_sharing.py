@@ -132,7 +132,7 @@ async def test_a_store_that_is_away_is_told_in_the_card(reader: Reader, api: Sta
     await shared_link(reader, mine)
     api.behaviour.history_fails = True
     reader.clicks("share-make")
-    await reader.sees("Your conversations cannot be reached")
+    await reader.sees("Your conversations are currently unavailable")
     await reader.should_not_see(marker="link")
 
 
@@ -216,13 +216,9 @@ async def test_what_a_link_leaves_out_is_told(reader: Reader, api: StandIn, stra
     made["shown"] |= {"is_cut": True, "title": None}
     made["shown"]["messages"][0] |= {"text": "", "left_out": 2}
     shown = (await stranger.get(link)).text
-    assert (
-        "Attachments that are not shown: 2" in shown
-        and "Earlier messages are not shown." in shown
-        and "bubble" not in shown
-    )
+    assert "Attachments not shown: 2" in shown and "Earlier messages are not shown." in shown and "bubble" not in shown
     made["shown"]["messages"] = []
-    assert "It is empty now." in (await stranger.get(link)).text
+    assert "It contains no messages." in (await stranger.get(link)).text
 
 
 async def test_one_address_cannot_ask_without_end(stranger: httpx.AsyncClient, api: StandIn) -> None:

@@ -112,7 +112,7 @@ async def test_conversations_are_found_by_their_words_and_the_match_is_shown_as_
     reader.clicks(f"found-{rhine}")
     await until(lambda: reader.texts("bubble") == ["How <b>long</b> is the Rhine?"])
     reader.find(marker="search").clear().type("volcano")
-    await reader.sees("Nothing was found.")
+    await reader.sees("No results.")
     reader.find(marker="search").clear()
     await until(lambda: len(reader.texts("entry-link")) == 2)
 
@@ -193,7 +193,7 @@ async def test_a_conversation_begun_in_one_tab_appears_in_the_other(page: Page, 
 async def test_a_list_that_cannot_be_loaded_does_not_stop_the_page(reader: Reader, api: StandIn) -> None:
     api.behaviour.history_fails = True
     await reader.open("/")
-    await reader.sees("Your conversations cannot be reached")
+    await reader.sees("Your conversations are currently unavailable")
     await reader.sees("Hello!")
 
 
