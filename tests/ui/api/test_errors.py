@@ -60,7 +60,7 @@ async def test_a_message_written_while_the_model_loads_is_sent_once_it_is_ready(
 async def test_a_model_that_cannot_be_loaded_is_named_as_such(reader: Reader, api: StandIn) -> None:
     api.behaviour.models = {"guide": "failed"}
     await reader.open("/")
-    await reader.sees("The model failed to load")
+    await reader.sees("The model could not be loaded")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ async def test_a_model_that_cannot_be_loaded_is_named_as_such(reader: Reader, ap
         (429, "rate_limit_exceeded", "Rate limit reached"),
         (503, "overloaded", "The service is busy"),
         (503, "model_loading", "The model is still loading"),
-        (503, "model_failed", "The model failed to load"),
+        (503, "model_failed", "The model could not be loaded"),
         (503, "history_unavailable", "Your conversations are currently unavailable"),
         (504, "timeout", "The model took too long"),
         (502, "", "The service is currently unavailable"),

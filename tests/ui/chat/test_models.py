@@ -40,8 +40,8 @@ async def test_a_message_to_a_model_that_failed_is_not_promised_to_be_sent(reade
     reader.writes("Hello?")
     await reader.sees("Your message will be sent once the model is ready")
     api.behaviour.models = {"guide": "failed", "larger": "ready"}
-    await reader.sees("This model failed to load. Choose another one. Your message has been kept.")
-    await reader.sees("The model failed to load")
+    await reader.sees("This model could not be loaded. Choose another one. Your message has been kept.")
+    await reader.sees("The model could not be loaded")
     reader.writes("Hello?")
     assert not api.seen.requests
     reader.clicks("picker")
@@ -52,7 +52,7 @@ async def test_a_message_to_a_model_that_failed_is_not_promised_to_be_sent(reade
     assert api.seen.requests[0]["model"] == "larger"
 
 
-@pytest.mark.parametrize(("status", "title"), [("loading", "loading"), ("failed", "failed to load")])
+@pytest.mark.parametrize(("status", "title"), [("loading", "is loading"), ("failed", "could not be loaded")])
 async def test_another_model_answers_in_place_of_one_that_cannot(
     reader: Reader, api: StandIn, status: str, title: str
 ) -> None:
@@ -80,6 +80,6 @@ async def test_a_fallback_that_cannot_answer_either_is_no_reason_to_send(reader:
 
 def test_how_far_a_model_has_come_is_said_with_how_long_it_took_before() -> None:
     status = Status("loading", 12.0, step="reading_weights", percent=40, expected_s=45.0)
-    assert progress(status) == "Loading weights 40 % · 12 s of about 45 s"
+    assert progress(status) == "Loading weights 40% · 12 s of about 45 s"
     assert progress(Status("loading", 50.0, expected_s=45.0)) == "50 s"
     assert progress(Status("loading", 5.0, step="dancing")) == "5 s"
