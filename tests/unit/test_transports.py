@@ -2,8 +2,8 @@
 
 import pytest
 
-from loadtests import transports
-from loadtests.transports import measure, own, zeromq
+from tests import measured_transports as transports
+from tests.measured_transports import measure, own, zeromq
 
 
 @pytest.mark.parametrize("opened", [own, zeromq])

@@ -1,6 +1,6 @@
 """What it costs to relay tokens between two processes: by our transport, ZeroMQ and Ray Serve's handles, in one run.
 
-    python -m loadtests.transports           # about two minutes; needs no GPU and no configuration
+    python -m tests.measured_transports           # about two minutes; needs no GPU and no configuration
 
 One process plays a model replica that emits a token for every stream at each step, another one the ingress. All but
 Serve's handles carry the same frames (infra/transport/framing.py), gathered per turn of the event loop, over one
@@ -17,6 +17,7 @@ import json
 import math
 import os
 import statistics
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -37,7 +38,7 @@ from deployments.infra.transport.framing import CHANNEL_BYTES, Frame, decode, en
 from deployments.infra.transport.server import Address, Server
 from loadtests.streams import quantile_ms
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "loadtests" / "results"
 TOKEN = b"t" * 180
 LOOKUP = b"q" * 200
 COMMAND, TOKENS, REQUEST, RESPONSE, SPENT = range(5)
@@ -356,7 +357,7 @@ async def _frames(ways: dict[str, tuple[Any, bool]], seconds: float) -> dict[str
     for name, (opened, is_encrypted) in ways.items():
         async with opened(is_encrypted) as line:
             found[name] = await measure(line, seconds)
-        print(f"{name:<20} {found[name]}", flush=True)
+        sys.stdout.write(f"{name:<20} {found[name]}\n")
     return found
 
 
@@ -380,11 +381,11 @@ def main() -> None:
     rounds = [uvloop.run(_frames(WAYS, options.seconds)) for _ in range(options.rounds)]
     rounds[0][HANDLES] = handles(options.seconds)
     medians = {name: _median([found[name] for found in rounds if name in found]) for name in (*WAYS, HANDLES)}
-    print(_table(medians))
+    sys.stdout.write(_table(medians) + "\n")
     told = {"load_before": load, "rounds": [{name: asdict(one) for name, one in found.items()} for found in rounds]}
     path = options.results / f"{datetime.now(UTC):%Y-%m-%d-%H%M}-transports.json"
     path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    print(path)
+    sys.stdout.write(f"{path}\n")
 
 
 def _median(found: list[Measured]) -> Measured:
