@@ -84,7 +84,7 @@ async def test_what_waits_for_a_file_that_is_refused_is_not_sent_without_it(
     reader.writes("Which one is longest?")
     go_on.set()
     await reading
-    await reader.sees("rivers.csv cannot be read")
+    await reader.sees("rivers.csv has an unsupported format")
     await asyncio.sleep(0.2)
     assert not api.seen.requests and not reader.texts("bubble")
     assert reader.texts("hint") == ["Enter to send · Shift + Enter for a new line · Answers may be incorrect"]
