@@ -66,7 +66,7 @@ async def test_models_are_chosen_for_each_side(reader: Reader, api: StandIn) -> 
 
 async def test_a_single_model_is_compared_with_itself(reader: Reader, api: StandIn) -> None:
     await compare(reader, "Who are you?")
-    await reader.sees("There is only one model")
+    await reader.sees("Only one model is available")
     await until(lambda: api.seen.finished == 2)
     assert {(asked["model"], asked["temperature"]) for asked in api.seen.requests} == {("guide", 0), ("guide", 1)}
 
