@@ -136,8 +136,8 @@ class CacheClient:
     def store(self, key: str, entry: CacheEntry, query: SimilarQuery | None = None) -> None:
         """Store a complete answer in the background; this replica finds it at once.
 
-        `question` is what a LangChain cache that is plugged in is to know it by; what began
-        to be generated before a purge, as its version tells, is not kept anywhere.
+        `query` is what a LangChain cache knows the answer by. An answer whose generation began before a
+        purge, which the query's version tells, is not kept anywhere.
         """
         version = query.version if query else None
         model = self._models.get(model_in_key(key)) or ModelCacheSettings()

@@ -39,7 +39,7 @@ class Cache(Protocol):
 
     @property
     def version(self) -> str:
-        """The version of all purges as it was seen last, by each `seek` that the store answered."""
+        """The version of all purges as it was seen last, by each look-up that the store answered."""
         ...
 
     @property
@@ -53,7 +53,7 @@ class Cache(Protocol):
         ...
 
     async def refresh(self, key: str) -> None:
-        """See the version anew, where nothing is sought for `key`. Never raises, never waits longer than `seek`."""
+        """See the version anew, where nothing is sought for `key`. Never raises, never waits longer than `lookup_or_claim`."""
         ...
 
     @property
@@ -61,10 +61,10 @@ class Cache(Protocol):
         """Whether `lookup_similar` ever finds anything."""
         ...
 
-    async def lookup_similar(self, question: SimilarQuery) -> CacheResult:
-        """Return an answer to the question or to one that is similar, which the reason says; else why there is none.
+    async def lookup_similar(self, query: SimilarQuery) -> CacheResult:
+        """Return an answer to this question or to a similar one (the reason says which); else why there is none.
 
-        Never raises, and waits longer than `seek`.
+        Never raises, and waits longer than `lookup_or_claim`.
         """
         ...
 
@@ -72,10 +72,10 @@ class Cache(Protocol):
         """Return who holds each claim's name now; an empty list if that cannot be told in time. Never raises."""
         ...
 
-    def store(self, key: str, entry: CacheEntry, question: SimilarQuery | None = None) -> None:
+    def store(self, key: str, entry: CacheEntry, query: SimilarQuery | None = None) -> None:
         """Keep an answer, in the background; drops it when too many wait. Never raises, never waits.
 
-        What the question's version says to be older than the last purge is dropped too.
+        What the query's version says to be older than the last purge is dropped too.
         """
         ...
 
@@ -123,8 +123,8 @@ class AnswerLookup:
             if key is None:
                 return LookupResult("BYPASS", self._coalescer.start(generate), reason)
             await self._cache.refresh(key)
-            question = _question(key, request, self._cache.version)
-            return LookupResult("BYPASS", self._coalescer.start(generate, partial(self._store, question)), reason)
+            stored_as = _similar_query(key, request, self._cache.version)
+            return LookupResult("BYPASS", self._coalescer.start(generate, partial(self._store, stored_as)), reason)
         if (entry := self._cache.hot(key)) and _is_fresh(entry, control):
             return LookupResult("HIT", entry)
         if self._cache.is_current and not control.only_if_cached:
@@ -132,7 +132,7 @@ class AnswerLookup:
             if name:
                 return self._join(name, CacheResult(None, version=self._cache.version), query, request, generate)
         name = _name(key, request, request.stream)
-        outcome = await self._looked_up(_question(key, request), name, control)
+        outcome = await self._looked_up(_similar_query(key, request), name, control)
         if outcome.entry:
             return LookupResult("HIT", outcome.entry, outcome.reason)
         if control.only_if_cached:
@@ -142,11 +142,11 @@ class AnswerLookup:
         name = self._in_flight(key, request, version) or name_since(name, version)
         return self._join(name, outcome, query, request, generate)
 
-    async def _looked_up(self, question: SimilarQuery, name: str, control: CacheControl) -> CacheResult:
+    async def _looked_up(self, query: SimilarQuery, name: str, control: CacheControl) -> CacheResult:
         """Return what is stored, else what a LangChain cache finds, else who generates the answer called `name`."""
         claim = None if control.only_if_cached else self._coalescer.claim(name)
         # What is claimed must begin at once: with a LangChain cache, that is only once it has found nothing.
-        outcome = await self._cache.lookup_or_claim(question.key, None if self._cache.looks_up_similar else claim)
+        outcome = await self._cache.lookup_or_claim(query.key, None if self._cache.looks_up_similar else claim)
         if outcome.entry:
             if _is_fresh(outcome.entry, control):
                 return CacheResult(outcome.entry)
@@ -155,7 +155,7 @@ class AnswerLookup:
         if version is None:  # the store is out of reach
             return outcome
         if self._cache.looks_up_similar:
-            found = await self._cache.lookup_similar(question)
+            found = await self._cache.lookup_similar(query)
             if found.entry and _is_fresh(found.entry, control):
                 return found
             outcome = CacheResult(
@@ -179,12 +179,12 @@ class AnswerLookup:
         self, name: str, outcome: CacheResult, query: CacheQuery, request: ModelRequest, generate: Generate
     ) -> LookupResult:
         version = self._cache.version if outcome.version is None else outcome.version
-        store = partial(self._store, _question(query.key or "", request, version))
+        store = partial(self._store, _similar_query(query.key or "", request, version))
         subscription, is_joined = self._coalescer.join(name, outcome.owner, generate, store, query.reply_id)
         return LookupResult("JOIN", subscription) if is_joined else LookupResult("MISS", subscription, outcome.reason)
 
-    def _store(self, question: SimilarQuery, reply: Reply, frames: bytes) -> None:
-        self._cache.store(question.key, CacheEntry(reply.body, frames, time.time()), question)
+    def _store(self, query: SimilarQuery, reply: Reply, frames: bytes) -> None:
+        self._cache.store(query.key, CacheEntry(reply.body, frames, time.time()), query)
 
 
 def _name(key: str, request: ModelRequest, streams: bool) -> str:
@@ -192,7 +192,7 @@ def _name(key: str, request: ModelRequest, streams: bool) -> str:
     return f"{key}:{'stream' if streams else 'plain'}{':trim' if request.trim else ''}"
 
 
-def _question(key: str, request: ModelRequest, version: str | None = None) -> SimilarQuery:
+def _similar_query(key: str, request: ModelRequest, version: str | None = None) -> SimilarQuery:
     return SimilarQuery(key, request.endpoint, request.body, request.trim, version)
 
 
