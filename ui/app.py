@@ -11,7 +11,7 @@ from nicegui import app, background_tasks, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ui.api.client import Api
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.readiness import Readiness
 from ui.auth.link_entry import LinkEntry
 from ui.auth.links import Links, opening_address
@@ -121,7 +121,7 @@ class Service:
         try:
             return await asyncio.wait_for(asyncio.shield(self._loading), LOAD_TIMEOUT_S)
         except TimeoutError as error:
-            raise Trouble("unavailable") from error
+            raise ApiError("unavailable") from error
 
     async def _open(self) -> None:
         self._loading = self._tasks.start(_load(), "load the SDK")

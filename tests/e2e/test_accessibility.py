@@ -132,7 +132,7 @@ def test_failures_and_a_model_that_loads(browser: Browser, address: str, api: St
     with reading(browser, address, theme, DESKTOP) as page:
         api.behaviour.fail_status, api.behaviour.fail_code = 503, "overloaded"
         page.locator(".prompt").first.click()
-        expect(page.locator(".trouble").filter(visible=True)).to_be_visible()
+        expect(page.locator(".error-notice").filter(visible=True)).to_be_visible()
         assert faults(page) == []
         for state in ("loading", "failed"):
             api.behaviour.models = {"guide": state}

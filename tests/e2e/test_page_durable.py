@@ -84,7 +84,7 @@ def is_running(service: Served) -> bool:
 def sees_all(page: Page) -> None:
     expect(page.locator(".answer .prose")).to_have_text(WHOLE, timeout=20_000)
     expect(page.locator(".bubble")).to_have_count(1)
-    expect(page.locator(".trouble").filter(visible=True)).to_have_count(0)
+    expect(page.locator(".error-notice").filter(visible=True)).to_have_count(0)
 
 
 def test_a_killed_page_process_loses_nothing_of_an_answer(browser: Browser, process: PageProcess) -> None:

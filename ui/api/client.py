@@ -1,6 +1,6 @@
 """The service's HTTP API except streamed responses (see `completion`).
 
-Results are typed; every failure raises `Trouble`.
+Results are typed; every failure raises `ApiError`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from ui.api.errors import Trouble, from_body
+from ui.api.errors import ApiError, from_body
 from ui.api.schema import (
     Completion,
     Conversation,
@@ -68,7 +68,7 @@ class Api:
         await self._http.aclose()
 
     async def ready(self) -> Readiness:
-        """Return whether the models are ready; needs no key. An unrecognized body raises `Trouble`."""
+        """Return whether the models are ready; needs no key. An unrecognized body raises `ApiError`."""
         response = await self._send("GET", "/ready", {}, timeout=httpx.Timeout(3.0))
         if response.status_code not in (200, 503):
             raise from_body(response.status_code, response.headers, None)
@@ -204,7 +204,7 @@ class Api:
         try:
             key = await self._key.read()
         except KeyMissing as error:
-            raise Trouble("no_key", str(error)) from error
+            raise ApiError("no_key", str(error)) from error
         response = await self._send(method, path, {**(headers or {}), "Authorization": f"Bearer {key}"}, **content)
         if response.is_success:
             return response
@@ -214,15 +214,15 @@ class Api:
 
     async def _send(self, method: str, path: str, headers: dict[str, str], **content: Any) -> httpx.Response:
         if self._is_closed:
-            raise Trouble("unreachable")
+            raise ApiError("unreachable")
         self._calls += 1
         self._is_quiet.clear()
         try:
             return await self._http.request(method, path, headers=headers, **content)
         except httpx.TimeoutException as error:
-            raise Trouble("too_slow" if isinstance(error, httpx.ReadTimeout) else "unreachable") from error
+            raise ApiError("too_slow" if isinstance(error, httpx.ReadTimeout) else "unreachable") from error
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:  # RuntimeError: the pool is closed
-            raise Trouble("unreachable", type(error).__name__) from error
+            raise ApiError("unreachable", type(error).__name__) from error
         finally:
             self._calls -= 1
             if not self._calls:
@@ -248,6 +248,6 @@ def _parse(shape: type[Shape], response: httpx.Response) -> Shape:
     try:
         return shape.model_validate_json(response.content)
     except ValidationError as error:
-        raise Trouble(
+        raise ApiError(
             "unexpected", "The service returned an unrecognized response.", status=response.status_code
         ) from error

@@ -16,7 +16,7 @@ import orjson
 from openai import AsyncAPIResponse
 from openai.types.responses import ResponseInputParam
 
-from ui.api.errors import Trouble, from_body
+from ui.api.errors import ApiError, from_body
 from ui.api.stream import Answering, Delta, Event, Finished, Question, Started
 from ui.files.images import content_parts
 from ui.settings import KeyMissing, Settings
@@ -53,21 +53,21 @@ class Completions:
         await self._sdk.close()
 
     async def ask(self, question: Question) -> AsyncGenerator[Event]:
-        """Yield `Started`, `Answering`, `Delta`s, and `Finished`. Raises `Trouble`."""
+        """Yield `Started`, `Answering`, `Delta`s, and `Finished`. Raises `ApiError`."""
         reading = _Reading()
         async with aclosing(self._followed(self._asked(question), reading)) as events:
             async for event in events:
                 yield event
 
     async def take_up(self, response_id: str) -> AsyncGenerator[Event]:
-        """Yield the events of an answer from its beginning. Raises `Trouble`."""
+        """Yield the events of an answer from its beginning. Raises `ApiError`."""
         reading = _Reading(response_id)
         async with aclosing(self._followed(self._rejoined(reading), reading)) as events:
             async for event in events:
                 yield event
 
     async def cancel(self, response_id: str) -> None:
-        """Stop an answer. Raises `Trouble`."""
+        """Stop an answer. Raises `ApiError`."""
         with self._translated():
             await self._sdk.responses.cancel(response_id, timeout=CALL_TIMEOUT_S)
 
@@ -82,15 +82,15 @@ class Completions:
                         yield event
                 if reading.is_over:
                     return
-                raise Trouble("cut_off")
-            except Trouble as trouble:
-                trouble.request_id = trouble.request_id or reading.request_id
-                if reading.is_over or not reading.response_id or not _may_pass(trouble):
+                raise ApiError("cut_off")
+            except ApiError as error:
+                error.request_id = error.request_id or reading.request_id
+                if reading.is_over or not reading.response_id or not _may_pass(error):
                     raise
                 if reading.number > number:
                     reached_at, pause_s = time.monotonic(), REJOIN_PAUSE_S
                 if time.monotonic() - reached_at > REJOIN_FOR_S:
-                    raise Trouble("cut_off", request_id=reading.request_id) from trouble
+                    raise ApiError("cut_off", request_id=reading.request_id) from error
             await asyncio.sleep(pause_s)
             pause_s = min(MAX_REJOIN_PAUSE_S, 2 * pause_s)
             stream = self._rejoined(reading)
@@ -122,25 +122,25 @@ class Completions:
 
     @contextmanager
     def _translated(self) -> Generator[None]:
-        """Raise `Trouble` for every failure of the SDK and of the connection."""
+        """Raise `ApiError` for every failure of the SDK and of the connection."""
         try:
             yield
         except KeyMissing as error:
-            raise Trouble("no_key", str(error)) from error
+            raise ApiError("no_key", str(error)) from error
         except openai.APIStatusError as error:
             if isinstance(error, openai.AuthenticationError):
                 self._key.forget()
             raise from_body(error.status_code, error.response.headers, error.body) from error
         except (openai.APITimeoutError, httpx2.TimeoutException) as error:
-            raise Trouble("too_slow") from error
+            raise ApiError("too_slow") from error
         except openai.APIError as error:
-            raise Trouble("unreachable") from error
+            raise ApiError("unreachable") from error
         except httpx2.HTTPError as error:  # the SDK translates only what happens before the first byte
-            raise Trouble("cut_off") from error
+            raise ApiError("cut_off") from error
 
 
-def _may_pass(trouble: Trouble) -> bool:
-    return trouble.code in PASSING or trouble.status >= 500 or trouble.code == "history_unavailable"
+def _may_pass(error: ApiError) -> bool:
+    return error.code in PASSING or error.status >= 500 or error.code == "history_unavailable"
 
 
 def _input(question: Question) -> ResponseInputParam:
@@ -176,7 +176,7 @@ class _Reading:
         self.is_over = False
 
     def events(self, line: str) -> list[Event]:
-        """Read one line of the event stream. Raises `Trouble` if it reports a failure."""
+        """Read one line of the event stream. Raises `ApiError` if it reports a failure."""
         told = _told(line)
         if told.get("error") and "type" not in told:  # the stream's failure, not the answer's
             raise from_body(0, {}, told)
@@ -210,7 +210,7 @@ def _told(line: str) -> dict[str, Any]:
     try:
         told = orjson.loads(line[5:])
     except orjson.JSONDecodeError as error:
-        raise Trouble("unexpected", "The service returned an unrecognized response.") from error
+        raise ApiError("unexpected", "The service returned an unrecognized response.") from error
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
 
 
@@ -223,6 +223,6 @@ def _finished(response: dict[str, Any]) -> Finished:
     return Finished("length" if reason == "max_output_tokens" else reason, *used)
 
 
-def _failure(error: dict[str, Any], request_id: str) -> Trouble:
+def _failure(error: dict[str, Any], request_id: str) -> ApiError:
     code, message = error.get("reason") or error.get("code") or "", str(error.get("message") or "")[:500]
-    return Trouble(str(code), message, request_id, error.get("retry_after_s"))
+    return ApiError(str(code), message, request_id, error.get("retry_after_s"))

@@ -1,6 +1,6 @@
 """Failures as they are shown to a person: a title, what to do next, and the request ID.
 
-`client` and `completion` translate every foreign error into `Trouble`;
+`client` and `completion` translate every foreign error into `ApiError`;
 the pages know only this module.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, cast
 from ui.i18n import t
 
 
-class Trouble(Exception):
+class ApiError(Exception):
     """A request to the service failed.
 
     `code` is the service's own error code, or one of the page's: `unreachable`,
@@ -49,16 +49,16 @@ class Advice:
         return f"{self.title}. {self.advice}"
 
 
-def explain(trouble: Trouble) -> Advice:
-    """Return what to show for `trouble`; an unknown code shows the service's own message."""
-    advice = ADVICE.get(trouble.code) or _BY_STATUS.get(trouble.status)
+def explain(error: ApiError) -> Advice:
+    """Return what to show for `error`; an unknown code shows the service's own message."""
+    advice = ADVICE.get(error.code) or _BY_STATUS.get(error.status)
     if advice is None:
-        return Advice(t("Something went wrong"), trouble.message or t("Please try again in a moment."))
+        return Advice(t("Something went wrong"), error.message or t("Please try again in a moment."))
     said = [t(advice.advice)]
-    if trouble.code in ("rate_limit_exceeded", "insufficient_quota") and trouble.message:
-        said.append(trouble.message)  # the service's own words: which limit it is, and how large
-    if trouble.retry_after_s and (advice.can_retry or trouble.code == "insufficient_quota"):
-        said.append(t("Try again in {time}.", time=duration(trouble.retry_after_s)))
+    if error.code in ("rate_limit_exceeded", "insufficient_quota") and error.message:
+        said.append(error.message)  # the service's own words: which limit it is, and how large
+    if error.retry_after_s and (advice.can_retry or error.code == "insufficient_quota"):
+        said.append(t("Try again in {time}.", time=duration(error.retry_after_s)))
     return Advice(t(advice.title), " ".join(said), advice.can_retry)
 
 
@@ -74,12 +74,12 @@ def duration(seconds: float) -> str:
     )
 
 
-def from_body(status: int, headers: Mapping[str, str], body: Any) -> Trouble:
+def from_body(status: int, headers: Mapping[str, str], body: Any) -> ApiError:
     """Parse an error body in OpenAI's format, with or without the outer object, and tolerate anything else."""
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
     inner = fields.get("error", fields)
     detail = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
-    return Trouble(
+    return ApiError(
         code=str(detail.get("code") or ""),
         message=str(detail.get("message") or "")[:500],
         request_id=str(detail.get("request_id") or headers.get("x-request-id") or "")[:100],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ui.api.client import Api
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.schema import Model, ModelState
 from ui.state.watchers import Watchers
 
@@ -130,7 +130,7 @@ class Readiness:
         try:
             self._states = (await self._api.ready()).models
             self._is_reachable = True
-        except Trouble:
+        except ApiError:
             self._is_reachable = False
         if was_reachable != self._is_reachable:
             self._phase_since = time.monotonic()
@@ -141,5 +141,5 @@ class Readiness:
         try:
             self._known = await self._api.models()
             self.models = [model.id for model in self._known if model.chats]
-        except Trouble:  # a rejected key shows when it is used; until then the models that /ready names suffice
+        except ApiError:  # a rejected key shows when it is used; until then the models that /ready names suffice
             self.models = [state.id for state in self._states]

@@ -66,7 +66,7 @@ Event = Started | Answering | Delta | Finished
 
 
 class Asks(Protocol):
-    """A client for streamed answers: `completion.Completions`. Every method raises `Trouble`."""
+    """A client for streamed answers: `completion.Completions`. Every method raises `ApiError`."""
 
     def ask(self, question: Question) -> AsyncGenerator[Event]:
         """Yield the events of one answer. Closing the generator does not stop the answer."""

@@ -12,7 +12,7 @@ from nicegui import app
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ui.api.errors import Trouble, duration, explain
+from ui.api.errors import ApiError, duration, explain
 from ui.auth.session_middleware import COOKIE, SECURE_COOKIE, SIGN_IN, is_own_origin, safe_path, session_of
 from ui.auth.sessions import LIFETIME_S, Sessions, TooManySessions
 from ui.i18n import speaking, t
@@ -68,10 +68,10 @@ class SignIn:
                 return _form(path, refused, 429, wait_s)
             try:
                 token = await self._begin(form.get("key", "").strip(), _is_secure(request))
-            except Trouble as trouble:
-                if trouble.status != 401:
+            except ApiError as error:
+                if error.status != 401:
                     self._attempts.give_back(address)
-                return _form(path, *_refusal(trouble))
+                return _form(path, *_refusal(error))
             except TooManySessions:
                 return _form(path, t("Too many users are signed in. Please try again later."), 503)
             self._attempts.give_back(address)
@@ -80,9 +80,9 @@ class SignIn:
         return _with_cookie(RedirectResponse(path, 303), token, _is_secure(request))
 
     async def _begin(self, key: str, is_secure: bool) -> str:
-        """Return the cookie of a new session. Raises `Trouble` if the key is rejected or cannot be checked."""
+        """Return the cookie of a new session. Raises `ApiError` if the key is rejected or cannot be checked."""
         if not _KEY.fullmatch(key):
-            raise Trouble("invalid_api_key", status=401)
+            raise ApiError("invalid_api_key", status=401)
         asking = self._make(ApiKey(key))
         try:
             name = (await asking.api.me()).name
@@ -91,12 +91,12 @@ class SignIn:
         return self._sessions.begin(key, name, is_secure, lambda refused: self._make(ApiKey(key, on_refused=refused)))
 
 
-def _refusal(trouble: Trouble) -> tuple[str, int]:
+def _refusal(error: ApiError) -> tuple[str, int]:
     """Return the message for a failed attempt, and the response's status."""
-    if trouble.status == 401:
+    if error.status == 401:
         said = t("The service does not recognize this key.")
-        return (f"{said} {trouble.message}" if trouble.message.startswith("This API key") else said), 401
-    return explain(trouble).sentences, trouble.status if trouble.status in (403, 429) else 503
+        return (f"{said} {error.message}" if error.message.startswith("This API key") else said), 401
+    return explain(error).sentences, error.status if error.status in (403, 429) else 503
 
 
 def _form(path: str, wrong: str = "", status: int = 200, retry_after_s: float = 0, said: str = "") -> Response:

@@ -2,7 +2,7 @@
 
 from nicegui import ui
 
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.chat.answer_stats import answer_stats
 from ui.chat.message_actions import Actions
 from ui.chat.streaming_answer import StreamingAnswer
@@ -12,7 +12,7 @@ from ui.markdown.pool import Renderer
 from ui.state.generation import Answer
 from ui.state.thread import Turn
 from ui.widgets.elements import copy_button, icon_button, tag, text_element
-from ui.widgets.error_notice import show_trouble
+from ui.widgets.error_notice import show_error
 from ui.widgets.markdown import show_markdown
 
 
@@ -59,11 +59,11 @@ class AnswerView:
             self._end()
             self._close(answer)
 
-    def fail(self, trouble: Trouble) -> None:
+    def fail(self, error: ApiError) -> None:
         """Show a failure that occurred before an answer existed."""
         self._end()
         with self.root:
-            self._retry = show_trouble(trouble, self._actions.retry)
+            self._retry = show_error(error, self._actions.retry)
 
     def give_up(self) -> None:
         """Remove the actions that only the newest answer offers."""
@@ -111,8 +111,8 @@ class AnswerView:
             is_cut = answer.state == "done" and answer.end.reason == "length"
             if is_cut:
                 text_element("div", t("The answer reached its length limit."), "note")
-            if answer.trouble is not None:
-                self._retry = show_trouble(answer.trouble, self._actions.retry)
+            if answer.error is not None:
+                self._retry = show_error(answer.error, self._actions.retry)
             if answer.text:
                 self._show_tools(answer, can_proceed=is_cut or answer.state in ("stopped", "failed"))
 

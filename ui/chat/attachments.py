@@ -7,7 +7,7 @@ from functools import partial
 
 from nicegui import background_tasks, events, ui
 
-from ui.api.errors import Trouble, explain
+from ui.api.errors import ApiError, explain
 from ui.files.charsets import decoded
 from ui.files.images import MAX_IMAGE_BYTES, MAX_IMAGES, data_url, kind_of
 from ui.files.message import Composed
@@ -78,7 +78,7 @@ class Attachments:
             return ""
         try:
             counted = await self._shared.api.count_tokens(readable, self._model() or "")
-        except Trouble:
+        except ApiError:
             return ""  # the service reports it when the message is sent
         self._max_tokens = counted.max_model_len
         return self._too_large(counted.count)
@@ -164,8 +164,8 @@ class Attachments:
     async def _picture(self, name: str, content: bytes, kind: str) -> Picture:
         try:
             models = await self._shared.api.models()
-        except Trouble as trouble:
-            raise _Refused(explain(trouble).title) from None
+        except ApiError as error:
+            raise _Refused(explain(error).title) from None
         if not any(model.sees for model in models if model.id == self._model()):
             raise _Refused(t("{model} cannot see images.", model=self._model() or t("The model")))
         if len(content) > MAX_IMAGE_BYTES:
@@ -178,7 +178,7 @@ class Attachments:
         model = self._model()
         try:
             counted = await self._shared.api.count_tokens(file.text, model or "")
-        except Trouble:
+        except ApiError:
             return  # its size is a courtesy
         if model != self._model():
             return  # it is counted again

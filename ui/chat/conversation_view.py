@@ -5,7 +5,7 @@ from typing import Any
 
 from nicegui import background_tasks, ui
 
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.readiness import Phase
 from ui.api.schema import Conversation
 from ui.chat.answer import AnswerView
@@ -35,7 +35,7 @@ class Chat:
         on_created: Callable[[Conversation, bool], None],
         on_phase: Callable[[Phase], Coroutine[Any, Any, None]],
         on_branch: Callable[[], None],
-        tell: Callable[[Trouble], None],
+        tell: Callable[[ApiError], None],
     ) -> None:
         """`on_created` learns of a conversation that a question began, and whether it is still open.
 
@@ -82,10 +82,10 @@ class Chat:
         texts = [text for turn in said for text in (turn.text, turn.reasoning) if text]
         await self._shared.renderer.prepare(texts, PREPARE_S)
 
-    def show_trouble(self, trouble: Trouble, on_retry: Callable[[], Any]) -> None:
+    def show_error(self, error: ApiError, on_retry: Callable[[], Any]) -> None:
         """Show that the conversation could not be loaded."""
         self._welcome.set_visibility(False)
-        self._transcript.show_trouble(trouble, on_retry)
+        self._transcript.show_error(error, on_retry)
 
     def on_answer(self, answer: Answer) -> None:
         """Show that an answer has started or ended, wherever it was requested."""
@@ -154,8 +154,8 @@ class Chat:
         """Stop the running answer of the open conversation."""
         try:
             await self._shared.generations.stop(self.conversation.id)
-        except Trouble as trouble:
-            self._tell(trouble)
+        except ApiError as error:
+            self._tell(error)
 
     @property
     def _is_busy(self) -> bool:
@@ -172,9 +172,9 @@ class Chat:
 
         try:
             answer = await begin(self._shared, opened, asked, self._chosen_model() or "", created)
-        except Trouble as trouble:
+        except ApiError as error:
             if opened is self.conversation:
-                view.fail(trouble)
+                view.fail(error)
                 self.composer.set_running(False)
             self._shared.readiness.doubt()
         else:
@@ -201,8 +201,8 @@ class Chat:
         """Return the stored turns; none, after showing an error, if the store cannot be reached."""
         try:
             await self.conversation.sync()
-        except Trouble as trouble:
-            self._tell(trouble)
+        except ApiError as error:
+            self._tell(error)
             return []
         return self._shown()
 
@@ -217,7 +217,7 @@ class Chat:
         opened = self.conversation
         try:
             await opened.load_earlier()
-        except Trouble:
+        except ApiError:
             return  # the button stays, to be tried again
         await self._prepare()
         if opened is self.conversation:
@@ -229,7 +229,7 @@ class Chat:
         opened = self.conversation
         try:
             await opened.sync()
-        except Trouble:
+        except ApiError:
             return
         if opened is self.conversation and not self._is_busy:
             self._transcript.learn(self._shown())

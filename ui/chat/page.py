@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from nicegui import background_tasks, ui
 
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.readiness import Phase
 from ui.api.schema import Conversation
 from ui.auth.session_middleware import leaving
@@ -74,10 +74,10 @@ class ChatPage:
             await take_up(self._shared, opened)
             if branch and not self._shared.generations.is_running(conversation_id):
                 await opened.return_to(branch)
-        except Trouble as trouble:
+        except ApiError as error:
             if opened is self._chat.conversation:
                 self._must_reload = True
-                self._chat.show_trouble(trouble, lambda: self.open(conversation_id, visit=False, branch=branch))
+                self._chat.show_error(error, lambda: self.open(conversation_id, visit=False, branch=branch))
             return None
         if opened is self._chat.conversation:  # else another one was opened meanwhile
             self._model = opened.parameters.model or self._model
@@ -95,8 +95,8 @@ class ChatPage:
         if parameters is not None:
             try:
                 await opened.answer_with(parameters)
-            except Trouble as trouble:
-                self._conversation_actions.tell(trouble)
+            except ApiError as error:
+                self._conversation_actions.tell(error)
 
     async def share(self, conversation: Conversation) -> None:
         """Open the sharing dialog; for the open conversation, it shares the branch that is shown."""
@@ -170,7 +170,7 @@ class ChatPage:
         self._topbar.show_more(False)
         self._show_title()
         self._chat.draw()
-        self._chat.show_trouble(Trouble("deleted"), lambda: None)
+        self._chat.show_error(ApiError("deleted"), lambda: None)
 
     def _reopen(self, conversation_id: str) -> None:
         background_tasks.create(self.open(conversation_id, visit=False), name="open a chat that was not deleted")
@@ -198,8 +198,8 @@ class ChatPage:
             return self._show_address(push=False)
         try:
             await opened.answer_with(replace(opened.parameters, model=model))
-        except Trouble as trouble:
-            self._conversation_actions.tell(trouble)
+        except ApiError as error:
+            self._conversation_actions.tell(error)
 
     def _on_created(self, conversation: Conversation, is_open: bool) -> None:
         if is_open:
@@ -221,7 +221,7 @@ class ChatPage:
     def _on_answer(self, answer: Answer) -> None:
         """React to the start or end of an answer, in this page or another one."""
         self._chat.on_answer(answer)
-        if answer.trouble is not None:
+        if answer.error is not None:
             self._shared.readiness.doubt()
         with self._root:
             self._sidebar.on_answer(answer)

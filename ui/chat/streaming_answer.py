@@ -63,10 +63,10 @@ class LimitNotice:
     """Shows that a message waits for the rate limit, and for how long; hidden otherwise."""
 
     def __init__(self, on_cancel: Callable[[], object]) -> None:
-        with tag("div", "trouble waits", role="status") as self._root:
-            text_element("div", t("Rate limit reached"), "trouble-title")
-            text_element("div", t("Your message will be sent automatically."), "trouble-advice")
-            with tag("div", "trouble-actions"):
+        with tag("div", "error-notice waits", role="status") as self._root:
+            text_element("div", t("Rate limit reached"), "error-title")
+            text_element("div", t("Your message will be sent automatically."), "error-advice")
+            with tag("div", "error-actions"):
                 self._countdown = attribute(text_element("span", "", "countdown"), role="timer").mark("countdown")
                 button(t("Cancel"), on_cancel, "small quiet").mark("cancel-wait")
         self._root.set_visibility(False)

@@ -6,7 +6,7 @@ from typing import Any
 
 from nicegui import background_tasks, ui
 
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.chat.answer import AnswerView
 from ui.chat.message_actions import Actions
 from ui.chat.question import QuestionView
@@ -16,7 +16,7 @@ from ui.markdown.pool import Renderer
 from ui.state.generation import Answer
 from ui.state.thread import Turn
 from ui.widgets.elements import button, tag
-from ui.widgets.error_notice import show_trouble
+from ui.widgets.error_notice import show_error
 
 
 class Transcript:
@@ -64,11 +64,11 @@ class Transcript:
             if not view.takes(turn):
                 return
 
-    def show_trouble(self, trouble: Trouble, on_retry: Callable[[], Any]) -> None:
+    def show_error(self, error: ApiError, on_retry: Callable[[], Any]) -> None:
         """Show that the conversation could not be loaded."""
         self.clear()
         with self._root:
-            show_trouble(trouble, on_retry)
+            show_error(error, on_retry)
 
     def ask(self, question: str) -> AnswerView:
         """Show a new question and a placeholder for its answer."""

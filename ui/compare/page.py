@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from nicegui import ui
 
-from ui.api.errors import Trouble, explain
+from ui.api.errors import ApiError, explain
 from ui.api.readiness import Phase
 from ui.auth.session_middleware import leaving
 from ui.auth.sessions import Reason, Session
@@ -52,8 +52,8 @@ class ComparePage:
             return
         try:
             answers = await comparison.recall(self._shared, conversation_id)
-        except Trouble as trouble:
-            self._tell(trouble)
+        except ApiError as error:
+            self._tell(error)
             return
         if not answers:
             self._go_to_chat(conversation_id)
@@ -75,10 +75,10 @@ class ComparePage:
             panel.wait()
         try:
             answers = await comparison.begin(self._shared, text, [panel.side for panel in self._panels])
-        except Trouble as trouble:
+        except ApiError as error:
             self._answers = []
             for panel in self._panels:
-                panel.fail(trouble)
+                panel.fail(error)
             self._shared.readiness.doubt()
         else:
             self._show(answers)
@@ -91,8 +91,8 @@ class ComparePage:
         """Stop both answers."""
         try:
             await self._shared.generations.stop(self._id)
-        except Trouble as trouble:
-            self._tell(trouble)
+        except ApiError as error:
+            self._tell(error)
 
     async def again(self, place: int) -> None:
         """Retry one side, or both if neither was asked."""
@@ -101,8 +101,8 @@ class ComparePage:
             return
         try:
             answer = await comparison.again(self._shared, self._answers[place], self._panels[place].side)
-        except Trouble as trouble:
-            self._panels[place].fail(trouble)
+        except ApiError as error:
+            self._panels[place].fail(error)
         else:
             self._answers[place] = answer
             self._panels[place].follow(answer)
@@ -112,8 +112,8 @@ class ComparePage:
         """Continue with that answer as a chat."""
         try:
             await comparison.keep(self._shared, answer)
-        except Trouble as trouble:
-            self._tell(trouble)
+        except ApiError as error:
+            self._tell(error)
         else:
             self._go_to_chat(answer.question.conversation_id)
 
@@ -149,15 +149,15 @@ class ComparePage:
         with self._root:
             ui.navigate.to(f"/c/{conversation_id}")
 
-    def _tell(self, trouble: Trouble) -> None:
+    def _tell(self, error: ApiError) -> None:
         with self._root:
-            self._toast.show(explain(trouble).title, TOLD_S)
+            self._toast.show(explain(error).title, TOLD_S)
 
     def _on_answer(self, answer: Answer) -> None:
         """React to the start or end of an answer."""
         if answer.question.conversation_id == self._id:
             self._composer.set_running(self._is_busy)
-        if answer.trouble is not None:
+        if answer.error is not None:
             self._shared.readiness.doubt()
 
     def _on_signed_out(self, reason: Reason) -> None:

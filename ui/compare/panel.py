@@ -6,7 +6,7 @@ from typing import Any
 
 from nicegui import background_tasks, ui
 
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.readiness import Phase
 from ui.chat.answer_stats import answer_stats
 from ui.chat.streaming_answer import StreamingAnswer, follow
@@ -16,7 +16,7 @@ from ui.state.comparison import Side
 from ui.state.generation import Answer
 from ui.state.parameters import TEMPERATURE
 from ui.widgets.elements import attribute, button, copy_button, tag, text_element
-from ui.widgets.error_notice import show_trouble
+from ui.widgets.error_notice import show_error
 from ui.widgets.fields import Bounds, NumberField
 from ui.widgets.model_picker import Picker
 
@@ -85,13 +85,13 @@ class AnswerPanel:
         with self._body:
             self._stream = StreamingAnswer(self._renderer, self._on_stop)
 
-    def fail(self, trouble: Trouble) -> None:
+    def fail(self, error: ApiError) -> None:
         """Show a failure that occurred before an answer existed."""
         self.release()
         self._body.clear()
         self._body.classes(remove="live")
         with self._body:
-            show_trouble(trouble, lambda: self._on_again(self._place))
+            show_error(error, lambda: self._on_again(self._place))
 
     async def _show(self, answer: Answer) -> None:
         has_ended = not answer.is_running
@@ -107,8 +107,8 @@ class AnswerPanel:
             text_element("div", t("You stopped this answer."), "note")
         elif answer.end.reason == "length":
             text_element("div", t("The answer reached its length limit."), "note")
-        if answer.trouble is not None:
-            show_trouble(answer.trouble, lambda: self._on_again(self._place))
+        if answer.error is not None:
+            show_error(answer.error, lambda: self._on_again(self._place))
         if not answer.text:
             return
         text_element("div", " · ".join(answer_stats(answer)), "figures side-figures").mark(f"figures-{self._place}")

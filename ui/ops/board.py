@@ -7,7 +7,7 @@ from typing import Any
 
 from nicegui.elements.mixins.text_element import TextElement
 
-from ui.api.errors import Trouble, explain
+from ui.api.errors import ApiError, explain
 from ui.i18n import t
 from ui.ops import series
 from ui.ops.chart import Chart, Plan
@@ -90,12 +90,12 @@ class Board:
         self._live.text = t("Paused")
         self._live.classes(remove="on")
 
-    def fail(self, trouble: Trouble) -> None:
+    def fail(self, error: ApiError) -> None:
         """Show that updates fail; the last figures stay, dimmed."""
         self._main.classes(add="stale")
         self._live.text = t("Not live")
         self._live.classes(remove="on")
-        advice = explain(trouble)
+        advice = explain(error)
         shown = t("These are the last metrics received.") if self._metrics else ""
         self._say("bad", advice.title, f"{t('Retrying automatically.')} {shown}".strip())
 

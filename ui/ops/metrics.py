@@ -139,12 +139,12 @@ class _Usage(BaseModel):
 
 
 async def read_metrics(api: Api, window_s: int, step_s: int) -> Metrics:
-    """Return the figures of the last `window_s` seconds. Raises `Trouble`."""
+    """Return the figures of the last `window_s` seconds. Raises `ApiError`."""
     return await api.read(Metrics, "/v1/admin/metrics", window_s=window_s, step_s=step_s)
 
 
 async def read_keys(api: Api) -> list[KeyUsage]:
-    """Return the first thousand keys and what they used, those that used most this month first. Raises `Trouble`."""
+    """Return the first thousand keys and what they used, those that used most this month first. Raises `ApiError`."""
     keys: list[Key] = []
     page = _Keys(data=[], has_more=True)
     for _ in range(MAX_PAGES):

@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 from nicegui import app, background_tasks, ui
 
 from ui.api.client import Api
-from ui.api.errors import Trouble, explain
+from ui.api.errors import ApiError, explain
 from ui.auth.session_middleware import leaving, session_of
 from ui.auth.sessions import Reason, Session
 from ui.i18n import t
@@ -97,17 +97,13 @@ class OpsPage:
         api = self._own = self._clients.use(key)
         try:
             metrics = await self._read(api)
-        except Trouble as trouble:
+        except ApiError as error:
             self._clients.forget(api)
-            if trouble.code == "permission_denied":
+            if error.code == "permission_denied":
                 self._refuse()
                 return ""
             with self._root:
-                return (
-                    t("This key is unknown or no longer valid.")
-                    if trouble.status == 401
-                    else explain(trouble).sentences
-                )
+                return t("This key is unknown or no longer valid.") if error.status == 401 else explain(error).sentences
         self._show_board(api)
         self._draw(metrics)
         background_tasks.create(self._read_keys(api), name="read keys and their usage")
@@ -155,9 +151,9 @@ class OpsPage:
                 self._draw(metrics)
             if time.monotonic() - self._keys_read_at > KEYS_REFRESH_S:
                 await self._read_keys(api)
-        except Trouble as trouble:
+        except ApiError as error:
             if expected == self._asked:
-                self._fail(trouble)
+                self._fail(error)
         finally:
             if expected == self._asked:
                 self._is_reading = False
@@ -167,7 +163,7 @@ class OpsPage:
         self._keys_read_at = time.monotonic()
         try:
             keys = await read_keys(api)
-        except Trouble:
+        except ApiError:
             return
         link = await self._dashboard.link(self._client.request.url.hostname or "")
         if self._board is not None and api is self._reading_api:
@@ -181,14 +177,14 @@ class OpsPage:
             with self._root:
                 self._board.show(metrics, self._zone, self._keys)
 
-    def _fail(self, trouble: Trouble) -> None:
-        if trouble.code == "permission_denied":
+    def _fail(self, error: ApiError) -> None:
+        if error.code == "permission_denied":
             self._refuse()
-        elif trouble.status == 401 and self._session is None:
+        elif error.status == 401 and self._session is None:
             self._forget()
         elif self._board is not None:
             with self._root:
-                self._board.fail(trouble)
+                self._board.fail(error)
 
     def _forget(self) -> None:
         """Forget the key, and ask for another."""

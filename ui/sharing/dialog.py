@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from nicegui import ui
 
 from ui.api.client import Api
-from ui.api.errors import Trouble, explain
+from ui.api.errors import ApiError, explain
 from ui.api.schema import Conversation, Share
 from ui.i18n import t
 from ui.settings import LOCAL
@@ -46,8 +46,8 @@ class Sharing:
         """Show the existing links."""
         try:
             shares = await self._api.shares(self._conversation.id)
-        except Trouble as trouble:
-            self._tell(trouble)
+        except ApiError as error:
+            self._tell(error)
             return
         if self._dialog.is_deleted:
             return
@@ -62,8 +62,8 @@ class Sharing:
         expires_at = None if self._days is None else int(time.time()) + self._days * DAY_S
         try:
             share = await self._api.share(self._conversation.id, self._until, expires_at)
-        except Trouble as trouble:
-            self._tell(trouble)
+        except ApiError as error:
+            self._tell(error)
             return
         if self._dialog.is_deleted:
             return
@@ -83,9 +83,9 @@ class Sharing:
     async def _revoke(self, share: Share) -> None:
         try:
             await self._api.revoke(self._conversation.id, share.id)
-        except Trouble as trouble:
-            if trouble.status != 404:
-                self._tell(trouble)
+        except ApiError as error:
+            if error.status != 404:
+                self._tell(error)
                 return
         if not self._dialog.is_deleted:
             self._made.clear()
@@ -115,11 +115,11 @@ class Sharing:
         for choice, made in self._choices.items():
             attribute(made, aria_checked=str(choice == days).lower(), tabindex="0" if choice == days else "-1")
 
-    def _tell(self, trouble: Trouble) -> None:
+    def _tell(self, error: ApiError) -> None:
         if not self._dialog.is_deleted:
             self._made.clear()
             with self._made:
-                attribute(text_element("p", explain(trouble).sentences, "share-wrong"), role="alert")
+                attribute(text_element("p", explain(error).sentences, "share-wrong"), role="alert")
 
 
 def _moment(unix_s: float) -> str:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ui.api.client import Api
-from ui.api.errors import Trouble, duration, explain
+from ui.api.errors import ApiError, duration, explain
 from ui.api.schema import SharedConversation, SharedMessage
 from ui.files.text_files import without_files
 from ui.i18n import language, speaking, t
@@ -52,10 +52,10 @@ class SharedPages:
                 return _gone()
             try:
                 shared = await self._api.shared(token)
-            except Trouble as trouble:
-                if trouble.status == 404:
+            except ApiError as error:
+                if error.status == 404:
                     return _gone()
-                advice = explain(trouble)
+                advice = explain(error)
                 return _notice(advice.title, t("Please try again in a moment."), 503)
             return static_page(shared.title or t("Conversation"), await self._body(shared))
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from nicegui import ui
 
 from ui.api.client import Api
-from ui.api.errors import Trouble, duration, explain
+from ui.api.errors import ApiError, duration, explain
 from ui.api.schema import Left, Me
 from ui.auth.sessions import Session
 from ui.i18n import t
@@ -30,9 +30,9 @@ class AccountMenu:
     async def _load(self) -> None:
         try:
             me = await self._api.me()
-        except Trouble as trouble:
+        except ApiError as error:
             with self._refilled():
-                text_element("p", explain(trouble).title, "account-note")
+                text_element("p", explain(error).title, "account-note")
                 self._offer_sign_out()
             return
         self._name.text = me.name

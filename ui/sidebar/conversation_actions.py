@@ -5,7 +5,7 @@ from typing import Any
 
 from nicegui import events, ui
 
-from ui.api.errors import Trouble, explain
+from ui.api.errors import ApiError, explain
 from ui.api.schema import Conversation
 from ui.i18n import t
 from ui.markdown.direction import isolated
@@ -43,8 +43,8 @@ class ConversationActions:
             return
         try:
             await self._shared.api.rename(conversation.id, named)
-        except Trouble as trouble:
-            self.tell(trouble)
+        except ApiError as error:
+            self.tell(error)
             return
         self._shared.changes.notify("changed", conversation.model_copy(update={"title": named}))
 
@@ -57,14 +57,14 @@ class ConversationActions:
 
         try:
             metadata = await self._shared.api.keep(conversation.id, change)
-        except Trouble as trouble:
-            self.tell(trouble)
+        except ApiError as error:
+            self.tell(error)
             return
         self._shared.changes.notify("changed", conversation.model_copy(update={"metadata": metadata}))
 
     async def delete(self, conversation: Conversation) -> None:
         """Delete the conversation; for a few seconds this can be undone."""
-        self._shared.deletions.schedule(conversation.id, lambda trouble: self._restore(conversation, trouble))
+        self._shared.deletions.schedule(conversation.id, lambda error: self._restore(conversation, error))
         was_open = conversation.id == self.sidebar.current
         with self._root:
             self.sidebar.remove(conversation.id)
@@ -79,26 +79,26 @@ class ConversationActions:
         """Download the conversation as a file."""
         try:
             stored = await all_messages(self._shared.api, conversation.id)
-        except Trouble as trouble:
-            self.tell(trouble)
+        except ApiError as error:
+            self.tell(error)
             return
         with self._root:
             name = title(conversation)
             text = as_json(conversation, stored) if ending == "json" else as_markdown(name, stored)
             ui.download.content(text.encode(), file_name(name, ending))
 
-    def tell(self, trouble: Trouble) -> None:
+    def tell(self, error: ApiError) -> None:
         """Show a failure."""
         with self._root:
-            self.toast.show(explain(trouble).title, TOLD_S)
+            self.toast.show(explain(error).title, TOLD_S)
 
     async def _import(self, event: events.UploadEventArguments) -> None:
         try:
             if event.file.size() > MAX_IMPORT_BYTES:  # browsers reject it already
-                raise Trouble("not_an_export")
+                raise ApiError("not_an_export")
             created = await bring_in(self._shared.api, read_export(await event.file.read()))
-        except Trouble as trouble:
-            self.tell(trouble)
+        except ApiError as error:
+            self.tell(error)
             return
         finally:
             self._upload.reset()
@@ -113,7 +113,7 @@ class ConversationActions:
             if was_open:
                 await self._open(conversation.id)
 
-    def _restore(self, conversation: Conversation, trouble: Trouble | None = None) -> None:
+    def _restore(self, conversation: Conversation, error: ApiError | None = None) -> None:
         self._shared.changes.notify("listed", conversation)
-        if trouble is not None and not self._root.is_deleted:
-            self.tell(trouble)
+        if error is not None and not self._root.is_deleted:
+            self.tell(error)

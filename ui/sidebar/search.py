@@ -7,7 +7,7 @@ from typing import Any
 from nicegui import background_tasks, ui
 
 from ui.api.client import Api
-from ui.api.errors import Trouble, explain
+from ui.api.errors import ApiError, explain
 from ui.api.schema import Found
 from ui.i18n import t
 from ui.widgets.elements import attribute, tag, text_element
@@ -45,8 +45,8 @@ class Search:
         try:
             found = [] if note else await self._api.search(typed)
             note = note or ("" if found else t("No results."))
-        except Trouble as trouble:
-            note = explain(trouble).title
+        except ApiError as error:
+            note = explain(error).title
         if typed != self._typed:
             return  # the reader has typed on
         self._results.clear()

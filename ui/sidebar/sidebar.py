@@ -10,7 +10,7 @@ from typing import Any
 from nicegui import background_tasks, ui
 
 from ui.api.client import Api
-from ui.api.errors import Trouble, explain
+from ui.api.errors import ApiError, explain
 from ui.api.schema import Conversation, Conversations
 from ui.i18n import t
 from ui.sidebar.conversation_menu import ConversationMenu
@@ -39,7 +39,7 @@ class Sidebar:
     ) -> None:
         self._api, self._generations, self._actions = api, generations, actions
         self._listing = ConversationList()
-        self._trouble: Trouble | None = None
+        self._error: ApiError | None = None
         self.current: str | None = None
         self._drawn: dict[_Seen, ConversationRow] = {}
         self._due: asyncio.Task[None] | None = None
@@ -146,10 +146,10 @@ class Sidebar:
     async def _load(self, after: str | None) -> Conversations | None:
         try:
             page = await self._api.conversations(after=after, limit=PAGE)
-        except Trouble as trouble:
-            self._trouble = trouble
+        except ApiError as error:
+            self._error = error
             return None
-        self._trouble = None
+        self._error = None
         return page
 
     def _render_soon(self) -> None:
@@ -194,8 +194,8 @@ class Sidebar:
                 gone.element.delete()
             if self._listing.has_more:
                 button(t("Show more"), self.more, "quiet more")
-            if self._trouble is not None and self._trouble.code != "unreachable":
-                text_element("p", explain(self._trouble).title, "sidebar-note")
+            if self._error is not None and self._error.code != "unreachable":
+                text_element("p", explain(self._error).title, "sidebar-note")
             elif not listed:
                 text_element("p", t("Your conversations will appear here."), "sidebar-note")
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.schema import Response, Used
 from ui.api.stream import Delta, Finished, Question
 from ui.state.conversation import CHOSEN
@@ -33,7 +33,7 @@ class Side:
 
 
 async def begin(shared: Shared, text: str, sides: Sequence[Side]) -> list[Answer]:
-    """Ask all sides in a new conversation. Raises `Trouble`."""
+    """Ask all sides in a new conversation. Raises `ApiError`."""
     asks = await shared.asks()
     created = await shared.api.create_conversation(question_title(text), {"model": sides[0].model})
     shared.titles.expect(created.id, created.title or "")
@@ -41,7 +41,7 @@ async def begin(shared: Shared, text: str, sides: Sequence[Side]) -> list[Answer
 
 
 async def again(shared: Shared, failed: Answer, side: Side) -> Answer:
-    """Retry one side after a failure. Raises `Trouble`."""
+    """Retry one side after a failure. Raises `ApiError`."""
     question = side.asks(failed.question.conversation_id, failed.question.text)
     return shared.generations.start(await shared.asks(), question, is_beside=True)
 
@@ -57,19 +57,19 @@ async def remember(shared: Shared, answers: Sequence[Answer]) -> None:
         return
     try:
         await shared.api.keep(id_, lambda known: known | {COMPARED: " ".join(ids)})
-    except Trouble:
+    except ApiError:
         return
 
 
 async def recall(shared: Shared, conversation_id: str) -> list[Answer]:
-    """Return the answers that are compared in a conversation; none if there are none. Raises `Trouble`."""
+    """Return the answers that are compared in a conversation; none if there are none. Raises `ApiError`."""
     ids = (await shared.api.conversation(conversation_id)).metadata.get(COMPARED, "").split()
     known = {answer.response_id: answer for answer in shared.generations.all_of(conversation_id)}
     return [known.get(id_) or await _found(shared, conversation_id, id_) for id_ in ids]
 
 
 async def keep(shared: Shared, answer: Answer) -> None:
-    """Continue the conversation with that answer; the other is stopped and stays as a branch. Raises `Trouble`."""
+    """Continue the conversation with that answer; the other is stopped and stays as a branch. Raises `ApiError`."""
     id_ = answer.question.conversation_id
     await shared.generations.stop(id_)
     said = [item for item in (await shared.api.response(answer.response_id)).output if item.role == "assistant"]
@@ -101,7 +101,7 @@ def _ended(question: Question, response: Response) -> Answer:
     used = response.usage or Used()
     answer.take(Finished("length" if is_cut else "stop", used.input_tokens, used.output_tokens))
     if response.error is not None:
-        answer.close("failed", Trouble(response.error.reason or response.error.code, response.error.message))
+        answer.close("failed", ApiError(response.error.reason or response.error.code, response.error.message))
     else:
         answer.close("stopped" if response.status == "cancelled" else "done")
     return answer

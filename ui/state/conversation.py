@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ui.api.client import Api
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.schema import Conversation, Message
 from ui.state.generation import Answer
 from ui.state.parameters import NO_SYSTEM, Parameters
@@ -16,7 +16,7 @@ CHOSEN = "chosen"
 
 
 class OpenConversation:
-    """A conversation, or (with `id` None) a new one. Calls raise `Trouble`."""
+    """A conversation, or (with `id` None) a new one. Calls raise `ApiError`."""
 
     def __init__(self, api: Api, conversation_id: str | None) -> None:
         self._api = api
@@ -100,6 +100,6 @@ class OpenConversation:
             return systems[-1] if systems else ""
         try:
             first = (await self._api.messages(self.id, limit=1, order="asc")).data
-        except Trouble:
+        except ApiError:
             return self.parameters.system
         return first[0].text if first and first[0].role == "system" else ""

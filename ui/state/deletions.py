@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from ui.api.client import Api
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.state.tasks import Tasks, log_failure
 
 UNDO_S = 8.0
@@ -23,10 +23,10 @@ class Deletions:
         """The conversations that are to be deleted."""
         return list(self._waiting)
 
-    def schedule(self, conversation_id: str, on_trouble: Callable[[Trouble], None]) -> None:
-        """Delete the conversation in `UNDO_S` seconds; `on_trouble` gets a failure, which leaves it in place."""
+    def schedule(self, conversation_id: str, on_error: Callable[[ApiError], None]) -> None:
+        """Delete the conversation in `UNDO_S` seconds; `on_error` gets a failure, which leaves it in place."""
         if conversation_id not in self._waiting:
-            task = self._tasks.start(self._later(conversation_id, on_trouble), f"delete {conversation_id}")
+            task = self._tasks.start(self._later(conversation_id, on_error), f"delete {conversation_id}")
             self._waiting[conversation_id] = task
 
     def undo(self, conversation_id: str) -> bool:
@@ -44,14 +44,14 @@ class Deletions:
                 log_failure(f"deleting {conversation_id} failed", error)
         await self._tasks.settled()
 
-    async def _later(self, conversation_id: str, on_trouble: Callable[[Trouble], None]) -> None:
+    async def _later(self, conversation_id: str, on_error: Callable[[ApiError], None]) -> None:
         await asyncio.sleep(UNDO_S)
         self._waiting.pop(conversation_id, None)
-        await self._delete(conversation_id, on_trouble)
+        await self._delete(conversation_id, on_error)
 
-    async def _delete(self, conversation_id: str, on_trouble: Callable[[Trouble], None]) -> None:
+    async def _delete(self, conversation_id: str, on_error: Callable[[ApiError], None]) -> None:
         try:
             await self._api.delete(conversation_id)
-        except Trouble as trouble:
-            if trouble.status != 404:
-                on_trouble(trouble)
+        except ApiError as error:
+            if error.status != 404:
+                on_error(error)

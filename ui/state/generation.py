@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import Literal
 
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.stream import Answering, Asks, Delta, Event, Finished, Question, Started
 from ui.state.tasks import log_failure
 from ui.state.watchers import Watchers
@@ -42,7 +42,7 @@ class Answer:
         self.state: State = "waiting"
         self.text = question.continues
         self.reasoning = ""
-        self.trouble: Trouble | None = None
+        self.error: ApiError | None = None
         self.sends_at: float | None = None
         self.from_cache = False
         self.was_joined = False
@@ -78,7 +78,7 @@ class Answer:
             await self._changed.wait()
         return self.response_id
 
-    async def wait_for_limit(self, refusal: Trouble, wait_s: float) -> None:
+    async def wait_for_limit(self, refusal: ApiError, wait_s: float) -> None:
         """Wait until the question may be asked again; whoever shows the answer learns every second how long that is.
 
         Raises `refusal` where the reader does not want to wait.
@@ -115,9 +115,9 @@ class Answer:
                 self.end = event
         self._touch()
 
-    def close(self, state: State, trouble: Trouble | None = None) -> None:
+    def close(self, state: State, error: ApiError | None = None) -> None:
         """Mark the answer as ended."""
-        self.state, self.trouble = state, trouble
+        self.state, self.error = state, error
         self.ended_at = time.monotonic()
         self._touch()
 
@@ -161,14 +161,14 @@ class Generations:
         return len(self._watchers)
 
     def start(self, asks: Asks, question: Question, *, is_beside: bool = False) -> Answer:
-        """Start an answer. Raises `Trouble` if one is already running, unless `is_beside` is set."""
+        """Start an answer. Raises `ApiError` if one is already running, unless `is_beside` is set."""
         if not is_beside and self.is_running(question.conversation_id):
-            raise Trouble("busy_page")
+            raise ApiError("busy_page")
         answer = Answer(question)
         return self._follow(asks, answer, _asked(asks, answer), is_beside)
 
     def take_up(self, asks: Asks, question: Question, response_id: str, asked_at_unix: float) -> Answer:
-        """Follow an answer that is already running; repeated calls return the same one. Raises `Trouble`."""
+        """Follow an answer that is already running; repeated calls return the same one. Raises `ApiError`."""
         for known in self.all_of(question.conversation_id):
             if known.response_id == response_id and known.is_running:
                 return known
@@ -177,13 +177,13 @@ class Generations:
         return self._follow(asks, answer, asks.take_up(response_id), is_beside)
 
     async def stop(self, conversation_id: str | None) -> None:
-        """Stop the conversation's running answers; received text is kept. Raises `Trouble`."""
+        """Stop the conversation's running answers; received text is kept. Raises `ApiError`."""
         await self._stop_all(self.all_of(conversation_id))
 
     async def forget(self, conversation_id: str) -> None:
         """Stop and drop the answers of a deleted conversation."""
         answers = self._answers.pop(conversation_id, [])
-        with suppress(Trouble):  # the service itself stops answers of a deleted conversation
+        with suppress(ApiError):  # the service itself stops answers of a deleted conversation
             await self._stop_all(answers)
 
     async def aclose(self) -> None:
@@ -195,13 +195,13 @@ class Generations:
         await asyncio.gather(*tasks, return_exceptions=True)
         for answer in answers:
             if answer.is_running:
-                answer.close("failed", Trouble("cut_off", request_id=answer.request_id))
+                answer.close("failed", ApiError("cut_off", request_id=answer.request_id))
 
     async def _stop_all(self, answers: Iterable[Answer]) -> None:
         stopping = (self._stop(answer) for answer in answers if answer.is_running)
-        for trouble in await asyncio.gather(*stopping, return_exceptions=True):
-            if isinstance(trouble, BaseException):
-                raise trouble
+        for error in await asyncio.gather(*stopping, return_exceptions=True):
+            if isinstance(error, BaseException):
+                raise error
 
     async def _stop(self, answer: Answer) -> None:
         if answer.sends_at is not None:
@@ -212,7 +212,7 @@ class Generations:
 
     def _follow(self, asks: Asks, answer: Answer, events: AsyncGenerator[Event], is_beside: bool) -> Answer:
         if len(self._tasks) >= MAX_RUNNING:
-            raise Trouble("busy_page")
+            raise ApiError("busy_page")
         conversation_id = answer.question.conversation_id
         self._keep(answer, is_beside)
         task = asyncio.create_task(_write(asks, answer, events), name=f"answer in {conversation_id}")
@@ -245,7 +245,7 @@ class Generations:
 
 
 async def _asked(asks: Asks, answer: Answer) -> AsyncGenerator[Event]:
-    """Ask the question, and retry when the rate limit allows; a rejected question is not stored. Raises `Trouble`."""
+    """Ask the question, and retry when the rate limit allows; a rejected question is not stored. Raises `ApiError`."""
     until = time.monotonic() + MAX_LIMIT_WAIT_S
     while True:
         try:
@@ -253,7 +253,7 @@ async def _asked(asks: Asks, answer: Answer) -> AsyncGenerator[Event]:
                 async for event in events:
                     yield event
             return
-        except Trouble as refusal:
+        except ApiError as refusal:
             wait_s = refusal.retry_after_s  # without it, the request exceeds the limit at any time
             if answer.response_id or not refusal.is_limit or not wait_s or time.monotonic() + wait_s > until:
                 raise
@@ -266,24 +266,24 @@ async def _write(asks: Asks, answer: Answer, events: AsyncGenerator[Event]) -> N
             async for event in events:
                 answer.take(event)
                 if len(answer.text) + len(answer.reasoning) > MAX_ANSWER_CHARS:
-                    raise Trouble("too_long", request_id=answer.request_id)
+                    raise ApiError("too_long", request_id=answer.request_id)
     except TimeoutError:
-        await _give_up(asks, answer, Trouble("too_slow", request_id=answer.request_id))
-    except Trouble as trouble:
-        trouble.request_id = trouble.request_id or answer.request_id
-        if trouble.code == "too_long":
-            await _give_up(asks, answer, trouble)
+        await _give_up(asks, answer, ApiError("too_slow", request_id=answer.request_id))
+    except ApiError as error:
+        error.request_id = error.request_id or answer.request_id
+        if error.code == "too_long":
+            await _give_up(asks, answer, error)
         else:
-            answer.close("failed", trouble)
+            answer.close("failed", error)
     except Exception as error:  # noqa: BLE001  the border of the task: a watcher must never wait for ever
-        answer.close("failed", Trouble("unexpected", type(error).__name__, answer.request_id))
+        answer.close("failed", ApiError("unexpected", type(error).__name__, answer.request_id))
     else:
         answer.close("stopped" if answer.end.reason == "cancelled" else "done")
 
 
-async def _give_up(asks: Asks, answer: Answer, trouble: Trouble) -> None:
+async def _give_up(asks: Asks, answer: Answer, error: ApiError) -> None:
     """Fail an answer and cancel it at the service."""
-    answer.close("failed", trouble)
+    answer.close("failed", error)
     if answer.response_id:
-        with suppress(Trouble):
+        with suppress(ApiError):
             await asks.cancel(answer.response_id)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from ui.api.client import Api
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.readiness import Readiness
 from ui.api.schema import Conversation, Response
 from ui.api.stream import Asks, Question
@@ -51,7 +51,7 @@ async def begin(
     model: str,
     on_created: Callable[[Conversation], None],
 ) -> Answer:
-    """Start the answer and return it. Raises `Trouble`; a conversation that was created stays."""
+    """Start the answer and return it. Raises `ApiError`; a conversation that was created stays."""
     if conversation.id is None:
         conversation.parameters = replace(conversation.parameters, model=model)
         created = await shared.api.create_conversation(question_title(asked.text), conversation.parameters.within({}))
@@ -88,7 +88,7 @@ async def take_up(shared: Shared, conversation: OpenConversation) -> None:
             asks = await shared.asks()
             for response, question in asked:
                 generations.take_up(asks, question, response.id, response.created_at)
-    except Trouble:
+    except ApiError:
         return
 
 
@@ -107,5 +107,5 @@ async def _question(api: Api, conversation: OpenConversation, response: Response
 async def _branch_point(api: Api, conversation_id: str, text: str) -> str | None:
     try:
         return branch_point((await api.messages(conversation_id, limit=4)).data, text)
-    except Trouble:
+    except ApiError:
         return None

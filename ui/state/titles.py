@@ -7,7 +7,7 @@ It stays where the key's limits are tight, because a title counts as a request.
 from collections.abc import Callable
 
 from ui.api.client import Api
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.readiness import Readiness
 from ui.api.schema import Me
 from ui.files.message import pieces
@@ -82,7 +82,7 @@ class Titles:
             if not proposed or (await self._api.conversation(asked.conversation_id)).title != provisional:
                 return  # its reader has named or deleted it meanwhile
             await self._api.rename(asked.conversation_id, proposed)
-        except Trouble:
+        except ApiError:
             return  # the question's first sentence will do
         self._watchers.notify(asked.conversation_id, proposed)
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from ui.api.client import Api
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.schema import Conversation, Message
 from ui.files.images import content_parts
 from ui.i18n import t
@@ -38,7 +38,7 @@ class Exported(BaseModel):
 
 
 async def all_messages(api: Api, conversation_id: str) -> list[Message]:
-    """Return all messages of all branches, oldest first. Raises `Trouble`."""
+    """Return all messages of all branches, oldest first. Raises `ApiError`."""
     found: list[Message] = []
     after: str | None = None
     while len(found) < MAX_EXPORTED:
@@ -73,15 +73,15 @@ def file_name(title: str, ending: str) -> str:
 
 
 def read_export(content: bytes) -> Exported:
-    """Read an exported file. Raises `Trouble` for anything else."""
+    """Read an exported file. Raises `ApiError` for anything else."""
     try:
         return Exported.model_validate_json(content)
     except ValidationError as error:
-        raise Trouble("not_an_export") from error
+        raise ApiError("not_an_export") from error
 
 
 async def bring_in(api: Api, exported: Exported) -> Conversation:
-    """Store an exported conversation as a new one, branch by branch. Raises `Trouble`."""
+    """Store an exported conversation as a new one, branch by branch. Raises `ApiError`."""
     created = await api.create_conversation(exported.title, exported.metadata)
     ids: list[str] = []
     at = 0

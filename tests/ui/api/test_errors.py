@@ -8,7 +8,7 @@ from tests.ui.chat.test_chat import ask
 from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.process import free_port
 from tests.ui.stand_in import KEY, REQUEST_ID, StandIn
-from ui.api.errors import Trouble, duration, explain
+from ui.api.errors import ApiError, duration, explain
 from ui.settings import ApiKey, Settings
 
 
@@ -100,7 +100,7 @@ async def test_a_full_service_tells_how_long_to_wait_and_the_retry_succeeds_in_p
     api.behaviour.fail_status = 0
     reader.clicks("retry")
     await until(lambda: "I am a stand-in." in reader.answer())
-    assert not reader.texts("trouble-title") and reader.texts("bubble") == ["Hello"]
+    assert not reader.texts("error-title") and reader.texts("bubble") == ["Hello"]
     assert len(api.conversations) == 1
 
 
@@ -117,7 +117,7 @@ async def test_a_failure_in_mid_stream_keeps_what_came_and_a_retry_replaces_it(r
     api.behaviour.fail_after = None
     reader.clicks("retry")
     await until(lambda: "was said." in reader.answer())
-    assert reader.answer().count("Half of") == 1 and not reader.texts("trouble-title")
+    assert reader.answer().count("Half of") == 1 and not reader.texts("error-title")
     assert api.seen.requests[1]["parent"] == earlier  # a branch beside the failed try, not a repetition after it
 
 
@@ -127,7 +127,7 @@ async def test_only_the_newest_failure_can_be_tried_again(reader: Reader, api: S
     await ask(reader, "First")
     await reader.sees_marked("retry")
     reader.writes("Second")
-    await until(lambda: len(reader.texts("trouble-title")) == 2)
+    await until(lambda: len(reader.texts("error-title")) == 2)
     assert reader.texts("small") == ["Try again"]
     api.behaviour.fail_status = 0
     reader.clicks("retry")
@@ -172,7 +172,7 @@ async def test_a_missing_key_is_named(api_url: str) -> None:
 
 
 def test_an_unknown_error_shows_the_service_s_own_words() -> None:
-    assert explain(Trouble("brand_new", "The moon is in the way.", status=418)).advice == "The moon is in the way."
+    assert explain(ApiError("brand_new", "The moon is in the way.", status=418)).advice == "The moon is in the way."
 
 
 @pytest.mark.parametrize(

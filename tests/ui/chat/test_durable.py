@@ -29,7 +29,7 @@ async def test_a_stream_that_breaks_is_taken_up_where_it_was(reader: Reader, api
     await until(lambda: "five." in reader.answer())
     assert "One two three four five." in reader.answer()
     assert getattr(api.behaviour, way) is None, "it did break"
-    assert len(api.seen.requests) == 1 and not reader.texts("trouble-title")
+    assert len(api.seen.requests) == 1 and not reader.texts("error-title")
 
 
 async def test_an_answer_of_a_service_that_stays_away_is_told_as_cut_off(

@@ -65,14 +65,14 @@ async def test_a_chat_that_is_deleted_leaves_every_tab_and_can_be_had_back_in_al
     await second.reader.sees(DELETED)
     await until(lambda: second.title == "ChatLLM")
     assert first.reader.texts("entry-link") == second.reader.texts("entry-link") == ["Kept"]
-    assert not first.reader.texts("trouble-title")
+    assert not first.reader.texts("error-title")
     third = await opened(page, f"/c/{gone}")  # a reload finds it no more, though it is not gone yet
     await third.reader.sees(DELETED)
     first.reader.find(content="Undo").click()
     for tab in (first, second, third):
         await until(lambda tab=tab: "An answer" in tab.reader.answer() and tab.title == "Gone")
         await until(lambda tab=tab: tab.reader.texts("entry-link") == ["Gone", "Kept"])
-        assert tab.address == f"/c/{gone}" and not tab.reader.texts("trouble-title")
+        assert tab.address == f"/c/{gone}" and not tab.reader.texts("error-title")
 
 
 async def test_what_is_written_where_a_chat_was_deleted_begins_a_new_one(
@@ -87,7 +87,7 @@ async def test_what_is_written_where_a_chat_was_deleted_begins_a_new_one(
     await ask(second, "And now?")
     await until(lambda: "I am a stand-in." in second.answer())
     await until(lambda: gone not in api.conversations)
-    assert second.texts("bubble") == ["And now?"] and not second.texts("trouble-title")
+    assert second.texts("bubble") == ["And now?"] and not second.texts("error-title")
 
 
 async def test_a_chat_that_could_not_be_deleted_comes_back_in_every_tab(

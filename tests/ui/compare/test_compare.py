@@ -126,10 +126,10 @@ async def test_one_side_fails_alone_and_is_tried_again_alone(reader: Reader, api
     await until(lambda: len(reader.texts("figures")) == 2)
     api.behaviour.fail_after, api.behaviour.failing_request = 1, 4
     reader.writes("Once more")
-    await until(lambda: len(reader.texts("figures")) == 2 and len(reader.texts("trouble-title")) == 1)
+    await until(lambda: len(reader.texts("figures")) == 2 and len(reader.texts("error-title")) == 1)
     api.behaviour.fail_after = None
     reader.clicks("retry")
-    await until(lambda: api.seen.finished == 4 and not reader.texts("trouble-title"))
+    await until(lambda: api.seen.finished == 4 and not reader.texts("error-title"))
     await until(all_say(reader, "I am a stand-in."))
     assert len(api.conversations) == 2 and len(api.seen.requests) == 5
 
@@ -168,7 +168,7 @@ async def test_a_store_that_is_away_is_told_and_the_prompt_can_be_sent_again(rea
     await until(lambda: not reader.texts("status-title"))
     api.behaviour.history_fails = True
     reader.writes("Do not lose me")
-    await until(lambda: len(reader.texts("trouble-title")) == 2)
+    await until(lambda: len(reader.texts("error-title")) == 2)
     api.behaviour.history_fails = False
     reader.clicks("retry")
     await until(all_say(reader, "I am a stand-in."))

@@ -15,7 +15,7 @@ from tests.ui.sidebar.test_sidebar import choose
 from tests.ui.stand_in import KEY, StandIn
 from ui.api import client
 from ui.api.client import Api
-from ui.api.errors import Trouble
+from ui.api.errors import ApiError
 from ui.api.schema import Share
 from ui.markdown.pool import Renderer
 from ui.settings import ApiKey, Settings
@@ -144,7 +144,7 @@ async def test_a_link_too_many_is_told_with_what_to_do(
     await shared_link(reader, mine)
 
     async def too_many(*_: object) -> Share:
-        raise Trouble("conflict", "A conversation may have 50 shares at most: revoke one of them.", status=409)
+        raise ApiError("conflict", "A conversation may have 50 shares at most: revoke one of them.", status=409)
 
     monkeypatch.setattr(Api, "share", too_many)
     reader.clicks("share-make")

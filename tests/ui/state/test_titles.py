@@ -68,7 +68,7 @@ async def test_the_next_answer_is_titled_after_one_that_failed(reader: Reader, a
     api.behaviour.fail_after, api.behaviour.failing_request = 1, 1
     await reader.open("/")
     reader.writes(ASKED)
-    await until(lambda: len(reader.texts("trouble-title")) == 1)
+    await until(lambda: len(reader.texts("error-title")) == 1)
     assert not api.seen.completions
     api.behaviour.fail_after = None
     await ask(reader, "Once more")
