@@ -53,7 +53,7 @@ class Cache(Protocol):
         ...
 
     async def refresh(self, key: str) -> None:
-        """See the version anew, where nothing is sought for `key`. Never raises, never waits longer than `lookup_or_claim`."""
+        """Read the version again where nothing is looked up for `key`. Never raises; waits no longer than a look-up."""
         ...
 
     @property

@@ -87,7 +87,7 @@ def test_an_empty_page_and_its_dialogs(browser: Browser, address: str, stored: s
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
         page.locator(".entry-link").hover()
-        page.get_by_label("More").first.click()
+        page.get_by_label("Options for").first.click()
         expect(page.locator(".q-menu")).to_be_visible()
         assert faults(page) == []
         page.get_by_text("Rename", exact=True).click()

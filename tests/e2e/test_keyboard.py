@@ -58,6 +58,19 @@ def test_a_whole_conversation(browser: Browser, address: str, api: StandIn) -> N
         expect(page.locator(".answer").last).to_contain_text("The Volga.")
 
 
+def test_an_editor_that_opens_late_leaves_the_field_in_which_the_user_writes(
+    browser: Browser, address: str, api: StandIn
+) -> None:
+    conversation_id = api.add_conversation("Rivers")
+    api.add_message(conversation_id, "user", "Which river is longest?")
+    with visit(browser, address, f"/c/{conversation_id}", **DESKTOP) as page:
+        page.get_by_label("Edit question").click()
+        expect(page.locator(".editor textarea")).to_be_focused()
+        page.evaluate("document.querySelector('.search input').focus(); chatllm.focusEditor()")
+        page.wait_for_timeout(300)
+        expect(page.locator(".search input")).to_be_focused()
+
+
 def test_the_list_of_keys_and_the_search(browser: Browser, address: str, api: StandIn) -> None:
     conversation_id = api.add_conversation("Rivers")
     api.add_message(conversation_id, "user", "Which river is longest?")

@@ -108,7 +108,7 @@ def test_a_question_survives_the_end_of_its_key(browser: Browser, guarded: str, 
     api.keys = {NEW_KEY: "Reader"}
     page.locator(".composer textarea").fill("Do not lose me")
     page.keyboard.press("Enter")
-    expect(page.locator(".sign-in-said")).to_contain_text("it may have been revoked")
+    expect(page.locator(".sign-in-said")).to_contain_text("It may have been revoked")
     sign_in(page, NEW_KEY)
     expect(page.locator(".composer textarea")).to_have_value("Do not lose me")
     page.locator(".composer textarea").press("Enter")

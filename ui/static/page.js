@@ -248,7 +248,8 @@
   };
   const focusEditor = () => setTimeout(() => {
     const text = document.querySelector(".editor:not(.hidden) textarea");
-    if (!text || document.activeElement === text) return; // a quick reader writes in it already
+    // A quick reader writes already, here or elsewhere; the composer has the focus by itself.
+    if (!text || document.activeElement.matches(":is(input, textarea):not(.composer *)")) return;
     text.focus();
     text.setSelectionRange(text.value.length, text.value.length);
   }, 60);

@@ -264,7 +264,7 @@ async def test_a_key_revoked_in_mid_session_leads_to_the_sign_in_and_keeps_the_q
     await until(lambda: left)
     assert left == [f'chatllm.leave("/sign-in?next=/c/{conversation_id}&why=refused", true, "Do not lose me")']
     assert (await reader.http_client.get("/")).status_code == 303
-    assert "it may have been revoked" in (await reader.http_client.get("/sign-in?why=refused")).text
+    assert "It may have been revoked" in (await reader.http_client.get("/sign-in?why=refused")).text
 
 
 @pytest.mark.parametrize("path", ["/", "/compare"])
