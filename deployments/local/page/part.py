@@ -12,7 +12,7 @@ from deployments.local.instance import Instance
 from deployments.local.keys import FILE as KEY_FILE
 from deployments.local.processes import leftovers
 from deployments.local.processes.child import spawn, tail
-from deployments.local.processes.supervisor import Supervisor
+from deployments.local.processes.supervisor import Supervised, Supervisor
 from deployments.local.settings import REPOSITORY
 from deployments.local.state import LauncherError, StateFolder
 from ui.settings import LOCAL
@@ -32,7 +32,7 @@ def takes_links(host: str) -> bool:
     return host in LOCAL and not os.environ.get("CHATLLM_PAGE_SIGN_IN", "").strip()
 
 
-class PagePart:
+class PagePart(Supervised):
     """One process that serves the chat page. The constructor does no I/O."""
 
     def __init__(self, state: StateFolder, instance: Instance) -> None:
@@ -42,28 +42,9 @@ class PagePart:
         self._stopping = threading.Event()
         self._supervisor = Supervisor("page", self._launch, stop_signals=(signal.SIGTERM,), grace_s=GRACE_S)
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the page's server, or None while it is down."""
-        return self._supervisor.pid
-
-    @property
-    def restarts(self) -> int:
-        """How often the page was started again since `start`."""
-        return self._supervisor.restarts
-
-    @property
-    def trouble(self) -> str:
-        """Why it is down and could not be started again yet, or nothing."""
-        return self._supervisor.trouble
-
     def start(self) -> None:
         """Start the page and return once it answers, though the API may not do so yet."""
         self._supervisor.start()
-
-    def watch(self) -> None:
-        """Start the page again whenever it ends; returns at once."""
-        self._supervisor.watch()
 
     def stop(self) -> None:
         """End the page; harmless if it never ran."""

@@ -113,3 +113,28 @@ def _reason(error: Exception) -> str:
     """Return what went wrong in one line; what only the system can mean is told with the kind of the error."""
     text = " ".join(str(error).split())
     return text if isinstance(error, LauncherError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+class Supervised:
+    """What a part of the service tells of the one process that its `Supervisor` keeps up."""
+
+    _supervisor: Supervisor
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of what is supervised, or None while it is down."""
+        return self._supervisor.pid
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again since `start`."""
+        return self._supervisor.restarts
+
+    @property
+    def trouble(self) -> str:
+        """Why it is down and could not be started again yet, or nothing."""
+        return self._supervisor.trouble
+
+    def watch(self) -> None:
+        """Start it again whenever it ends, from a thread of its own; returns at once."""
+        self._supervisor.watch()

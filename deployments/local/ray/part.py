@@ -14,7 +14,7 @@ from deployments.local.hub.offline import offline_environment
 from deployments.local.keys import write_secret
 from deployments.local.processes import leftovers
 from deployments.local.processes.child import end, spawn, tail
-from deployments.local.processes.supervisor import Supervisor
+from deployments.local.processes.supervisor import Supervised, Supervisor
 from deployments.local.ray.environment import ray_environment
 from deployments.local.ray.report import RayReport
 from deployments.local.service_file import gpus
@@ -26,7 +26,7 @@ GRACE_S = 20.0
 TOKEN = "ray.token"  # noqa: S105 - a file's name
 
 
-class RayPart:
+class RayPart(Supervised):
     """One process that holds a Ray cluster. The constructor does no I/O."""
 
     def __init__(self, state: StateFolder, stores: dict[str, str], dashboard_port: int) -> None:
@@ -38,21 +38,6 @@ class RayPart:
         self._supervisor = Supervisor("ray", self._launch, stop_signals=(signal.SIGTERM,), grace_s=GRACE_S)
 
     @property
-    def pid(self) -> int | None:
-        """Process id of the holder, or None while it is down."""
-        return self._supervisor.pid
-
-    @property
-    def restarts(self) -> int:
-        """How often Ray was started again since `start`."""
-        return self._supervisor.restarts
-
-    @property
-    def trouble(self) -> str:
-        """Why it is down and could not be started again yet, or nothing."""
-        return self._supervisor.trouble
-
-    @property
     def report(self) -> RayReport | None:
         """The last that was heard of Ray."""
         return RayReport.read(report_path(self._state.path))
@@ -60,10 +45,6 @@ class RayPart:
     def start(self) -> None:
         """Start Ray and hand it the configuration; LauncherError says what kept it from starting."""
         self._supervisor.start()
-
-    def watch(self) -> None:
-        """Start Ray again whenever it falls; returns at once."""
-        self._supervisor.watch()
 
     def stop(self) -> None:
         """End Ray and all that it started; harmless if it never ran."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deployments.local.processes.child import bound_to_parent, end_strangers, spawn, tail
-from deployments.local.processes.supervisor import Supervisor
+from deployments.local.processes.supervisor import Supervised, Supervisor
 from deployments.local.state import LauncherError, StateFolder
 
 MAJOR_VERSION = "18"
@@ -50,7 +50,7 @@ CREATE DATABASE chatllm OWNER chatllm;
 """
 
 
-class PostgresServer:
+class PostgresServer(Supervised):
     """One Postgres under supervision, its data in the state folder. The constructor does no I/O."""
 
     def __init__(self, state: StateFolder) -> None:
@@ -66,21 +66,6 @@ class PostgresServer:
         """Address for asyncpg and libpq: database and role `chatllm` on the unix socket."""
         return f"postgresql://chatllm@/chatllm?host={quote(str(self._sockets))}"
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the postmaster, or None while it is down."""
-        return self._supervisor.pid
-
-    @property
-    def restarts(self) -> int:
-        """How often the server was started again since `start`."""
-        return self._supervisor.restarts
-
-    @property
-    def trouble(self) -> str:
-        """Why it is down and could not be started again yet, or nothing."""
-        return self._supervisor.trouble
-
     def start(self) -> str:
         """Bring the server up, on a new folder for the first time, and return its address.
 
@@ -94,10 +79,6 @@ class PostgresServer:
             self.stop()
             raise
         return self.url
-
-    def watch(self) -> None:
-        """Restart the server whenever it dies, from a thread of its own; returns at once."""
-        self._supervisor.watch()
 
     def stop(self) -> None:
         """Shut the server down, finish what it writes, and leave neither socket nor lock."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deployments.local.processes.child import end_strangers, spawn, tail
-from deployments.local.processes.supervisor import Supervisor
+from deployments.local.processes.supervisor import Supervised, Supervisor
 from deployments.local.state import LauncherError, StateFolder
 
 START_TIMEOUT_S = 30.0
@@ -37,7 +37,7 @@ SETTINGS = {
 }
 
 
-class ValkeyServer:
+class ValkeyServer(Supervised):
     """One Valkey under supervision, its data in the state folder. The constructor does no I/O."""
 
     def __init__(self, state: StateFolder) -> None:
@@ -52,21 +52,6 @@ class ValkeyServer:
         """Address for redis-py: database 0 on the unix socket."""
         return f"unix://{quote(str(self._socket))}?db=0"
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the server, or None while it is down."""
-        return self._supervisor.pid
-
-    @property
-    def restarts(self) -> int:
-        """How often the server was started again since `start`."""
-        return self._supervisor.restarts
-
-    @property
-    def trouble(self) -> str:
-        """Why it is down and could not be started again yet, or nothing."""
-        return self._supervisor.trouble
-
     def start(self) -> str:
         """Bring the server up and return its address; raises LauncherError with the remedy."""
         self._lock = self._state.lock("valkey")
@@ -76,10 +61,6 @@ class ValkeyServer:
             self.stop()
             raise
         return self.url
-
-    def watch(self) -> None:
-        """Restart the server whenever it dies, from a thread of its own; returns at once."""
-        self._supervisor.watch()
 
     def stop(self) -> None:
         """Shut the server down, finish what it writes, and leave neither socket nor lock."""
