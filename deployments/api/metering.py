@@ -6,15 +6,18 @@
   soon as its caller is known. It takes nothing of what the key may generate, and is told it.
 - A title for a conversation belongs to the message that was counted before: it costs
   tokens, and a request only where there are more titles than messages.
+- What it takes belongs to the generation that it begins, and is settled when that ends (chat/cost.py).
 - A request that is refused as malformed before it could be admitted counts for nothing.
 """
 
 from dataclasses import replace
+from functools import partial
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.http.dialect import is_anthropic
+from deployments.chat.cost import Cost, when_final
 from deployments.chat.summary import Summary
 from deployments.keys.authenticator import Caller
 from deployments.keys.types import KeyLimits
@@ -58,7 +61,7 @@ async def count(request: Request, limiter: Limiter, caller: Caller) -> None:
 
 
 class Meter:
-    """What one request that may generate costs its key. `ended` must be called, however it ended."""
+    """What one request that may generate costs its key. `ended` must be called when the request has ended."""
 
     def __init__(self, request: Request, limiter: Limiter, usage: UsageWriter, caller: Caller, weight: Weight) -> None:
         self._request = request
@@ -67,7 +70,7 @@ class Meter:
         self._caller = caller
         self._weight = weight
         body_bytes = getattr(request.state, "body_bytes", 0)
-        self._tokens, self._prompt_tokens = weight.tokens(body_bytes), weight.prompt_tokens_in(body_bytes)
+        self._tokens = weight.tokens(body_bytes)
         self._admission: Admission | None = None
         self._is_admitted = False
 
@@ -108,27 +111,19 @@ class Meter:
         self._admission = None
 
     def ended(self, summary: Summary, status: int) -> None:
-        """Count what was really used; nothing for a request that was not let in, or only follows another one."""
+        """Count the request once the generation that it began has ended as well; until then it keeps its place.
+
+        Nothing counts for a request that was not let in, or only follows another one.
+        """
         if not self._is_admitted or not self._weight.sequences:
             return
-        used = self._used(summary, status)
+        when_final(summary, partial(self._settle, summary.model, status), self._weight.prompt_tokens)
+
+    def _settle(self, model: str, status: int, cost: Cost) -> None:
         if self._admission is not None:
-            self._admission.end(used.prompt_tokens + used.completion_tokens)
-        self._usage.note(self._caller.key_id, summary.model, used)
-
-    def _used(self, summary: Summary, status: int) -> Used:
-        prompt, completion = summary.prompt_tokens, summary.completion_tokens
-        if summary.cache == "HIT":
-            return Used(1, 0, 0, 0, prompt + completion)
-        if not prompt and not summary.is_follower and (completion or status == CLIENT_GONE_STATUS):
-            prompt = self._unfinished_prompt(summary)
-        return Used(1, int(status >= 500), prompt, completion)
-
-    def _unfinished_prompt(self, summary: Summary) -> int:
-        """Return about how long the prompt was of an answer that was cut short before the model said it."""
-        if self._weight.prompt_tokens is None and summary.prompt_estimate:
-            return summary.prompt_estimate  # with what was said before in its conversation
-        return self._prompt_tokens
+            self._admission.end(cost.tokens)
+        used = Used(1, int(status >= 500), cost.prompt_tokens, cost.completion_tokens, cost.cached_tokens)
+        self._usage.note(self._caller.key_id, model, used)
 
 
 class LimitHeaders:

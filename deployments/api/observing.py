@@ -1,5 +1,8 @@
 """What operators and keys' owners see of responses that run in the background, without a request of their own."""
 
+from functools import partial
+
+from deployments.chat.cost import Cost, when_final
 from deployments.chat.summary import Summary
 from deployments.metrics.telemetry import Telemetry
 from deployments.usage.types import Used
@@ -23,8 +26,8 @@ class RunObserver:
     def ended(self, request_id: str, key_id: str, summary: Summary, status: int, stream: bool) -> None:
         """Count a run out."""
         self._telemetry.ended(request_id, key_id, summary, status, stream)
-        prompt, completion = summary.prompt_tokens, summary.completion_tokens
-        if summary.cache == "HIT":
-            self._usage.note(key_id, summary.model, Used(cached_tokens=prompt + completion))
-        else:
-            self._usage.note(key_id, summary.model, Used(0, int(status >= 500), prompt, completion))
+        when_final(summary, partial(self._note, key_id, summary.model, int(status >= 500)))
+
+    def _note(self, key_id: str, model: str, errors: int, cost: Cost) -> None:
+        used = Used(0, errors, cost.prompt_tokens, cost.completion_tokens, cost.cached_tokens)
+        self._usage.note(key_id, model, used)

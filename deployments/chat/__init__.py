@@ -5,6 +5,7 @@
     peers.py         generations of other ingress replicas, and this one's for them
     continuation.py  going on with an answer whose generation was lost
     renaming.py      the id under which each subscriber gets the answer
+    cost.py          what a key pays: the generation that its request began, to its end
     lookup.py        where an answer comes from: the cache, a generation in flight, a new one
 
     model replica ──TCP──▶ Generation.put ──▶ its one buffer ──▶ Subscription (a client's stream)

@@ -110,6 +110,7 @@ class Coalescer:
         for _ in range(MAX_TAKEOVERS):
             if not leader or not self._peers or leader == self._peers.address:
                 break
+            generation.is_relayed = True
             try:
                 await self._peers.relay(leader, name, generation.put)
                 return
@@ -117,6 +118,7 @@ class Coalescer:
                 logger.info("a generation of another replica was lost after %d bytes", generation.size_bytes)
                 generation.restart()
                 leader = await self._leader(Claim(name, self._peers.address, leader))
+        generation.is_relayed = False
         self._lead(name)
         generation.on_reply = on_reply
         await generate(generation.put)

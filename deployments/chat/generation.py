@@ -43,14 +43,18 @@ class Generation:
         self.size_bytes = 0
         self.is_open = True
         self.is_stopped = False
+        self.is_relayed = False
+        """Whether it comes from another ingress replica, where it is paid for."""
         self.on_reply: Callable[[Reply, bytes], None] | None = None
         """Called with the whole answer and all its frames."""
         self._on_closed = on_closed
         self._grace_s = grace_s
         self._frames: list[bytes] = []
         self._end: Reply | Failed | None = None
+        self._when_ended: list[Callable[[], None]] = []
         self._continuation: Continuation | None = None
         self._subscriptions: set[Subscription] = set()
+        self._was_subscribed = False
         self._abandoned: asyncio.TimerHandle | None = None
         self._task = detached(self._run(source), "generation")
 
@@ -106,7 +110,8 @@ class Generation:
         if self._abandoned is not None:
             self._abandoned.cancel()
             self._abandoned = None
-        subscription = Subscription(self, reply_id)
+        subscription = Subscription(self, reply_id, is_first=not self._was_subscribed)
+        self._was_subscribed = True
         self._subscriptions.add(subscription)
         return subscription
 
@@ -130,6 +135,13 @@ class Generation:
     def add_done_callback(self, callback: Callable[["Generation"], None]) -> None:
         """Call `callback` once the source has returned, which can be after the end."""
         self._task.add_done_callback(lambda _: callback(self))
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the generation has ended: at once if it has."""
+        if self._end is None:
+            self._when_ended.append(callback)
+        else:
+            callback()
 
     async def ended(self) -> None:
         """Return once its source has returned, too."""
@@ -170,6 +182,9 @@ class Generation:
         self._close()
         for subscription in self._subscriptions:
             subscription.wake()
+        callbacks, self._when_ended = self._when_ended, []
+        for callback in callbacks:
+            callback()
 
     def _close(self) -> None:
         if self.is_open:
@@ -181,8 +196,10 @@ class Generation:
 class Subscription:
     """One reader's place in a generation. Take its frames with `next` or the whole with `reply`, and close it."""
 
-    def __init__(self, generation: Generation, reply_id: str) -> None:
-        self._generation = generation
+    def __init__(self, generation: Generation, reply_id: str, is_first: bool) -> None:
+        """`is_first`: the generation began for this reader, whose request pays for it."""
+        self.generation = generation
+        self.is_first = is_first
         self._renaming = Renaming(reply_id) if reply_id else None
         self._at = 0
         self._unread_bytes = generation.size_bytes
@@ -193,16 +210,16 @@ class Subscription:
     @property
     def usage(self) -> Usage:
         """What the generation has used so far."""
-        return self._generation.usage
+        return self.generation.usage
 
     @property
     def is_stopped(self) -> bool:
         """Whether the generation was aborted here, not failed by its source."""
-        return self._generation.is_stopped
+        return self.generation.is_stopped
 
     def taken(self) -> bytes:
         """Return all frames that were taken so far."""
-        data = self._generation.sent(self._at)
+        data = self.generation.sent(self._at)
         return self._renaming.frames(data) if self._renaming and data else data
 
     async def next(self, timeout_s: float | None = None) -> bytes | None:
@@ -211,7 +228,7 @@ class Subscription:
         Raises the ChatLLMError with which the generation failed, Overloaded for a reader that is 16 MiB behind,
         and TimeoutError.
         """
-        generation = self._generation
+        generation = self.generation
         while True:
             if self._is_overrun:
                 raise Overloaded("The answer was not read fast enough.", None, 1.0)
@@ -229,14 +246,14 @@ class Subscription:
     async def reply(self) -> Reply:
         """Return the whole answer once it is complete; raises the ChatLLMError with which the generation failed."""
         self._awaits_frames = False
-        while (end := self._generation.end) is None:
+        while (end := self.generation.end) is None:
             await self._wait(None)
         reply = _raise_failure(end)
         return self._renaming.reply(reply) if self._renaming else reply
 
     def close(self) -> None:
         """Leave; whoever leaves last aborts an unfinished generation, as its policy says."""
-        self._generation.unsubscribe(self)
+        self.generation.unsubscribe(self)
 
     def note_frame(self, size: int) -> None:
         """Note that a frame has come."""

@@ -27,7 +27,7 @@ from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
 from deployments.cache.steering import bypass_reason
 from deployments.chat.call import GENERATING, Answer, ChatCall
 from deployments.chat.coalescing import Coalescer
-from deployments.chat.generation import Subscription
+from deployments.chat.generation import Generation, Subscription
 from deployments.chat.lookup import AnswerLookup, Cache, CacheQuery
 from deployments.chat.ports import Conversations, Models, NoTurn, Turn
 from deployments.chat.summary import Summary
@@ -126,6 +126,7 @@ class ChatService:
         found = await self._lookup.find(query, model_request, partial(self._models.generate, model, model_request))
         summary.timing.mark("cache")
         summary.cache, summary.cache_reason = found.result, found.reason
+        summary.generation = _begun_for_it(found.answer)
         if isinstance(found.answer, CacheEntry):
             return await self._replay(found.answer, call, turn, summary)
         if not call.streams:
@@ -213,6 +214,10 @@ class ChatService:
                 taken = answer.taken()
                 summary.completion_tokens, completion = await run_sized(len(taken), _cut_short, taken)
                 turn.interrupt(completion)
+
+
+def _begun_for_it(answer: CacheEntry | Subscription) -> Generation | None:
+    return answer.generation if isinstance(answer, Subscription) and answer.is_first else None
 
 
 async def _keep(turn: Turn, body: bytes) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from deployments.chat.generation import Generation
 from deployments.errors import ChatLLMError
 from deployments.infra.timing import Timing
 from deployments.models.protocol import Reply, Usage
@@ -47,6 +48,8 @@ class Summary:
     """What the request ended with, be it that its stream tells the client so in its own way."""
     ignored: Sequence[str] = ()
     """What of the request was left out because it was only offered, such as built-in tools."""
+    generation: Generation | None = None
+    """The generation that began for the request, if one did: its key pays for it (cost.py)."""
     is_follower: bool = False
     """Whether the request only follows what is generated, and counted, without it."""
 

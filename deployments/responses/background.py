@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from deployments.chat.call import Answer
+from deployments.chat.cost import when_final
 from deployments.chat.service import ChatService
 from deployments.chat.summary import Summary
 from deployments.config import ResponseSettings
@@ -201,11 +202,11 @@ class BackgroundResponses:
         """Settle what a run has used; that of one which another replica goes on with is settled there."""
         if not is_own:
             run.status, run.summary.prompt_tokens, run.summary.completion_tokens = 499, 0, 0
-        if run.held is not None:
-            if is_own:
-                run.held.end(run.tokens)
-            else:
-                run.held.leave()
+            run.summary.generation = None
+        if is_own:
+            when_final(run.summary, run.settle)
+        elif run.held is not None:
+            run.held.leave()
         self._observer.ended(run.response.id, run.response.key_id, run.summary, run.status, True)
 
     async def _end(self, run: Run) -> bool:

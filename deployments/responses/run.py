@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol
 
+from deployments.chat.cost import Cost
 from deployments.chat.summary import Summary
 from deployments.errors import ChatLLMError
 from deployments.models.assembly import payloads
@@ -77,11 +78,10 @@ class Run:
             async for data in frames:
                 self._show([event for chunk in payloads(data) for event in self._translator.add(chunk)])
 
-    @property
-    def tokens(self) -> int:
-        """The tokens that count against its key's limits."""
-        summary = self.summary
-        return 0 if summary.cache == "HIT" else summary.prompt_tokens + summary.completion_tokens
+    def settle(self, cost: Cost) -> None:
+        """Give back what it holds of its key's limits."""
+        if self.held is not None:
+            self.held.end(cost.tokens)
 
     def close(self) -> tuple[list[bytes], Ending]:
         """Return the last events, not shown yet, and how it ended, with all events that are still to be written."""

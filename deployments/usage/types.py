@@ -11,8 +11,9 @@ Grouping = Literal["day", "model", "key"]
 class Used:
     """Sums over requests that a key's limits let in; `errors` of them failed for a fault that was not the client's.
 
-    `cached_tokens` are those of answers from the response cache, prompts
-    included; they are in neither of the other two, and count against no limit.
+    `cached_tokens` are those of answers from the response cache, or from a generation that
+    another request began, prompts included. They are in neither of the other two, and count
+    against no limit.
     """
 
     requests: int = 0

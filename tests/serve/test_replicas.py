@@ -8,7 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Generator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import httpx
@@ -26,12 +26,14 @@ CACHE = {
     "langchain": "tests.langchain_caches:SameWords",
     "langchain_timeout_s": 5,
 }
+LIMITS = {"timeout_s": 2}  # as above: the limits would hold per replica
 
 
 @pytest.fixture(scope="module")
 def service() -> Generator[Launched]:
     """The service, its models as in the other modules."""
-    config = service_file(MODELS, {"Ingress": 2, "CacheLookup": 2}, responses={"stale_after_s": 3}, cache=CACHE)
+    settings = {"responses": {"stale_after_s": 3}, "cache": CACHE, "key_limits": LIMITS}
+    config = service_file(MODELS, {"Ingress": 2, "CacheLookup": 2}, **settings)
     with launched(config) as running:
         yield running
 
@@ -100,6 +102,42 @@ async def test_responses_of_a_killed_replica_are_run_by_the_other(service: Launc
         found = await ended(service, response_id)
         assert (found["status"], found["error"]) == ("incomplete", None)
         assert found["output"][0]["content"][0]["text"] == "hello " * 150
+
+
+async def test_what_runs_in_the_background_holds_its_keys_place_on_all_replicas_until_it_ends(
+    service: Launched,
+) -> None:
+    secret = service.chatllm("keys", "create", "one at once", "--concurrent", "1", "--tpm", "1000").strip()
+    headers = {"authorization": f"Bearer {secret}"}
+    body = {"model": "slow", "input": "hello", "background": True, "max_output_tokens": 400}
+
+    async def begin() -> httpx.Response:
+        return await ask(service, "POST", PATH, json=body, headers=headers)
+
+    answers = await asyncio.gather(*(begin() for _ in range(20)))
+    begun_here = [answer.json()["id"] for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert (len(begun_here), len(refused)) == (1, 19), [answer.text for answer in answers]
+    for answer in refused:
+        assert answer.json()["error"]["code"] == "rate_limit_exceeded" and int(answer.headers["retry-after"]) >= 1
+    for process in replicas(service, "Ingress"):
+        os.kill(process, signal.SIGKILL)
+    statuses: list[int] = []
+    async with asyncio.timeout(90):
+        while True:
+            with suppress(httpx.TransportError):
+                found = await ask(service, "GET", f"{PATH}/{begun_here[0]}", headers=headers)
+                if found.status_code == 200 and found.json()["status"] not in ("queued", "in_progress"):
+                    break
+                statuses.append((await begin()).status_code)
+            await asyncio.sleep(0.2)
+    assert found.json()["usage"]["output_tokens"] == 400
+    assert 429 in statuses and 200 not in statuses
+    async with asyncio.timeout(70):  # 400 of 1,000 tokens are spent, as soon as the place is free
+        while (last := await begin()).status_code == 429:
+            await asyncio.sleep(0.2)
+    assert last.status_code == 200
+    await ask(service, "POST", f"{PATH}/{last.json()['id']}/cancel", headers=headers)
 
 
 async def chat(http: httpx.AsyncClient, text: str, control: str = "") -> httpx.Response:

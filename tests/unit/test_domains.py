@@ -39,7 +39,7 @@ PUBLIC: dict[str, set[str]] = {
         "cache.replay",
         "cache.steering",
     },
-    "chat": {"chat.call", "chat.parameters", "chat.ports", "chat.service", "chat.summary"},
+    "chat": {"chat.call", "chat.cost", "chat.parameters", "chat.ports", "chat.service", "chat.summary"},
     "history": {
         "history.memory",
         "history.postgres",

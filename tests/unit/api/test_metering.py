@@ -11,7 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from deployments.config import KeyLimitSettings, ResponseSettings, ScriptedModel
+from deployments.config import CacheSettings, KeyLimitSettings, ResponseSettings, ScriptedModel
 from deployments.keys.types import ANY_NUMBER, KeyChanges
 from tests.unit.api.conftest import Service, running
 
@@ -405,6 +405,48 @@ async def test_a_cached_answer_costs_a_request_and_no_tokens(service: Service) -
     assert response.headers["x-cache"] == "HIT"
     assert response.headers["x-ratelimit-remaining-requests"] == "5"
     assert await used(service, headers) == sums(5, 0, 3, 8, 4 * 11)
+
+
+def shared(number: int) -> dict[str, Any]:
+    return body("slow", temperature=0, max_tokens=60, stream=True, seed=number)
+
+
+async def test_joined_requests_are_requests_and_pay_their_tokens_once(service: Service) -> None:
+    headers = await key(service, requests_per_minute=10, tokens_per_minute=1_000)
+
+    async def read() -> str:
+        answer = await service.http.post(PATH, json=shared(1), headers=headers)
+        return answer.headers["x-cache"]
+
+    results = await asyncio.gather(*(read() for _ in range(4)))
+    assert sorted(results) == ["JOIN", "JOIN", "JOIN", "MISS"]
+    assert await used(service, headers) == sums(4, 0, 3, 60, 3 * 63)
+    assert 900 <= await left_of(service, headers) <= 970  # it fills up meanwhile
+    answer = await service.http.post(PATH, json=body(), headers=headers)
+    assert answer.headers["x-ratelimit-remaining-requests"] == "5"
+
+
+async def test_a_generation_keeps_its_place_after_its_client_has_left_while_others_read_it() -> None:
+    slow = ScriptedModel(id="slow", kind="scripted", tokens=500, token_ms=20)
+    async with running(slow, cache=CacheSettings(shared=True)) as service:
+        headers, other = await key(service, concurrent_requests=1), await key(service, concurrent_requests=1)
+        async with (
+            service.http.stream("POST", PATH, json=shared(2), headers=headers) as first,
+            service.http.stream("POST", PATH, json=shared(2), headers=other) as joined,
+        ):
+            assert (first.headers["x-cache"], joined.headers["x-cache"]) == ("MISS", "JOIN")
+            await first.aclose()
+            lines = joined.aiter_lines()
+            await anext(lines)
+            for _ in range(5):
+                refused = await service.http.post(PATH, json=body("slow", max_tokens=1), headers=headers)
+                assert retry_after(refused) == 1
+            assert [line async for line in lines if line][-1] == "data: [DONE]"
+        async with asyncio.timeout(5):
+            while (await service.http.post(PATH, json=body("slow", max_tokens=1), headers=headers)).status_code == 429:
+                await asyncio.sleep(0.02)
+        assert await used(service, headers) == sums(2, 0, 6, 61, 0)
+        assert await used(service, other) == sums(1, 0, 0, 0, 63)
 
 
 async def test_a_spent_budget_is_refused_until_the_month_ends(service: Service) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -143,6 +144,21 @@ async def test_with_a_grace_whoever_comes_back_in_time_gets_it_whole(model: Mode
     assert not model.is_closed
     model.push(Frames(b"b"), END)
     assert await rest(again) == (b"ab", END)
+
+
+async def test_what_waits_for_its_end_is_called_once_however_it_ends(model: Model) -> None:
+    finishing, aborted = await begun(model, grace_s=FINISH_S), await begun(Model())
+    ended: list[Generation] = []
+    for generation in (finishing, aborted):
+        generation.when_ended(partial(ended.append, generation))
+    finishing.subscribe().close()
+    assert not ended, "it goes on without its reader, and keeps what it holds"
+    aborted.subscribe().close()
+    assert ended == [aborted]
+    model.push(END)
+    assert ended == [aborted, finishing]
+    finishing.when_ended(partial(ended.append, finishing))
+    assert ended == [aborted, finishing, finishing]
 
 
 async def test_past_its_grace_it_is_aborted_and_without_end_never(model: Model) -> None:
