@@ -9,26 +9,24 @@ not begin with full buckets.
 """
 
 import asyncio
-import logging
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 from deployments.config import KeyLimitSettings
 from deployments.errors import ChatLLMError
-from deployments.infra.breaker import Breaker, BreakerOpen
 from deployments.infra.redis.errors import StoreError
 from deployments.keys.types import KeyLimits
+from deployments.limits.attempts import Attempts
 from deployments.limits.blocks import BLOCK_S, Block, Blocks
 from deployments.limits.memory import MemoryLimits
 from deployments.limits.store import UNKNOWN, Demand, LimitStore, Rest, Verdict
-
-log = logging.getLogger(__name__)
 
 MONTH_TIMEOUT_S = 1.0
 CLOSE_TIMEOUT_S = 2.0
@@ -90,22 +88,20 @@ class Admission:
 
 
 class Limiter:
-    """Holds the limits of keys, for one event loop; `failures` counts why Redis was not asked or did not answer.
+    """Holds the limits of keys, for one event loop.
 
     All replicas together never admit more than the limits allow. A replica keeps a little of a busy key's limits
     for a second, which others then lack: at most 1/60 of a limit per minute, and nothing near it (blocks.py).
     """
 
     def __init__(self, remote: LimitStore, month_used: MonthUsed, settings: KeyLimitSettings) -> None:
-        self.failures: Counter[str] = Counter()
         self._remote = remote
         self._local = MemoryLimits(settings.lease_s)
         self._others = MemoryLimits(settings.lease_s)
         self.of_others = KeyLimits(requests_per_minute=settings.other_requests_per_minute)
         """What a key may do that generates nothing, held by this replica alone: it protects the replica."""
         self._month_used = month_used
-        self._breaker = Breaker()
-        self._is_alone = False
+        self._attempts = Attempts()
         self._blocks = Blocks(self._new_lease, self._take_block, self._give_back, min(BLOCK_S, settings.lease_s / 2))
         self._renewal_s = settings.lease_s / 3
         self._replica = secrets.token_hex(8)
@@ -118,6 +114,11 @@ class Limiter:
         self._renewing = asyncio.Lock()
         self._no_renewal_runs = asyncio.Event()
         self._no_renewal_runs.set()
+
+    @property
+    def failures(self) -> Counter[str]:
+        """Why Redis was not asked or did not answer, and how often."""
+        return self._attempts.failures
 
     async def open(self) -> None:
         """Start to renew the leases of running requests, in the running event loop."""
@@ -212,16 +213,7 @@ class Limiter:
 
     async def _ask_remote(self, demand: Demand) -> Verdict | None:
         """Return what Redis decides; None if it does not."""
-        try:
-            with self._breaker.attempt():
-                verdict = await self._decided(self._remote, demand)
-            self._succeeded()
-            return verdict
-        except BreakerOpen:
-            self.failures["breaker_open"] += 1
-        except StoreError as error:
-            self._failed(error)
-        return None
+        return await self._attempts.attempt(partial(self._decided, self._remote, demand))
 
     async def _decided(self, store: LimitStore, demand: Demand) -> Verdict:
         verdict = await store.admit(demand)
@@ -239,16 +231,9 @@ class Limiter:
     async def _settle_remote(self, admitted: _Admitted, tokens: int) -> None:
         # A renewal that is under way could bring back the lease that this ends.
         await self._no_renewal_runs.wait()
-        demand, was_remote = admitted.demand, admitted.counted_remotely is not None
-        try:
-            with self._breaker.attempt():
-                await self._remote.settle(
-                    demand, demand.reserved if was_remote else 0, admitted.counted_remotely or 0, tokens
-                )
-        except BreakerOpen:
-            self.failures["breaker_open"] += 1
-        except StoreError as error:
-            self._failed(error)
+        demand, counted_in = admitted.demand, admitted.counted_remotely
+        reserved = 0 if counted_in is None else demand.reserved
+        await self._attempts.attempt(partial(self._remote.settle, demand, reserved, counted_in or 0, tokens))
 
     def _take_block(self, demand: Demand) -> None:
         self._later(self._take_remote(demand))
@@ -265,13 +250,7 @@ class Limiter:
 
     async def _give_back_remote(self, block: Block, rest: Rest) -> None:
         await self._no_renewal_runs.wait()
-        try:
-            with self._breaker.attempt():
-                await self._remote.give_back(block.demand, block.counted_in, rest)
-        except BreakerOpen:
-            self.failures["breaker_open"] += 1
-        except StoreError as error:
-            self._failed(error)
+        await self._attempts.attempt(partial(self._remote.give_back, block.demand, block.counted_in, rest))
 
     async def _sweep_blocks(self) -> None:
         while True:
@@ -295,22 +274,6 @@ class Limiter:
         await self._local.renew(leases)
         self._no_renewal_runs.clear()
         try:
-            with self._breaker.attempt():
-                await self._remote.renew(leases)
-        except BreakerOpen:
-            self.failures["breaker_open"] += 1
-        except StoreError as error:
-            self._failed(error)
+            await self._attempts.attempt(partial(self._remote.renew, leases))
         finally:
             self._no_renewal_runs.set()
-
-    def _failed(self, error: StoreError) -> None:
-        self.failures[error.kind] += 1
-        if not self._is_alone:
-            self._is_alone = True
-            log.warning("limits are held by this replica alone", extra={"kind": error.kind})
-
-    def _succeeded(self) -> None:
-        if self._is_alone:
-            self._is_alone = False
-            log.info("limits are held together with all replicas again")
