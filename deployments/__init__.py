@@ -7,6 +7,7 @@
     api/         HTTP: server.py, and in routes/ one module per resource
     cache/       key, entry, store, the look-up deployment, and its client
     models/      what a replica must answer (protocol.py), vllm/, provider/, scripted/, and their client
+    hub/         downloads from a Hugging Face hub
     lora/        adapters that are loaded while the service runs: files, store, registry
     history/     conversations: store, SQL, the writer behind the answer
     responses/   OpenAI's Responses upon conversations: request, events, store, background

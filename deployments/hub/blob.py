@@ -9,9 +9,9 @@ import httpx
 from huggingface_hub import constants
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
-from deployments.local.hub.checksum import matches
-from deployments.local.hub.progress import Transfer
-from deployments.local.state import LauncherError
+from deployments.hub.checksum import matches
+from deployments.hub.errors import HubError
+from deployments.hub.progress import Transfer
 
 PARTIAL_CONTENT = 206
 ATTEMPTS = 5
@@ -46,7 +46,7 @@ class Blob:
     def fetch(self, transfer: Transfer, stopped: threading.Event) -> None:
         """Have the whole content, checked; what is there already is checked as well and replaced if it is damaged.
 
-        Raises httpx's errors once `ATTEMPTS` in a row have failed, and LauncherError
+        Raises httpx's errors once `ATTEMPTS` in a row have failed, and HubError
         where the content is another one. Once `stopped` is set it returns soon, with a part.
         """
         if self.path.is_file():
@@ -91,7 +91,7 @@ class Blob:
                 if stopped.is_set():
                     return
                 if output.tell() + len(chunk) > self.size:
-                    raise LauncherError(f"{self.name} is larger than the hub says: check the mirror in HF_ENDPOINT")
+                    raise HubError(f"{self.name} is larger than the hub says: check the mirror in HF_ENDPOINT")
                 output.write(chunk)
                 transfer.advance(len(chunk))
         if output.tell() == here:
@@ -104,7 +104,7 @@ class Blob:
     def _accept(self) -> None:
         if not matches(self.partial, self.etag):
             self.partial.unlink()
-            raise LauncherError(
+            raise HubError(
                 f"{self.name} arrived damaged and was removed: pull again; "
                 "if it is damaged again, a proxy or the mirror in HF_ENDPOINT changes it"
             )

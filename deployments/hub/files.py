@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from deployments.local.state import LauncherError
+from deployments.hub.errors import HubError
 
 WANTED = (
     "*.safetensors",
@@ -57,14 +57,14 @@ class HubFile:
 
 
 def needed(repository: str, files: Sequence[HubFile]) -> list[HubFile]:
-    """Return the files to download; LauncherError if there are no weights that are safe to read."""
+    """Return the files to download; HubError if there are no weights that are safe to read."""
     found = [file for file in files if _is_wanted(file.path)]
     if any(file.is_weights and not file.path.startswith("consolidated") for file in found):
         found = [file for file in found if not fnmatchcase(file.path, SECOND_COPY)]
     if not any(file.is_weights for file in found):
-        raise LauncherError(f"{repository} {_why_none(files)}: choose a repository with .safetensors files")
+        raise HubError(f"{repository} {_why_none(files)}: choose a repository with .safetensors files")
     if len(found) > MAX_FILES:
-        raise LauncherError(f"{repository} has {len(found)} files, more than the {MAX_FILES} that a model may have")
+        raise HubError(f"{repository} has {len(found)} files, more than the {MAX_FILES} that a model may have")
     return found
 
 

@@ -23,12 +23,12 @@ from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.utils import validate_repo_id
 from rich.filesize import decimal
 
-from deployments.local.hub.blob import Blob
-from deployments.local.hub.checksum import is_checksum
-from deployments.local.hub.errors import hub_errors
-from deployments.local.hub.files import HubFile, needed
-from deployments.local.hub.progress import Transfer
-from deployments.local.state import LauncherError
+from deployments.hub.blob import Blob
+from deployments.hub.checksum import is_checksum
+from deployments.hub.errors import HubError
+from deployments.hub.files import HubFile, needed
+from deployments.hub.progress import Transfer
+from deployments.hub.translation import hub_errors
 from deployments.models.files.hub_cache import repository_folder
 
 CONNECTIONS = 4
@@ -54,12 +54,12 @@ class Pull:
     def run(self, transfer: Transfer) -> Path:
         """Download what is missing, check all of it, and return its folder.
 
-        LauncherError says what went wrong; an interruption keeps what has arrived.
+        HubError says what went wrong; an interruption keeps what has arrived.
         """
         with hub_errors(self.endpoint, self.repository):
             validate_repo_id(self.repository)
             if not REVISION.fullmatch(self.revision):
-                raise LauncherError(f"{self.revision!r} is no revision: name a branch, a tag or a commit")
+                raise HubError(f"{self.revision!r} is no revision: name a branch, a tag or a commit")
             with self._locked():
                 commit, files = self._listing()
                 with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hub") as pool:
@@ -76,7 +76,7 @@ class Pull:
             self.repository, revision=self.revision, files_metadata=True, timeout=30
         )
         if found.sha is None or not is_checksum(found.sha):
-            raise LauncherError(f"{self.endpoint} does not say which commit of {self.repository} it has")
+            raise HubError(f"{self.endpoint} does not say which commit of {self.repository} it has")
         files = [HubFile(file.rfilename, file.size or 0) for file in found.siblings or ()]
         return found.sha, needed(self.repository, files)
 
@@ -85,7 +85,7 @@ class Pull:
         with hub_errors(self.endpoint, self.repository):
             found = get_hf_file_metadata(url, endpoint=self.endpoint, retry_on_errors=True)
         if not found.etag or not is_checksum(found.etag):
-            raise LauncherError(f"{self.endpoint} gives no checksum for {file.path} of {self.repository}")
+            raise HubError(f"{self.endpoint} gives no checksum for {file.path} of {self.repository}")
         size = file.size if found.size is None else found.size
         is_on_hub = urlsplit(found.location).netloc == urlsplit(url).netloc
         return Blob(file.path, self.folder / "blobs" / found.etag, found.location, found.etag, size, is_on_hub)
@@ -106,7 +106,7 @@ class Pull:
     def _require_space(self, missing: int) -> None:
         free = shutil.disk_usage(self.cache).free
         if missing and missing + SPARE_BYTES > free:
-            raise LauncherError(
+            raise HubError(
                 f"{self.repository} needs {decimal(missing)} more, {decimal(free)} are free in {self.cache}: "
                 "make room, or set HF_HUB_CACHE to a folder on a larger disk"
             )
@@ -117,14 +117,14 @@ class Pull:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = os.open(self.folder / ".pull.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise LauncherError(
+            raise HubError(
                 f"cannot write to {self.folder} ({error.strerror}): set HF_HUB_CACHE to a folder of this user"
             ) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(file)
-            raise LauncherError(f"another process downloads {self.repository}: wait for it") from None
+            raise HubError(f"another process downloads {self.repository}: wait for it") from None
         try:
             yield
         finally:

@@ -16,12 +16,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from deployments.local.state import LauncherError
+from deployments.hub.errors import HubError
 
 
 @contextmanager
 def hub_errors(endpoint: str, repository: str) -> Generator[None]:
-    """Turn each error of the library into a LauncherError."""
+    """Turn each error of the library into a HubError."""
     try:
         yield
     except (
@@ -34,7 +34,7 @@ def hub_errors(endpoint: str, repository: str) -> Generator[None]:
         httpx.HTTPError,
         OSError,
     ) as error:
-        raise LauncherError(_sentence(error, endpoint, repository)) from error
+        raise HubError(_sentence(error, endpoint, repository)) from error
 
 
 def _sentence(error: Exception, endpoint: str, repository: str) -> str:

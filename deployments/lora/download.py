@@ -5,7 +5,7 @@ from typing import Self
 
 from deployments.config import hugging_face_cache
 from deployments.errors import BadRequest
-from deployments.local.state import LauncherError
+from deployments.hub.errors import HubError
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class BoundedTransfer:
     def begin(self, total: int, done: int) -> None:
         """See `Transfer`."""
         if total > self.max_bytes:
-            raise LauncherError(f"the repository has {total:,} bytes, and {self.max_bytes:,} are allowed")
+            raise HubError(f"the repository has {total:,} bytes, and {self.max_bytes:,} are allowed")
 
     def advance(self, count: int) -> None:
         """See `Transfer`."""
@@ -32,11 +32,11 @@ def download(repository: str, max_bytes: int) -> None:
     """Bring the cache up to date with a repository; blocks. Raises BadRequest with the reason where it cannot."""
     from huggingface_hub import constants
 
-    from deployments.local.hub.pull import Pull
+    from deployments.hub.pull import Pull
 
     try:
         Pull(constants.ENDPOINT, hugging_face_cache(), repository).run(BoundedTransfer(max_bytes))
-    except LauncherError as error:
+    except HubError as error:
         raise BadRequest(f"The adapter cannot be downloaded: {error}.", "source") from None
 
 

@@ -38,8 +38,8 @@ def adapted(tmp_path_factory: pytest.TempPathFactory) -> Generator[Launched]:
 
 def service(folder: Path) -> dict[str, Any]:
     """Return the demo model's service file with the model by its id on the hub, pulled, and two adapters."""
-    from deployments.local.hub.progress import PlainTransfer
-    from deployments.local.hub.pull import Pull
+    from deployments.hub.progress import PlainTransfer
+    from deployments.hub.pull import Pull
 
     with Path(os.devnull).open("w") as nowhere:
         pull = Pull(os.environ["HF_ENDPOINT"], folder / "hub", "owner/guide")

@@ -19,7 +19,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "history": {"chat", "keys"},
     "keys": {"history"},
     "limits": {"keys", "models"},
-    "lora": {"local", "models"},
+    "hub": {"models"},
+    "lora": {"hub", "models"},
     "messages": {"chat", "models"},
     "metrics": {"chat"},
     "models": {"cache", "limits", "lora", "metrics"},
@@ -52,7 +53,7 @@ PUBLIC: dict[str, set[str]] = {
     },
     "keys": {"keys.store", "keys.types"},
     "limits": {"limits.estimate"},
-    "local": {"local.hub.pull", "local.state"},
+    "hub": {"hub.errors", "hub.pull"},
     "lora": {"lora.download", "lora.files", "lora.types"},
     "metrics": {"metrics.gathered", "metrics.grammars"},
     "models": {
@@ -125,7 +126,6 @@ def test_infra_imports_no_domain() -> None:
     assert {pair for pair in crossings("infra") if pair[1].split(".")[0] not in ("config", "errors")} == set()
 
 
-def test_of_the_launcher_only_the_download_of_models_is_imported() -> None:
-    allowed = {("lora/download.py", module) for module in PUBLIC["local"]}
+def test_no_domain_imports_the_launcher() -> None:
     found = {pair for domain in ("api", *MAY_IMPORT) for pair in crossings(domain) if pair[1].startswith("local.")}
-    assert found == allowed
+    assert found == set()

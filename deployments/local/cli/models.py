@@ -149,11 +149,15 @@ def download(meant: Meant, revision: str) -> Path:
     """Pull a model from the hub with visible progress."""
     from huggingface_hub import constants
 
-    from deployments.local.hub.progress import transfer_for
-    from deployments.local.hub.pull import Pull
+    from deployments.hub.errors import HubError
+    from deployments.hub.progress import transfer_for
+    from deployments.hub.pull import Pull
 
     pull = Pull(constants.ENDPOINT, hugging_face_cache(), meant.model, revision)
-    return pull.run(transfer_for(meant.model, sys.stdout))
+    try:
+        return pull.run(transfer_for(meant.model, sys.stdout))
+    except HubError as error:
+        raise LauncherError(str(error)) from error
 
 
 def _settings(config: Path | None) -> LauncherSettings:

@@ -1,5 +1,1 @@
-"""Models from a Hugging Face hub, kept where Hugging Face's own library keeps and finds them.
-
-`pull` downloads through the library's session and its addresses, and keeps a partial
-file, since the library, from version 1.0, deletes it when a download is interrupted.
-"""
+"""The launcher's models from a Hugging Face hub: what a name means, what is on the disk, what works offline."""

@@ -11,11 +11,11 @@ import pytest
 from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
 
 from deployments.config import hugging_face_cache
-from deployments.local.hub import blob, pull
-from deployments.local.hub.files import HubFile, needed
-from deployments.local.hub.progress import PlainTransfer
-from deployments.local.hub.pull import Pull
-from deployments.local.state import LauncherError
+from deployments.hub import blob, pull
+from deployments.hub.errors import HubError
+from deployments.hub.files import HubFile, needed
+from deployments.hub.progress import PlainTransfer
+from deployments.hub.pull import Pull
 from tests.hub import Hub, Repository, running_hub
 
 NAME = "owner/model"
@@ -110,7 +110,7 @@ def test_a_connection_that_breaks_is_resumed_at_once(hub: Hub, tmp_path: Path) -
 def test_a_download_that_was_given_up_is_resumed_by_the_next(hub: Hub, tmp_path: Path) -> None:
     del hub.repositories[NAME].files["tokenizer.json"]
     hub.cut_after = [100_000, *[0] * (blob.ATTEMPTS - 1)]
-    with pytest.raises(LauncherError, match="the same command resumes the download"):
+    with pytest.raises(HubError, match="the same command resumes the download"):
         pulled(hub, tmp_path)
     assert not list(tmp_path.rglob("refs/*")) and not list(tmp_path.rglob("snapshots/*"))
     hub.asked.clear()
@@ -129,7 +129,7 @@ def test_storage_that_knows_no_ranges_sends_it_from_the_beginning(hub: Hub, tmp_
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_a_file_that_arrives_damaged_is_refused_and_removed(hub: Hub, tmp_path: Path, name: str) -> None:
     hub.corrupts = True
-    with pytest.raises(LauncherError, match=r"model.safetensors|tokenizer.json") as refusal:
+    with pytest.raises(HubError, match=r"model.safetensors|tokenizer.json") as refusal:
         pulled(hub, tmp_path)
     assert "arrived damaged and was removed: pull again" in str(refusal.value)
     assert not list(tmp_path.rglob("snapshots/*")) and not list(tmp_path.rglob("refs/*"))
@@ -148,7 +148,7 @@ def test_a_file_that_was_damaged_on_the_disk_is_replaced(hub: Hub, tmp_path: Pat
 
 def test_a_file_larger_than_the_hub_says_is_refused_before_it_fills_the_disk(hub: Hub, tmp_path: Path) -> None:
     hub.adds = b"x" * 1_000_000
-    with pytest.raises(LauncherError, match="is larger than the hub says"):
+    with pytest.raises(HubError, match="is larger than the hub says"):
         pulled(hub, tmp_path)
     assert max(path.stat().st_size for path in tmp_path.rglob("*.incomplete")) <= len(WEIGHTS)
 
@@ -157,13 +157,13 @@ def test_a_disk_without_room_is_told_before_anything_is_downloaded(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 1_000_000))  # type: ignore[attr-defined]
-    with pytest.raises(LauncherError, match=r"needs 303.0 kB more, 1.0 MB are free in .*set HF_HUB_CACHE"):
+    with pytest.raises(HubError, match=r"needs 303.0 kB more, 1.0 MB are free in .*set HF_HUB_CACHE"):
         pulled(hub, tmp_path)
     assert hub.ranges() == []
 
 
 def test_a_second_pull_of_the_same_model_at_the_same_time_is_refused(hub: Hub, tmp_path: Path) -> None:
-    with Pull(hub.url, tmp_path, NAME)._locked(), pytest.raises(LauncherError, match="another process downloads"):  # pyright: ignore[reportPrivateUsage]
+    with Pull(hub.url, tmp_path, NAME)._locked(), pytest.raises(HubError, match="another process downloads"):  # pyright: ignore[reportPrivateUsage]
         pulled(hub, tmp_path)
 
 
@@ -171,10 +171,10 @@ def test_a_gated_model_wants_a_token_and_storage_never_sees_it(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.repositories[NAME].needs, hub.repositories[NAME].is_gated = "hf_secret", True
-    with pytest.raises(LauncherError, match=f"is gated: accept its terms at {hub.url}/{NAME}, then set HF_TOKEN"):
+    with pytest.raises(HubError, match=f"is gated: accept its terms at {hub.url}/{NAME}, then set HF_TOKEN"):
         pulled(hub, tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_other")
-    with pytest.raises(LauncherError, match="is gated"):
+    with pytest.raises(HubError, match="is gated"):
         pulled(hub, tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.asked.clear()
@@ -185,7 +185,7 @@ def test_a_gated_model_wants_a_token_and_storage_never_sees_it(
 
 
 def test_a_model_that_is_not_there_or_private(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(LauncherError, match="no model owner/nothing for this user: check the name, or set HF_TOKEN"):
+    with pytest.raises(HubError, match="no model owner/nothing for this user: check the name, or set HF_TOKEN"):
         pulled(hub, tmp_path, "owner/nothing")
 
 
@@ -199,7 +199,7 @@ def test_a_model_that_is_not_there_or_private(hub: Hub, tmp_path: Path) -> None:
     ],
 )
 def test_names_that_mean_nothing(hub: Hub, tmp_path: Path, name: str, revision: str, sentence: str) -> None:
-    with pytest.raises(LauncherError, match=sentence):
+    with pytest.raises(HubError, match=sentence):
         pulled(hub, tmp_path, name, revision)
 
 
@@ -209,19 +209,19 @@ def test_names_that_mean_nothing(hub: Hub, tmp_path: Path, name: str, revision: 
 )
 def test_a_hub_in_trouble(hub: Hub, tmp_path: Path, status: int, sentence: str) -> None:
     hub.status = status
-    with pytest.raises(LauncherError) as refusal:
+    with pytest.raises(HubError) as refusal:
         pulled(hub, tmp_path)
     assert sentence in str(refusal.value)
 
 
 def test_a_hub_that_is_away(hub: Hub, tmp_path: Path) -> None:
-    with pytest.raises(LauncherError, match="cannot be reached"):
+    with pytest.raises(HubError, match="cannot be reached"):
         Pull("http://127.0.0.1:9", tmp_path, NAME).run(PlainTransfer(NAME, io.StringIO()))
 
 
 def test_a_cache_that_cannot_be_written(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(LauncherError, match="cannot write to"):
+    with pytest.raises(HubError, match="cannot write to"):
         pulled(hub, tmp_path / "file")
 
 
@@ -246,5 +246,5 @@ def test_mistrals_own_format_is_left_where_it_is_a_second_copy() -> None:
     ],
 )
 def test_a_repository_without_safe_weights_is_refused(paths: list[str], sentence: str) -> None:
-    with pytest.raises(LauncherError, match=sentence):
+    with pytest.raises(HubError, match=sentence):
         needed(NAME, [HubFile(path, 1) for path in paths])
