@@ -1,11 +1,13 @@
 """The composition root: the only place that binds deployments together.
 
-`serve_config.yaml` names `build_app` as its import path. Its `args:` arrive here
-as `Settings`; what stands under its `deployments:` overrides the options below.
+Two functions are the import paths of a service file: `build_app` builds the application of ingress and cache,
+`build_model` the application of one model. Their `args:` arrive here; what stands under `deployments:` overrides the
+options below. Serve restarts an application whose `args:` change, and no other.
 
-No `from __future__ import annotations` in this file: Serve reads the annotation
-of `args` to build the typed settings.
+No `from __future__ import annotations` in this file: Serve reads the annotation of `args` to build the typed settings.
 """
+
+from typing import Any
 
 from ray import serve
 from ray.serve import Application
@@ -13,18 +15,22 @@ from ray.serve.config import RequestRouterConfig
 
 from deployments.api.server import Ingress
 from deployments.cache.deployment import CacheReplica
-from deployments.config import AnyModel, Settings
+from deployments.config import AnyModel, Settings, VLLMModel, model_of
 from deployments.models.deployment import deployment_class
+from deployments.models.directory import ENTRY
 from deployments.models.identity import identities
 from deployments.models.router import ObservedRouter
+from deployments.models.shared_identity import publish_identities
 
 NO_ACCESS_LOG = {"enable_access_log": False}
 """Each request has its line in the ingress's log; Serve would write three more, one of them at every hop."""
 ROUTER = f"{ObservedRouter.__module__}.{ObservedRouter.__qualname__}"
+SURGE_PERCENT = 100
+"""A new replica for each old one before that stops; a GPU's worth of room for it is for the service file to promise."""
 
 
 def build_app(args: Settings) -> Application:
-    """Bind ingress, cache and models as the settings say; raises ValueError where they name what is not there."""
+    """Bind ingress and cache, and the models that stand among their settings; ValueError for what is not there."""
     if args.cache.enabled and args.cache.langchain:
         from deployments.cache.similar.plugged import named  # LangChain is for those who use it
 
@@ -34,10 +40,36 @@ def build_app(args: Settings) -> Application:
     return _ingress().bind(args, identities(args.models), models, cache)
 
 
+def build_model(args: dict[str, Any]) -> Application:
+    """Bind one model, which the ingress finds through Serve; raises ValueError for what is wrong with it."""
+    model = model_of(args)
+    publish_identities(model)
+    return _entry().bind(_model(model, "INFO"))
+
+
+class Entry:
+    """What Serve takes for the way into a model's application: no request comes by it, and it has no replica.
+
+    With HAProxy, Serve refuses a request router of our own at an application's first deployment.
+    """
+
+    def __init__(self, model: object) -> None:
+        """`model` is the handle that makes the model's deployment part of the application."""
+
+
+def _entry() -> serve.Deployment:
+    return serve.deployment(
+        name=ENTRY,
+        autoscaling_config={"min_replicas": 0, "initial_replicas": 0, "max_replicas": 1},
+        ray_actor_options={"num_cpus": 0},
+    )(Entry)
+
+
 def _ingress() -> serve.Deployment:
     return serve.deployment(
         name="Ingress",
         max_ongoing_requests=5000,
+        max_surge_percent=SURGE_PERCENT,
         ray_actor_options={"num_cpus": 0.1},
         logging_config=NO_ACCESS_LOG,
     )(serve.ingress()(Ingress))
@@ -47,6 +79,7 @@ def _cache() -> serve.Deployment:
     return serve.deployment(
         name="CacheLookup",
         max_ongoing_requests=1000,
+        max_surge_percent=SURGE_PERCENT,
         ray_actor_options={"num_cpus": 0.1},
         logging_config=NO_ACCESS_LOG,
     )(CacheReplica)
@@ -57,6 +90,7 @@ def _model(model: AnyModel, log_level: str) -> Application:
         name=model.deployment,
         max_ongoing_requests=256,
         max_queued_requests=1024,
+        max_surge_percent=0 if isinstance(model, VLLMModel) else SURGE_PERCENT,
         ray_actor_options={"num_cpus": 0.5},
         logging_config=NO_ACCESS_LOG,
         request_router_config=RequestRouterConfig(

@@ -38,7 +38,8 @@ class EngineOf:
     def read(cls, config: Path, model: str = "") -> "EngineOf":
         """Return the named model of the file, by default its first that vLLM runs; NotStarted if there is none."""
         applications = yaml.safe_load(config.read_text(encoding="utf-8")).get("applications") or []
-        models: list[dict[str, Any]] = [m for app in applications for m in app.get("args", {}).get("models", [])]
+        arguments: list[dict[str, Any]] = [app.get("args") or {} for app in applications]
+        models = [model for one in arguments for model in one.get("models", [one] if "id" in one else [])]
         for one in models:
             if one.get("kind", "vllm") == "vllm" and model in ("", one["id"]):
                 return cls(one["id"], one["engine"], one.get("chat", {}), one.get("environment", {}))

@@ -22,7 +22,7 @@ MARK = "CHATLLM_BENCH"
 MODEL_PROCESSES = ("VLLM::", "EngineCore", "Worker_")
 """How vLLM names the processes that compute; all else is front end, on both sides."""
 INGRESS_PROCESS = "ServeReplica:chatllm:Ingress"
-PARTS = {"ingress": INGRESS_PROCESS, "model": "ServeReplica:chatllm:model-", "HAProxy": "haproxy -"}
+PARTS = {"ingress": INGRESS_PROCESS, "model": "ServeReplica:model-", "HAProxy": "haproxy -"}
 """Of a service whose model is scripted: the processes that a token passes, by what their titles hold."""
 REST = "rest"
 

@@ -4,7 +4,7 @@
 production.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from deployments.cache.client import CacheClient, NoCache
 from deployments.chat.coalescing import Coalescer
 from deployments.chat.peers import Peers
 from deployments.chat.service import ChatService
-from deployments.config import Addresses, Settings
+from deployments.config import Addresses, Current, Settings
 from deployments.history.postgres import PostgresHistory
 from deployments.history.shares.postgres import PostgresShares
 from deployments.history.shares.store import ShareStore
@@ -76,13 +76,19 @@ class Closing:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, addresses: Addresses, models: ServedModels, cache: CacheClient | NoCache
+    current: Current[Settings],
+    addresses: Addresses,
+    models: ServedModels,
+    cache: CacheClient | NoCache,
+    problems: Callable[[], Sequence[str]] = tuple,
 ) -> AsyncGenerator[Services]:
     """Open the services on Postgres and Redis; on leaving, write what still waits (at most 15 s) and close them."""
+    settings = current.value
     database = Database(addresses.database_url, settings.history)
     await database.open()
     try:
-        async with assembled(settings, _durable(database, settings, addresses), models, cache) as services:
+        stores = _durable(database, settings, addresses)
+        async with assembled(current, stores, models, cache, problems=problems) as services:
             yield services
     finally:
         await database.close()
@@ -106,13 +112,18 @@ def _durable(database: Database, settings: Settings, addresses: Addresses) -> St
 
 @asynccontextmanager
 async def assembled(
-    settings: Settings,
+    current: Current[Settings],
     stores: Stores,
     models: ServedModels,
     cache: CacheClient | NoCache,
     closing: Closing = Closing(),
+    problems: Callable[[], Sequence[str]] = tuple,
 ) -> AsyncGenerator[Services]:
-    """Build the services upon `stores`, and open them with the models and the cache; on leaving, close all of these."""
+    """Build the services upon `stores`, and open them with the models and the cache; on leaving, close all of these.
+
+    They go by the settings of the moment; those of stores, of responses and of usage hold for good.
+    """
+    settings = current.value
     async with AsyncExitStack() as stack:
         writer = HistoryWriter(stores.history, settings.history.max_pending_writes)
         await writer.open()
@@ -124,9 +135,11 @@ async def assembled(
         await usage_writer.open()
         stack.push_async_callback(usage_writer.drain, closing.usage_s)
         limiter = Limiter(stores.limits, stores.usage.tokens, settings.key_limits)
+        current.follow(lambda now: limiter.configure(now.key_limits))
         await limiter.open()
         stack.push_async_callback(limiter.aclose)
-        authenticator = _authenticator(settings, stores.keys)
+        authenticator = Authenticator(stores.keys, settings.keys)
+        current.follow(lambda now: authenticator.configure(now.keys, _default_limits(now)))
         stack.push_async_callback(authenticator.aclose)
         metrics = Metrics(Recorder(), stores.figures)
         await metrics.open()
@@ -136,7 +149,9 @@ async def assembled(
         coalescer = Coalescer(cache, Peers(models.listener) if models.listener else None)
         stack.push_async_callback(coalescer.aclose)
         chat = _chat(settings, stores, writer, cache, models, coalescer)
+        current.follow(lambda now: chat.configure(now.cache.shared, now.cache.replay_ms))
         adapters = AdapterRegistry(stores.adapters, models, cache, settings.models)
+        current.follow(lambda now: adapters.configure(now.models))
         await adapters.open()
         stack.push_async_callback(adapters.aclose)
         responses = Responses(
@@ -148,14 +163,14 @@ async def assembled(
             stores.responses,
             writer,
             settings.responses,
-            waiting_s=2 * settings.timeouts.total_s,
+            waiting_s=lambda: 2 * current.value.timeouts.total_s,
             observer=RunObserver(telemetry, usage_writer),
             resume=limiter.resume,
         )
         await background.open()
         stack.push_async_callback(background.aclose, closing.background_s)
         yield Services(
-            settings,
+            current,
             authenticator,
             stores.history,
             writer,
@@ -175,12 +190,14 @@ async def assembled(
             storage=StorageLimit(stores.history.stored_bytes),
             adapters=adapters,
             cache=cache,
+            problems=problems,
         )
 
 
-def _authenticator(settings: Settings, keys: KeyStore) -> Authenticator:
-    concurrent, storage = settings.default_concurrent_requests, settings.key_limits.storage_bytes
-    return Authenticator(keys, settings.keys, KeyLimits(concurrent_requests=concurrent, storage_bytes=storage))
+def _default_limits(settings: Settings) -> KeyLimits:
+    return KeyLimits(
+        concurrent_requests=settings.default_concurrent_requests, storage_bytes=settings.key_limits.storage_bytes
+    )
 
 
 def _telemetry(metrics: Metrics, writer: HistoryWriter, cache: CacheClient | NoCache) -> Telemetry:
@@ -201,4 +218,4 @@ def _chat(
 ) -> ChatService:
     conversations = StoredConversations(stores.history, writer, settings.history.max_context_bytes)
     kept = KeptConversations(conversations, stores.completions, writer)
-    return ChatService(kept, cache, models, settings.cache.shared, coalescer, settings.cache.replay_ms)
+    return ChatService(kept, cache, models, coalescer=coalescer)

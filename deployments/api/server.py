@@ -1,24 +1,27 @@
 """The HTTP application, and the Serve deployment that runs it. Imports neither torch nor vllm."""
 
+import asyncio
 import functools
+import json
+import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from deployments.api.admin import adapters, keys, metrics
 from deployments.api.admin import cache as cache_admin
 from deployments.api.assembly import opened
+from deployments.api.configuration import IngressConfiguration
 from deployments.api.http.connection import ClientGone
-from deployments.api.http.cors import options
+from deployments.api.http.cors import CrossOrigin
 from deployments.api.http.lenient import LenientRouting, speak_plainly_to_http10
 from deployments.api.http.middleware import ConcurrencyLimit, Lingering, RequestId
 from deployments.api.http.replies import error_response, translated
@@ -48,13 +51,20 @@ from deployments.api.schemas.openapi import described
 from deployments.api.services import Services
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.lookup_client import ConnectedCache
-from deployments.config import Addresses, CorsSettings, Limits, ModelCacheSettings, Settings
+from deployments.config import Addresses, Current, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
+from deployments.infra.detached import detached
 from deployments.infra.haproxy import warn_unless_mended
 from deployments.infra.heap import freeze_heap
 from deployments.infra.logs import configure_logging
-from deployments.models.client import ModelClient, ServedModel
+from deployments.infra.ray import key_value
+from deployments.infra.ray.applications import ServeConfiguration
+from deployments.models.client import ModelClient
+from deployments.models.directory import DeployedModel, ModelDirectory
 from deployments.models.names import ModelNames
+
+USER_CONFIG = "ingress_user_config"
+"""Where the last valid one is kept."""
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -85,12 +95,7 @@ ROUTES = (
 """Modules that each define one `router`. The first route that matches answers: `search` precedes `conversations`."""
 
 
-def build_http(
-    open_services: OpenServices,
-    limits: Limits,
-    request_id_is_echoed: bool = False,
-    cors: CorsSettings = CorsSettings(),  # noqa: B008 - it is frozen
-) -> FastAPI:
+def build_http(open_services: OpenServices, settings: Current[Settings], request_id_is_echoed: bool = False) -> FastAPI:
     """Return the application; `open_services` is entered when it starts."""
 
     @asynccontextmanager
@@ -106,12 +111,11 @@ def build_http(
     app.openapi = functools.cache(lambda: described(app))
     app.add_middleware(Shortcut, method="POST", path=chat.PATH, endpoint=chat.create_chat_completion)
     app.add_middleware(LimitHeaders)
-    app.add_middleware(ConcurrencyLimit, limit=limits.max_concurrent_requests)
+    app.add_middleware(ConcurrencyLimit, limit=lambda: settings.value.limits.max_concurrent_requests)
     app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
     app.add_middleware(Lingering)
     app.add_middleware(LenientRouting)
-    if cors.allow_origins:
-        app.add_middleware(CORSMiddleware, **options(cors))
+    app.add_middleware(CrossOrigin, settings=lambda: settings.value.cors)
     app.add_exception_handler(ChatLLMError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -166,30 +170,75 @@ class Ingress:
         models: Mapping[str, DeploymentHandle[Any]],
         cache: DeploymentHandle[Any] | None,
     ) -> None:
-        self._settings = settings
-        self._cache = cache
-        of = {model.id: model for model in settings.models}
-        names = {**{name: name for name in of}, **settings.adapters}
-        self._models = {name: ServedModel(of[base], identities[name], models[base]) for name, base in names.items()}
+        """`models` are those within this application, with their identities; the others are found through Serve."""
+        self._configuration = IngressConfiguration(settings, identities, models)
+        self._current = Current(self._configuration.settings)
+        self._cache_handle = cache
+        self._was_configured = False
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application (called by Serve in the replica's event loop)."""
-        settings = self._settings
+        settings = self._current.value
         configure_logging(settings.log_level)
         warn_unless_mended(os.environ)
         speak_plainly_to_http10()
-        client = ModelClient(self._models, ModelNames.of(settings), settings.timeouts, settings.encrypt_replica_traffic)
-        policies = {model.identity: model.settings.cache for model in self._models.values()}
-        cache = self._connected(policies) if self._cache else NoCache()
-
-        def open_services() -> AbstractAsyncContextManager[Services]:
-            return opened(settings, Addresses.from_environment(), client, cache)
-
-        app = build_http(open_services, settings.limits, True, settings.cors)
+        self._client = ModelClient({}, ModelNames((), ""), settings.timeouts, settings.encrypt_replica_traffic)
+        self._cache = self._connected(self._cache_handle) if self._cache_handle else NoCache()
+        self._apply()
+        app = build_http(self._open_services, self._current, True)
         freeze_heap()
         return app
 
-    def _connected(self, policies: Mapping[str, ModelCacheSettings]) -> CacheClient:
-        remote = ConnectedCache(self._cache)
+    async def reconfigure(self, user_config: object, rank: object = None) -> None:
+        """Take what may change in place; what is wrong with it is a problem that is told, and changes nothing.
+
+        Serve calls it at every change and when the replica starts; without the argument `rank` it would not where
+        the service file has no `user_config` any more. Serve gives the replica no request meanwhile.
+        """
+        if self._configuration.change(user_config):
+            self._remembering = detached(asyncio.to_thread(_remember, user_config), "user-config")
+        elif not self._was_configured:
+            self._configuration.restore(await asyncio.to_thread(_remembered))
+        self._was_configured = True
+        self._apply()
+
+    def _find(self, models: Sequence[DeployedModel]) -> None:
+        self._configuration.find(models)
+        self._apply()
+
+    def _apply(self) -> None:
+        """Let all parts go by the settings and the models that hold now; takes no longer than a moment."""
+        settings, served = self._configuration.settings, self._configuration.served
+        logging.getLogger("deployments").setLevel(settings.log_level)
+        self._client.configure(served, ModelNames.of(settings), settings.timeouts)
+        policies = {model.identity: model.settings.cache for model in served.values() if model.identity}
+        self._cache.configure(settings.cache, policies)
+        self._current.replace(settings)
+
+    @asynccontextmanager
+    async def _open_services(self) -> AsyncGenerator[Services]:
+        addresses, problems = Addresses.from_environment(), lambda: self._configuration.problems
+        directory = ModelDirectory(ServeConfiguration(), self._find)
+        async with opened(self._current, addresses, self._client, self._cache, problems) as services:
+            await directory.open()
+            try:
+                yield services
+            finally:
+                await directory.aclose()
+
+    def _connected(self, handle: DeploymentHandle[Any]) -> CacheClient:
+        remote = ConnectedCache(handle)
         remote.connect()
-        return CacheClient(remote, self._settings.cache, policies)
+        return CacheClient(remote, self._current.value.cache)
+
+
+def _remember(user_config: object) -> None:
+    """Keep what was valid for replicas that start while something else is not."""
+    with suppress(Exception):
+        key_value.put(USER_CONFIG, json.dumps(user_config).encode())
+
+
+def _remembered() -> object:
+    with suppress(Exception):
+        return json.loads(key_value.get(USER_CONFIG) or b"null")
+    return None

@@ -1,5 +1,6 @@
 """What the routes stand on, and what they read from every request: who sends it, and what it wants of the cache."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.steering import CacheControl, parsed
 from deployments.chat.ports import Models
 from deployments.chat.service import ChatService
-from deployments.config import Settings
+from deployments.config import Current, Settings
 from deployments.errors import ChatLLMError, Unauthenticated
 from deployments.history.shares.store import ShareStore
 from deployments.history.storage import StorageLimit
@@ -82,7 +83,7 @@ class ServedModels(Models, AdaptedModels, Protocol):
 class Services:
     """The adapters that one ingress replica works with."""
 
-    settings: Settings
+    current: Current[Settings]
     authenticator: Authenticator
     history: HistoryStore
     writer: HistoryWriter
@@ -102,6 +103,13 @@ class Services:
     storage: StorageLimit
     adapters: AdapterRegistry
     cache: CacheClient | NoCache = field(default_factory=NoCache)
+    problems: Callable[[], Sequence[str]] = tuple
+    """Tells what is wrong with the configuration, for administrators."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold now."""
+        return self.current.value
 
 
 def services_of(request: Request) -> Services:

@@ -22,7 +22,7 @@ from deployments.cache.remote import LookupFigures, RemoteCache, SimilarQuery, w
 from deployments.cache.similar.client import SimilarClient
 from deployments.cache.tally import Tally
 from deployments.cache.writing import BackgroundWriter
-from deployments.config import CacheSettings, ModelCacheSettings
+from deployments.config import CachePolicy, CacheSettings, ModelCacheSettings
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,9 @@ class CacheClient:
         self.hits = 0
         self.hot_hits = 0
         self.misses: Counter[str] = Counter()
-        self._settings = settings
-        self._models = {model_part(identity): model for identity, model in (models or {}).items()}
+        self._policy: CachePolicy = settings
+        self._models: dict[str, ModelCacheSettings] = {}
+        self.keep(models or {})
         self.memory = HotEntries(remote, settings.hot_bytes, settings.hot_ttl_s, settings.lookup_timeout_s)
         self._gatherer = Gatherer(remote, settings.lookup_timeout_s, self.memory.saw)
         self._remote = remote
@@ -55,6 +56,11 @@ class CacheClient:
         self._writer = BackgroundWriter[_Place](self._write, 1.5 * write_timeout_s(settings), self.drops)
         timeout_s = settings.langchain_timeout_s
         self.similar_client = SimilarClient(remote, timeout_s, self.drops) if settings.langchain else None
+
+    def configure(self, policy: CachePolicy, models: Mapping[str, ModelCacheSettings]) -> None:
+        """Keep answers by this policy from now on, and those of these identities by theirs."""
+        self._policy = policy
+        self.keep(models)
 
     def keep(self, models: Mapping[str, ModelCacheSettings]) -> None:
         """Keep the answers of these identities by these settings too."""
@@ -141,10 +147,10 @@ class CacheClient:
         """
         version = query.version if query else None
         model = self._models.get(model_in_key(key)) or ModelCacheSettings()
-        if entry.size_bytes > (model.max_entry_bytes or self._settings.max_entry_bytes):
+        if entry.size_bytes > (model.max_entry_bytes or self._policy.max_entry_bytes):
             self.drops.count("too_large")
             return
-        ttl_s = model.ttl_s or self._settings.ttl_s
+        ttl_s = model.ttl_s or self._policy.ttl_s
         self.memory.put(key, entry, version, ttl_s)
         self._writer.put((key, version), entry, ttl_s)
         if query is not None and self.similar_client:
@@ -191,6 +197,9 @@ class NoCache:
     looks_up_similar = False
     version = view = ""
     is_current = True
+
+    def configure(self, policy: CachePolicy, models: Mapping[str, ModelCacheSettings]) -> None:
+        pass
 
     def keep(self, models: Mapping[str, ModelCacheSettings]) -> None:
         pass

@@ -2,6 +2,7 @@
 
 from deployments.cache.lookup import CacheLookup
 from deployments.config import CacheSettings
+from deployments.config.replica import configure_level
 from deployments.infra.heap import freeze_heap
 from deployments.infra.logs import configure_logging
 
@@ -13,4 +14,9 @@ class CacheReplica(CacheLookup):
         configure_logging(log_level)
         super().__init__(settings)
         self.is_encrypted = is_encrypted
+        self._log_level = log_level
         freeze_heap()
+
+    async def reconfigure(self, user_config: object, rank: object = None) -> None:
+        """Take what may change in place; Serve leaves out the call for an empty one unless there is a `rank`."""
+        configure_level(user_config, self._log_level)

@@ -66,9 +66,13 @@ class ChatService:
         self._conversations = conversations
         self._cache = cache
         self._lookup = AnswerLookup(cache, coalescer or Coalescer(cache))
+        self._models = models
+        self.configure(cache_is_shared, replay_ms)
+
+    def configure(self, cache_is_shared: bool, replay_ms: float) -> None:
+        """Go by these from now on."""
         self._cache_is_shared = cache_is_shared
         self._replay_s = replay_ms / 1000
-        self._models = models
 
     async def chat(self, call: ChatCall, summary: Summary) -> Answer:
         """Return an answer that has begun, and fill in `summary` until it has ended.

@@ -6,6 +6,8 @@ here as `Settings`. Addresses with passwords come from the environment
 (`DATABASE_URL`, `REDIS_URL`) and never stand in a file that Ray's dashboard shows.
 """
 
+from deployments.config.cache import SEMANTIC_CACHE, CachePolicy, CacheSettings, SemanticSettings
+from deployments.config.current import Current
 from deployments.config.environment import (
     Addresses,
     hugging_face_cache,
@@ -14,26 +16,30 @@ from deployments.config.environment import (
 from deployments.config.models import (
     AdapterLoading,
     AnyModel,
+    BrokenModel,
     LoRAModule,
+    ModelBase,
     ModelCacheSettings,
+    ModelPolicy,
     ProviderModel,
     ScriptedModel,
     VLLMModel,
+    model_of,
 )
 from deployments.config.section import (
     PositiveSeconds,
     Section,
 )
 from deployments.config.settings import (
-    SEMANTIC_CACHE,
-    CacheSettings,
     CorsSettings,
     HistorySettings,
+    IngressUserConfig,
+    KeyLimitPolicy,
     KeyLimitSettings,
     KeySettings,
     Limits,
+    ReplicaUserConfig,
     ResponseSettings,
-    SemanticSettings,
     Settings,
     Timeouts,
     UsageSettings,
@@ -44,16 +50,24 @@ __all__ = [
     "AdapterLoading",
     "Addresses",
     "AnyModel",
+    "BrokenModel",
+    "CachePolicy",
     "CacheSettings",
     "CorsSettings",
+    "Current",
     "HistorySettings",
+    "IngressUserConfig",
+    "KeyLimitPolicy",
     "KeyLimitSettings",
     "KeySettings",
     "Limits",
     "LoRAModule",
+    "ModelBase",
     "ModelCacheSettings",
+    "ModelPolicy",
     "PositiveSeconds",
     "ProviderModel",
+    "ReplicaUserConfig",
     "ResponseSettings",
     "ScriptedModel",
     "Section",
@@ -63,5 +77,6 @@ __all__ = [
     "UsageSettings",
     "VLLMModel",
     "hugging_face_cache",
+    "model_of",
     "secret_in_environment",
 ]

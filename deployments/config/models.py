@@ -1,10 +1,10 @@
-"""The models of the service file: `models:` under `args:`."""
+"""The models of the service file: the `args:` of their applications, or `models:` under the `args:` of the only one."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from deployments.config.section import PositiveSeconds, Section
 
@@ -35,10 +35,9 @@ VLLM_MAX_NUM_SEQS = 128
 """The least of vLLM's own defaults of `max_num_seqs`: that of an API server on a CPU."""
 
 
-class ModelBase(Section):
-    """What every kind of model has."""
+class ModelPolicy(Section):
+    """What the ingress alone reads of a model: changed in place, without a restart of its replicas."""
 
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$", description="Name in the API's `model` field.")
     max_prompt_messages: int = Field(
         default=512, ge=2, description="Messages of a stored conversation that are considered as context, newest first."
     )
@@ -58,6 +57,12 @@ class ModelBase(Section):
         "title, as it should be where a small model writes worse ones.",
     )
     cache: ModelCacheSettings = ModelCacheSettings()
+
+
+class ModelBase(ModelPolicy):
+    """What every kind of model has."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$", description="Name in the API's `model` field.")
 
     @property
     def max_sequences(self) -> int:
@@ -286,4 +291,21 @@ def _names_in(value: Any) -> Iterator[str]:
             yield from _names_in(inner)
 
 
+class BrokenModel(ModelBase):
+    """A model whose `args:` are wrong: it is shown, and cannot be served."""
+
+    @property
+    def max_sequences(self) -> int:
+        """As many as vLLM runs on most GPUs, so that it lowers nobody's limits."""
+        return 2 * VLLM_MAX_NUM_SEQS
+
+
 AnyModel = Annotated[VLLMModel | ScriptedModel | ProviderModel, Field(discriminator="kind")]
+
+
+_ANY_MODEL: TypeAdapter[AnyModel] = TypeAdapter(AnyModel)
+
+
+def model_of(arguments: object) -> AnyModel:
+    """Return the model that the `args:` of an application of its own describe; ValidationError says what is wrong."""
+    return _ANY_MODEL.validate_python(arguments)

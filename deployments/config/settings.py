@@ -1,78 +1,16 @@
 """The whole of `args:` in the service file, and its groups other than the models."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from deployments.config.models import AnyModel
+from deployments.config.cache import CachePolicy, CacheSettings
+from deployments.config.models import AnyModel, ModelBase, ModelPolicy
 from deployments.config.section import PositiveSeconds, Section
 
 Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,*]+)$")]
 """As browsers send it: a scheme, a host and its port unless it is the scheme's own, without a path."""
-
-SEMANTIC_CACHE = "deployments.cache.similar.semantic:cache"
-"""The `cache.langchain` that comes with the service."""
-
-
-class SemanticSettings(Section):
-    """The semantic cache that comes with the service, for `cache.langchain`."""
-
-    model: str = Field(default="", description="Model that makes the embeddings; required with this cache.")
-    base_url: str = Field(
-        default="http://127.0.0.1:8000/v1",
-        pattern=r"^https?://[^/\s@]+(/[^\s@]*)?$",
-        description="Address of an OpenAI-compatible API with that model: this service's own, or another's.",
-    )
-    api_key_env: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$",
-        description="Variable of the Ray cluster's environment that holds the key for it.",
-    )
-    min_similarity: float = Field(
-        default=0.95, gt=0, le=1, description="Cosine of two embeddings from which on their questions are the same."
-    )
-    max_entries: int = Field(default=10_000, ge=1, le=100_000, description="Answers kept for each tenant.")
-    max_bytes: int = Field(
-        default=67_108_864, ge=1_048_576, description="Bytes of all of them, in each replica of `CacheLookup`."
-    )
-
-
-class CacheSettings(Section):
-    """The response cache."""
-
-    enabled: bool = Field(default=True, description="Look up and store deterministic requests.")
-    ttl_s: PositiveSeconds = Field(default=86_400.0, description="Seconds until a stored answer expires.")
-    lookup_timeout_s: PositiveSeconds = Field(
-        default=0.05, description="Seconds after which a look-up is a counted miss."
-    )
-    max_entry_bytes: int = Field(default=1_048_576, ge=1024, description="Bytes above which an answer is not stored.")
-    namespace: str = Field(default="chatllm", description="Prefix of every key in Redis.")
-    hot_bytes: int = Field(
-        default=8_388_608, ge=0, description="Bytes of answers that an ingress replica keeps in memory."
-    )
-    hot_ttl_s: PositiveSeconds = Field(
-        default=10.0, description="Seconds for which an answer is given from that memory before Redis is asked again."
-    )
-    replay_ms: float = Field(
-        default=0.0, ge=0, description="Milliseconds between the events of a stream from the cache; 0 sends it at once."
-    )
-    langchain: str = Field(
-        default="",
-        pattern=r"^(\w+(\.\w+)*:\w+(\.\w+)*)?$",
-        description="A LangChain cache to ask where nothing is stored, e.g. a semantic one, as "
-        "`package.module:attribute`: an instance, or what makes one. Its answers may be wrong.",
-    )
-    langchain_timeout_s: PositiveSeconds = Field(
-        default=1.0, description="Seconds that a call of the LangChain cache may take."
-    )
-    semantic: SemanticSettings = SemanticSettings()
-    shared: bool = Field(default=False, description="Let all keys share cached answers; else each has its own.")
-
-    @model_validator(mode="after")
-    def _semantic_cache_has_a_model(self) -> Self:
-        if self.langchain == SEMANTIC_CACHE and not self.semantic.model:
-            raise ValueError("cache.semantic.model is missing: the model that makes the embeddings")
-        return self
 
 
 class HistorySettings(Section):
@@ -119,12 +57,9 @@ class KeySettings(Section):
     max_cached: int = Field(default=10_000, ge=1, description="Keys that one ingress replica remembers.")
 
 
-class KeyLimitSettings(Section):
-    """The holding of keys' limits."""
+class KeyLimitPolicy(Section):
+    """The limits of keys that have none of their own: changed in place."""
 
-    timeout_s: PositiveSeconds = Field(
-        default=0.05, description="Seconds after which Redis counts as away: limits then hold per replica."
-    )
     concurrent_requests: int | None = Field(
         default=None,
         ge=0,
@@ -145,6 +80,14 @@ class KeyLimitSettings(Section):
         ge=1,
         description="Bytes of conversations, responses and stored completions that a key without `storage_bytes` of "
         "its own may keep; no limit if not given.",
+    )
+
+
+class KeyLimitSettings(KeyLimitPolicy):
+    """The holding of keys' limits."""
+
+    timeout_s: PositiveSeconds = Field(
+        default=0.05, description="Seconds after which Redis counts as away: limits then hold per replica."
     )
     lease_s: float = Field(
         default=30.0, ge=1, description="Seconds after which the running requests of a killed replica no longer count."
@@ -194,12 +137,18 @@ class CorsSettings(Section):
     )
 
 
-class Settings(Section):
-    """The `args:` of serve_config.yaml."""
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
-    models: tuple[AnyModel, ...] = Field(
-        min_length=1, description="The models that are served, each its own deployment."
-    )
+
+class ReplicaUserConfig(Section):
+    """The `user_config:` of `CacheLookup` and of each model's deployment."""
+
+    log_level: LogLevel = Field(default="INFO", description="Level of the service's own log.")
+
+
+class InPlace(Section):
+    """What is read by the ingress alone and changes in place."""
+
     default_model: str = Field(default="", description="Model of a request that names none; the first one if empty.")
     aliases: dict[str, str] = Field(
         default_factory=dict,
@@ -209,38 +158,66 @@ class Settings(Section):
     unknown_models_get_default: bool = Field(
         default=False, description="Answer requests for models that do not exist with the default one."
     )
-    cache: CacheSettings = CacheSettings()
-    history: HistorySettings = HistorySettings()
-    responses: ResponseSettings = ResponseSettings()
     keys: KeySettings = KeySettings()
-    key_limits: KeyLimitSettings = KeyLimitSettings()
-    usage: UsageSettings = UsageSettings()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     cors: CorsSettings = CorsSettings()
+    log_level: LogLevel = Field(default="INFO", description="Level of the service's own log.")
+
+
+class IngressUserConfig(InPlace):
+    """The `user_config:` of `Ingress`. What it does not set is as `args:` have it."""
+
+    cache: CachePolicy = CachePolicy()
+    key_limits: KeyLimitPolicy = KeyLimitPolicy()
+    models: dict[str, ModelPolicy] = Field(
+        default_factory=dict,
+        description="What the ingress reads of models, by their ids, in place of what their own `args:` say.",
+    )
+
+
+class Settings(InPlace):
+    """The `args:` of the application of ingress and cache; with all `models`, the whole of a service file."""
+
+    models: tuple[AnyModel, ...] = Field(
+        default=(),
+        description="Models within this application, which restarts as a whole when one of them changes; better each "
+        "in an application of its own.",
+    )
+    cache: CacheSettings = CacheSettings()
+    history: HistorySettings = HistorySettings()
+    responses: ResponseSettings = ResponseSettings()
+    key_limits: KeyLimitSettings = KeyLimitSettings()
+    usage: UsageSettings = UsageSettings()
     encrypt_replica_traffic: bool | None = Field(
         default=None,
         description="Encrypt the connections between replicas (TLS 1.3); if not set, those between machines only.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="Level of the service's own log."
-    )
 
     @model_validator(mode="after")
     def _names_are_unambiguous(self) -> Self:
+        # Without models it is the application beside theirs: they and their names meet elsewhere.
+        if self.models and (problems := self.problems):
+            raise ValueError(problems[0])
+        return self
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the names of models, where one stands for another."""
         names = [model.id for model in self.models]
+        found: list[str] = []
         if len({model.deployment for model in self.models}) != len(names):
-            raise ValueError(f"model ids must be unique: {names}")
+            found.append(f"model ids must be unique: {names}")
         if self.default_model and self.default_model not in names:
-            raise ValueError(f"default_model {self.default_model!r} is not one of {names}")
+            found.append(f"default_model {self.default_model!r} is not one of {names}")
         names += self.adapters
         for alias, name in self.aliases.items():
             if not alias or alias in names or name not in names or "*" in alias[:-1]:
-                raise ValueError(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")
+                found.append(f"alias {alias!r} must be a new name for one of {names}, not for {name!r}")
         for model in self.models:
-            if wrong := [name for name in model.fallback if name not in names or name == model.id]:
-                raise ValueError(f"model {model.id!r}: fallback {wrong[0]!r} is not another one of {names}")
-        return self
+            wrong = [name for name in model.fallback if name not in names or name == model.id]
+            found += [f"model {model.id!r}: fallback {name!r} is not another one of {names}" for name in wrong]
+        return found
 
     @property
     def adapters(self) -> dict[str, str]:
@@ -255,7 +232,15 @@ class Settings(Section):
         """
         if self.key_limits.concurrent_requests is not None:
             return self.key_limits.concurrent_requests or None
-        return max(1, min(model.max_sequences for model in self.models) // 2)
+        return max(1, min(model.max_sequences for model in self.models) // 2) if self.models else None
+
+    def serving(self, models: Iterable[ModelBase], changes: IngressUserConfig) -> Self:
+        """Return what holds with these models and these changes, for which `problems` may find something.
+
+        Models come and go by themselves, so that for a while a name can stand for one that is not there.
+        """
+        served = [model.overridden(changes.models.get(model.id, ModelPolicy())) for model in models]
+        return self.overridden(changes).model_copy(update={"models": tuple(served)})
 
     @property
     def default(self) -> AnyModel:

@@ -67,9 +67,8 @@ class Authenticator:
 
     def __init__(self, store: KeyStore, settings: KeySettings, defaults: KeyLimits = UNLIMITED) -> None:
         """`defaults` hold for a key that has no such limit of its own."""
-        self._defaults = defaults
         self._store = store
-        self._settings = settings
+        self.configure(settings, defaults)
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._refused_until: OrderedDict[bytes, _Refused] = OrderedDict()
         self._lookups: dict[bytes, asyncio.Task[Key | None]] = {}
@@ -77,6 +76,10 @@ class Authenticator:
         self._unknown_slots = asyncio.Semaphore(UNKNOWN_LOOKUPS)
         self._away_until = 0.0
         self._retry_at = 0.0
+
+    def configure(self, settings: KeySettings, defaults: KeyLimits) -> None:
+        """Go by these settings from now on."""
+        self._settings, self._defaults = settings, defaults
 
     async def authenticate(self, secret: str) -> Caller:
         """Return who holds `secret`.

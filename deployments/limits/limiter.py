@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
-from deployments.config import KeyLimitSettings
+from deployments.config import KeyLimitPolicy, KeyLimitSettings
 from deployments.errors import ChatLLMError
 from deployments.infra.redis.errors import StoreError
 from deployments.keys.types import KeyLimits
@@ -98,8 +98,7 @@ class Limiter:
         self._remote = remote
         self._local = MemoryLimits(settings.lease_s)
         self._others = MemoryLimits(settings.lease_s)
-        self.of_others = KeyLimits(requests_per_minute=settings.other_requests_per_minute)
-        """What a key may do that generates nothing, held by this replica alone: it protects the replica."""
+        self.configure(settings)
         self._month_used = month_used
         self._attempts = Attempts()
         self._blocks = Blocks(self._new_lease, self._take_block, self._give_back, min(BLOCK_S, settings.lease_s / 2))
@@ -119,6 +118,11 @@ class Limiter:
     def failures(self) -> Counter[str]:
         """Why Redis was not asked or did not answer, and how often."""
         return self._attempts.failures
+
+    def configure(self, policy: KeyLimitPolicy) -> None:
+        """Go by this from now on."""
+        self.of_others = KeyLimits(requests_per_minute=policy.other_requests_per_minute)
+        """What a key may do that generates nothing, held by this replica alone: it protects the replica."""
 
     async def open(self) -> None:
         """Start to renew the leases of running requests, in the running event loop."""

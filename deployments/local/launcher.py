@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 POLL_S = 0.1
 WATCH_S = 1.0
 ANSWER_TIMEOUT_S = 300.0
+OLD_FORM = (
+    "The service file has its models in one application with everything else, as files had before: on a cluster, "
+    "changing one restarts all. Give each an application of its own (docs/how-to/cluster.md)."
+)
 
 
 class Part(Protocol):
@@ -105,6 +109,8 @@ class Launcher:
         with self._steps.step("Check"):
             leftovers.sweep(state.path)
             service = read(self._settings)
+            if service.was_single:
+                self._steps.say(OLD_FORM)
             checks.require_adapters(service.settings.models)
             checks.require_loadable(service.settings)
             service = with_memory(service, this_machine())

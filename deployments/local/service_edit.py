@@ -14,32 +14,49 @@ from typing import Any, cast
 
 import yaml
 
+from deployments.config import model_of
+from deployments.local.service_document import (
+    MODEL_PATH,
+    Tree,
+    is_model,
+    is_single,
+    main_application,
+    model_applications,
+)
 from deployments.local.state import LauncherError
-
-Tree = dict[str, Any]
 
 
 def with_model(text: str, model: Tree, deployment: Tree | None) -> str:
     """Return the file's text with a model, and what Serve is to place for it, as the last of their lists."""
     wanted = _document(text)
-    _application(wanted)["args"]["models"].append(model)
-    text = _appended(text, ("args", "models"), model)
-    if deployment is not None and _application(wanted).get("deployments"):
-        _application(wanted)["deployments"].append(deployment)
-        text = _appended(text, ("deployments",), deployment)
+    if not is_single(wanted):
+        application: Tree = {"name": model_of(model).deployment, "import_path": MODEL_PATH, "route_prefix": None}
+        application |= {"args": model} | ({"deployments": [deployment]} if deployment else {})
+        wanted["applications"].append(application)
+        return _checked(_appended(text, ("applications",), application), wanted)
+    main, at = main_application(wanted), _main_at(wanted)
+    main["args"]["models"].append(model)
+    text = _appended(text, (*at, "args", "models"), model)
+    if deployment is not None and main.get("deployments"):
+        main["deployments"].append(deployment)
+        text = _appended(text, (*at, "deployments"), deployment)
     return _checked(text, wanted)
 
 
 def without_model(text: str, model: str, deployment: str) -> str:
     """Return the file's text without the model of this id and the deployment of this name."""
     wanted = _document(text)
-    application = _application(wanted)
-    models = _without(application["args"]["models"], "id", model)
-    text = _cut(text, ("args", "models"), "id", model)
-    application["args"]["models"] = models
-    if any(one.get("name") == deployment for one in application.get("deployments") or ()):
-        application["deployments"] = _without(application["deployments"], "name", deployment)
-        text = _cut(text, ("deployments",), "name", deployment)
+    if not is_single(wanted):
+        application = next(one for one in model_applications(wanted) if one["args"]["id"] == model)
+        wanted["applications"].remove(application)
+        return _checked(_cut(text, ("applications",), "name", str(application["name"])), wanted)
+    main, at = main_application(wanted), _main_at(wanted)
+    models = _without(main["args"]["models"], "id", model)
+    text = _cut(text, (*at, "args", "models"), "id", model)
+    main["args"]["models"] = models
+    if any(one.get("name") == deployment for one in main.get("deployments") or ()):
+        main["deployments"] = _without(main["deployments"], "name", deployment)
+        text = _cut(text, (*at, "deployments"), "name", deployment)
     return _checked(text, wanted)
 
 
@@ -68,8 +85,8 @@ def _document(text: str) -> Tree:
     return cast(Tree, yaml.safe_load(text))
 
 
-def _application(document: Tree) -> Tree:
-    return cast(Tree, document["applications"][0])
+def _main_at(document: Tree) -> tuple[str | int, ...]:
+    return "applications", next(at for at, one in enumerate(document["applications"]) if not is_model(one))
 
 
 def _without(entries: list[Tree], field: str, name: str) -> list[Tree]:
@@ -86,7 +103,7 @@ def _checked(text: str, wanted: Tree) -> str:
     return text
 
 
-def _appended(text: str, path: tuple[str, ...], entry: Tree) -> str:
+def _appended(text: str, path: tuple[str | int, ...], entry: Tree) -> str:
     entries = _sequence(text, path)
     lines = yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, width=100)
     end = _end_of_line(text, _last(entries).end_mark.index)
@@ -94,7 +111,7 @@ def _appended(text: str, path: tuple[str, ...], entry: Tree) -> str:
     return before + textwrap.indent(lines, " " * entries.start_mark.column) + text[end:]
 
 
-def _cut(text: str, path: tuple[str, ...], field: str, name: str) -> str:
+def _cut(text: str, path: tuple[str | int, ...], field: str, name: str) -> str:
     entries = _sequence(text, path)
     at = next(at for at, entry in enumerate(entries.value) if _scalar(entry, field) == name)
     dash = _dash(text, entries, at)
@@ -112,14 +129,15 @@ def _dash(text: str, entries: yaml.SequenceNode, at: int) -> int:
     return position + column
 
 
-def _sequence(text: str, path: tuple[str, ...]) -> yaml.SequenceNode:
-    """Return the list at a path within the application; it must have a line or more for each of its entries."""
-    node = _value(yaml.compose(text, Loader=yaml.SafeLoader), "applications")
-    node = cast(yaml.SequenceNode, node).value[0]
+def _sequence(text: str, path: tuple[str | int, ...]) -> yaml.SequenceNode:
+    """Return the list at a path within the file; it must have a line or more for each of its entries."""
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     for name in path:
-        node = _value(node, name)
+        node = node.value[name] if isinstance(name, int) else _value(node, name)
     if not isinstance(node, yaml.SequenceNode) or node.flow_style:
-        raise LauncherError(f"`{'.'.join(path)}` of the service file is written in brackets: write it in lines first")
+        raise LauncherError(
+            f"`{'.'.join(map(str, path))}` of the service file is written in brackets: write it in lines first"
+        )
     return node
 
 

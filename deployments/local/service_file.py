@@ -11,18 +11,27 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import yaml
 from pydantic import ValidationError
 
-from deployments.config import Settings, VLLMModel
+from deployments.config import Settings, VLLMModel, model_of
+from deployments.local.service_document import (
+    Tree,
+    applications_of,
+    deployments_of,
+    ingress_user_config,
+    is_single,
+    main_arguments,
+    model_applications,
+    settings_of,
+    taken_apart,
+)
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError
 from deployments.models.catalogue import Catalogue, is_path
 from deployments.weights import bundled, minilm
-
-Tree = dict[str, Any]
 
 SHIPPED = REPOSITORY / "serve_config.yaml"
 GUIDE = REPOSITORY / "configs/guide.yaml"
@@ -43,6 +52,8 @@ class ServiceFile:
     """Whether it names the model that comes with the packages, which is not in the state folder."""
     lacks_minilm: bool = False
     """Whether it names the model for embeddings that is a package, which is not in the state folder."""
+    was_single: bool = False
+    """Whether the file is of the earlier form, with its models in the application of ingress and cache."""
 
     @property
     def host(self) -> str:
@@ -52,7 +63,7 @@ class ServiceFile:
     @property
     def uses_gpus(self) -> bool:
         """Whether a replica is to have a GPU."""
-        deployments = [one for application in self.document["applications"] for one in _deployments(application)]
+        deployments = [one for application in applications_of(self.document) for one in deployments_of(application)]
         return any(_child(one, "ray_actor_options").get("num_gpus") for one in deployments)
 
     def write(self, path: Path) -> None:
@@ -62,32 +73,42 @@ class ServiceFile:
 
 def read(launcher: LauncherSettings) -> ServiceFile:
     """Read and complete the file that the launcher was told; LauncherError says what is wrong with it."""
-    document = _load(launcher.config)
-    application = _application(document, launcher.config)
-    arguments = _child(application, "args")
-    _check(arguments, launcher.config)
+    document, was_single = _load(launcher.config)
+    settings = _check(document, launcher.config)
     if launcher.model:
-        _replace_default(application, launcher.model)
-    lacks_bundled, lacks_minilm = _place_bundled(application, launcher), _place_minilm(application, launcher)
-    for model in arguments["models"]:
-        _make_absolute(model)
-        _offer_own_adapters(model, launcher)
-    settings = _check(arguments, launcher.config)
-    _place_on_gpus(application, settings)
+        _replace_default(document, settings, launcher.model)
+    lacks_bundled, lacks_minilm = _place_bundled(document, launcher), _place_minilm(document, launcher)
+    for application in model_applications(document):
+        _make_absolute(application["args"])
+        _offer_own_adapters(application["args"], launcher)
+    settings = _check(document, launcher.config)
+    _place_on_gpus(document)
     document["http_options"] = {"host": "127.0.0.1", **_child(document, "http_options"), "port": launcher.port}
-    return ServiceFile(document=document, settings=settings, lacks_bundled=lacks_bundled, lacks_minilm=lacks_minilm)
+    return ServiceFile(document, settings, lacks_bundled, lacks_minilm, was_single)
 
 
 def written(path: Path) -> Settings:
     """Return the settings as a file has them, nothing put in or replaced; LauncherError says what is wrong with it."""
-    arguments = _child(_application(_load(path), path), "args")
-    _check(arguments, path)
-    for model in arguments["models"]:
-        _make_absolute(model)
-    return _check(arguments, path)
+    document, _ = _load(path)
+    for application in model_applications(document):
+        _make_absolute(application["args"])
+    return _check(document, path)
 
 
-def _load(path: Path) -> Tree:
+def _load(path: Path) -> tuple[Tree, bool]:
+    """Return the checked document of a file, each model in an application of its own, and whether it was so before."""
+    document = _parsed(path)
+    try:
+        was_single = is_single(document)
+        settings_of(document)
+    except ValueError as error:
+        raise LauncherError(f"{path}: {error}") from None
+    if was_single:
+        taken_apart(document)
+    return document, was_single
+
+
+def _parsed(path: Path) -> Tree:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -104,48 +125,50 @@ def _load(path: Path) -> Tree:
     return cast(Tree, document)
 
 
-def _application(document: Tree, path: Path) -> Tree:
-    found = document.get("applications")
-    if not isinstance(found, list) or len(cast(list[Any], found)) != 1 or not isinstance(found[0], dict):
-        raise LauncherError(f"{path}: `applications` must be a list of exactly one application")
-    application = cast(Tree, found[0])
-    if not isinstance(application.get("args"), dict):
-        raise LauncherError(f"{path}: applications[0].args is missing: it names the models that are served")
-    return application
-
-
-def _check(arguments: Tree, path: Path) -> Settings:
+def _check(document: Tree, path: Path) -> Settings:
     try:
-        return Settings.model_validate(arguments)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(["args", *(str(part) for part in first["loc"])])
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise LauncherError(f"{path}: {field}: {first['msg']}{more}") from None
+        return settings_of(document)
+    except ValueError as error:
+        raise LauncherError(f"{path}: {error}") from None
 
 
-def _replace_default(application: Tree, name: str) -> None:
+def _replace_default(document: Tree, settings: Settings, name: str) -> None:
     """Serve the model `name` where the file has its default one, under a name of its own."""
-    arguments = application["args"]
-    old = Settings.model_validate(arguments).default
     catalogued = _catalogued(name)
-    model: Tree = next(model for model in arguments["models"] if model["id"] == old.id)
+    model: Tree = _application_of(document, settings.default.id)["args"]
     said = {key: value for key, value in model.get("engine", {}).items() if key not in ("model", *DEMO_ONLY)}
     kept = {key: value for key, value in model.items() if key in ("environment", "max_prompt_messages")}
     if "environment" in kept:  # how much memory this model gets is planned
         kept["environment"] = {k: v for k, v in kept["environment"].items() if k != "VLLM_CPU_KVCACHE_SPACE"}
-    model.clear()
-    model.update({**kept, **catalogued, "engine": {**catalogued["engine"], **said}})
-    identifier = catalogued["id"]
-    if arguments.get("default_model") == old.id:
-        arguments["default_model"] = identifier
+    new = {**kept, **catalogued, "engine": {**catalogued["engine"], **said}}
     try:
-        new = VLLMModel.model_validate(model)
+        VLLMModel.model_validate(new)
     except ValidationError as error:
         raise LauncherError(f"CHATLLM_MODEL={name} cannot be served: {error.errors()[0]['msg']}") from None
-    for deployment in _deployments(application):
-        if deployment.get("name") == old.deployment:
-            deployment["name"] = new.deployment
+    _replace(document, settings.default.id, new)
+
+
+def _replace(document: Tree, identifier: str, new: Tree) -> None:
+    """Put a model in the place of another one, and its names in the places of the other's."""
+    application = _application_of(document, identifier)
+    old, now = model_of(application["args"]).deployment, model_of(new).deployment
+    application["args"] = new
+    for named in (application, *deployments_of(application)):
+        if named.get("name") == old:
+            named["name"] = now
+    _rename_default(document, identifier, new["id"])
+
+
+def _rename_default(document: Tree, identifier: str, new: str) -> None:
+    for settings in (main_arguments(document), config := ingress_user_config(document)):
+        if settings.get("default_model") == identifier:
+            settings["default_model"] = new
+    if isinstance(changes := config.get("models"), dict):
+        changes.pop(identifier, None)  # they were chosen for the other model
+
+
+def _application_of(document: Tree, identifier: str) -> Tree:
+    return next(one for one in model_applications(document) if one["args"]["id"] == identifier)
 
 
 def _catalogued(name: str) -> Tree:
@@ -160,13 +183,13 @@ def _catalogued(name: str) -> Tree:
     return catalogue.settings_for(name, on_gpu=bool(gpus()))
 
 
-def _place_bundled(application: Tree, launcher: LauncherSettings) -> bool:
+def _place_bundled(document: Tree, launcher: LauncherSettings) -> bool:
     """Have the model that comes with the packages served from the state folder; return whether it is missing there.
 
     Where it is missing, the shipped file's default model is the demo model, and any other file's is vLLM's to find.
     """
     state = launcher.state.expanduser().resolve()
-    wanted = [m for m in application["args"]["models"] if _child(m, "engine").get("model") == bundled.HUB_ID]
+    wanted = _made_of(document, bundled.HUB_ID)
     if not wanted or bundled.is_ready(state):
         for model in wanted:
             model["engine"]["model"] = str(bundled.folder(state))
@@ -175,35 +198,33 @@ def _place_bundled(application: Tree, launcher: LauncherSettings) -> bool:
         return False
     if launcher.config.resolve() == SHIPPED and not launcher.model:
         for model in wanted:
-            _serve_guide(application, model)
+            _serve_guide(document, model)
     return True
 
 
-def _place_minilm(application: Tree, launcher: LauncherSettings) -> bool:
+def _place_minilm(document: Tree, launcher: LauncherSettings) -> bool:
     """Have the model for embeddings served from the state folder; return whether it is missing there."""
     state = launcher.state.expanduser().resolve()
-    wanted = [m for m in application["args"]["models"] if _child(m, "engine").get("model") == minilm.HUB_ID]
+    wanted = _made_of(document, minilm.HUB_ID)
     is_ready = bool(wanted) and minilm.is_ready(state)
     for model in wanted if is_ready else ():
         model["engine"]["model"] = str(minilm.folder(state))
     return bool(wanted) and not is_ready
 
 
-def _serve_guide(application: Tree, model: Tree) -> None:
+def _made_of(document: Tree, name: str) -> list[Tree]:
+    models = (application["args"] for application in model_applications(document))
+    return [model for model in models if _child(model, "engine").get("model") == name]
+
+
+def _serve_guide(document: Tree, model: Tree) -> None:
     """Put the demo model, as its own file has it, in the place of another, unless the file has it anyway."""
-    (guide,) = _application(_load(GUIDE), GUIDE)["args"]["models"]
-    arguments, old = application["args"], VLLMModel.model_validate(model)
-    if any(one["id"] == guide["id"] for one in arguments["models"]):
-        arguments["models"].remove(model)
-        application["deployments"] = [d for d in _deployments(application) if d.get("name") != old.deployment]
+    (guide,) = (application["args"] for application in model_applications(_load(GUIDE)[0]))
+    if any(application["args"]["id"] == guide["id"] for application in model_applications(document)):
+        document["applications"].remove(_application_of(document, model["id"]))
+        _rename_default(document, model["id"], guide["id"])
     else:
-        model.clear()
-        model.update(guide)
-    if arguments.get("default_model") == old.id:
-        arguments["default_model"] = guide["id"]
-    for deployment in _deployments(application):
-        if deployment.get("name") == old.deployment:
-            deployment["name"] = VLLMModel.model_validate(guide).deployment
+        _replace(document, model["id"], guide)
 
 
 def cpu_dtype(flags: AbstractSet[str]) -> str:
@@ -244,18 +265,17 @@ def _offer_own_adapters(model: Tree, launcher: LauncherSettings) -> None:
         loading["folders"] = [*(loading.get("folders") or ()), str(launcher.state.expanduser().resolve() / "adapters")]
 
 
-def _place_on_gpus(application: Tree, settings: Settings) -> None:
+def _place_on_gpus(document: Tree) -> None:
     """Ask Ray for a GPU per vLLM worker, unless the file says how many; without one it would hide them all."""
     if not gpus():
         return
-    named = {deployment.get("name"): deployment for deployment in _deployments(application)}
-    for model in settings.models:
+    for application in model_applications(document):
+        model = model_of(application["args"])
         if isinstance(model, VLLMModel):
-            deployment = named.get(model.deployment) or {"name": model.deployment}
+            (deployment,) = deployments_of(application) or [Tree(name=model.deployment)]
+            application["deployments"] = [deployment]
             options = deployment.setdefault("ray_actor_options", {})
             options.setdefault("num_gpus", model.engine.get("tensor_parallel_size", 1))
-            if model.deployment not in named:
-                application.setdefault("deployments", []).append(deployment)
 
 
 def gpus() -> Sequence[str]:
@@ -268,11 +288,6 @@ def gpus() -> Sequence[str]:
     except subprocess.TimeoutExpired:
         return []
     return [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
-
-
-def _deployments(application: Tree) -> list[Tree]:
-    found = application.get("deployments")
-    return [entry for entry in cast(list[Any], found) if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 def _child(tree: Tree, name: str) -> Tree:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from deployments.config import AnyModel, ModelCacheSettings
+from deployments.config import ModelBase, ModelCacheSettings
 from deployments.errors import ChatLLMError, LastingConflict
 from deployments.infra.detached import detached
 from deployments.lora.files import allowed
@@ -58,17 +58,22 @@ class AdapterRegistry:
     """Keeps the models and their replicas to what the store says."""
 
     def __init__(
-        self, store: AdapterStore, models: AdaptedModels, cache: KeepingAnswers, configured: Sequence[AnyModel]
+        self, store: AdapterStore, models: AdaptedModels, cache: KeepingAnswers, configured: Sequence[ModelBase]
     ) -> None:
         self._store = store
         self._cache = cache
         self._models = models
-        self._adaptable = {model.id: model for model in configured if getattr(model, "adapter_loading", None)}
-        self._static = {name for model in configured for name in model.adapter_ids}
         self._known: Sequence[Adapter] = []
         self._told: dict[str, tuple[Sequence[Adapter], int]] = {}
         self._poll: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
+        self.configure(configured)
+
+    def configure(self, models: Sequence[ModelBase]) -> None:
+        """Go by these models from now on; their adapters are offered anew within a second."""
+        self._adaptable = {model.id: model for model in models if getattr(model, "adapter_loading", None)}
+        self._static = {name for model in models for name in model.adapter_ids}
+        self._is_offered = False
 
     @property
     def adapters(self) -> Sequence[Adapter]:
@@ -76,15 +81,14 @@ class AdapterRegistry:
         return self._known
 
     async def open(self) -> None:
-        """Read the store and follow it, if there is a model for which adapters may be loaded.
+        """Read the store and follow it, while there is a model for which adapters may be loaded.
 
         A new replica knows every adapter before its first request, unless the store is away.
         """
-        if self._adaptable:
-            with suppress(ChatLLMError, TimeoutError):
-                async with asyncio.timeout(OPEN_TIMEOUT_S):
-                    await self.refresh()
-            self._poll = asyncio.create_task(self._follow(), name="adapters")
+        with suppress(ChatLLMError, TimeoutError):
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                await self.refresh()
+        self._poll = asyncio.create_task(self._follow(), name="adapters")
 
     async def aclose(self) -> None:
         """Follow it no more."""
@@ -123,8 +127,11 @@ class AdapterRegistry:
 
     async def refresh(self) -> None:
         """Read the store, and offer what it holds; replicas that do not know it yet are told without waiting."""
+        if not self._adaptable and not self._known:
+            return
         found = [one for one in await self._store.list() if one.model in self._adaptable and one.id not in self._static]
-        if found != self._known:
+        if found != self._known or (found and not self._is_offered):
+            self._is_offered = True
             self._models.offer(found)
             self._cache.keep({self._models.identity(one.id): self._adaptable[one.model].cache for one in found})
             self._known = found

@@ -25,8 +25,17 @@ from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
 from deployments.cache.steering import Mode
-from deployments.config import AnyModel, Timeouts
-from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, ModelLoading, Overloaded, Timeout, Unavailable
+from deployments.config import ModelBase, Timeouts
+from deployments.errors import (
+    BodyTooLarge,
+    ChatLLMError,
+    ModelFailed,
+    ModelLoading,
+    ModelNotFound,
+    Overloaded,
+    Timeout,
+    Unavailable,
+)
 from deployments.infra.ray.handles import CALL_ERRORS, carrying
 from deployments.infra.traces import trace
 from deployments.lora.types import Adapter
@@ -56,9 +65,17 @@ class ServedModel:
     An adapter is one with the settings and the deployment of its model.
     """
 
-    settings: AnyModel
+    settings: ModelBase
     identity: str
-    handle: DeploymentHandle[Any]
+    handle: DeploymentHandle[Any] | None = None
+    application: str = APPLICATION
+    problem: str = ""
+    """Why it cannot be served at all, for administrators; it then has neither an identity nor a handle."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The names of its application and its deployment in Serve."""
+        return self.application, self.settings.deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +119,24 @@ class ModelClient:
         is_encrypted: bool | None = None,
     ) -> None:
         """`is_encrypted`: whether replicas must encrypt what they send; None: if they are on other machines."""
-        self.names = self._configured_names = names
-        self._models = self._configured = models
         self._adapters: Mapping[str, Adapter] = {}
-        self._absent = AbsentDeployments(APPLICATION)
-        # Taking options starts the handle's router, so that replicas are known before the first request.
-        self._deployments = {model.settings.deployment: model.handle.options(stream=False) for model in models.values()}
+        self._absent = AbsentDeployments()
+        self._deployments: dict[tuple[str, str], DeploymentHandle[Any]] = {}
         self._listener = Listener()
         self._calls = Calls()
         self._traits: dict[str, Traits] = {}
-        self._timeouts = timeouts
         self._is_encrypted = is_encrypted
+        self._models: Mapping[str, ServedModel] = {}
+        self.configure(models, names, timeouts)
+
+    def configure(self, models: Mapping[str, ServedModel], names: ModelNames, timeouts: Timeouts) -> None:
+        """Serve these models from now on, with these names and time-outs; answers that are under way go on."""
+        self._configured, self._configured_names, self._timeouts = models, names, timeouts
+        for model in models.values():
+            if model.handle is not None and model.place not in self._deployments:
+                # Taking options starts the handle's router, so that replicas are known before the first request.
+                self._deployments[model.place] = model.handle.options(stream=False)
+        self.offer([adapter for adapter in self._adapters.values() if adapter.model in models])
 
     async def open(self) -> None:
         """Listen for the answers of the replicas."""
@@ -130,11 +154,14 @@ class ModelClient:
 
     def offer(self, adapters: Sequence[Adapter]) -> None:
         """Answer for these adapters from now on, and for no others but those of the configuration."""
-        self._adapters = {adapter.id: adapter for adapter in adapters}
-        parents = {adapter.id: adapter.model for adapter in adapters}
+        before = self._models
+        self._adapters = {adapter.id: adapter for adapter in adapters if adapter.model in self._configured}
+        parents = {adapter.id: adapter.model for adapter in self._adapters.values()}
         self.names = replace(self._configured_names, adapters={**self._configured_names.adapters, **parents})
-        self._models = {**self._configured, **{adapter.id: self._adapted(adapter) for adapter in adapters}}
-        self._traits = {model: traits for model, traits in self._traits.items() if model in self._models}
+        adapted = {adapter.id: self._adapted(adapter) for adapter in self._adapters.values()}
+        self._models = {**self._configured, **adapted}
+        changed = {name for name in before if name not in self._models or before[name] != self._models[name]}
+        self._traits = {model: traits for model, traits in self._traits.items() if model not in changed}
 
     def adapter(self, model: str) -> Adapter | None:
         """Return the adapter that was loaded under this id while the service runs; None for all other models."""
@@ -142,7 +169,7 @@ class ModelClient:
 
     def replicas_of(self, model: str) -> int:
         """Return how many replicas of a model run, as far as is known here."""
-        return presence(self._models[model].settings.deployment).replicas or 0
+        return presence(*self._served(model).place).replicas or 0
 
     async def load_adapter(self, model: str, name: str, source: str) -> Adapter:
         """Let a replica find and load an adapter, and return it; raises a ChatLLMError that says what is wrong."""
@@ -164,8 +191,15 @@ class ModelClient:
         of = self._configured[adapter.model]
         return replace(of, identity=adapter_identity(of.identity, adapter))
 
+    def _served(self, model: str) -> ServedModel:
+        """Return a model by its id; raises ModelNotFound for one that has been removed during a request."""
+        served = self._models.get(model)
+        if served is None:
+            raise ModelNotFound(f"The model {model!r} has been removed.", "model")
+        return served
+
     def _handle(self, model: str) -> DeploymentHandle[Any]:
-        return self._deployments[self._models[model].settings.deployment]
+        return self._deployments[self._served(model).place]
 
     def resolve(self, name: str | None) -> str:
         """Return the id of the model that a request names, the default one for None; raises ModelNotFound."""
@@ -173,31 +207,31 @@ class ModelClient:
 
     def identity(self, model: str) -> str:
         """Return what tells this model's answers from any other's."""
-        return self._models[model].identity
+        return self._served(model).identity
 
     def cached_requests(self, model: str) -> Mode:
         """Return which requests of a model are cached without being asked to."""
-        return self._models[model].settings.cache.requests
+        return self._served(model).settings.cache.requests
 
     def shares_prefixes(self, model: str) -> bool | None:
         """Return whether all tenants share a model's prefix cache; None if its settings do not say."""
-        return self._models[model].settings.cache.shared_prefixes
+        return self._served(model).settings.cache.shared_prefixes
 
     def allowed_media_domains(self, model: str) -> tuple[str, ...]:
         """Return the hosts from which a model's media is fetched."""
-        return self._models[model].settings.allowed_media_domains
+        return self._served(model).settings.allowed_media_domains
 
     def max_prompt_messages(self, model: str) -> int:
         """Return how many messages of a conversation are considered as context."""
-        return self._models[model].settings.max_prompt_messages
+        return self._served(model).settings.max_prompt_messages
 
     def fallback(self, model: str) -> tuple[str, ...]:
         """Return the models that answer where this one cannot, in their order."""
-        return self._models[model].settings.fallback
+        return tuple(name for name in self._served(model).settings.fallback if name in self._models)
 
     def writes_titles(self, model: str) -> bool:
         """Return whether a model is to be asked for titles of conversations."""
-        return self._models[model].settings.writes_titles
+        return self._served(model).settings.writes_titles
 
     async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first; an adapter's is that of its model."""
@@ -205,23 +239,25 @@ class ModelClient:
         return [await self._state(self._models[name]) for name in ordered]
 
     async def _state(self, model: ServedModel) -> ModelState:
-        settings, seen = model.settings, presence(model.settings.deployment)
+        settings, seen = model.settings, presence(*model.place)
+        if model.problem:
+            return ModelState(settings.id, "failed", 0.0, 0, Absence(has_failed=True, reason=model.problem))
         replicas = seen.replicas
         if replicas is None:
             replicas = int(self._handle(settings.id).running_replicas_populated())
         elapsed_s = time.monotonic() - seen.since
         if replicas:
             return ModelState(settings.id, "ready", elapsed_s, replicas)
-        absence = await self._absent.of(settings.deployment)
+        absence = await self._absent.of(*model.place)
         return ModelState(settings.id, "failed" if absence.has_failed else "loading", elapsed_s, 0, absence)
 
     async def traits(self, model: str) -> Traits:
         """Return what the model takes and makes, as a replica told once; what its settings say until one can tell."""
-        if model not in self._traits and (await self._state(self._models[model])).status == "ready":
+        if model not in self._traits and (await self._state(self._served(model))).status == "ready":
             with suppress(TimeoutError, *CALL_ERRORS):
                 async with asyncio.timeout(RUNNING_TIMEOUT_S):
                     self._traits[model] = await self._handle(model).traits.remote()
-        return self._traits.get(model) or Traits(TEXT_ALONE, self._models[model].settings.output_modalities, None)
+        return self._traits.get(model) or Traits(TEXT_ALONE, self._served(model).settings.output_modalities, None)
 
     async def running(self, model: str) -> int:
         """Return how many requests the engines of all replicas hold, as they themselves count; asks every replica."""
@@ -232,7 +268,7 @@ class ModelClient:
         return await self._sum(model, "waiting")
 
     async def _sum(self, model: str, method: str) -> int:
-        if (await self._state(self._models[model])).replicas == 0:
+        if (await self._state(self._served(model))).replicas == 0:
             return 0
         try:
             async with asyncio.timeout(RUNNING_TIMEOUT_S):
@@ -274,7 +310,7 @@ class ModelClient:
             self._calls.settle(call)
 
     async def _require_ready(self, model: str) -> None:
-        state = await self._state(self._models[model])
+        state = await self._state(self._served(model))
         if state.status == "failed":
             raise ModelFailed
         if state.status == "loading":

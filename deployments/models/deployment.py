@@ -3,6 +3,7 @@
 from typing import Any
 
 from deployments.config import AnyModel, ProviderModel, ScriptedModel, VLLMModel
+from deployments.config.replica import configure_level
 from deployments.infra.heap import freeze_heap
 from deployments.infra.logs import configure_logging
 from deployments.models.delivery.sender import Delivery
@@ -19,12 +20,17 @@ class _Loaded:
 
     async def __init__(self, model: AnyModel, log_level: str) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
         configure_logging(log_level)
+        self._log_level = log_level
         super().__init__(model)  # pyright: ignore[reportCallIssue] - the replica's
         self._delivery = Delivery()
         replica: Any = self
         with watched(model):
             await replica.start()
         freeze_heap()
+
+    async def reconfigure(self, user_config: object, rank: object = None) -> None:
+        """Take what may change in place; Serve leaves out the call for an empty one unless there is a `rank`."""
+        configure_level(user_config, self._log_level)
 
     async def deliver(self, model_request: ModelRequest, to: Destination) -> None:
         """Generate, and send the messages to the ingress replica that asked; cancelling ends the generation at once."""

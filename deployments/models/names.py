@@ -27,16 +27,18 @@ class ModelNames:
     def of(cls, settings: Settings) -> "ModelNames":
         """Return the names that the configuration gives."""
         ids = tuple(model.id for model in settings.models)
-        return cls(ids, settings.default.id, settings.aliases, settings.unknown_models_get_default, settings.adapters)
+        default = settings.default_model or next(iter(ids), "")
+        return cls(ids, default, settings.aliases, settings.unknown_models_get_default, settings.adapters)
 
     def resolve(self, name: str | None) -> str:
         """Return the id of the model or adapter that a request names, the default for None; raises ModelNotFound."""
         if not name or (self.unknown_get_default and not self.is_known(name)):
-            return self.default
-        if not self.is_known(name):
-            names = ", ".join((*self.ids, *self.adapters, *self.aliases))
+            name = self.default
+        found = name if self._is_id(name) else self.aliases.get(self._alias(name), "")
+        if not self._is_id(found):  # an alias can stand for a model that has been removed
+            names = ", ".join((*self.ids, *self.adapters, *self.aliases)) or "no model yet"
             raise ModelNotFound(f"The model {name!r} does not exist. This server has: {names}.", "model")
-        return name if self._is_id(name) else self.aliases[self._alias(name)]
+        return found
 
     def is_known(self, name: str) -> bool:
         """Tell an id or an alias from any other name."""

@@ -33,12 +33,12 @@ class Presence:
         self.replicas = replicas
 
 
-_presence: dict[str, Presence] = {}
+_presence: dict[tuple[str, str], Presence] = {}
 
 
-def presence(deployment: str) -> Presence:
-    """Return the live record of a deployment, by its name."""
-    return _presence.setdefault(deployment, Presence())
+def presence(application: str, deployment: str) -> Presence:
+    """Return the live record of a deployment, by the names of its application and its own."""
+    return _presence.setdefault((application, deployment), Presence())
 
 
 class ObservedRouter(PowerOfTwoChoicesRequestRouter):
@@ -57,12 +57,15 @@ class ObservedRouter(PowerOfTwoChoicesRequestRouter):
         return [random.sample(holding, min(2, len(holding))), *others] if holding else others
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
-        presence(self._deployment_id.name).note(len(replicas))
+        self._presence().note(len(replicas))
         super().update_replicas(replicas)
 
     def on_replica_actor_died(self, replica_id: object) -> None:
         super().on_replica_actor_died(replica_id)  # type: ignore[arg-type]
-        presence(self._deployment_id.name).note(len(self.curr_replicas))
+        self._presence().note(len(self.curr_replicas))
+
+    def _presence(self) -> Presence:
+        return presence(self._deployment_id.app_name, self._deployment_id.name)
 
 
 def adapter_key(pending: PendingRequest | None) -> str:

@@ -60,7 +60,7 @@ class BackgroundResponses:
         store: ResponseStore,
         writer: HistoryWriter,
         settings: ResponseSettings,
-        waiting_s: float,
+        waiting_s: Callable[[], float],
         observer: Observer,
         resume: Callable[[Mapping[str, Any]], Held] | None = None,
     ) -> None:

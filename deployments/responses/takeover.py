@@ -56,7 +56,7 @@ class Takeover:
         responses: Responses,
         store: ResponseStore,
         settings: ResponseSettings,
-        waiting_s: float,
+        waiting_s: Callable[[], float],
         resume: Callable[[Mapping[str, Any]], Held] | None,
     ) -> None:
         """`runner` is this replica's name in the store; for `waiting_s` and `resume` see `BackgroundResponses`."""
@@ -78,7 +78,7 @@ class Takeover:
             await asyncio.sleep(pause_s)
             pause_s = self._settings.stale_after_s / 2
             try:
-                await self._store.sweep(self._settings.events_ttl_s, self._waiting_s)
+                await self._store.sweep(self._settings.events_ttl_s, self._waiting_s())
                 room = max(0, self._runs.room)
                 for claim in await self._store.claim(self._runner, self._settings.stale_after_s, room):
                     await self._try_take_over(claim)

@@ -8,7 +8,7 @@ from typing import Any
 from deployments.api.routes.docs import BOUNDS
 from deployments.api.server import build_http
 from deployments.api.services import Services
-from deployments.config import Limits
+from deployments.config import Current, Settings
 from docs.generate.markdown import code, paragraphs, prose, table
 
 INTRODUCTION = """
@@ -36,7 +36,7 @@ def page() -> str:
 
 def operations() -> Iterator[Operation]:
     """Return method, path and description of every endpoint."""
-    for path, methods in build_http(_never_opened, Limits()).openapi()["paths"].items():
+    for path, methods in build_http(_never_opened, Current(Settings())).openapi()["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
 

@@ -1,4 +1,4 @@
-"""Settings: every field of the pydantic models that read `args:` of the service file."""
+"""Settings: every field of the pydantic models that read `args:` and `user_config:` of the service file."""
 
 import types
 from collections.abc import Iterator
@@ -8,8 +8,17 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from deployments.config import AdapterLoading, LoRAModule, ProviderModel, ScriptedModel, Settings, VLLMModel
-from deployments.config.models import ModelBase
+from deployments.config import (
+    AdapterLoading,
+    IngressUserConfig,
+    LoRAModule,
+    ModelBase,
+    ModelPolicy,
+    ProviderModel,
+    ScriptedModel,
+    Settings,
+    VLLMModel,
+)
 from docs.generate.markdown import code, paragraphs, prose, table
 
 KINDS: dict[str, type[BaseModel]] = {
@@ -17,13 +26,24 @@ KINDS: dict[str, type[BaseModel]] = {
     "provider": ProviderModel,
     "scripted": ScriptedModel,
 }
+IN_PLACE_MODELS = (
+    "Under `models`, by their ids, stand those settings of models that the API alone reads: "
+    + ", ".join(code(name) for name in ModelPolicy.model_fields)
+    + "."
+)
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 INTRODUCTION = """
 # Settings
 
-The service file (`serve_config.yaml`, or what `--config` names) has two parts. Ray Serve reads `deployments:`, which
-sets replicas, autoscaling and resources of `Ingress`, `CacheLookup`, and `model-ID` for each model. ChatLLM reads
-`args:`, which this page describes. An unknown name or a value out of bounds stops the start with one sentence.
+The service file (`serve_config.yaml`, or what `--config` names) lists applications: one of the API and its cache
+(`import_path: deployments.app:build_app`), and one for each model (`deployments.app:build_model`, with
+`route_prefix: null`). Ray Serve reads their `deployments:`, which set replicas, autoscaling and resources of `Ingress`,
+`CacheLookup`, and `model-ID` for each model. ChatLLM reads `args:` and `user_config:`, which this page describes. An
+unknown name or a value out of bounds stops the start with one sentence.
+
+Other `args:` restart the replicas of their application, and no others. Of the deployment `Ingress`, what stands under
+`user_config:` changes in place, within a second and without a restart; a `user_config` that is not valid changes
+nothing, and `/ready` says so to an administrator's key.
 
 Names are paths: `cache.ttl_s` is `ttl_s` under `cache:`. Units are in the names: `_s` is seconds, `_ms` milliseconds,
 `_bytes` bytes. Variables of the environment have [a page of their own](environment.md).
@@ -44,8 +64,13 @@ def page() -> str:
         "## The service",
         _table([(name, field) for name, field in Settings.model_fields.items() if not nested(field)]),
         *_sections(Settings),
+        "## `user_config` of `Ingress`",
+        "What changes in place. It has the names and the meaning that settings have under `args:`, and what it sets "
+        f"counts in place of those: {_names(IngressUserConfig, Settings)}. {IN_PLACE_MODELS}",
+        "## `user_config` of other deployments",
+        "Of `CacheLookup` and of models, `log_level` changes in place.",
         "## Every model",
-        "The entries of `models`. `kind` is `vllm` unless it is set.",
+        "The `args:` of an application of a model. `kind` is `vllm` unless it is set.",
         _table(fields(ModelBase)),
         *models,
         "## LoRA adapters",
@@ -54,6 +79,18 @@ def page() -> str:
         "The settings under `adapter_loading`.",
         _table(fields(AdapterLoading)),
     )
+
+
+def _names(model: type[BaseModel], like: type[BaseModel]) -> str:
+    """Return what settings of the same names there are, groups as a whole where they are the same."""
+    named: list[str] = []
+    for name, field in model.model_fields.items():
+        inside = nested(field)
+        if inside is None or inside is nested(like.model_fields[name]):
+            named += [code(name)] if name != "models" else []
+        else:
+            named += [code(f"{name}.{inner}") for inner in inside.model_fields]
+    return ", ".join(named)
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> list[tuple[str, FieldInfo]]:

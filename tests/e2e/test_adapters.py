@@ -45,7 +45,7 @@ def service(folder: Path) -> dict[str, Any]:
         pull = Pull(os.environ["HF_ENDPOINT"], folder / "hub", "owner/guide")
         pull.run(PlainTransfer("owner/guide", nowhere))
     document = yaml.safe_load(GUIDE.read_text())
-    model = document["applications"][0]["args"]["models"][0]
+    model = document["applications"][1]["args"]
     model["engine"]["model"] = "owner/guide"
     model["lora_modules"] = [
         {"name": name, "path": str(write_adapter(folder / name, DEMO, seed=seed, strength=0.1))}

@@ -30,8 +30,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Generator[Hub]:
 def service(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Generator[Launched]:
     """The demo model on two replicas behind two of the API, with adapters from the hub."""
     document = yaml.safe_load(GUIDE.read_text())
-    document["applications"][0]["args"]["models"][0]["adapter_loading"] = {"hub": True, "max_adapters": 2}
-    for deployment in document["applications"][0]["deployments"]:
+    document["applications"][1]["args"]["adapter_loading"] = {"hub": True, "max_adapters": 2}
+    for deployment in [one for application in document["applications"] for one in application["deployments"]]:
         deployment |= {"num_replicas": 1 if deployment["name"] == "CacheLookup" else 2}
         deployment["ray_actor_options"] = {"num_cpus": 0.1}
     with pytest.MonkeyPatch.context() as environment:

@@ -32,9 +32,7 @@ VECTORS = {
 def service() -> Generator[Launched]:
     """The shipped file without its chat model, which has tests of its own."""
     document = yaml.safe_load((ROOT / "configs/embeddings.yaml").read_text())
-    (application,) = document["applications"]
-    application["args"]["models"] = [m for m in application["args"]["models"] if m["id"] == MODEL]
-    application["deployments"] = [d for d in application["deployments"] if d["name"] != "model-smollm2"]
+    document["applications"] = [one for one in document["applications"] if one["name"] != "model-smollm2"]
     with launched(document) as running:
         yield running
 

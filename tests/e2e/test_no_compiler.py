@@ -28,7 +28,7 @@ def path_without_compilers(folder: Path) -> str:
 
 def test_a_missing_compiler_is_one_sentence(tmp_path: Path) -> None:
     document = yaml.safe_load(GUIDE.read_text())
-    (model,) = document["applications"][0]["args"]["models"]
+    model = document["applications"][1]["args"]
     model["engine"] |= {"enforce_eager": False, "model": str(GUIDE.parents[1] / model["engine"]["model"])}
     # Else what an earlier start has compiled would do.
     caches = {"VLLM_CACHE_ROOT": str(tmp_path / "vllm"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}

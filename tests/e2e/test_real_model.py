@@ -37,7 +37,7 @@ PERSON: dict[str, Any] = {
 def service() -> Generator[Launched]:
     """The service as `make serve` starts it, from an empty state folder, with room for adapters besides."""
     document = yaml.safe_load(DEFAULT.read_text())
-    document["applications"][0]["args"]["models"][0]["adapter_loading"] = ADAPTERS
+    document["applications"][1]["args"]["adapter_loading"] = ADAPTERS
     with launched(document) as running:
         yield running
 

@@ -19,7 +19,7 @@ from deployments.api.server import build_http
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
-from deployments.config import Addresses, CacheSettings, HistorySettings, ScriptedModel, Settings
+from deployments.config import Addresses, CacheSettings, Current, HistorySettings, ScriptedModel, Settings
 from deployments.models.in_process import InProcessModels
 from tests.databases import own_database
 
@@ -52,7 +52,7 @@ async def served(
     settings = Settings(models=models, history=history or HistorySettings())
     addresses = Addresses(database_url=SecretStr(database_url), redis_url=SecretStr(redis_url))
     cache = cache or CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
-    app = build_http(lambda: opened(settings, addresses, InProcessModels(*models), cache), settings.limits)
+    app = build_http(lambda: opened(Current(settings), addresses, InProcessModels(*models), cache), Current(settings))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

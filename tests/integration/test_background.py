@@ -52,7 +52,7 @@ class Replica:
         settings = ResponseSettings(stale_after_s=STALE_S)
         self.limiter = Limiter(limits, no_usage, KeyLimitSettings(lease_s=LEASE_S))
         self.background = BackgroundResponses(
-            responses, chat, self.store, self.writer, settings, 60, self, self.limiter.resume
+            responses, chat, self.store, self.writer, settings, lambda: 60, self, self.limiter.resume
         )
         self.summaries: list[Summary] = []
 

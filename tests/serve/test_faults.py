@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -32,7 +33,7 @@ def replicas(service: Launched, deployment: str) -> list[int]:
     found: list[int] = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if f"ServeReplica:chatllm:{deployment}" in " ".join(process.cmdline()):
+            if re.search(rf"ServeReplica:[\w.-]+:{deployment}\b", " ".join(process.cmdline())):
                 found += [process.pid] * (process.environ().get("CHATLLM_STATE") == state)
     return found
 

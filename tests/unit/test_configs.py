@@ -12,6 +12,7 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.config import Settings, VLLMModel
+from deployments.local.service_document import MODEL_PATH, settings_of
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"
@@ -46,11 +47,14 @@ def test_ray_serve_accepts_the_document(document):
 
 @pytest.mark.parametrize("document", serve_documents())
 def test_the_arguments_are_settings_and_the_deployments_exist(document):
-    (application,) = document["applications"]
-    settings = Settings.model_validate(application["args"])
-    assert application["import_path"] == "deployments.app:build_app"
-    names = {deployment["name"] for deployment in application["deployments"]}
-    assert names == {"Ingress", "CacheLookup"} | {model.deployment for model in settings.models}
+    main, *models = document["applications"]
+    assert (main["name"], main["import_path"], main["route_prefix"]) == ("chatllm", "deployments.app:build_app", "/")
+    assert {deployment["name"] for deployment in main["deployments"]} == {"Ingress", "CacheLookup"}
+    served = settings_of(document).models
+    for application, model in zip(models, served, strict=True):
+        (placed,) = application["deployments"]
+        assert application["name"] == placed["name"] == model.deployment
+        assert (application["import_path"], application["route_prefix"]) == (MODEL_PATH, None)
 
 
 @pytest.mark.parametrize("document", serve_documents())
@@ -67,7 +71,7 @@ def test_vllm_knows_every_option(document):
 
     fields = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     options = inspect.signature(OpenAIServingChat).parameters
-    for model in Settings.model_validate(document["applications"][0]["args"]).models:
+    for model in settings_of(document).models:
         if isinstance(model, VLLMModel):
             assert model.engine.keys() <= fields
             assert model.chat.keys() <= options.keys()
@@ -94,7 +98,8 @@ def test_the_cluster_has_room_for_the_largest_number_of_replicas():
     document = yaml.safe_load(ray_service()["spec"]["serveConfigV2"])
     wanted = [
         deployment["autoscaling_config"]["max_replicas"] * deployment["ray_actor_options"]["num_gpus"]
-        for deployment in document["applications"][0]["deployments"]
+        for application in document["applications"]
+        for deployment in application["deployments"]
         if "num_gpus" in deployment["ray_actor_options"]
     ]
     assert sum(wanted) == gpus

@@ -1,6 +1,10 @@
 """What web pages of other origins may do with the API, once the configuration names their origins."""
 
+from collections.abc import Callable
 from typing import Any
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.config import CorsSettings
 
@@ -41,3 +45,20 @@ def options(settings: CorsSettings) -> dict[str, Any]:
         "allow_private_network": True,
         "max_age": settings.max_age_s,
     }
+
+
+class CrossOrigin:
+    """Starlette's CORSMiddleware with the settings of the moment; none of it while no origin is allowed."""
+
+    def __init__(self, app: ASGIApp, settings: Callable[[], CorsSettings]) -> None:
+        self._app = app
+        self._settings = settings
+        self._made_for = CorsSettings()
+        self._made = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        settings = self._settings()
+        if settings is not self._made_for:
+            self._made_for = settings
+            self._made = CORSMiddleware(self._app, **options(settings)) if settings.allow_origins else self._app
+        await self._made(scope, receive, send)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -122,7 +123,7 @@ def _check(headers: Headers, request_id: str) -> None:
 class ConcurrencyLimit:
     """Refuses requests past a number that run at once with 503, so that memory stays bounded; health is exempt."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: Callable[[], int]) -> None:
         self._app = app
         self._limit = limit
         self._running = 0
@@ -131,7 +132,7 @@ class ConcurrencyLimit:
         if scope["type"] != "http" or scope["path"] in ("/health", "/ready"):
             await self._app(scope, receive, send)
             return
-        if self._running >= self._limit:
+        if self._running >= self._limit():
             refused = Overloaded(
                 "This server has reached its limit of concurrent requests; please try again.", None, 1.0
             )

@@ -32,15 +32,21 @@ async def health() -> Response:
 async def ready(request: Request) -> Response:
     """Answer 200 once a replica of the default model runs, else 503; both tell each model's state.
 
-    `reason` says why one has not loaded, to an administrator's key alone.
+    To an administrator's key alone, `reason` says why one has not loaded, and `problems` what is wrong with the
+    configuration.
     """
-    states = await services_of(request).models.states()
-    is_ready = states[0].status == "ready"
-    tells_reasons = any(state.absence.reason for state in states) and await is_admin(request)
-    body = {"status": states[0].status, "models": [_shown(state, tells_reasons) for state in states]}
-    if is_ready:
+    services = services_of(request)
+    states = await services.models.states()
+    default = services.models.names.default
+    status = next((state.status for state in states if state.id == default), "loading")
+    problems = services.problems()
+    tells_reasons = bool(problems or any(state.absence.reason for state in states)) and await is_admin(request)
+    body: dict[str, Any] = {"status": status, "models": [_shown(state, tells_reasons) for state in states]}
+    if problems and tells_reasons:
+        body["problems"] = problems
+    if status == "ready":
         return JSON(body)
-    has_failed = states[0].status == "failed"
+    has_failed = status == "failed"
     return JSON(body, 503, {"x-should-retry": "false"} if has_failed else {"retry-after": str(RETRY_AFTER_S)})
 
 

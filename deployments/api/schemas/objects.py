@@ -36,10 +36,15 @@ class ModelReadiness(msgspec.Struct):
 
 
 class Readiness(msgspec.Struct):
-    """The state of the default model, and of each."""
+    """The state of the default model, and of each.
+
+    `problems` say what is wrong with the configuration that was deployed last, and stand only for an administrator's
+    key: a `user_config` that was refused, a name that stands for no model.
+    """
 
     status: Literal["ready", "loading", "failed"]
     models: list[ModelReadiness]
+    problems: list[str] = []
 
 
 class Model(msgspec.Struct):

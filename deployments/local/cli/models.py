@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 from rich.filesize import decimal
 
-from deployments.config import AnyModel, Settings, VLLMModel, hugging_face_cache
+from deployments.config import AnyModel, VLLMModel, hugging_face_cache
 from deployments.local import service_file
 from deployments.local.cli.model_rows import lines, packaged_folder, row_of, rows, weights_of
 from deployments.local.gguf import converted, is_gguf
@@ -18,6 +18,7 @@ from deployments.local.hub.names import Meant, meant_by
 from deployments.local.instance import Instance
 from deployments.local.memory.room import room
 from deployments.local.ray.part import config_path
+from deployments.local.service_document import settings_of
 from deployments.local.service_edit import replace_file, with_model, without_model
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
@@ -245,9 +246,9 @@ def _on_gpu() -> bool:
 def _valid(text: str, path: Path) -> str:
     """Return the file's text if the service would take it; LauncherError says what is wrong."""
     try:
-        Settings.model_validate(yaml.safe_load(text)["applications"][0]["args"])
-    except ValidationError as error:
-        raise LauncherError(f"{path} would not be valid: {error.errors()[0]['msg']}") from None
+        settings_of(yaml.safe_load(text))
+    except ValueError as error:
+        raise LauncherError(f"{path} would not be valid: {error}") from None
     return text
 
 

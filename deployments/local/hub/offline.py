@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from deployments.config import Settings, VLLMModel
+from deployments.config import VLLMModel
 from deployments.local.hub.on_disk import find
+from deployments.local.service_document import settings_of
 from deployments.models.catalogue import is_path
 
 ASKED_FOR = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -36,8 +37,7 @@ def offline_environment(deployed: Path) -> dict[str, str]:
     if any(os.environ.get(name) for name in ASKED_FOR):
         return {}
     document = yaml.safe_load(deployed.read_text(encoding="utf-8"))
-    settings = [Settings.model_validate(application["args"]) for application in document["applications"]]
-    models = [model for one in settings for model in one.models if isinstance(model, VLLMModel)]
+    models = [model for model in settings_of(document).models if isinstance(model, VLLMModel)]
     takes_from_hub = any(model.adapter_loading and model.adapter_loading.hub for model in models)
     is_complete = not takes_from_hub and all(_is_here(model.engine) for model in models)
     return {"HF_HUB_OFFLINE": "1"} if is_complete else {}

@@ -4,13 +4,14 @@ import copy
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import psutil
 
-from deployments.config import Settings
 from deployments.local.checks import available_gib, memory_limit_bytes
 from deployments.local.memory.plan import GIB, MIB, Machine, Share, plan
+from deployments.local.service_document import deployments_of, model_applications, settings_of
 from deployments.local.service_file import ServiceFile
 
 Tree = dict[str, Any]
@@ -19,14 +20,13 @@ Tree = dict[str, Any]
 def with_memory(service: ServiceFile, machine: Machine) -> ServiceFile:
     """Return the service with a share for each vLLM model that sets none; LauncherError if they cannot fit."""
     document = copy.deepcopy(service.document)
-    (application,) = document["applications"]
-    deployments: dict[str, Tree] = {str(one.get("name")): one for one in application.get("deployments") or ()}
-    shares = plan(service.settings, {name: _replicas(one) for name, one in deployments.items()}, machine)
-    named = {model.id: model.deployment for model in service.settings.models}
-    for model in application["args"]["models"]:
-        if share := shares.get(model["id"]):
-            _set(model, deployments.get(named[model["id"]]), share)
-    return ServiceFile(document=document, settings=Settings.model_validate(application["args"]))
+    applications = {application["args"]["id"]: application for application in model_applications(document)}
+    placed = {str(one.get("name")): one for application in applications.values() for one in deployments_of(application)}
+    shares = plan(service.settings, {name: _replicas(one) for name, one in placed.items()}, machine)
+    for identifier, application in applications.items():
+        if share := shares.get(identifier):
+            _set(application["args"], next(iter(deployments_of(application)), None), share)
+    return replace(service, document=document, settings=settings_of(document))
 
 
 def this_machine() -> Machine:

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 CHECK_EVERY_S = 0.25
 STEADY_EVERY_S = 2.0
 MODEL_PREFIX = "model-"
+ENTRY = "Entry"  # has no replica (deployments/app.py)
+DEPLOY_FAILED = "DEPLOY_FAILED"
+STEADY = ("RUNNING", "UNHEALTHY", DEPLOY_FAILED)
 NEXT_IMPORTS = ("deployments.infra.ray.serving", "deployments.local.ray.serve_schema")
 DASHBOARD_NICENESS = 10
 DASHBOARD_FIRST_DELAY_S, DASHBOARD_MAX_DELAY_S = 1.0, 60.0
@@ -50,6 +53,8 @@ class Service:
         self._proxies: list[Any] = []
         self._client: Any = None
         self._whole: Any = None  # what is still to be deployed
+        self._main = ""  # the application of ingress and cache
+        self._is_steady = False
         self._timed: set[str] = set()  # deployments whose time of loading has been kept
 
     def run(self) -> None:
@@ -88,8 +93,10 @@ class Service:
         """Do what `serve.start` and `serve deploy` do, without waiting for the one before doing the other."""
         from deployments.infra.ray.serving import start_serve
         from deployments.local.ray.serve_schema import validated
+        from deployments.local.service_document import main_application
 
         schema = self._whole = validated(document)
+        self._main = str(main_application(document)["name"])
         self._client, self._proxies = start_serve(schema)
         self._client.deploy_apps(validated(without_engines(document)))
 
@@ -109,18 +116,24 @@ class Service:
             time.sleep(STEADY_EVERY_S if self._is_settled() else CHECK_EVERY_S)
 
     def _is_settled(self) -> bool:
-        return self._whole is None and self._report.application == "RUNNING"
+        return self._whole is None and self._is_steady
 
     def _observe(self) -> None:
-        """Write Serve's view of the application, and go on with the start as far as it is."""
+        """Write Serve's view of the applications, and go on with the start as far as it is."""
         from ray import serve
 
-        found = next(iter(serve.status().applications.values()), None)
-        if found is None:
+        applications = serve.status().applications
+        main = applications.get(self._main)
+        if main is None:
             self._tell()
             return
-        deployments = {name: self._seen(name, state) for name, state in found.deployments.items()}
-        self._tell(application=str(found.status.value), message=found.message, deployments=deployments)
+        deployments: dict[str, Deployment] = {}
+        for name, found in applications.items():
+            deployments |= {one: self._seen(one, state) for one, state in found.deployments.items() if one != ENTRY}
+            if not found.deployments and name != self._main and str(found.status.value) == DEPLOY_FAILED:
+                deployments[name] = _refused(str(found.message))
+        self._is_steady = all(str(found.status.value) in STEADY for found in applications.values())
+        self._tell(application=str(main.status.value), message=main.message, deployments=deployments)
         if self._whole is not None and (ingress := deployments.get("Ingress")) and ingress.status == "HEALTHY":
             self._client.deploy_apps(self._whole)
             self._whole = None
@@ -187,6 +200,13 @@ class Service:
     def _tell(self, **changes: Any) -> None:
         self._report = replace(self._report, written_at=time.time(), **changes)
         self._report.write(self._options.report)
+
+
+def _refused(message: str) -> Deployment:
+    """Return what stands for the deployment of an application that could not be built."""
+    from deployments.models.loading.deploying import refusal
+
+    return Deployment(DEPLOY_FAILED, message, reason=refusal(message), has_failed=True)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -39,6 +39,10 @@ class Absence:
 
 
 STARTING = Absence()
+MAX_REASON = 600
+
+_Known = Mapping[tuple[str, str], Absence]
+"""By the names of application and deployment; "" for an application that has no deployment."""
 
 
 class AbsentDeployments:
@@ -49,13 +53,12 @@ class AbsentDeployments:
     process can end.
     """
 
-    def __init__(self, application: str) -> None:
-        self._application = application
-        self._known: Mapping[str, Absence] = {}
+    def __init__(self) -> None:
+        self._known: _Known = {}
         self._asked_at = float("-inf")
-        self._answer: Future[Mapping[str, Absence]] | None = None
+        self._answer: Future[_Known] | None = None
 
-    async def of(self, deployment: str) -> Absence:
+    async def of(self, application: str, deployment: str) -> Absence:
         """Return what is known; what was known before where the controller does not answer in 2 s."""
         if time.monotonic() - self._asked_at > CACHE_S:
             self._asked_at = time.monotonic()
@@ -63,9 +66,9 @@ class AbsentDeployments:
                 self._answer = _in_own_thread(self._ask)
             await asyncio.wait([asyncio.wrap_future(self._answer)], timeout=TIMEOUT_S)
             self._take(self._answer)
-        return self._known.get(deployment, STARTING)
+        return self._known.get((application, deployment)) or self._known.get((application, ""), STARTING)
 
-    def _take(self, answer: "Future[Mapping[str, Absence]]") -> None:
+    def _take(self, answer: "Future[_Known]") -> None:
         """Note what the controller said; what it has not said yet is waited for the next time."""
         if not answer.done():
             logger.warning("Serve's controller did not tell its state in time")
@@ -76,14 +79,23 @@ class AbsentDeployments:
         except CALL_ERRORS as error:
             logger.warning("Serve's controller did not tell its state: %s", type(error).__name__)
 
-    def _ask(self) -> Mapping[str, Absence]:
-        found = serve.status().applications.get(self._application)
-        deployments = found.deployments if found else {}
-        return {
-            name: absence(name, str(state.status.value), str(state.message), published(name))
-            for name, state in deployments.items()
-            if str(state.status.value) != "HEALTHY"
-        }
+    def _ask(self) -> _Known:
+        known: dict[tuple[str, str], Absence] = {}
+        for application, found in serve.status().applications.items():
+            for name, state in found.deployments.items():
+                if str(state.status.value) != "HEALTHY":
+                    known[application, name] = absence(
+                        name, str(state.status.value), str(state.message), published(name)
+                    )
+            if not found.deployments and str(found.status.value) in FAILED:
+                known[application, ""] = Absence(has_failed=True, reason=refusal(str(found.message)))
+        return known
+
+
+def refusal(message: str) -> str:
+    """Return why an application was not built, by what Serve says of it: the last line of a traceback, mostly."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1][:MAX_REASON] if lines else NO_REASON
 
 
 def absence(deployment: str, status: str, message: str, loading: Loading | None) -> Absence:
@@ -103,9 +115,9 @@ WAITING = (
 )
 
 
-def _in_own_thread(ask: Callable[[], Mapping[str, Absence]]) -> Future[Mapping[str, Absence]]:
+def _in_own_thread(ask: Callable[[], _Known]) -> Future[_Known]:
     """Return what `ask` will return; its thread does not hold up the end of the process."""
-    answer: Future[Mapping[str, Absence]] = Future()
+    answer: Future[_Known] = Future()
 
     def run() -> None:
         try:

@@ -19,6 +19,7 @@ from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
 from deployments.config import (
+    Current,
     Limits,
     ProviderModel,
     ScriptedModel,
@@ -77,6 +78,7 @@ async def running(
     """
     more.setdefault("usage", UsageSettings(flush_s=0.05))
     settings = Settings(models=models, limits=limits or Limits(), timeouts=timeouts or Timeouts(), **more)
+    current = Current(settings)
     in_process = InProcessModels(*models, names=ModelNames.of(settings))
     history, keys, completions = MemoryHistory(), MemoryKeys(), MemoryCompletions()
     stores = Stores(
@@ -98,14 +100,14 @@ async def running(
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Services]:
         closing = Closing(history_s=5, usage_s=1, background_s=0.1)
-        async with assembled(settings, stores, in_process, cache, closing) as services:
+        async with assembled(current, stores, in_process, cache, closing) as services:
             started.set_result(services)
             yield services
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    app = around(build_http(opened, settings.limits, cors=settings.cors))
+    app = around(build_http(opened, current))
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     serving = asyncio.create_task(server.serve())
     while not server.started:

@@ -9,13 +9,15 @@ from fastapi.routing import APIRoute
 
 from deployments.api.http.lenient import speak_plainly_to_http10
 from deployments.api.server import build_http
-from deployments.config import Limits, ScriptedModel
+from deployments.config import Current, ScriptedModel, Settings
 from tests.unit.api.conftest import Service, running
 
 PATH = "/v1/chat/completions"
 ASKED = {"messages": [{"role": "user", "content": "hello"}]}
 ROUTES = [
-    route for route in build_http(lambda: pytest.fail("not opened"), Limits()).routes if isinstance(route, APIRoute)
+    route
+    for route in build_http(lambda: pytest.fail("not opened"), Current(Settings())).routes
+    if isinstance(route, APIRoute)
 ]
 GETS = sorted({route.path for route in ROUTES if "GET" in (route.methods or ())})
 POSTS = sorted({route.path for route in ROUTES if "POST" in (route.methods or ())})

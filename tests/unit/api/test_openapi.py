@@ -8,14 +8,14 @@ from fastapi.routing import APIRoute
 
 from deployments.api.schemas.openapi import described
 from deployments.api.server import build_http
-from deployments.config import Limits
+from deployments.config import Current, Settings
 from tests.unit.api.conftest import Service
 
 UNDESCRIBED = {"/docs", "/openapi.json"}
 BODILESS = {("post", "/v1/responses/{response}/cancel")}
 """Posts that take no body."""
 
-app = build_http(lambda: pytest.fail("nothing is opened"), Limits())
+app = build_http(lambda: pytest.fail("nothing is opened"), Current(Settings()))
 document = described(app)
 operations = [
     (method, path, operation) for path, methods in document["paths"].items() for method, operation in methods.items()

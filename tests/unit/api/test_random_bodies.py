@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from deployments.api.schemas.openapi import described
 from deployments.api.server import build_http
-from deployments.config import Limits, ScriptedModel
+from deployments.config import Current, ScriptedModel, Settings
 from tests.budgets import examples
 from tests.unit.api.conftest import running
 
-DOCUMENT = described(build_http(lambda: pytest.fail("nothing is opened"), Limits()))
+DOCUMENT = described(build_http(lambda: pytest.fail("nothing is opened"), Current(Settings())))
 BODIES: list[tuple[str, dict[str, Any]]] = [
     (path, methods["post"]["requestBody"]["content"]["application/json"]["example"])
     for path, methods in DOCUMENT["paths"].items()

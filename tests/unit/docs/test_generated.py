@@ -40,7 +40,7 @@ def test_units_bounds_and_defaults_are_shown() -> None:
     page = text_of("settings.md")
     assert "| `history.pool_size` | `10` | Connections to Postgres" in page
     assert "(integer, at least 1) |" in page
-    assert "| `models` | required | The models" in page
+    assert "| `engine` | required | Any field" in page
 
 
 def test_every_command_and_option_is_shown() -> None:

@@ -28,7 +28,7 @@ def environment(tmp_path: Path, *engines: dict[str, Any], **more: Any) -> dict[s
     models = [{"id": f"m{at}", "engine": engine, **more} for at, engine in enumerate(engines)]
     models = [{"kind": "vllm", **model} for model in models] + [{"id": "s", "kind": "scripted"}]
     path = tmp_path / "deployed.yaml"
-    path.write_text(yaml.safe_dump({"applications": [{"args": {"models": models}}]}))
+    path.write_text(yaml.safe_dump({"applications": [{"name": "chatllm", "args": {"models": models}}]}))
     return offline_environment(path)
 
 

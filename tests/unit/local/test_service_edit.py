@@ -54,8 +54,9 @@ def added_and_removed(old: str, new: str) -> tuple[list[str], list[str]]:
 def test_a_model_is_added_and_nothing_else_changes(text: str) -> None:
     new = with_model(text, MODEL, DEPLOYMENT)
     assert added_and_removed(text, new)[1] == []
-    application = yaml.safe_load(new)["applications"][0]
-    assert (application["args"]["models"][-1], application["deployments"][-1]) == (MODEL, DEPLOYMENT)
+    application = yaml.safe_load(new)["applications"][-1]
+    added = application["args"] if text != AWKWARD else application["args"]["models"][-1]
+    assert (added, application["deployments"][-1]) == (MODEL, DEPLOYMENT)
 
 
 @pytest.mark.parametrize("text", [*(file.read_text() for file in FILES), AWKWARD])
@@ -70,6 +71,13 @@ def test_a_model_in_the_middle_goes_with_its_deployment_and_the_comments_stay() 
         "      kind: scripted  # programmed\n",
         "    - {name: model-a, num_replicas: 1}\n",
     ]
+
+
+def test_a_model_with_an_application_of_its_own_goes_with_all_of_its_lines() -> None:
+    text = (ROOT / "configs/providers.yaml").read_text()
+    added, removed = added_and_removed(text, without_model(text, "claude", "model-claude"))
+    assert (added, removed[0]) == ([], "  - name: model-claude\n")
+    assert not any("name: model-gpt" in line or "local" in line for line in removed)
 
 
 def test_the_last_model_goes_with_all_of_its_lines() -> None:

@@ -24,7 +24,8 @@ def read(path: Path = service_file.GUIDE, **settings: Any) -> service_file.Servi
 
 
 def deployment(service: service_file.ServiceFile, name: str) -> dict[str, Any]:
-    return next(d for d in service.document["applications"][0]["deployments"] if d["name"] == name)
+    applications = service.document["applications"]
+    return next(d for application in applications for d in application.get("deployments", ()) if d["name"] == name)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -131,8 +132,8 @@ def test_what_is_written_is_what_was_read(tmp_path: Path) -> None:
         ("- one\n", "must hold the settings of Ray Serve"),
         ("applications: {}\n", "must be a list of exactly one application"),
         ("applications: [{name: x}]\n", r"applications\[0\]\.args is missing"),
-        (scripted(), r"args\.models: Field required"),
-        (scripted(models=[]), r"args\.models: Tuple should have at least 1 item"),
+        (scripted(), "there is no model: give one an application"),
+        (scripted(models=[]), "there is no model: give one an application"),
         (scripted(models=[{"id": "a", "kind": "scripted"}], cash={}), r"args\.cash: Extra inputs are not permitted"),
         (scripted(models=[{"id": "a", "kind": "magic"}]), r"args\.models\.0"),
         (scripted(models=[{"id": "a", "kind": "scripted", "token": 1}]), r"models\.0\.scripted\.token: Extra inputs"),

@@ -43,7 +43,8 @@ def served(settings: LauncherSettings) -> VLLMModel:
 
 
 def deployments(settings: LauncherSettings) -> list[str]:
-    return [one["name"] for one in service_file.read(settings).document["applications"][0]["deployments"]]
+    applications = service_file.read(settings).document["applications"]
+    return [one["name"] for application in applications for one in application["deployments"]]
 
 
 def test_without_the_package_the_demo_model_answers_and_it_is_said(

@@ -12,7 +12,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 
 from deployments.config import ScriptedModel, Timeouts
 from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, Timeout, Unavailable
-from deployments.models.client import ModelClient, ServedModel
+from deployments.models.client import APPLICATION, ModelClient, ServedModel
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
 from deployments.models.names import ModelNames
@@ -53,7 +53,7 @@ class Handle:
 async def messages(work: Deliver, body: bytes = b"{}", timeouts: Timeouts = TIMEOUTS) -> tuple[list[Message], Handle]:
     """Return the messages of an answer, up to its end."""
     handle = Handle(work)
-    presence(MODEL.deployment).note(1)
+    presence(APPLICATION, MODEL.deployment).note(1)
     served: Any = ServedModel(MODEL, "identity", handle)  # type: ignore[arg-type]
     client = ModelClient({MODEL.id: served}, ModelNames([MODEL.id], MODEL.id), timeouts)
     await client.open()

@@ -44,6 +44,10 @@ CONTRACT: dict[str, tuple[str, ...]] = {
         "proxy_location",
     ),
     "ray.serve._private.client:ServeControllerClient.__init__": ("controller",),
+    "ray.serve._private.controller:ServeController.get_app_configs": (),
+    "ray.serve.context:_get_global_client": (),
+    "ray.serve:get_deployment_handle": ("deployment_name", "app_name", "_check_exists"),
+    "ray.serve.schema:ServeApplicationSchema": ("name", "import_path", "args"),
     "ray.serve._private.client:ServeControllerClient.deploy_apps": ("config",),
     "ray.serve._private.request_router.pow_2_router:PowerOfTwoChoicesRequestRouter.choose_replicas": (
         "candidate_replicas",

@@ -67,7 +67,7 @@ def refusal(*words: str, config: Path | None = None) -> str:
 
 
 def served(config: Path) -> list[dict[str, Any]]:
-    return yaml.safe_load(config.read_text())["applications"][0]["args"]["models"]
+    return [one["args"] for one in yaml.safe_load(config.read_text())["applications"][1:]]
 
 
 def listed(config: Path) -> dict[str, dict[str, Any]]:
@@ -108,8 +108,8 @@ def test_add_pulls_and_writes_an_entry_that_remove_takes_out_again(hub: Hub, con
     assert f"Added mine to {config}. It takes effect at the next start" in told.replace("\n", " ")
     model = served(config)[-1]
     assert (model["id"], model["engine"]["model"], model["chat"]["tool_parser"]) == ("mine", NAME, "hermes")
-    deployments = yaml.safe_load(config.read_text())["applications"][0]["deployments"]
-    assert deployments[-1]["name"] == "model-mine"
+    application = yaml.safe_load(config.read_text())["applications"][-1]
+    assert application["name"] == application["deployments"][0]["name"] == "model-mine"
     row = listed(config)[NAME]
     assert (row["served_as"], row["on_disk"]) == (["mine"], "whole")
     assert "chatllm models remove mine" in refusal("rm", NAME, "--yes", config=config)
@@ -213,7 +213,7 @@ def test_what_cannot_be_added_or_removed_is_one_sentence(hub: Hub, config: Path,
     assert chatllm("add", NAME, config=config).exit_code == 0
     assert "has no model smollm2" in refusal("remove", "smollm2", config=config)
     text = config.read_text().replace(
-        "    args:\n", "    args:\n      default_model: guide\n      aliases: {x: guide}\n"
+        "- name: Ingress\n", "- name: Ingress\n        user_config: {default_model: guide, aliases: {x: guide}}\n"
     )
     config.write_text(text)
     assert "guide is named by alias x, default_model" in refusal("remove", "guide", config=config)

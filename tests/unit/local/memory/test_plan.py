@@ -183,14 +183,19 @@ def test_the_plan_stands_in_what_is_deployed_and_not_in_what_was_read(eight_bill
         {"name": "model-a", "ray_actor_options": {"num_gpus": 1}},
         {"name": "model-b", "autoscaling_config": {"min_replicas": 1}, "ray_actor_options": {"num_gpus": 1}},
     ]
-    document = {"applications": [{"args": {"models": models}, "deployments": deployments}]}
+    main = {"name": "chatllm", "import_path": "deployments.app:build_app", "args": {}}
+    path = {"import_path": "deployments.app:build_model", "route_prefix": None}
+    applications = [
+        {"name": placed["name"], **path, "args": model, "deployments": [placed]}
+        for model, placed in zip(models, deployments, strict=True)
+    ]
+    document = {"applications": [main, *applications]}
     service = ServiceFile(document, Settings.model_validate({"models": models}))
     planned = with_memory(service, Machine(60 * GIB, 64 * GIB, (80 * GIB,)))
     engines = [model.engine for model in planned.settings.models if isinstance(model, VLLMModel)]
     assert [one["gpu_memory_utilization"] for one in engines] == [0.459, 0.459]
-    assert [one["ray_actor_options"]["num_gpus"] for one in planned.document["applications"][0]["deployments"]] == [
-        0.5
-    ] * 2
+    placed = [application["deployments"][0] for application in planned.document["applications"][1:]]
+    assert [one["ray_actor_options"]["num_gpus"] for one in placed] == [0.5] * 2
     assert all(one["kv_cache_memory_bytes"] % MIB == 0 for one in engines)
     assert yaml.safe_load(yaml.safe_dump(planned.document)) == planned.document
     assert "kv_cache_memory_bytes" not in models[0]["engine"]

@@ -16,7 +16,8 @@ def replicas(document: dict[str, Any]) -> dict[str, Any]:
     """Return with how many replicas each deployment starts."""
     return {
         entry["name"]: entry.get("autoscaling_config", {}).get("initial_replicas", entry.get("num_replicas"))
-        for entry in document["applications"][0]["deployments"]
+        for application in document["applications"]
+        for entry in application["deployments"]
     }
 
 
@@ -26,13 +27,14 @@ def test_the_engines_get_no_replica_and_all_else_stays() -> None:
     light = without_engines(document)
     assert document == before
     assert replicas(light) == {**replicas(document), "model-guide": 0}
-    assert light["applications"][0]["args"] == document["applications"][0]["args"], "or Serve would build it anew"
+    arguments = [[application.get("args") for application in one["applications"]] for one in (light, document)]
+    assert arguments[0] == arguments[1], "or Serve would build it anew"
     validated(light)
 
 
 def test_an_autoscaled_engine_too() -> None:
     document = yaml.safe_load(SHIPPED.read_text())
-    entry = next(d for d in document["applications"][0]["deployments"] if d["name"] == "model-guide")
+    (entry,) = document["applications"][1]["deployments"]
     del entry["num_replicas"]
     entry["autoscaling_config"] = {"min_replicas": 1, "max_replicas": 4}
     assert replicas(without_engines(document))["model-guide"] == 0
@@ -41,12 +43,12 @@ def test_an_autoscaled_engine_too() -> None:
 
 def test_an_engine_that_the_file_does_not_scale() -> None:
     document = yaml.safe_load(SHIPPED.read_text())
-    del document["applications"][0]["deployments"]
-    assert replicas(without_engines(document)) == {"model-guide": 0}
+    del document["applications"][1]["deployments"]
+    assert replicas(without_engines(document))["model-guide"] == 0
 
 
 def test_stand_ins_start_at_once() -> None:
     document = yaml.safe_load(SHIPPED.read_text())
-    document["applications"][0]["args"]["models"] = [{"id": "echo", "kind": "scripted"}]
-    document["applications"][0]["deployments"] = [{"name": "Ingress"}, {"name": "model-echo", "num_replicas": 2}]
+    application = {"args": {"id": "echo", "kind": "scripted"}, "deployments": [{"name": "model-echo"}]}
+    document["applications"][1] |= application
     assert without_engines(document) == document

@@ -31,7 +31,9 @@ class Controller:
         if self.error:
             raise self.error
         state = SimpleNamespace(status=SimpleNamespace(value="DEPLOY_FAILED"), message="")
-        return SimpleNamespace(applications={"app": SimpleNamespace(deployments={"model-a": state})})
+        return SimpleNamespace(
+            applications={"app": SimpleNamespace(status=state.status, deployments={"model-a": state})}
+        )
 
 
 @pytest.fixture
@@ -46,15 +48,15 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> Generator[Controller]:
 
 async def names(failed: AbsentDeployments) -> set[str]:
     await asyncio.sleep(0.001)
-    return {"model-a"} if (await failed.of("model-a")).has_failed else set()
+    return {"model-a"} if (await failed.of("app", "model-a")).has_failed else set()
 
 
 async def test_what_has_failed_is_known(controller: Controller) -> None:
-    assert await names(AbsentDeployments("app")) == {"model-a"}
+    assert await names(AbsentDeployments()) == {"model-a"}
 
 
 async def test_a_hung_controller_is_asked_once(controller: Controller) -> None:
-    failed = AbsentDeployments("app")
+    failed = AbsentDeployments()
     controller.gate.clear()
     before = threading.active_count()
 
@@ -69,7 +71,7 @@ async def test_a_hung_controller_is_asked_once(controller: Controller) -> None:
 
 
 async def test_a_late_answer_counts_and_the_next_question_is_asked(controller: Controller) -> None:
-    failed = AbsentDeployments("app")
+    failed = AbsentDeployments()
     controller.gate.clear()
     assert await names(failed) == set()
     controller.gate.set()
@@ -79,7 +81,7 @@ async def test_a_late_answer_counts_and_the_next_question_is_asked(controller: C
 
 
 async def test_what_was_known_stays_where_the_controller_fails(controller: Controller) -> None:
-    failed = AbsentDeployments("app")
+    failed = AbsentDeployments()
     assert await names(failed) == {"model-a"}
     controller.error = RayServeException("gone")
     assert await names(failed) == {"model-a"}

@@ -1,0 +1,248 @@
+"""The service file changes under a running service: what is untouched goes on, and nobody who uses it notices."""
+
+import asyncio
+import time
+from collections.abc import Generator
+
+import httpx
+import pytest
+
+from tests.launched import Launched, launched
+from tests.serve.redeployed import (
+    CHAT,
+    Document,
+    application,
+    changed,
+    deploy,
+    deployed_document,
+    ingress,
+    load,
+    processes,
+    until,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+HELLO = {"messages": [{"role": "user", "content": "hello world"}]}
+
+
+def model(identifier: str, **arguments: object) -> Document:
+    deployment = {"name": f"model-{identifier}", "num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
+    return {
+        "name": f"model-{identifier}",
+        "import_path": "deployments.app:build_model",
+        "route_prefix": None,
+        "args": {"id": identifier, "kind": "scripted", **arguments},
+        "deployments": [deployment],
+    }
+
+
+def service_file() -> Document:
+    names = ("Ingress", "CacheLookup")
+    options = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
+    chatllm = {
+        "name": "chatllm",
+        "import_path": "deployments.app:build_app",
+        "route_prefix": "/",
+        "args": {"key_limits": {"timeout_s": 2}, "cache": {"lookup_timeout_s": 1}},
+        "deployments": [{"name": name, **options} for name in names],
+    }
+    models = [model("one", tokens=16, token_ms=5), model("two", tokens=16, token_ms=5)]
+    return {"http_options": {"host": "127.0.0.1"}, "applications": [chatllm, *models]}
+
+
+@pytest.fixture(scope="module")
+def service() -> Generator[Launched]:
+    """A service with two models, `one` (the default) and `two`, each in an application of its own."""
+    with launched(service_file()) as running:
+        yield running
+
+
+async def ask(http: httpx.AsyncClient, name: str, **more: object) -> httpx.Response:
+    return await http.post(CHAT, json={"model": name, **HELLO, **more})
+
+
+async def test_names_limits_and_the_log_level_change_in_place(service: Launched) -> None:
+    before, document = processes(service), changed(deployed_document(service))
+    assert set(before) == {"chatllm:Ingress", "chatllm:CacheLookup", "model-one:model-one", "model-two:model-two"}
+    ingress(document)["user_config"] = {
+        "aliases": {"gpt-4o": "two"},
+        "limits": {"max_messages": 3},
+        "log_level": "DEBUG",
+        "cors": {"allow_origins": ["https://app.example.org"]},
+        "models": {"two": {"writes_titles": False}},
+    }
+    async with service.client() as http, load(service, "one", "two") as running:
+        assert (await ask(http, "gpt-4o")).status_code == 404
+        await until(lambda: _has_answered(running, 30))
+        await deploy(service, document)
+        began = time.monotonic()
+
+        async def is_known() -> bool:
+            return (await ask(http, "gpt-4o")).status_code == 200
+
+        await until(is_known)
+        assert time.monotonic() - began < 3
+        too_many = {"model": "one", "messages": HELLO["messages"] * 4}
+        assert (await http.post(CHAT, json=too_many)).status_code == 400
+        shown = {one["id"]: one for one in (await http.get("/v1/models")).json()["data"]}
+        assert (shown["two"]["writes_titles"], shown["one"]["writes_titles"]) == (False, True)
+        answer = await http.get("/health", headers={"origin": "https://app.example.org"})
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.org"
+        goal = running.answered.total() + 30
+        await until(lambda: _has_answered(running, goal))
+    assert running.failed == []
+    assert processes(service) == before
+
+
+async def _has_answered(running: object, number: int) -> bool:
+    return running.answered.total() >= number  # type: ignore[attr-defined]
+
+
+async def test_a_wrong_user_config_changes_nothing_and_is_told_to_administrators(service: Launched) -> None:
+    before, document = processes(service), changed(deployed_document(service))
+    ingress(document)["user_config"] = {"aliases": {"gpt-4o": "two"}, "limits": {"max_messages": "many"}}
+    admin = service.chatllm("keys", "create", "reader", "--admin").strip()
+    async with service.client() as http, load(service, "one") as running:
+        await deploy(service, document)
+
+        async def is_told() -> bool:
+            answer = await http.get("/ready", headers={"authorization": f"Bearer {admin}"})
+            return bool(answer.json().get("problems"))
+
+        await until(is_told)
+        told = (await http.get("/ready", headers={"authorization": f"Bearer {admin}"})).json()
+        assert "limits.max_messages" in told["problems"][0]
+        assert "problems" not in (await http.get("/ready")).json()
+        assert (await ask(http, "gpt-4o")).status_code == 200, "what was set before stays in force"
+        del ingress(document)["user_config"]
+        await deploy(service, document)
+
+        async def is_right_again() -> bool:
+            return not await is_told() and (await ask(http, "gpt-4o")).status_code == 404
+
+        await until(is_right_again)
+    assert running.failed == []
+    assert processes(service) == before
+
+
+async def test_a_model_comes_and_another_goes(service: Launched) -> None:
+    before, document = processes(service), changed(deployed_document(service))
+    document["applications"].append(model("three", tokens=8))
+    async with service.client() as http, load(service, "one") as running:
+        assert (await ask(http, "three")).status_code == 404
+        await deploy(service, document)
+        began = time.monotonic()
+
+        async def is_listed() -> bool:
+            return "three" in [one["id"] for one in (await http.get("/v1/models")).json()["data"]]
+
+        await until(is_listed)
+        assert time.monotonic() - began < 3
+
+        async def answers() -> bool:
+            return (await ask(http, "three")).status_code == 200
+
+        await until(answers)
+        stream = {"model": "two", **HELLO, "stream": True, "max_tokens": 400, "seed": 1}
+        async with http.stream("POST", CHAT, json={**stream, "max_tokens": 16}) as response:
+            parts = response.aiter_lines()
+            await anext(parts)
+            document["applications"].remove(application(document, "model-two"))
+            await deploy(service, document)
+            rest = [line async for line in parts if line]
+        assert rest[-1] == "data: [DONE]"
+
+        async def is_gone() -> bool:
+            return (await ask(http, "two")).status_code == 404
+
+        await until(is_gone)
+        assert "two" not in [one["id"] for one in (await http.get("/v1/models")).json()["data"]]
+    assert running.failed == []
+    after = processes(service)
+    untouched = ("chatllm:Ingress", "chatllm:CacheLookup", "model-one:model-one")
+    assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
+    await deploy(service, deployed_document(service))
+    async with service.client() as http:
+
+        async def is_back() -> bool:
+            return (await ask(http, "two")).status_code == 200
+
+        await until(is_back)
+
+
+async def test_another_argument_replaces_the_replicas_of_that_model_alone(service: Launched) -> None:
+    before, document = processes(service), changed(deployed_document(service))
+    application(document, "model-two")["args"]["tokens"] = 5
+    async with service.client() as http, load(service, "one", "two") as running:
+        assert (await ask(http, "two", seed=7)).headers["x-cache"] == "MISS"
+        await until(lambda: _has_answered(running, 20))
+        await deploy(service, document)
+
+        async def is_other() -> bool:
+            answer = await ask(http, "two")
+            return answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] == 5
+
+        await until(is_other)
+
+        async def is_replaced() -> bool:
+            return not processes(service)["model-two:model-two"] & before["model-two:model-two"]
+
+        await until(is_replaced)
+        answer = await ask(http, "two", seed=7)
+        assert answer.headers["x-cache"] == "MISS", "an answer of the model as it was"
+        assert answer.json()["usage"]["completion_tokens"] == 5
+    assert running.failed == []
+    after = processes(service)
+    untouched = set(before) - {"model-two:model-two"}
+    assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
+
+
+async def test_wrong_arguments_of_one_model_hurt_no_other(service: Launched) -> None:
+    before, document = processes(service), changed(deployed_document(service))
+    await deploy(service, document)
+    document["applications"].append(model("four", tokens="many"))
+    admin = service.chatllm("keys", "create", "reader2", "--admin").strip()
+    async with service.client() as http, load(service, "one") as running:
+        await deploy(service, document)
+
+        async def has_failed() -> bool:
+            models = (await http.get("/ready", headers={"authorization": f"Bearer {admin}"})).json()["models"]
+            found = [one for one in models if one["id"] == "four"]
+            return bool(found) and found[0]["status"] == "failed" and "tokens" in found[0]["reason"]
+
+        await until(has_failed)
+        assert (await ask(http, "four")).status_code == 503
+    assert running.failed == []
+    assert processes(service)["model-one:model-one"] == before["model-one:model-one"]
+    await deploy(service, deployed_document(service))
+
+
+async def test_a_cached_answer_survives_what_does_not_concern_its_model(service: Launched) -> None:
+    document = changed(deployed_document(service))
+    async with service.client() as http:
+        await until(lambda: _is(http, "HIT", 11))
+        ingress(document)["user_config"] = {"aliases": {"another": "one"}}
+        document["applications"].append(model("five"))
+        await deploy(service, document)
+
+        async def is_there() -> bool:
+            return (await ask(http, "five")).status_code == 200 and (await ask(http, "another")).status_code == 200
+
+        await until(is_there)
+        assert await _is(http, "HIT", 11)
+        before = processes(service)["chatllm:Ingress"]
+        application(document, "chatllm")["args"]["usage"] = {"flush_s": 1}  # a new ingress, which remembers nothing
+        await deploy(service, document)
+
+        async def is_new() -> bool:
+            return not processes(service).get("chatllm:Ingress", before) & before
+
+        await until(is_new)
+        await until(lambda: _is(http, "HIT", 11), within_s=10)
+
+
+async def _is(http: httpx.AsyncClient, what: str, seed: int) -> bool:
+    answer = await ask(http, "one", seed=seed)
+    await asyncio.sleep(0)
+    return answer.headers.get("x-cache") == what
