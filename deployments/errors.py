@@ -13,6 +13,7 @@
     ├── SlowSender                   408  request_timeout
     ├── Conflict                     409  conflict
     │   └── LastingConflict          409  conflict
+    ├── PreconditionFailed           412  precondition_failed
     ├── BodyTooLarge                 413  body_too_large
     ├── UnsupportedEncoding          415  unsupported_encoding
     ├── UnsupportedMediaType         415  unsupported_content_type
@@ -155,6 +156,15 @@ class Conflict(ChatLLMError):
 class LastingConflict(Conflict):
     """The request conflicts with what is stored, and waiting will not change that."""
 
+    may_succeed_later = False
+
+
+class PreconditionFailed(ChatLLMError):
+    """What the request would change has changed since: read it again."""
+
+    status = 412
+    code = "precondition_failed"
+    kind = "invalid_request_error"
     may_succeed_later = False
 
 

@@ -24,6 +24,7 @@ ORDER BY page.updated_at DESC, page.id DESC
 UPDATE conversations
 SET metadata = coalesce($3::text::jsonb, metadata), title = nullif(coalesce($4::text, title), '')
 WHERE tenant = $1 AND id = $2 AND NOT is_hidden
+    AND ($5::text IS NULL OR metadata = $5::text::jsonb AND title IS NOT DISTINCT FROM $6::text)
 RETURNING *
 
 -- name: delete_conversation

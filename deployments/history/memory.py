@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from deployments.errors import Conflict, HistoryUnavailable, NotFound
+from deployments.errors import Conflict, HistoryUnavailable, NotFound, PreconditionFailed
 from deployments.history.search import Match
 from deployments.history.store import no_conversation, no_cursor, no_item
 from deployments.history.types import ROOT, Context, Conversation, Cut, Item, NewItem, Order, Page, fitting, new_id
@@ -58,10 +58,20 @@ class MemoryHistory:
         return Page.of(_after([shelf.conversation for shelf in mine], after)[: limit + 1], limit)
 
     async def update_conversation(
-        self, tenant: str, conversation_id: str, metadata: dict[str, Any] | None = None, title: str | None = None
+        self,
+        tenant: str,
+        conversation_id: str,
+        metadata: dict[str, Any] | None = None,
+        title: str | None = None,
+        version: str | None = None,
     ) -> Conversation:
-        """Replace the metadata, the title, or both; None leaves them, an empty title removes it."""
+        """Replace the metadata, the title, or both; None leaves them, an empty title removes it.
+
+        Raises PreconditionFailed where `version` is given and is no longer that of the conversation.
+        """
         shelf = self._shelf(tenant, conversation_id)
+        if version not in (None, shelf.conversation.version):
+            raise PreconditionFailed
         if metadata is not None:
             shelf.conversation = replace(shelf.conversation, metadata=orjson.loads(encode(metadata)))
         if title is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import orjson
 
+from deployments.errors import PreconditionFailed
 from deployments.history.search import MAX_MATCHES, Match
 from deployments.history.store import no_conversation, no_cursor, no_item
 from deployments.history.types import PAGE_BYTES, Context, Conversation, Cut, Item, NewItem, Order, Page, new_id
@@ -51,16 +52,32 @@ class PostgresHistory:
         return Page.of([_conversation(row) for row in rows if row["id"] is not None], limit)
 
     async def update_conversation(
-        self, tenant: str, conversation_id: str, metadata: dict[str, Any] | None = None, title: str | None = None
+        self,
+        tenant: str,
+        conversation_id: str,
+        metadata: dict[str, Any] | None = None,
+        title: str | None = None,
+        version: str | None = None,
     ) -> Conversation:
-        """Replace the metadata, the title, or both; None leaves them, an empty title removes it."""
+        """Replace the metadata, the title, or both; None leaves them, an empty title removes it.
+
+        Raises PreconditionFailed where `version` is given and is no longer that of the conversation.
+        """
+        known = None if version is None else await self.conversation(tenant, conversation_id)
+        if known is not None and known.version != version:
+            raise PreconditionFailed
         rows = await self._database.fetch(
             SQL["update_conversation"],
             tenant,
             conversation_id,
             None if metadata is None else encode(metadata),
             None if title is None else clean(title),
+            None if known is None else encode(known.metadata),
+            None if known is None else known.title,
         )
+        if known is not None and not rows:
+            await self.conversation(tenant, conversation_id)
+            raise PreconditionFailed  # it has changed since it was read
         return _conversation(only(rows, no_conversation(conversation_id)))
 
     async def delete_conversation(self, tenant: str, conversation_id: str) -> None:

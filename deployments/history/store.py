@@ -37,9 +37,17 @@ class HistoryStore(Protocol):
         ...
 
     async def update_conversation(
-        self, tenant: str, conversation_id: str, metadata: dict[str, Any] | None = None, title: str | None = None
+        self,
+        tenant: str,
+        conversation_id: str,
+        metadata: dict[str, Any] | None = None,
+        title: str | None = None,
+        version: str | None = None,
     ) -> Conversation:
-        """Replace the metadata, the title, or both; None leaves them, an empty title removes it."""
+        """Replace the metadata, the title, or both; None leaves them, an empty title removes it.
+
+        Raises PreconditionFailed where `version` is given and is no longer that of the conversation.
+        """
         ...
 
     async def delete_conversation(self, tenant: str, conversation_id: str) -> None:

@@ -5,7 +5,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Generic, Literal, Self, TypeVar
+
+import orjson
 
 T = TypeVar("T")
 
@@ -35,6 +38,11 @@ class Conversation:
     title: str | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def version(self) -> str:
+        """A name for its metadata and title as they are now."""
+        return sha256(orjson.dumps([self.metadata, self.title], option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from deployments.errors import BadRequest, Conflict, NotFound
+from deployments.errors import BadRequest, Conflict, NotFound, PreconditionFailed
 from deployments.history.memory import MemoryHistory
 from deployments.history.postgres import PostgresHistory
 from deployments.history.store import HistoryStore
-from deployments.history.types import PAGE_BYTES, ROOT, Item, NewItem
+from deployments.history.types import PAGE_BYTES, ROOT, Conversation, Item, NewItem
 from deployments.infra.postgres.database import Database
 
 ANN, BOB = "ann", "bob"
@@ -249,6 +249,28 @@ async def test_a_conversation_is_updated_in_part(store: HistoryStore) -> None:
     assert (changed.metadata, changed.title) == ({"b": "2"}, "t")
     assert (await store.update_conversation(ANN, made.id, title="")).title is None
     assert await store.conversation(ANN, made.id) == (await store.update_conversation(ANN, made.id))
+
+
+async def test_of_two_updates_of_one_version_the_second_is_refused(store: HistoryStore) -> None:
+    made = await store.create_conversation(ANN, {"b": "ü", "a": "1"})
+    assert (await store.conversation(ANN, made.id)).version == made.version
+    changed = await store.update_conversation(ANN, made.id, metadata={"c": "2"}, version=made.version)
+    assert changed.version != made.version
+    with pytest.raises(PreconditionFailed):
+        await store.update_conversation(ANN, made.id, metadata={"d": "3"}, version=made.version)
+    renamed = await store.update_conversation(ANN, made.id, title="t", version=changed.version)
+    assert (renamed.metadata, renamed.title) == ({"c": "2"}, "t")
+    with pytest.raises(NotFound):
+        await store.update_conversation(ANN, "conv_0", title="t", version=made.version)
+
+
+async def test_of_many_updates_at_once_one_wins(store: HistoryStore) -> None:
+    made = await store.create_conversation(ANN, {})
+    updates = (store.update_conversation(ANN, made.id, {"n": n}, version=made.version) for n in range(8))
+    results = await asyncio.gather(*updates, return_exceptions=True)
+    assert [type(result) for result in results].count(PreconditionFailed) == 7
+    (winner,) = [result for result in results if isinstance(result, Conversation)]
+    assert await store.conversation(ANN, made.id) == winner
 
 
 async def test_a_deleted_conversation_is_gone(store: HistoryStore) -> None:

@@ -7,6 +7,7 @@ it alone.
 
 import asyncio
 import contextlib
+import json
 import socket
 import sys
 import threading
@@ -263,20 +264,32 @@ def _add_conversations(app: APIRouter, api: StandIn) -> None:
         return {"object": "list", "data": found[:limit], "has_more": False}
 
     @app.get("/v1/conversations/{conversation_id}")
-    async def retrieve(conversation_id: str) -> dict[str, Any]:
-        return api.conversation(conversation_id)
+    async def retrieve(conversation_id: str, response: Response) -> dict[str, Any]:
+        conversation = api.conversation(conversation_id)
+        response.headers["etag"] = version(conversation)
+        return conversation
 
     @app.post("/v1/conversations/{conversation_id}")
-    async def update(conversation_id: str, request: Request) -> dict[str, Any]:
-        conversation = api.conversation(conversation_id)
-        conversation.update({k: v for k, v in (await request.json()).items() if k in ("title", "metadata")})
-        return conversation
+    async def update(conversation_id: str, request: Request) -> Any:
+        return await _updated(api.conversation(conversation_id), request)
 
     @app.delete("/v1/conversations/{conversation_id}")
     async def delete(conversation_id: str) -> dict[str, Any]:
         api.conversation(conversation_id)
         del api.conversations[conversation_id], api.items[conversation_id]
         return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+
+
+async def _updated(conversation: dict[str, Any], request: Request) -> Any:
+    if request.headers.get("if-match", "*") not in ("*", version(conversation)):
+        return JSONResponse({"error": {"code": "precondition_failed", "message": "It has changed."}}, 412)
+    conversation.update({k: v for k, v in (await request.json()).items() if k in ("title", "metadata")})
+    return conversation
+
+
+def version(conversation: dict[str, Any]) -> str:
+    """Return the `ETag` of a conversation as it is now."""
+    return f'"{hash(json.dumps([conversation["metadata"], conversation.get("title")], sort_keys=True)):x}"'
 
 
 def _add_items(app: APIRouter, api: StandIn) -> None:

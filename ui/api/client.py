@@ -37,8 +37,9 @@ from ui.settings import KeyMissing, Settings
 TIMEOUT = httpx.Timeout(10.0, connect=3.0, pool=5.0)  # seconds; every call of this module is short
 CLOSE_TIMEOUT_S = 1.0
 LIMITS = httpx.Limits(max_connections=50, max_keepalive_connections=10)
-_CHANGES: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-"""One lock per conversation whose metadata is being changed."""
+CHANGED_MEANWHILE = 412
+MAX_CHANGES = 10
+"""Attempts to change metadata that other processes change at the same time."""
 
 OF_A_TITLE = {"X-ChatLLM-Purpose": "title"}
 """Counts a short completion toward the preceding message instead of as a request of its own."""
@@ -54,6 +55,8 @@ class Api:
         self._http = httpx.AsyncClient(base_url=settings.api_url, timeout=TIMEOUT, limits=LIMITS)
         self._is_closed = False
         self._calls = 0
+        self._changes: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """One lock per conversation whose metadata this process changes."""
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
 
@@ -108,12 +111,21 @@ class Api:
     async def keep(self, conversation_id: str, change: Callable[[dict[str, str]], dict[str, str]]) -> dict[str, str]:
         """Apply `change` to the conversation's current metadata and return the result.
 
-        Changes made by this process are serialized.
+        Where another process has changed it in the meantime, `change` is applied again, to what that one left.
         """
-        async with _CHANGES.setdefault(conversation_id, asyncio.Lock()):
-            metadata = change((await self.conversation(conversation_id)).metadata)
-            await self._call("POST", f"/v1/conversations/{conversation_id}", json={"metadata": metadata})
-        return metadata
+        path = f"/v1/conversations/{conversation_id}"
+        async with self._changes.setdefault(conversation_id, asyncio.Lock()):
+            for attempt in range(1, MAX_CHANGES + 1):
+                found = await self._call("GET", path)
+                metadata = change(_parse(Conversation, found).metadata)
+                try:
+                    headers = {"If-Match": found.headers.get("etag", "*")}
+                    await self._call("POST", path, headers, json={"metadata": metadata})
+                    return metadata
+                except ApiError as error:
+                    if error.status != CHANGED_MEANWHILE or attempt == MAX_CHANGES:
+                        raise
+        raise AssertionError("unreachable")
 
     async def delete(self, conversation_id: str) -> None:
         """Delete the conversation permanently."""

@@ -11,6 +11,7 @@ from deployments.config import CorsSettings
 EXPOSED_HEADERS = (
     "age",
     "allow",
+    "etag",
     "retry-after",
     "server-timing",
     "x-cache",

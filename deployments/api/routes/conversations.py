@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from deployments.api.http.replies import JSON
@@ -12,7 +12,7 @@ from deployments.api.schemas import objects
 from deployments.api.schemas.openapi import documented
 from deployments.api.schemas.responses import RunningResponses
 from deployments.api.services import caller_of, ensure_storage, services_of
-from deployments.errors import BadRequest, Conflict, HistoryUnavailable, NotFound, StorageFull
+from deployments.errors import BadRequest, Conflict, HistoryUnavailable, NotFound, PreconditionFailed, StorageFull
 from deployments.history.incoming import new_items
 from deployments.history.outgoing import shown
 from deployments.history.types import Conversation, Page
@@ -87,7 +87,7 @@ async def create_conversation(request: Request, caller: CallerOf) -> Response:
     conversation = await history.create_conversation(caller.tenant, body.get("metadata") or {}, items)
     if body.get("title"):
         conversation = await history.update_conversation(caller.tenant, conversation.id, title=body["title"])
-    return JSON(conversation_shown(conversation))
+    return _reply(conversation)
 
 
 @router.get("", response_model=None, openapi_extra=documented(answer=objects.ConversationPage, errors=LISTING))
@@ -104,16 +104,23 @@ async def list_conversations(
 )
 async def retrieve_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Return one conversation."""
-    return JSON(conversation_shown(await services_of(request).history.conversation(caller.tenant, conversation)))
+    return _reply(await services_of(request).history.conversation(caller.tenant, conversation))
 
 
 @router.post(
     "/{conversation}",
     response_model=None,
-    openapi_extra=documented(ConversationBody, objects.Conversation, example={"title": "Rivers"}, errors=ERRORS),
+    openapi_extra=documented(
+        ConversationBody,
+        objects.Conversation,
+        example={"title": "Rivers"},
+        errors=(*ERRORS, PreconditionFailed),
+    ),
 )
-async def update_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
-    """Replace the metadata, the title, or both."""
+async def update_conversation(
+    request: Request, caller: CallerOf, conversation: str, if_match: Annotated[str, Header()] = "*"
+) -> Response:
+    """Replace the metadata, the title, or both; with `If-Match`, only while they have the `ETag` that was read."""
     body = await _body(request, ConversationBody)
     if body.get("items"):
         raise BadRequest("Items are added at /v1/conversations/{id}/items.", "items")
@@ -121,10 +128,9 @@ async def update_conversation(request: Request, caller: CallerOf, conversation: 
         raise BadRequest("Give 'metadata', 'title', or both.", "metadata")
     empty: dict[str, Any] = {"metadata": {}, "title": ""}
     changes = {name: empty[name] if body[name] is None else body[name] for name in empty if name in body}
-    return JSON(
-        conversation_shown(
-            await services_of(request).history.update_conversation(caller.tenant, conversation, **changes)
-        )
+    version = None if if_match == "*" else if_match.strip('"')
+    return _reply(
+        await services_of(request).history.update_conversation(caller.tenant, conversation, **changes, version=version)
     )
 
 
@@ -212,6 +218,10 @@ async def list_running_responses(
     del status  # others are not listed: their items are there
     running = await services_of(request).response_store.running(caller.tenant, conversation, limit)
     return JSON({"object": "list", "data": [response_object(response) for response in running]})
+
+
+def _reply(conversation: Conversation) -> Response:
+    return JSON(conversation_shown(conversation), headers={"etag": f'"{conversation.version}"'})
 
 
 def conversation_shown(conversation: Conversation) -> dict[str, Any]:
