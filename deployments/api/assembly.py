@@ -149,7 +149,7 @@ async def assembled(
         coalescer = Coalescer(cache, Peers(models.listener) if models.listener else None)
         stack.push_async_callback(coalescer.aclose)
         chat = _chat(settings, stores, writer, cache, models, coalescer)
-        current.follow(lambda now: chat.configure(now.cache.shared, now.cache.replay_ms))
+        current.follow(lambda now: chat.configure(now.cache.shared, now.cache.replay_ms, now.timeouts.silence_s))
         adapters = AdapterRegistry(stores.adapters, models, cache, settings.models)
         current.follow(lambda now: adapters.configure(now.models))
         await adapters.open()

@@ -59,7 +59,8 @@ async def exchange(
     headers = _headers(summary)
     if answer.frames is not None:
         trailer = timing.trailer if request.headers.get("x-server-timing") == "trailer" else None
-        return EventStream(answer.frames, headers, request_id, connection, ended, trailer)
+        silence_s = services.settings.timeouts.silence_s
+        return EventStream(answer.frames, headers, request_id, connection, ended, trailer, silence_s)
     connection.close()
     ended(None)
     return JSON(answer.body, 200, headers)

@@ -32,6 +32,7 @@ from deployments.chat.lookup import AnswerLookup, Cache, CacheQuery
 from deployments.chat.ports import Conversations, Models, NoTurn, Turn
 from deployments.chat.summary import Summary
 from deployments.errors import ChatLLMError, ModelFailed, ModelLoading, Overloaded, ProviderBusy, ProviderFailed
+from deployments.infra.heap import kept_json
 from deployments.infra.threads import run_sized
 from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import DONE, assemble, payloads
@@ -57,22 +58,25 @@ class ChatService:
         cache_is_shared: bool = False,
         coalescer: Coalescer | None = None,
         replay_ms: float = 0.0,
+        silence_s: float | None = None,
     ) -> None:
         """`cache_is_shared` lets one tenant be answered with what another's request brought.
 
         `coalescer` has the generations that requests share, of this instance alone
         if not given; `replay_ms` is the pause between the events of a stored stream.
+        A stream begins after `silence_s` even if the model has sent nothing by then.
         """
         self._conversations = conversations
         self._cache = cache
         self._lookup = AnswerLookup(cache, coalescer or Coalescer(cache))
         self._models = models
-        self.configure(cache_is_shared, replay_ms)
+        self.configure(cache_is_shared, replay_ms, silence_s)
 
-    def configure(self, cache_is_shared: bool, replay_ms: float) -> None:
+    def configure(self, cache_is_shared: bool, replay_ms: float, silence_s: float | None) -> None:
         """Go by these from now on."""
         self._cache_is_shared = cache_is_shared
         self._replay_s = replay_ms / 1000
+        self._silence_s = silence_s
 
     async def chat(self, call: ChatCall, summary: Summary) -> Answer:
         """Return an answer that has begun, and fill in `summary` until it has ended.
@@ -123,7 +127,7 @@ class ChatService:
             sent["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         # Together, so that what answers is what the cache takes it for: an adapter's weights may change at any await.
         adapter, identity = self._models.adapter(model), self._models.identity(model)
-        model_request = ModelRequest(call.id, orjson.dumps(sent), call.streams, turn.may_trim, call.endpoint, adapter)
+        model_request = ModelRequest(call.id, kept_json(sent), call.streams, turn.may_trim, call.endpoint, adapter)
         query = await run_sized(len(model_request.body), self._query, call, request, identity, turn.may_trim)
         summary.cache_key = query.key or ""
         summary.prompt_estimate = prompt_tokens(len(model_request.body))
@@ -192,14 +196,21 @@ class ChatService:
     async def _streamed(
         self, answer: Subscription, call: ChatCall, turn: Turn, summary: Summary
     ) -> AsyncGenerator[bytes]:
-        """Yield nothing once the answer has begun, then its frames; one that is cut off is remembered as incomplete."""
+        """Yield nothing once the answer has begun or is late, then its frames.
+
+        An answer that is cut off is remembered as incomplete.
+        """
         is_accepted = is_whole = False
         try:
-            frames = await answer.next()
+            frames = await _next_within(answer, self._silence_s)
+            if has_begun := frames == b"":
+                yield b""
+                frames = await answer.next()
             summary.note_first(answer.usage)
             turn.accept()
             is_accepted = True
-            yield b""
+            if not has_begun:
+                yield b""
             while frames is not None:
                 yield frames
                 frames = await answer.next()
@@ -222,6 +233,14 @@ class ChatService:
 
 def _begun_for_it(answer: CacheEntry | Subscription) -> Generation | None:
     return answer.generation if isinstance(answer, Subscription) and answer.is_first else None
+
+
+async def _next_within(answer: Subscription, timeout_s: float | None) -> bytes | None:
+    """Return the next frames, None at the end; nothing (`b""`) where they take longer."""
+    try:
+        return await answer.next(timeout_s)
+    except TimeoutError:
+        return b""
 
 
 async def _keep(turn: Turn, body: bytes) -> None:

@@ -109,6 +109,11 @@ class Timeouts(Section):
     first_token_s: PositiveSeconds = Field(default=120.0, description="From the request's arrival to the first token.")
     idle_s: PositiveSeconds = Field(default=60.0, description="Between two tokens.")
     total_s: PositiveSeconds = Field(default=900.0, description="For the whole answer.")
+    silence_s: PositiveSeconds = Field(
+        default=15.0,
+        description="Until a stream sends a ping where it has nothing else to send. A stream whose first token takes "
+        "longer has begun by then: if it fails, it ends in an error event, and no other model answers in its place.",
+    )
     body_s: PositiveSeconds = Field(default=30.0, description="From a request's headers to the end of its body.")
 
 

@@ -1,4 +1,4 @@
-"""Garbage collection in processes that serve: never over what their start has made, never while JSON is decoded.
+"""Memory of processes that serve: no garbage collection over what their start has made, nor while JSON is decoded.
 
 A collection stops the event loop for as long as it looks at objects, in whichever thread it runs.
 """
@@ -16,6 +16,14 @@ def freeze_heap() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def kept_json(value: Any) -> bytes:
+    """Return what `orjson.dumps` does, in memory of its own size: for what is held longer than a moment.
+
+    orjson 3.13 leaves its buffer as large as it has grown: 4 kB for a text of 135 bytes, 260 kB for one of 20 kB.
+    """
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 def decoded_json(body: bytes) -> Any:

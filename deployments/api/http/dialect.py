@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from deployments.api.http.keep_alive import COMMENT
 from deployments.errors import ChatLLMError, NotCached, NotOffered, Overloaded
 from deployments.models.assembly import sse
 
@@ -60,6 +61,11 @@ def error_event(error: ChatLLMError, request_id: str, scope: Mapping[str, Any]) 
     """Return the last event of a stream that fails."""
     body = error_body(error, request_id, scope)
     return b"event: error\ndata: " + orjson.dumps(body) + b"\n\n" if is_anthropic(scope) else sse(body)
+
+
+def ping_event(scope: Mapping[str, Any]) -> bytes:
+    """Return what a stream sends where it would be silent."""
+    return b'event: ping\ndata: {"type":"ping"}\n\n' if is_anthropic(scope) else COMMENT
 
 
 def _is_at(path: str, prefix: str) -> bool:

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deployments.api.http.connection import ClientGone, Connection
-from deployments.api.http.dialect import OPENAI, error_body, error_event, status_of
+from deployments.api.http.dialect import OPENAI, error_body, error_event, ping_event, status_of
+from deployments.api.http.keep_alive import KeepAlive
 from deployments.errors import ChatLLMError, Unavailable
 from deployments.infra.traces import trace
 
@@ -72,8 +73,9 @@ class EventStream(Response):
         connection: Connection,
         ended: Callable[[ChatLLMError | ClientGone | None], None],
         trailer: Callable[[], bytes] | None = None,
+        silence_s: float = 15.0,
     ) -> None:
-        """`trailer` returns what goes out behind all of it."""
+        """`trailer` returns what goes out behind all of it; after `silence_s` without an event there is a ping."""
         super().__init__(None, 200, {**headers, **STREAM_HEADERS}, "text/event-stream")
         del self.headers["content-length"]
         self._frames = frames
@@ -81,6 +83,7 @@ class EventStream(Response):
         self._connection = connection
         self._ended = ended
         self._trailer = trailer
+        self._silence_s = silence_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome: ChatLLMError | ClientGone | None = ClientGone()
@@ -97,14 +100,19 @@ class EventStream(Response):
 
     async def _write(self, send: Send, scope: Scope) -> ChatLLMError | None:
         failure: ChatLLMError | None = None
+        alive = KeepAlive(send, self._silence_s, ping_event(scope))
         try:
             async with aclosing(self._frames):
                 async for frame in self._frames:
+                    alive.is_writing = True
                     await send({"type": "http.response.body", "body": frame, "more_body": True})
+                    alive.sent()
         except Exception as error:  # noqa: BLE001 - the boundary to the client: every failure becomes an error event
             failure = translated(error, self._request_id)
             event = error_event(failure, self._request_id, scope)
             await send({"type": "http.response.body", "body": event, "more_body": True})
+        finally:
+            alive.close()
         end = self._trailer() if self._trailer is not None else b""
         await send({"type": "http.response.body", "body": end, "more_body": False})
         return failure

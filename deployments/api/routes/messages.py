@@ -22,7 +22,6 @@ from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import weight_of
 from deployments.messages.answer import message_of
 from deployments.messages.events import Translator, frame
-from deployments.messages.pings import with_pings
 from deployments.messages.request import MessageRequest, MessagesCall, TokenCountRequest, asked
 from deployments.models.assembly import payloads
 from deployments.responses.request import prompt_fields
@@ -68,7 +67,7 @@ async def create_message(request: Request) -> Response:
                 return summary.prompt_estimate
 
         translator = Translator(_message_id(call.id), summary.model, wanted.max_tokens)
-        return Answer(frames=with_pings(_streamed(answer.frames, translator, read, summary, request)))
+        return Answer(frames=_streamed(answer.frames, translator, read, summary, request))
 
     weight = weight_of("chat", chat, services.settings.key_limits.assumed_answer_tokens)
     return await exchange(request, services, caller, call.streams, work, weight)
