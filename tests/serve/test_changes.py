@@ -246,3 +246,23 @@ async def _is(http: httpx.AsyncClient, what: str, seed: int) -> bool:
     answer = await ask(http, "one", seed=seed)
     await asyncio.sleep(0)
     return answer.headers.get("x-cache") == what
+
+
+async def test_a_file_with_its_models_in_one_application_still_works(service: Launched) -> None:
+    document = changed(deployed_document(service))
+    (main, *models) = document["applications"]
+    main["args"] |= {"models": [one["args"] for one in models], "aliases": {"another": "two"}}
+    main["deployments"] += [one["deployments"][0] for one in models]
+    document["applications"] = [main]
+    await deploy(service, document)
+    async with service.client() as http:
+
+        async def answers() -> bool:
+            places = set(processes(service))
+            return places == {f"chatllm:{one['name']}" for one in main["deployments"]} and (
+                (await ask(http, "another", seed=3)).status_code == (await ask(http, "one", seed=3)).status_code == 200
+            )
+
+        await until(answers, within_s=120)
+        assert [one["id"] for one in (await http.get("/v1/models")).json()["data"]] == ["one", "two", "another"]
+        assert (await ask(http, "two", seed=3)).headers["x-cache"] == "HIT", "by its alias, a moment ago"
