@@ -114,8 +114,8 @@ def test_another_model_asks_for_no_package(tmp_path: Path, monkeypatch: pytest.M
     ("flags", "chosen"),
     [
         ("sse2 avx512_bf16", {"dtype": "bfloat16"}),
-        ("amx_bf16 amx_int8", {"dtype": "bfloat16"}),
-        ("avx512_vnni", {"dtype": "float32"}),
+        ("amx_bf16 amx_int8", {"dtype": "bfloat16", "quantization": "int8_cpu"}),
+        ("avx512_vnni", {"dtype": "float32", "quantization": "int8_cpu"}),
         ("avx2 avx512f", {"dtype": "float32"}),
     ],
 )

@@ -1,17 +1,17 @@
 """Weights of 8 bits on a CPU, made from those of 16 while a model loads: `quantization: int8_cpu` of an engine.
 
 Each output channel has a scale of its own, and so has each token's input, found when it is computed (W8A8 dynamic).
-A step of a small model reads all weights once, so half the bytes is nearly half the time. Embeddings and the output
-layer keep their type.
+A step of a small model reads all weights once, so half the bytes is nearly half the time. Embeddings keep their type.
 """
 
 from typing import Any
 
 import torch
 from vllm import _custom_ops as ops
-from vllm.model_executor.layers.linear import LinearBase, LinearMethodBase, UnquantizedLinearMethod
+from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization import register_quantization_config
-from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
+from vllm.model_executor.layers.quantization.base_config import QuantizationConfig, QuantizeMethodBase
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, UnquantizedEmbeddingMethod
 
 QUANTIZATION = "int8_cpu"
 LARGEST = torch.iinfo(torch.int8).max
@@ -24,21 +24,40 @@ class Int8LinearMethod(UnquantizedLinearMethod):
 
     def process_weights_after_loading(self, layer: Any) -> None:
         """Pack the weights for oneDNN and let go of the loaded ones."""
-        weight = layer.weight.data.float()
-        scales = weight.abs().amax(dim=1, keepdim=True).div_(LARGEST).clamp_(min=torch.finfo(torch.float32).tiny)
-        layer.int8_scales = scales  # oneDNN keeps their address alone
-        packed = (weight / scales).round_().to(torch.int8)
-        dtype = layer.weight.dtype
-        layer.int8 = ops.create_onednn_scaled_mm(packed.t(), scales, dtype, True, False, CACHED_SHAPES)
-        layer.weight = torch.nn.Parameter(torch.empty(0, dtype=dtype), requires_grad=False)
+        _pack(layer)
+        layer.weight = torch.nn.Parameter(torch.empty(0, dtype=layer.weight.dtype), requires_grad=False)
 
     def apply(self, layer: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """Return x times the weights, plus the bias; x has any number of leading dimensions."""
-        rows = x.reshape(-1, x.shape[-1])
-        quantized, scales, _ = ops.onednn_scaled_int8_quant(rows.contiguous())
-        out = torch.empty((rows.shape[0], layer.int8.n), dtype=x.dtype)
-        ops.onednn_scaled_mm(layer.int8, quantized, out, scales, None, None, bias)
-        return out.reshape(*x.shape[:-1], layer.int8.n)
+        return _product(layer, x, bias)
+
+
+class Int8HeadMethod(UnquantizedEmbeddingMethod):
+    """The output layer; its weights stay as they are besides, since the embeddings may be the same ones."""
+
+    def process_weights_after_loading(self, layer: Any) -> None:
+        """Pack a copy of the weights for oneDNN."""
+        _pack(layer)
+
+    def apply(self, layer: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the logits of x."""
+        return _product(layer, x, bias)
+
+
+def _pack(layer: Any) -> None:
+    weight = layer.weight.data.float()
+    scales = weight.abs().amax(dim=1, keepdim=True).div_(LARGEST).clamp_(min=torch.finfo(torch.float32).tiny)
+    layer.int8_scales = scales  # oneDNN keeps their address alone
+    packed = (weight / scales).round_().to(torch.int8)
+    layer.int8 = ops.create_onednn_scaled_mm(packed.t(), scales, layer.weight.dtype, True, False, CACHED_SHAPES)
+
+
+def _product(layer: Any, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    rows = x.reshape(-1, x.shape[-1])
+    quantized, scales, _ = ops.onednn_scaled_int8_quant(rows.contiguous())
+    out = torch.empty((rows.shape[0], layer.int8.n), dtype=x.dtype)
+    ops.onednn_scaled_mm(layer.int8, quantized, out, scales, None, None, bias)
+    return out.reshape(*x.shape[:-1], layer.int8.n)
 
 
 @register_quantization_config(QUANTIZATION)
@@ -63,6 +82,8 @@ class Int8Config(QuantizationConfig):
     def from_config(cls, config: dict[str, Any]) -> "Int8Config":
         return cls()
 
-    def get_quant_method(self, layer: torch.nn.Module, prefix: str) -> LinearMethodBase | None:
-        """Return the method of a linear layer; None leaves every other layer as it is."""
+    def get_quant_method(self, layer: torch.nn.Module, prefix: str) -> QuantizeMethodBase | None:
+        """Return the method of a linear or the output layer; None leaves every other layer as it is."""
+        if isinstance(layer, ParallelLMHead):
+            return Int8HeadMethod()
         return Int8LinearMethod() if isinstance(layer, LinearBase) else None

@@ -7,6 +7,7 @@ from vllm.v1.sample import rejection_sampler, sampler
 from vllm.v1.sample.ops import topk_topp_sampler
 from vllm.v1.worker.cpu_worker import CPUWorker
 
+from deployments.models.vllm.cpu.kernels import PROVIDER, use_kernels
 from deployments.models.vllm.cpu.penalties import apply_all_penalties
 from deployments.models.vllm.cpu.top_p import apply_top_k_top_p
 
@@ -14,9 +15,14 @@ SAMPLERS: tuple[Any, ...] = (sampler, rejection_sampler)
 
 
 class FastCPUWorker(CPUWorker):
-    """vLLM's worker with samplers that touch few tokens."""
+    """vLLM's worker with kernels for small operations that vLLM keeps to GPUs, and samplers that touch few tokens."""
 
     def __init__(self, vllm_config: VllmConfig, *arguments: Any, **options: Any) -> None:
+        use_kernels()
+        priority = vllm_config.kernel_config.ir_op_priority
+        for providers in (priority.rms_norm, priority.fused_add_rms_norm):
+            if PROVIDER not in providers:
+                providers.insert(0, PROVIDER)
         topk_topp_sampler.apply_top_k_top_p = apply_top_k_top_p
         for module in SAMPLERS:
             module.apply_all_penalties = apply_all_penalties

@@ -11,6 +11,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # vLLM's own imports
 
 VOCABULARY = 5_000
+EPSILON = 1e-5
 WIDTH, CHANNELS = 576, 960
 
 
@@ -81,6 +82,40 @@ def test_penalties_are_vllms(torch: Any, answers: list[list[int]], repetition: f
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("width", [576, 2048])
+def test_norms_and_activation(torch: Any, dtype: str, width: int) -> None:
+    from vllm import ir
+
+    from deployments.models.vllm.cpu.kernels import PROVIDER, use_kernels
+
+    use_kernels()
+    use_kernels()  # a process may hold two engines
+    x, residual, weight = (torch.randn(*shape, width).to(getattr(torch, dtype)) for shape in ((5,), (5,), ()))
+    close = {"rtol": 2e-2, "atol": 2e-2}
+    native, fast = (ir.ops.rms_norm.impls[name].impl_fn for name in ("native", PROVIDER))
+    torch.testing.assert_close(fast(x, weight, EPSILON), native(x, weight, EPSILON), **close)
+    native, fast = (ir.ops.fused_add_rms_norm.impls[name].impl_fn for name in ("native", PROVIDER))
+    expected = native(x.clone(), residual.clone(), weight, EPSILON)
+    torch.testing.assert_close(fast(x, residual, weight, EPSILON), expected, **close)
+
+
+def test_what_the_norms_kernels_cannot_do_is_left_to_vllm(torch: Any) -> None:
+    from vllm import ir
+
+    from deployments.models.vllm.cpu.kernels import PROVIDER, use_kernels
+
+    use_kernels()
+    takes = ir.ops.rms_norm.impls[PROVIDER].supports_args
+    x, weight = torch.zeros(2, 576), torch.zeros(576)
+    assert takes(x, weight, EPSILON)
+    assert not takes(x, None, EPSILON)
+    assert not takes(x, weight.bfloat16(), EPSILON)
+    assert not takes(x, weight, EPSILON, 64)
+    assert not takes(torch.zeros(2, 1152)[:, :576], weight, EPSILON)
+    assert not takes(torch.zeros(2, 40), torch.zeros(40), EPSILON)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("shape", [(1, WIDTH), (17, WIDTH), (2, 3, WIDTH)], ids=["one", "many", "three dimensions"])
 def test_a_layer_of_8_bits_computes_what_the_loaded_weights_compute(
     torch: Any, shape: tuple[int, ...], dtype: str
@@ -98,6 +133,19 @@ def test_a_layer_of_8_bits_computes_what_the_loaded_weights_compute(
     error = (found.float() - expected.float()).norm() / expected.float().norm()
     assert float(error) < 0.015
     assert layer.weight.numel() == 0  # the loaded weights are gone
+
+
+def test_output_layer_in_8_bits_keeps_the_weights_that_embeddings_share(torch: Any) -> None:
+    from deployments.models.vllm.cpu.int8 import Int8HeadMethod
+
+    head = torch.nn.Linear(WIDTH, CHANNELS, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+    x, before = torch.randn(3, WIDTH).bfloat16(), head.weight.clone()
+    method = Int8HeadMethod()
+    method.process_weights_after_loading(head)
+    expected = torch.nn.functional.linear(x, before)
+    error = (method.apply(head, x).float() - expected.float()).norm() / expected.float().norm()
+    assert float(error) < 0.015
+    assert torch.equal(head.weight, before)
 
 
 def test_vllm_knows_8_bits_by_name_and_only_linear_layers_have_them(torch: Any) -> None:
