@@ -18,7 +18,6 @@ from deployments.cache.deployment import CacheReplica
 from deployments.config import AnyModel, Settings, VLLMModel, model_of
 from deployments.models.deployment import deployment_class
 from deployments.models.directory import ENTRY
-from deployments.models.identity import identities
 from deployments.models.router import ObservedRouter
 from deployments.models.shared_identity import publish_identities
 
@@ -37,7 +36,8 @@ def build_app(args: Settings) -> Application:
         named(args.cache.langchain)  # what cannot be imported fails here, and not in replicas alone
     models = {model.id: _model(model, args.log_level) for model in args.models}
     cache = _cache().bind(args.cache, args.log_level, args.encrypt_replica_traffic) if args.cache.enabled else None
-    return _ingress().bind(args, identities(args.models), models, cache)
+    identities = {name: of for model in args.models for name, of in publish_identities(model).items()}
+    return _ingress().bind(args, identities, models, cache)
 
 
 def build_model(args: dict[str, Any]) -> Application:

@@ -184,7 +184,8 @@ class AnswerLookup:
         return LookupResult("JOIN", subscription) if is_joined else LookupResult("MISS", subscription, outcome.reason)
 
     def _store(self, query: SimilarQuery, reply: Reply, frames: bytes) -> None:
-        self._cache.store(query.key, CacheEntry(reply.body, frames, time.time()), query)
+        if reply.may_be_kept:
+            self._cache.store(query.key, CacheEntry(reply.body, frames, time.time()), query)
 
 
 def _name(key: str, request: ModelRequest, streams: bool) -> str:

@@ -1,5 +1,7 @@
 """The Serve deployment's class for each kind of model: a replica that loads when it is made."""
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from deployments.config import AnyModel, ProviderModel, ScriptedModel, VLLMModel
@@ -8,11 +10,15 @@ from deployments.infra.heap import freeze_heap
 from deployments.infra.logs import configure_logging
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
+from deployments.models.identity import adapter_identity
 from deployments.models.loading.watch import watched
 from deployments.models.protocol import ModelRequest
 from deployments.models.provider.replica import ProviderReplica
 from deployments.models.scripted.replica import ScriptedReplica
+from deployments.models.shared_identity import shared_identities
 from deployments.models.vllm.replica import VLLMReplica
+
+logger = logging.getLogger(__name__)
 
 
 class _Loaded:
@@ -23,6 +29,7 @@ class _Loaded:
         self._log_level = log_level
         super().__init__(model)  # pyright: ignore[reportCallIssue] - the replica's
         self._delivery = Delivery()
+        self._identities = _identities(model)
         replica: Any = self
         with watched(model):
             await replica.start()
@@ -35,7 +42,26 @@ class _Loaded:
     async def deliver(self, model_request: ModelRequest, to: Destination) -> None:
         """Generate, and send the messages to the ingress replica that asked; cancelling ends the generation at once."""
         replica: Any = self
-        await self._delivery.deliver(replica.generate(model_request), to)
+        may_be_kept = _is_of(model_request, self._identities)
+        await self._delivery.deliver(replica.generate(model_request), to, may_be_kept)
+
+
+def _identities(model: AnyModel) -> Mapping[str, str]:
+    """Return the identities of the model and its adapters, none where they cannot be told."""
+    try:
+        return shared_identities(model)
+    except Exception as error:  # noqa: BLE001 - the boundary to Ray and to files: a model loads all the same
+        logger.warning("the model's identity is unknown to its replica", extra={"reason": type(error).__name__})
+        return {}
+
+
+def _is_of(request: ModelRequest, identities: Mapping[str, str]) -> bool:
+    """Whether what is asked for is what this replica serves, as far as either is known."""
+    if not request.identity or not identities:
+        return True
+    if request.adapter is not None:
+        return adapter_identity(identities[request.adapter.model], request.adapter) == request.identity
+    return request.identity in identities.values()
 
 
 class VLLM(_Loaded, VLLMReplica):

@@ -69,6 +69,8 @@ class ModelRequest:
     endpoint: Endpoint = "chat"
     adapter: Adapter | None = None
     """What must answer, where that is an adapter that was loaded while the service runs."""
+    identity: str = ""
+    """What the cache takes the answer for; a replica of the model as it was before or will be says that it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class Reply:
     finish_reason: str
     times: EngineTimes | None = None
     """Where the engine's time went, if it told."""
+    may_be_kept: bool = True
+    """Whether it is of the identity that was asked for: while a model's replicas are replaced, others answer too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,7 @@ async def test_a_model_comes_and_another_goes(service: Launched) -> None:
 
 async def test_another_argument_replaces_the_replicas_of_that_model_alone(service: Launched) -> None:
     before, document = processes(service), changed(deployed_document(service))
-    application(document, "model-two")["args"]["tokens"] = 5
+    application(document, "model-two")["args"] |= {"tokens": 5, "load_s": 4}  # meanwhile the old replica answers
     async with service.client() as http, load(service, "one", "two") as running:
         assert (await ask(http, "two", seed=7)).headers["x-cache"] == "MISS"
         await until(lambda: _has_answered(running, 20))
@@ -183,6 +183,12 @@ async def test_another_argument_replaces_the_replicas_of_that_model_alone(servic
             answer = await ask(http, "two")
             return answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] == 5
 
+        async def is_of_the_old() -> bool:
+            """Whether it is the old replica's answer to a model that is known to be another one by now."""
+            answer = await ask(http, "two", seed=7)
+            return answer.headers["x-cache"] == "MISS" and answer.json()["usage"]["completion_tokens"] == 16
+
+        await until(is_of_the_old)
         await until(is_other)
 
         async def is_replaced() -> bool:

@@ -25,8 +25,12 @@ class Delivery:
         self._pool = ConnectionPool(self)
         self._senders: defaultdict[Connection, set[asyncio.Task[Any] | None]] = defaultdict(set)
 
-    async def deliver(self, messages: AsyncGenerator[Message | Progress], to: Destination) -> None:
+    async def deliver(
+        self, messages: AsyncGenerator[Message | Progress], to: Destination, may_be_kept: bool = True
+    ) -> None:
         """Send all `messages`, and return when the last has been handed to the connection.
+
+        `may_be_kept` is what the reply says of itself.
 
         Raises Unavailable where the ingress cannot be reached, and is cancelled when the connection is lost:
         nobody is there to read the answer.
@@ -37,6 +41,8 @@ class Delivery:
         try:
             async with aclosing(messages):
                 async for message in messages:
+                    if isinstance(message, Reply) and not may_be_kept:
+                        message = replace(message, may_be_kept=False)  # noqa: PLW2901 - the same, with a mark
                     last = await _last_part(message, connection, to.stream)
                     connection.write(to.stream, *encode(last))
                     await connection.writable()

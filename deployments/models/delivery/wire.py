@@ -63,6 +63,7 @@ class _Reply(msgspec.Struct, array_like=True):
     completion_tokens: int
     finish_reason: str
     times: EngineTimes | None
+    may_be_kept: bool = True
 
 
 class _Failure(msgspec.Struct, array_like=True):
@@ -79,8 +80,8 @@ def encode(message: Crossing) -> tuple[int, bytes]:
     match message:
         case Frames(data):
             return FRAMES, data
-        case Reply(body, prompt_tokens, completion_tokens, finish_reason, times):
-            reply = _Reply(body, prompt_tokens, completion_tokens, finish_reason, times)
+        case Reply(body, prompt_tokens, completion_tokens, finish_reason, times, may_be_kept):
+            reply = _Reply(body, prompt_tokens, completion_tokens, finish_reason, times, may_be_kept)
             return REPLY, msgspec.msgpack.encode(reply)
         case Failed(error):
             failure = _Failure(type(error).__name__, error.message, error.param, error.retry_after_s)
@@ -102,7 +103,14 @@ def decode(frame: Frame) -> Crossing:
         return Frames(payload)
     if kind == REPLY:
         reply = msgspec.msgpack.decode(payload, type=_Reply)
-        return Reply(reply.body, reply.prompt_tokens, reply.completion_tokens, reply.finish_reason, reply.times)
+        return Reply(
+            reply.body,
+            reply.prompt_tokens,
+            reply.completion_tokens,
+            reply.finish_reason,
+            reply.times,
+            reply.may_be_kept,
+        )
     if kind == FAILED:
         failure = msgspec.msgpack.decode(payload, type=_Failure)
         found = getattr(errors, failure.name, None)

@@ -1,0 +1,32 @@
+"""While a model's replicas are replaced, an answer of another one than was asked for is marked, and not kept."""
+
+import pytest
+
+from deployments.infra.transport.framing import Frame
+from deployments.lora.types import Adapter
+from deployments.models.delivery.wire import decode, encode
+from deployments.models.deployment import _is_of  # pyright: ignore[reportPrivateUsage]
+from deployments.models.identity import adapter_identity
+from deployments.models.protocol import ModelRequest, Reply
+
+OWN = {"m": "new", "m:a": "new-a"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "known", "is_of"),
+    [("new", OWN, True), ("new-a", OWN, True), ("old", OWN, False), ("", OWN, True), ("old", {}, True)],
+)
+def test_a_replica_knows_whether_it_is_what_was_asked_for(asked: str, known: dict[str, str], is_of: bool) -> None:
+    assert _is_of(ModelRequest("r", b"{}", False, identity=asked), known) is is_of
+
+
+@pytest.mark.parametrize("base", ["new", "old"])
+def test_an_adapter_is_of_its_model(base: str) -> None:
+    adapter = Adapter("m", "b", source="x", sha256="1", rank=8, size_bytes=1)
+    request = ModelRequest("r", b"{}", False, adapter=adapter, identity=adapter_identity(base, adapter))
+    assert _is_of(request, OWN) is (base == "new")
+
+
+def test_the_mark_crosses_to_the_ingress() -> None:
+    reply = Reply(b"{}", 1, 2, "stop", may_be_kept=False)
+    assert decode(Frame(b"", *encode(reply))) == reply
