@@ -41,6 +41,7 @@ from deployments.metrics.remote import RedisFigures
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.store import FigureStore
 from deployments.metrics.telemetry import Telemetry
+from deployments.models.loading.starts import PostgresStarts, StartStore
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.postgres import PostgresResponses
 from deployments.responses.service import Responses
@@ -63,6 +64,7 @@ class Stores:
     adapters: AdapterStore
     limits: LimitStore
     figures: FigureStore
+    starts: StartStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ def _durable(database: Database, settings: Settings, addresses: Addresses) -> St
         adapters=PostgresAdapters(database),
         limits=RedisLimits(url, namespace, limits.timeout_s, limits.lease_s),
         figures=RedisFigures(url, namespace),
+        starts=PostgresStarts(database),
     )
 
 
@@ -131,6 +134,7 @@ async def assembled(
         stack.push_async_callback(cache.aclose)
         await models.open()
         stack.push_async_callback(models.aclose)
+        await models.learn_starts(stores.starts)
         usage_writer = UsageWriter(stores.usage, settings.usage)
         await usage_writer.open()
         stack.push_async_callback(usage_writer.drain, closing.usage_s)
@@ -218,4 +222,4 @@ def _chat(
 ) -> ChatService:
     conversations = StoredConversations(stores.history, writer, settings.history.max_context_bytes)
     kept = KeptConversations(conversations, stores.completions, writer)
-    return ChatService(kept, cache, models, coalescer=coalescer)
+    return ChatService(kept, cache, models, coalescer=coalescer, silence_s=settings.timeouts.silence_s)

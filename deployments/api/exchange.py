@@ -60,7 +60,7 @@ async def exchange(
     if answer.frames is not None:
         trailer = timing.trailer if request.headers.get("x-server-timing") == "trailer" else None
         silence_s = services.settings.timeouts.silence_s
-        return EventStream(answer.frames, headers, request_id, connection, ended, trailer, silence_s)
+        return EventStream(answer.frames, headers, request_id, connection, ended, trailer, silence_s, answer.waits_for)
     connection.close()
     ended(None)
     return JSON(answer.body, 200, headers)

@@ -1,5 +1,6 @@
 """What the routes stand on, and what they read from every request: who sends it, and what it wants of the cache."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,7 +13,7 @@ from deployments.cache.steering import CacheControl, parsed
 from deployments.chat.ports import Models
 from deployments.chat.service import ChatService
 from deployments.config import Current, Settings
-from deployments.errors import ChatLLMError, Unauthenticated
+from deployments.errors import BadRequest, ChatLLMError, Unauthenticated
 from deployments.history.shares.store import ShareStore
 from deployments.history.storage import StorageLimit
 from deployments.history.store import HistoryStore
@@ -26,6 +27,7 @@ from deployments.metrics.sharing import Metrics
 from deployments.metrics.telemetry import Telemetry
 from deployments.models.client import ModelState
 from deployments.models.delivery.listener import Listener
+from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Traits
 from deployments.responses.background import BackgroundResponses
@@ -34,6 +36,8 @@ from deployments.responses.store import ResponseStore
 from deployments.usage.store import UsageStore
 from deployments.usage.writer import UsageWriter
 
+WAIT_HEADER = "x-chatllm-wait"
+WAIT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 KEY_HEADERS = ("api-key", "x-api-key")
 
 
@@ -52,6 +56,10 @@ class ServedModels(Models, AdaptedModels, Protocol):
 
     async def open(self) -> None:
         """Get ready to generate."""
+        ...
+
+    async def learn_starts(self, store: StartStore) -> None:
+        """Judge how long models take to start by what is in `store`, and keep there what is seen."""
         ...
 
     async def aclose(self) -> None:
@@ -120,6 +128,19 @@ def services_of(request: Request) -> Services:
 def cache_control_of(request: Request) -> CacheControl:
     """Return what the request asks of the cache."""
     return parsed(",".join(request.headers.getlist("cache-control")))
+
+
+def wait_of(request: Request) -> float | None:
+    """Return how long the request is to be held at most, None for as long as it may; BadRequest for what is no number.
+
+    A client says so in `x-chatllm-wait`, in seconds; 0 is not at all.
+    """
+    given = request.headers.get(WAIT_HEADER)
+    if given is None:
+        return None
+    if not WAIT.fullmatch(given.strip()):
+        raise BadRequest(f"'{WAIT_HEADER}' must be a number of seconds, 0 or more.", WAIT_HEADER)
+    return float(given)
 
 
 async def caller_of(request: Request) -> Caller:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from deployments.api.exchange import exchange
 from deployments.api.http.requests import body_as
-from deployments.api.services import cache_control_of, caller_of, services_of
+from deployments.api.services import cache_control_of, caller_of, services_of, wait_of
 from deployments.chat.call import Answer, ChatCall
 from deployments.chat.summary import Summary
 from deployments.errors import ContextTooLong, InvalidJSON, ModelLoading, ModelNotFound, Timeout
@@ -36,7 +36,7 @@ async def ask(
     services, caller = services_of(request), await caller_of(request)
     given = await body_as(request, schema)
     body = await run_sized(request.state.body_bytes, settle, given)
-    call = ChatCall(secrets.token_hex(16), caller.tenant, body, endpoint, cache_control_of(request))
+    call = ChatCall(secrets.token_hex(16), caller.tenant, body, endpoint, cache_control_of(request), wait_of(request))
 
     async def work(summary: Summary) -> Answer:
         answer = await services.chat.ask(call, summary)

@@ -1,6 +1,6 @@
 """What is asked of the chat service, and the answer that it gives."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ class ChatCall:
     """A well-formed request: `request` is its decoded JSON, `id` this service's own, unguessable.
 
     `endpoint` is what is asked of the model: a chat, where nothing else is said;
-    `cache_control` is what is asked of the cache.
+    `cache_control` is what is asked of the cache; `wait_s` is how long the request is to be held at most while its
+    model has no replica, None for as long as the service holds any.
     """
 
     id: str
@@ -24,6 +25,7 @@ class ChatCall:
     request: Mapping[str, Any]
     endpoint: Endpoint = "chat"
     cache_control: CacheControl = UNSTEERED
+    wait_s: float | None = None
 
     @property
     def streams(self) -> bool:
@@ -46,7 +48,13 @@ class ChatCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that has begun: `body` if it is whole, else `frames` (server-sent events, `[DONE]` included)."""
+    """An answer that has begun: `body` if it is whole, else `frames` (server-sent events, `[DONE]` included).
+
+    With `waits_for` it has not begun: it is held until its model has a replica, or takes long for its first token.
+    Its first frame is then empty, and comes once it begins; what fails before is raised there.
+    """
 
     body: bytes = b""
     frames: AsyncGenerator[bytes] | None = None
+    waits_for: Callable[[], str | None] | None = None
+    """Tells what to say to the client that waits, None while that is nothing in particular."""

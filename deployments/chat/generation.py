@@ -243,11 +243,14 @@ class Subscription:
             self._awaits_frames = True
             await self._wait(timeout_s)
 
-    async def reply(self) -> Reply:
-        """Return the whole answer once it is complete; raises the ChatLLMError with which the generation failed."""
+    async def reply(self, timeout_s: float | None = None) -> Reply:
+        """Return the whole answer once it is complete.
+
+        Raises the ChatLLMError with which the generation failed, and TimeoutError.
+        """
         self._awaits_frames = False
         while (end := self.generation.end) is None:
-            await self._wait(None)
+            await self._wait(timeout_s)
         reply = _raise_failure(end)
         return self._renaming.reply(reply) if self._renaming else reply
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from deployments.cache.steering import Mode
 from deployments.chat.call import ChatCall
 from deployments.lora.types import Adapter
+from deployments.models.holding import Hold
 from deployments.models.protocol import ModelRequest, Put
 
 
@@ -110,9 +111,17 @@ class Models(Protocol):
         """Return how many messages of a conversation are considered as context."""
         ...
 
+    async def hold(self, model: str, wait_s: float | None) -> Hold | None:
+        """Return a request's place among those that wait for the model's replica, at most `wait_s`; None if one runs.
+
+        It must be closed. Raises ModelFailed, and ModelLoading where the request is not to wait or none may any more.
+        """
+        ...
+
     async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
         """Give the messages of an answer to `put` and return after the last; cancelling aborts the work at the engine.
 
-        Raises ModelLoading, Overloaded, Unavailable or Timeout, at any point.
+        Waits while the model has no replica: whoever reads the answer bounds that (`hold`). Raises ModelFailed,
+        Overloaded, Unavailable or Timeout, at any point.
         """
         ...

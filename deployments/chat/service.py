@@ -14,7 +14,7 @@ The stores and machines are Protocols (`ports.py`, and `Cache` in chat/lookup.py
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -31,12 +31,14 @@ from deployments.chat.generation import Generation, Subscription
 from deployments.chat.lookup import AnswerLookup, Cache, CacheQuery
 from deployments.chat.ports import Conversations, Models, NoTurn, Turn
 from deployments.chat.summary import Summary
+from deployments.chat.waiting import BEGUN, WAITING, held_until, leave, nothing
 from deployments.errors import ChatLLMError, ModelFailed, ModelLoading, Overloaded, ProviderBusy, ProviderFailed
 from deployments.infra.heap import kept_json
 from deployments.infra.threads import run_sized
 from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import DONE, assemble, payloads
 from deployments.models.bounds import check_bounds
+from deployments.models.holding import Hold
 from deployments.models.media import check_media
 from deployments.models.protocol import ModelRequest
 
@@ -84,7 +86,8 @@ class ChatService:
         Cancelling, or closing the answer's frames, stops the engine's work.
 
         Raises a ChatLLMError as long as nothing has been sent. A failure after the
-        first frame is raised by the frames' iterator.
+        first frame is raised by the frames' iterator. A stream that is held until its
+        model has a replica is returned before it has begun (`Answer.waits_for`).
         """
         model = summary.model = self._models.resolve(call.request.get("model"))
         turn = await self._conversations.open(call, self._models.max_prompt_messages(model))
@@ -98,22 +101,33 @@ class ChatService:
     async def answer(self, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
         """Do what `chat` does with a turn that is open already: from the cache, else from a model.
 
-        A model that cannot answer now is replaced by the first of its `fallback` that can.
+        A model that cannot answer now is replaced by the first of its `fallback` that can. If none can, the request
+        is held until its own model has a replica.
         """
         model = self._models.resolve(call.request.get("model"))
+        fallback = self._models.fallback(model) if call.endpoint in GENERATING else ()
+        if not fallback:
+            return await self._answer_of(model, call, turn, summary, call.wait_s)
         try:
-            return await self._answer_of(model, call, turn, summary)
+            return await self._answer_of(model, call, turn, summary, 0.0)
         except CANNOT_NOW as error:
             refusal = error
-        for other in self._models.fallback(model) if call.endpoint in GENERATING else ():
+        for other in fallback:
             # Whatever this one lacks is not what the client asked about: it hears why its own model did not answer.
             with suppress(ChatLLMError):
-                return await self._answer_of(other, call, turn, summary)
+                return await self._answer_of(other, call, turn, summary, 0.0)
+        if isinstance(refusal, ModelLoading) and call.wait_s != 0:
+            return await self._answer_of(model, call, turn, summary, call.wait_s)
         summary.model = model
         raise refusal
 
-    async def _answer_of(self, model: str, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
-        """Return the answer of one model, kept and shared under its own identity; raises before it has begun."""
+    async def _answer_of(
+        self, model: str, call: ChatCall, turn: Turn, summary: Summary, wait_s: float | None
+    ) -> Answer:
+        """Return the answer of one model, kept and shared under its own identity; raises before it has begun.
+
+        It is held for `wait_s` at most while the model has no replica, None for as long as the model's settings say.
+        """
         summary.model = model
         request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
         request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
@@ -136,14 +150,24 @@ class ChatService:
         found = await self._lookup.find(query, model_request, partial(self._models.generate, model, model_request))
         summary.timing.mark("cache")
         summary.cache, summary.cache_reason = found.result, found.reason
-        summary.generation = _begun_for_it(found.answer)
         if isinstance(found.answer, CacheEntry):
             return await self._replay(found.answer, call, turn, summary)
+        hold = await self._held(found.answer, model, wait_s)
+        summary.generation = _begun_for_it(found.answer)
         if not call.streams:
-            return Answer(await self._whole(found.answer, call, turn, summary))
-        frames = self._streamed(found.answer, call, turn, summary)
-        await anext(frames)  # it has begun, or raises while the status can still be chosen
-        return Answer(frames=frames)
+            return Answer(await self._whole(found.answer, hold, call, turn, summary))
+        frames = self._streamed(found.answer, hold, call, turn, summary)
+        # It has begun, or raises while the status can still be chosen; only one that waits long comes before that.
+        has_begun = await anext(frames) == BEGUN
+        return Answer(frames=frames, waits_for=None if has_begun else hold.notice if hold else nothing)
+
+    async def _held(self, answer: Subscription, model: str, wait_s: float | None) -> Hold | None:
+        """Return the request's place where it must wait for a replica; leaves the answer if it may not."""
+        try:
+            return await self._models.hold(model, wait_s)
+        except BaseException:
+            answer.close()
+            raise
 
     def _query(self, call: ChatCall, request: Mapping[str, Any], identity: str, is_trimmed: bool) -> CacheQuery:
         """Return where the answer is kept, or why it is not: made by chance, no text, full of figures, unwanted."""
@@ -180,14 +204,17 @@ class ChatService:
         frames = fresh_frames(entry, call.reply_id, int(now), call.wants_usage) + DONE
         return Answer(frames=_paced(frames, self._replay_s) if self._replay_s else _once(frames))
 
-    async def _whole(self, answer: Subscription, call: ChatCall, turn: Turn, summary: Summary) -> bytes:
+    async def _whole(
+        self, answer: Subscription, hold: Hold | None, call: ChatCall, turn: Turn, summary: Summary
+    ) -> bytes:
         """Return a whole answer, remembered."""
-        with closing(answer):
-            try:
-                reply = await answer.reply()
-            except BaseException:
-                summary.note_usage(answer.usage)  # what an aborted answer has cost
-                raise
+        try:
+            reply = await held_until(answer.reply, hold)
+        except BaseException:
+            summary.note_usage(answer.usage)  # what an aborted answer has cost
+            raise
+        finally:
+            leave(answer, hold, summary)
         summary.timing.mark("first-frame")
         summary.note_reply(reply)
         turn.accept()
@@ -196,23 +223,25 @@ class ChatService:
         return reply.body
 
     async def _streamed(
-        self, answer: Subscription, call: ChatCall, turn: Turn, summary: Summary
+        self, answer: Subscription, hold: Hold | None, call: ChatCall, turn: Turn, summary: Summary
     ) -> AsyncGenerator[bytes]:
-        """Yield nothing once the answer has begun or is late, then its frames.
+        """Yield BEGUN once the answer has begun, then its frames; one that is cut off is remembered as incomplete.
 
-        An answer that is cut off is remembered as incomplete.
+        WAITING comes before that where it is held, or takes long to begin.
         """
         is_accepted = is_whole = False
         try:
-            frames = await _next_within(answer, self._silence_s)
-            if has_begun := frames == b"":
-                yield b""
-                frames = await answer.next()
+            try:
+                frames = await answer.next(0.0 if hold else self._silence_s)
+            except TimeoutError:
+                yield WAITING
+                frames = await held_until(answer.next, hold)
+            if hold:
+                hold.close()
             summary.note_first(answer.usage)
             turn.accept()
             is_accepted = True
-            if not has_begun:
-                yield b""
+            yield BEGUN
             while frames is not None:
                 yield frames
                 frames = await answer.next()
@@ -223,7 +252,7 @@ class ChatService:
             summary.timing.mark("history")
             yield usage_frame(reply.body) + DONE if call.wants_usage else DONE
         finally:
-            answer.close()
+            leave(answer, hold, summary)
             if not is_accepted:
                 summary.note_usage(answer.usage)
             elif not is_whole:
@@ -233,16 +262,8 @@ class ChatService:
                 turn.interrupt(completion)
 
 
-def _begun_for_it(answer: CacheEntry | Subscription) -> Generation | None:
-    return answer.generation if isinstance(answer, Subscription) and answer.is_first else None
-
-
-async def _next_within(answer: Subscription, timeout_s: float | None) -> bytes | None:
-    """Return the next frames, None at the end; nothing (`b""`) where they take longer."""
-    try:
-        return await answer.next(timeout_s)
-    except TimeoutError:
-        return b""
+def _begun_for_it(answer: Subscription) -> Generation | None:
+    return answer.generation if answer.is_first else None
 
 
 async def _keep(turn: Turn, body: bytes) -> None:

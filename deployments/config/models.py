@@ -56,6 +56,15 @@ class ModelPolicy(Section):
         description="Let the chat page ask it for titles of conversations. Else the question's first sentence is the "
         "title, as it should be where a small model writes worse ones.",
     )
+    hold_s: float = Field(
+        default=300.0,
+        ge=0,
+        description="Seconds that a request waits at most while the model has no replica (it sleeps at zero, loads or "
+        "restarts); 0 refuses it at once. `x-chatllm-wait` of a request shortens it.",
+    )
+    max_held_requests: int = Field(
+        default=256, ge=0, description="Requests that wait so at once in one ingress replica; another one is a 503."
+    )
     cache: ModelCacheSettings = ModelCacheSettings()
 
 

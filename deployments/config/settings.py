@@ -106,7 +106,9 @@ class UsageSettings(Section):
 class Timeouts(Section):
     """How long a request may wait, in seconds."""
 
-    first_token_s: PositiveSeconds = Field(default=120.0, description="From the request's arrival to the first token.")
+    first_token_s: PositiveSeconds = Field(
+        default=120.0, description="From the request's arrival to the first token, less the time that it is held."
+    )
     idle_s: PositiveSeconds = Field(default=60.0, description="Between two tokens.")
     total_s: PositiveSeconds = Field(default=900.0, description="For the whole answer.")
     silence_s: PositiveSeconds = Field(

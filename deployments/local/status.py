@@ -40,7 +40,7 @@ def lines(status: dict[str, Any]) -> Sequence[str]:
     told += [f"  {name} is down and does not start again: {why}" for name, why in status["troubles"].items()]
     for name, model in status["models"].items():
         replicas = ", ".join(f"{count} {kind.lower()}" for kind, count in model["replicas"].items())
-        state = "failed" if model["has_failed"] else model["status"].lower()
+        state = "failed" if model["has_failed"] else "asleep" if model["is_asleep"] else model["status"].lower()
         said = ". ".join(part for part in (model["phase"], model["reason"] or model["message"]) if part)
         told.append(f"  {name:<10} {state} ({replicas or 'no replica'}) {said}".rstrip())
     if status["addresses"].get("page"):
@@ -81,10 +81,16 @@ def _models(report: RayReport | None) -> dict[str, Any]:
             "replicas": entry.replicas,
             "reason": entry.reason,
             "has_failed": entry.has_failed,
+            "is_asleep": _is_asleep(name, entry),
             "phase": "" if entry.has_failed else phase_text(entry, time.time()),
         }
         for name, entry in report.deployments.items()
     }
+
+
+def _is_asleep(name: str, entry: Deployment) -> bool:
+    """Tell whether a model has no replica because nobody asks for it; a request wakes it."""
+    return name.startswith("model-") and entry.status == "HEALTHY" and not entry.replicas.keys() - {"STOPPING"}
 
 
 def phase_text(entry: Deployment, now: float) -> str:

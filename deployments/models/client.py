@@ -5,7 +5,6 @@ Translates Ray's errors, keeps the deadlines and knows which model can answer.
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,7 +29,6 @@ from deployments.errors import (
     BodyTooLarge,
     ChatLLMError,
     ModelFailed,
-    ModelLoading,
     ModelNotFound,
     Overloaded,
     Timeout,
@@ -39,14 +37,17 @@ from deployments.errors import (
 from deployments.infra.ray.handles import CALL_ERRORS, carrying
 from deployments.infra.traces import trace
 from deployments.lora.types import Adapter
+from deployments.models.availability import Availability, ModelState
 from deployments.models.calls import Calls, begun
 from deployments.models.deadlines import Deadlines
 from deployments.models.delivery.listener import Listener
+from deployments.models.holding import Hold
 from deployments.models.identity import adapter_identity
-from deployments.models.loading.deploying import STARTING, Absence, AbsentDeployments
+from deployments.models.loading.deploying import Absence, AbsentDeployments
+from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
+from deployments.models.presence import presence
 from deployments.models.protocol import Failed, ModelRequest, Put, Traits
-from deployments.models.router import presence
 
 logger = logging.getLogger(__name__)
 
@@ -78,36 +79,6 @@ class ServedModel:
         return self.application, self.settings.deployment
 
 
-@dataclass(frozen=True, slots=True)
-class ModelState:
-    """Whether a model can answer: `status` is "ready", "loading" or "failed", for `elapsed_s` seconds."""
-
-    id: str
-    status: str
-    elapsed_s: float
-    replicas: int
-    absence: Absence = STARTING
-    """Why it is not ready; says nothing of one that is."""
-
-    @property
-    def phase(self) -> str | None:
-        """What its replica does while it loads; None once that has ended."""
-        if self.status != "loading":
-            return None
-        phase = self.absence.loading.phase if self.absence.loading else "starting"
-        return "starting" if phase in ("ready", "failed") else phase
-
-    @property
-    def percent(self) -> int | None:
-        """How much of the phase is done, where that is known."""
-        return self.absence.loading.percent if self.phase and self.absence.loading else None
-
-    @property
-    def expected_s(self) -> float | None:
-        """How many seconds loading took before, as far as that is known."""
-        return self.absence.expected_s if self.status == "loading" else None
-
-
 class ModelClient:
     """Generates on the replicas of the configured models."""
 
@@ -120,8 +91,8 @@ class ModelClient:
     ) -> None:
         """`is_encrypted`: whether replicas must encrypt what they send; None: if they are on other machines."""
         self._adapters: Mapping[str, Adapter] = {}
-        self._absent = AbsentDeployments()
         self._deployments: dict[tuple[str, str], DeploymentHandle[Any]] = {}
+        self._available = Availability(self._deployments.__getitem__, AbsentDeployments())
         self._listener = Listener()
         self._calls = Calls()
         self._traits: dict[str, Traits] = {}
@@ -142,8 +113,13 @@ class ModelClient:
         """Listen for the answers of the replicas."""
         await self._listener.open(get_node_ip_address(), self._is_encrypted)
 
+    async def learn_starts(self, store: StartStore) -> None:
+        """Judge how long models take to start by what is in `store`, and keep there what is seen from now on."""
+        await self._available.learn_starts(store, lambda: list(self._deployments))
+
     async def aclose(self) -> None:
         """Close the connections of the replicas; answers that are under way fail."""
+        await self._available.aclose()
         await self._listener.aclose()
         await self._calls.aclose()
 
@@ -172,8 +148,11 @@ class ModelClient:
         return presence(*self._served(model).place).replicas or 0
 
     async def load_adapter(self, model: str, name: str, source: str) -> Adapter:
-        """Let a replica find and load an adapter, and return it; raises a ChatLLMError that says what is wrong."""
-        await self._require_ready(model)
+        """Let a replica find and load an adapter, and return it; raises a ChatLLMError that says what is wrong.
+
+        That is ModelLoading while none runs; the model is woken.
+        """
+        await self.hold(model, 0.0)
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_S):
                 return await self._handle(model).load_adapter.remote(name, source)
@@ -239,17 +218,21 @@ class ModelClient:
         return [await self._state(self._models[name]) for name in ordered]
 
     async def _state(self, model: ServedModel) -> ModelState:
-        settings, seen = model.settings, presence(*model.place)
         if model.problem:
-            return ModelState(settings.id, "failed", 0.0, 0, Absence(has_failed=True, reason=model.problem))
-        replicas = seen.replicas
-        if replicas is None:
-            replicas = int(self._handle(settings.id).running_replicas_populated())
-        elapsed_s = time.monotonic() - seen.since
-        if replicas:
-            return ModelState(settings.id, "ready", elapsed_s, replicas)
-        absence = await self._absent.of(*model.place)
-        return ModelState(settings.id, "failed" if absence.has_failed else "loading", elapsed_s, 0, absence)
+            absence = Absence(has_failed=True, reason=model.problem)
+            return ModelState(model.settings.id, "failed", 0.0, 0, absence)
+        return await self._available.state(model.settings, model.place)
+
+    async def hold(self, model: str, wait_s: float | None) -> Hold | None:
+        """Return a request's place among those that wait for a replica; None while one runs.
+
+        `wait_s` is how long it wants to wait at most, None for as long as it may. Raises ModelFailed, and
+        ModelLoading where it is not to wait or no place is left; the model is woken all the same.
+        """
+        served = self._served(model)
+        if served.problem:
+            raise ModelFailed
+        return await self._available.hold(served.settings, served.place, wait_s)
 
     async def traits(self, model: str) -> Traits:
         """Return what the model takes and makes, as a replica told once; what its settings say until one can tell."""
@@ -281,11 +264,15 @@ class ModelClient:
     async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
         """Give the messages of a replica to `put`; return after the last of them, or once its call has failed.
 
-        Cancelling this cancels the request there, and so at the engine. Raises ModelLoading while no replica is
-        running, Overloaded when the queue is full, Unavailable when the replica is lost. An answer that misses a
-        deadline ends with a Timeout, and this is cancelled.
+        While no replica runs, one is demanded, and this waits; whoever asks bounds that (`hold`). Cancelling it
+        withdraws the demand, or cancels the request at the replica, and so at the engine. Raises ModelFailed,
+        Overloaded when the queue is full, Unavailable when the replica is lost. An answer that misses a deadline ends
+        with a Timeout, and this is cancelled.
         """
-        await self._require_ready(model)
+        served = self._served(model)
+        if served.problem:
+            raise ModelFailed
+        await self._available.ready(served.settings, served.place)
         await self._calls.room()
         stream = self._listener.stream(put)
         deadlines = Deadlines(stream, self._timeouts, partial(_expire, put, asyncio.current_task()))
@@ -308,15 +295,6 @@ class ModelClient:
                 with suppress(Exception):
                     response.cancel()
             self._calls.settle(call)
-
-    async def _require_ready(self, model: str) -> None:
-        state = await self._state(self._served(model))
-        if state.status == "failed":
-            raise ModelFailed
-        if state.status == "loading":
-            raise ModelLoading(
-                f"The model {model!r} is still loading ({state.elapsed_s:.0f} s so far).", None, RETRY_AFTER_S
-            )
 
 
 def _expire(put: Put, task: "asyncio.Task[None] | None") -> None:

@@ -1,5 +1,6 @@
 """Model replicas in this process, without Ray: the same interface as `ModelClient`."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -7,11 +8,12 @@ from dataclasses import replace
 
 from deployments.cache.steering import Mode
 from deployments.config import ProviderModel, ScriptedModel
-from deployments.errors import ModelLoading
 from deployments.lora.types import Adapter
-from deployments.models.client import RETRY_AFTER_S, ModelState
+from deployments.models.client import ModelState
 from deployments.models.delivery.listener import Listener
+from deployments.models.holding import Hold, HoldingRoom
 from deployments.models.identity import adapter_identity, identities
+from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.protocol import ModelRequest, Put, Traits
 from deployments.models.provider.replica import ProviderReplica
@@ -28,6 +30,8 @@ class InProcessModels:
             for model in models
         }
         self.is_ready = True
+        self.starts_in_s: float | None = None
+        self.rooms = {model.id: HoldingRoom(model.id, self._has_replica, lambda: self.starts_in_s) for model in models}
         self.listener: Listener | None = None
         self._settings = {model.id: model for model in models}
         self._identities = identities(models)
@@ -101,9 +105,20 @@ class InProcessModels:
     async def waiting(self, model: str) -> int:
         return await self.replicas[model].waiting()
 
+    async def learn_starts(self, store: StartStore) -> None: ...
+
+    def _has_replica(self) -> bool:
+        return self.is_ready
+
+    async def hold(self, model: str, wait_s: float | None) -> Hold | None:
+        settings = self._settings[model]
+        if self.is_ready:
+            return None
+        return self.rooms[settings.id].enter(settings.max_held_requests, settings.hold_s, wait_s)
+
     async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
-        if not self.is_ready:
-            raise ModelLoading("", None, RETRY_AFTER_S)
+        while not self.is_ready:  # noqa: ASYNC110 - tests set it
+            await asyncio.sleep(0.005)
         async with aclosing(self.replicas[model].generate(request)) as messages:
             async for message in messages:
                 put(message)

@@ -3,42 +3,18 @@
 Serve tells a handle's router about every change of the deployment's replicas;
 this class passes the count on to whoever holds the handle, so that a request can
 be refused at once while no replica is there, instead of waiting in a queue.
-Serve builds the router itself, hence the registry in this module.
+Serve builds the router itself, hence the registry in presence.py.
 """
 
 import random
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from deployments.infra.ray.router import PendingRequest, PowerOfTwoChoicesRequestRouter, RunningReplica
+from deployments.models.presence import Presence, presence
 from deployments.models.protocol import ModelRequest
 
 ADAPTERS = "adapters"
 """What replicas tell the routers: the adapters that they hold."""
-
-
-@dataclass(slots=True)
-class Presence:
-    """How many replicas of a deployment are running, as this process knows it."""
-
-    replicas: int | None = None
-    """None until Serve has built the router, which it may put off until the first request."""
-    since: float = field(default_factory=time.monotonic)
-    """When the number last left or reached zero (monotonic seconds)."""
-
-    def note(self, replicas: int) -> None:
-        if bool(replicas) != bool(self.replicas):
-            self.since = time.monotonic()
-        self.replicas = replicas
-
-
-_presence: dict[tuple[str, str], Presence] = {}
-
-
-def presence(application: str, deployment: str) -> Presence:
-    """Return the live record of a deployment, by the names of its application and its own."""
-    return _presence.setdefault((application, deployment), Presence())
 
 
 class ObservedRouter(PowerOfTwoChoicesRequestRouter):

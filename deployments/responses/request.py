@@ -126,6 +126,8 @@ class ResponseCall:
     request: dict[str, Any]
     input: tuple[NewItem | ItemReference, ...]
     chat: dict[str, Any]
+    wait_s: float | None = None
+    """How long it is to be held at most while its model has no replica; None for as long as the service holds any."""
 
     @property
     def ignored(self) -> tuple[str, ...]:

@@ -74,7 +74,8 @@ class Responses:
         call = chat_call(response, requested, requested.streams)
         answer = await self._chat.answer(call, turn, summary)
         if answer.frames is not None:
-            return Answer(frames=self._streamed(answer.frames, response.answered_by(summary.model), turn, summary))
+            frames = self._streamed(answer.frames, response.answered_by(summary.model), turn, summary)
+            return Answer(frames=frames, waits_for=answer.waits_for)
         return Answer(await self._whole(answer.body, response.answered_by(summary.model), turn))
 
     async def opened(
@@ -113,7 +114,7 @@ class Responses:
             summary.model = model
             return 0
         request = {**prompt_fields(requested.chat), "model": model, "messages": messages}
-        call = ChatCall(secrets.token_hex(16), tenant, request, "tokenize")
+        call = ChatCall(secrets.token_hex(16), tenant, request, "tokenize", wait_s=requested.wait_s)
         answer = await self._chat.answer(call, Unkept(messages, requested.trims), summary)
         return int(orjson.loads(answer.body)["count"])
 
@@ -235,7 +236,8 @@ def chat_call(response: StoredResponse, requested: ResponseCall, streams: bool) 
     """Return the chat call that a response comes to."""
     options: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if streams else {}
     request = {**requested.chat, "model": response.request["model"], **options}
-    return ChatCall(response.id.removeprefix("resp_"), response.tenant, request, cache_control=requested.cache_control)
+    id_, control = response.id.removeprefix("resp_"), requested.cache_control
+    return ChatCall(id_, response.tenant, request, cache_control=control, wait_s=requested.wait_s)
 
 
 def closed(

@@ -89,7 +89,7 @@ async def write(api: "StandIn", run: Run) -> None:
 
 def stand_in_for(behaviour: "Behaviour", model: str) -> str:
     """Return the fallback that answers where a model cannot."""
-    if behaviour.models.get(model) == "ready":
+    if behaviour.models.get(model) in ("ready", "asleep"):
         return ""
     return next((other for other in behaviour.fallback.get(model, ()) if behaviour.models.get(other) == "ready"), "")
 

@@ -26,6 +26,7 @@ from tests.ui.runs import Run, follow, tokens_of, write
 
 KEY = "sk-stand-in"
 _caller: ContextVar[str] = ContextVar("caller", default=KEY)
+REMAINING_S = {"asleep": 40.2, "loading": None}
 REQUEST_ID = "req_stand_in"
 
 
@@ -223,10 +224,10 @@ def _routes(api: StandIn) -> FastAPI:
     async def ready() -> Response:
         elapsed = round(time.time() - api.started_at, 1)
         models = [
-            {"id": id_, "status": status, "elapsed_s": elapsed, "message": ""}
+            {"id": id_, "status": status, "elapsed_s": elapsed, "message": "", "remaining_s": REMAINING_S.get(status)}
             for id_, status in api.behaviour.models.items()
         ]
-        is_ready = all(model["status"] == "ready" for model in models)
+        is_ready = all(model["status"] in ("ready", "asleep") for model in models)
         body = {"status": "ready" if is_ready else "loading", "models": models}
         return JSONResponse(body, 200 if is_ready else 503, {} if is_ready else {"Retry-After": "1"})
 

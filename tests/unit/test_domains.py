@@ -66,6 +66,7 @@ PUBLIC: dict[str, set[str]] = {
         "models.delivery.wire",
         "models.files.hub_cache",
         "models.files.safetensors_header",
+        "models.holding",
         "models.media",
         "models.protocol",
     },

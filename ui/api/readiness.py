@@ -13,8 +13,9 @@ from ui.state.watchers import Watchers
 
 POLL_S = 1.0
 POLL_READY_S = 10.0
+POLL_ASLEEP_S = 2.0
 
-Phase = Literal["starting", "loading", "ready", "failed"]
+Phase = Literal["starting", "asleep", "loading", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class Status:
     """The state of a model; `elapsed_s` counts from the start of the phase.
 
     `stand_in` is a model that answers in its place until it is ready. While it loads, `step` is what its replica
-    does, `percent` of it are done, and `expected_s` are the seconds that loading took before, as far as these are
-    known.
+    does, `percent` of it are done, `expected_s` are the seconds that a start took before, and `remaining_s` about
+    those that are left, as far as these are known. A model that is asleep is woken by the next message.
     """
 
     phase: Phase
@@ -33,11 +34,12 @@ class Status:
     percent: int | None = None
     expected_s: float | None = None
     stand_in: str | None = None
+    remaining_s: float | None = None
 
     @property
     def can_answer(self) -> bool:
-        """Whether a message is answered now, by this model or its fallback."""
-        return self.phase == "ready" or self.stand_in is not None
+        """Whether a message can be sent now: this model or its fallback answers, or the message wakes it."""
+        return self.phase in ("ready", "asleep") or self.stand_in is not None
 
 
 class Readiness:
@@ -56,8 +58,8 @@ class Readiness:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every model can generate."""
-        return self._is_reachable and all(state.status == "ready" for state in self._states)
+        """Whether every model can generate, or is woken by a message."""
+        return self._is_reachable and all(state.status in ("ready", "asleep") for state in self._states)
 
     def of(self, model: str | None) -> Status:
         """Return the state of `model`, or of the whole service if the model is unknown."""
@@ -75,6 +77,7 @@ class Readiness:
             state.percent,
             state.expected_s,
             None if state.status == "ready" else self._stand_in(state.id),
+            state.remaining_s,
         )
 
     def _stand_in(self, name: str) -> str | None:
@@ -118,9 +121,15 @@ class Readiness:
                 self._watchers.notify()
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), POLL_READY_S if self.is_ready and self.models else POLL_S)
+                await asyncio.wait_for(self._wake.wait(), self._poll_s)
             except TimeoutError:
                 continue
+
+    @property
+    def _poll_s(self) -> float:
+        if not self.is_ready or not self.models:
+            return POLL_S
+        return POLL_ASLEEP_S if any(state.status == "asleep" for state in self._states) else POLL_READY_S
 
     def _summary(self) -> object:
         return self._is_reachable, self.models, [(state.id, state.status) for state in self._states]

@@ -11,12 +11,13 @@ class ModelState(BaseModel):
     """One model in the body of `/ready`."""
 
     id: str
-    status: Literal["ready", "loading", "failed"]
+    status: Literal["ready", "asleep", "loading", "failed"]
     elapsed_s: float = 0.0
     message: str = ""
     phase: str | None = None
     percent: int | None = None
     expected_s: float | None = None
+    remaining_s: float | None = None
 
 
 class Readiness(BaseModel):

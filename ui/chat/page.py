@@ -221,7 +221,8 @@ class ChatPage:
     def _on_answer(self, answer: Answer) -> None:
         """React to the start or end of an answer, in this page or another one."""
         self._chat.on_answer(answer)
-        if answer.error is not None:
+        is_waking = answer.is_running and self._shared.readiness.of(answer.question.model).phase == "asleep"
+        if answer.error is not None or is_waking:
             self._shared.readiness.doubt()
         with self._root:
             self._sidebar.on_answer(answer)

@@ -12,6 +12,8 @@ from ui.widgets.elements import attribute, tag, text_element
 WORDS = {
     "starting": ("The service is starting", "This page updates automatically."),
     "loading": ("The model is loading", "You can write now. Your message will be sent when the model is ready."),
+    "asleep": ("The model is asleep", "Your message wakes it up."),
+    "waking": ("The model is waking up", "The answer begins as soon as it is ready."),
     "failed": ("The model could not be loaded", "See the service log for details."),
 }
 
@@ -30,6 +32,7 @@ class StatusLine:
     def __init__(self, on_change: Callable[[Phase], Coroutine[Any, Any, None]]) -> None:
         self._on_change = on_change
         self._phase: Phase | None = None
+        self._was_asleep = False
         self._root = tag("div", "status", role="status").mark("status")
         with self._root:
             tag("span", "status-mark")
@@ -43,13 +46,17 @@ class StatusLine:
         is_ready = status.phase == "ready"
         self._root.set_visibility(not is_ready)
         if not is_ready:
-            title, detail = WORDS[status.phase]
+            self._was_asleep = status.phase == "asleep" or (self._was_asleep and status.phase == "loading")
+            title, detail = WORDS["waking" if self._was_asleep and status.phase == "loading" else status.phase]
             self._title.text = t(title)
             self._detail.text = status.message or t(detail)
+            if status.phase == "asleep" and status.remaining_s is not None:
+                self._detail.text = t("Your message wakes it up: about {wait}.", wait=clock(status.remaining_s))
             if status.stand_in:
                 self._detail.text = t("{model} is answering in its place.", model=status.stand_in)
-            self._elapsed.text = "" if status.phase == "failed" else progress(status)
+            self._elapsed.text = "" if status.phase in ("failed", "asleep") else progress(status)
             attribute(self._root, data_phase=status.phase)
+        self._was_asleep = self._was_asleep and not is_ready
         phase = "ready" if status.can_answer else status.phase
         if phase != self._phase:
             self._phase = phase
@@ -64,6 +71,8 @@ def progress(status: Status) -> str:
     elapsed = clock(status.elapsed_s)
     if status.expected_s is not None and status.elapsed_s < status.expected_s:
         elapsed = t("{elapsed} of about {expected}", elapsed=elapsed, expected=clock(status.expected_s))
+    if status.remaining_s is not None and status.phase == "loading":
+        elapsed = t("about {wait} left", wait=clock(max(1.0, status.remaining_s)))
     return " · ".join([*said, elapsed])
 
 

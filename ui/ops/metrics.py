@@ -61,6 +61,7 @@ class Model(BaseModel):
     phase: str | None = None
     percent: int | None = None
     expected_s: float | None = None
+    remaining_s: float | None = None
 
 
 class Replica(BaseModel):

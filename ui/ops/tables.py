@@ -33,6 +33,10 @@ class Section:
         return self._body
 
 
+STEADY = ("ready", "asleep")
+"""States in which nothing is to be waited for."""
+
+
 class ModelTable(Section):
     """Each model with its state, and what it does."""
 
@@ -41,7 +45,8 @@ class ModelTable(Section):
 
     def show(self, models: Sequence[Model]) -> None:
         # The seconds of a state change all the time, and are shown while something is to be waited for.
-        steady = [model.model_copy(update={"elapsed_s": 0.0}) if model.status == "ready" else model for model in models]
+        zero = {"elapsed_s": 0.0}
+        steady = [model.model_copy(update=zero) if model.status in STEADY else model for model in models]
         if (place := self.fill(steady)) is None:
             return
         heads = (
@@ -198,12 +203,14 @@ def names_of(keys: Sequence[KeyUsage]) -> dict[str, str]:
 
 
 def _state(model: Model) -> str:
-    said = {"ready": t("Ready"), "loading": t("Loading"), "failed": t("Failed to load")}.get(model.status, model.status)
-    if model.status == "ready":
+    known = {"ready": t("Ready"), "asleep": t("Asleep"), "loading": t("Loading"), "failed": t("Failed to load")}
+    said = known.get(model.status, model.status)
+    if model.status in STEADY:
         return said
     step = [t(STEPS[model.phase])] if model.phase in STEPS else []
     progress = [percent(model.percent)] if model.percent is not None else []
-    return " · ".join([said, *step, *progress, duration(model.elapsed_s)])
+    left = [] if model.remaining_s is None else [t("about {wait} left", wait=duration(model.remaining_s))]
+    return " · ".join([said, *step, *progress, duration(model.elapsed_s), *left])
 
 
 def _key_state(status: str) -> str:

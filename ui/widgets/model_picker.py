@@ -39,5 +39,5 @@ class Picker:
 
 def labelled(model: str, phase: Phase) -> str:
     """Return a model's name, with its state if it cannot answer now."""
-    notes: dict[Phase, str] = {"loading": t("loading"), "failed": t("failed to load")}
+    notes: dict[Phase, str] = {"asleep": t("asleep"), "loading": t("loading"), "failed": t("failed to load")}
     return f"{model} · {notes[phase]}" if phase in notes else model

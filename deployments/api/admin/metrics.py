@@ -65,7 +65,7 @@ class ModelMetrics(msgspec.Struct):
 
     Of the requests that its engines hold, `waiting` have no token yet and `running` have; null where
     its replicas do not tell in time, and for an adapter, whose requests are among those of its model. `reason` is
-    why it has not loaded, `phase`, `percent` and `expected_s` are how far it is, as in `/ready`.
+    why it has not loaded, `phase`, `percent`, `expected_s` and `remaining_s` are how far it is, as in `/ready`.
     """
 
     id: str
@@ -79,6 +79,7 @@ class ModelMetrics(msgspec.Struct):
     phase: LoadPhase | None
     percent: int | None
     expected_s: float | None
+    remaining_s: float | None
 
 
 class ReplicaMetrics(msgspec.Struct):
@@ -218,6 +219,7 @@ def _model(held: _Held, total: Counts) -> ModelMetrics:
         cast(LoadPhase | None, state.phase),
         state.percent,
         state.expected_s,
+        state.remaining_s,
     )
 
 

@@ -58,7 +58,7 @@ def translated(error: Exception, request_id: str = "-") -> ChatLLMError:
 
 
 class EventStream(Response):
-    """A stream of server-sent events that have been begun.
+    """A stream of server-sent events that have been begun, or are waited for. It is never silent for long.
 
     A failure after the first byte becomes an error event and the stream's end,
     never a silent cut. When the client goes away `frames` is closed, which
@@ -74,8 +74,12 @@ class EventStream(Response):
         ended: Callable[[ChatLLMError | ClientGone | None], None],
         trailer: Callable[[], bytes] | None = None,
         silence_s: float = 15.0,
+        waits_for: Callable[[], str | None] | None = None,
     ) -> None:
-        """`trailer` returns what goes out behind all of it; after `silence_s` without an event there is a ping."""
+        """`trailer` returns what goes out behind all of it, `waits_for` what a client whose request is held is told.
+
+        After `silence_s` without an event there is a ping.
+        """
         super().__init__(None, 200, {**headers, **STREAM_HEADERS}, "text/event-stream")
         del self.headers["content-length"]
         self._frames = frames
@@ -84,6 +88,7 @@ class EventStream(Response):
         self._ended = ended
         self._trailer = trailer
         self._silence_s = silence_s
+        self._waits_for = waits_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome: ChatLLMError | ClientGone | None = ClientGone()
@@ -100,10 +105,13 @@ class EventStream(Response):
 
     async def _write(self, send: Send, scope: Scope) -> ChatLLMError | None:
         failure: ChatLLMError | None = None
-        alive = KeepAlive(send, self._silence_s, ping_event(scope))
+        alive = KeepAlive(send, self._silence_s, ping_event(scope), self._waits_for)
         try:
+            await alive.begin()
             async with aclosing(self._frames):
                 async for frame in self._frames:
+                    if not frame:
+                        continue  # it has begun, or waits
                     alive.is_writing = True
                     await send({"type": "http.response.body", "body": frame, "more_body": True})
                     alive.sent()

@@ -12,7 +12,7 @@ from deployments.api.schemas.chat_request import ChatRequest
 from deployments.api.schemas.objects import ChatCompletion, ChatCompletionChunk
 from deployments.api.schemas.openapi import documented
 from deployments.api.schemas.parameters import settled
-from deployments.api.services import cache_control_of, caller_of, ensure_storage, services_of
+from deployments.api.services import cache_control_of, caller_of, ensure_storage, services_of, wait_of
 from deployments.chat.call import Answer, ChatCall
 from deployments.chat.summary import Summary
 from deployments.errors import (
@@ -70,7 +70,8 @@ async def create_chat_completion(request: Request) -> Response:
         answer = await services.chat.chat(call, summary)
         return with_function_call(answer) if offers_functions else answer
 
-    call = ChatCall(secrets.token_hex(16), caller.tenant, body, cache_control=cache_control_of(request))
+    control, wait_s = cache_control_of(request), wait_of(request)
+    call = ChatCall(secrets.token_hex(16), caller.tenant, body, cache_control=control, wait_s=wait_s)
     return await exchange(
         request,
         services,

@@ -36,7 +36,7 @@ def with_tools(request: Mapping[str, Any]) -> dict[str, Any]:
 def with_function_call(answer: Answer) -> Answer:
     """Return an answer whose tool call is the `function_call` of its message, or of the deltas of its events."""
     if answer.frames is not None:
-        return Answer(frames=_frames(answer.frames))
+        return Answer(frames=_frames(answer.frames), waits_for=answer.waits_for)
     completion = orjson.loads(answer.body)
     for choice in completion["choices"]:
         _rename(choice, choice["message"])

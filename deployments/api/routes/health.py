@@ -1,4 +1,4 @@
-"""`GET /health`: this replica is alive. `GET /ready`: the default model can generate. Both need no key.
+"""`GET /health`: this replica is alive. `GET /ready`: the default model answers, or a request wakes it. No key needed.
 
 With an administrator's key `/ready` also says why a model has not loaded.
 """
@@ -30,7 +30,9 @@ async def health() -> Response:
     "/ready", response_model=None, openapi_extra=documented(answer=Readiness, also={503: Readiness}, public=True)
 )
 async def ready(request: Request) -> Response:
-    """Answer 200 once a replica of the default model runs, else 503; both tell each model's state.
+    """Answer 200 once a replica of the default model runs, or none has to, else 503; both tell each model's state.
+
+    A model that is asleep has no replica as long as nobody asks for it.
 
     To an administrator's key alone, `reason` says why one has not loaded, and `problems` what is wrong with the
     configuration.
@@ -39,6 +41,7 @@ async def ready(request: Request) -> Response:
     states = await services.models.states()
     default = services.models.names.default
     status = next((state.status for state in states if state.id == default), "loading")
+    status = "ready" if status == "asleep" else status
     problems = services.problems()
     tells_reasons = bool(problems or any(state.absence.reason for state in states)) and await is_admin(request)
     body: dict[str, Any] = {"status": status, "models": [_shown(state, tells_reasons) for state in states]}
@@ -62,4 +65,5 @@ def _shown(state: ModelState, tells_reasons: bool) -> dict[str, Any]:
         "phase": state.phase,
         "percent": state.percent,
         "expected_s": state.expected_s,
+        "remaining_s": state.remaining_s,
     }

@@ -13,7 +13,7 @@ from deployments.api.http.dialect import MESSAGES, error_event
 from deployments.api.http.requests import body_as
 from deployments.api.schemas import messages as shapes
 from deployments.api.schemas.openapi import documented
-from deployments.api.services import Services, cache_control_of, caller_of, services_of
+from deployments.api.services import Services, cache_control_of, caller_of, services_of, wait_of
 from deployments.chat.call import Answer, ChatCall
 from deployments.chat.summary import Summary
 from deployments.errors import ChatLLMError, ContextTooLong, InvalidJSON, ModelLoading, ModelNotFound, Timeout
@@ -49,7 +49,8 @@ async def create_message(request: Request) -> Response:
     body = await body_as(request, MessageRequest)
     wanted = await run_sized(request.state.body_bytes, asked, body)
     chat = wanted.within(await _window(services, wanted))
-    call = ChatCall(secrets.token_hex(16), caller.tenant, chat, cache_control=cache_control_of(request))
+    control, wait_s = cache_control_of(request), wait_of(request)
+    call = ChatCall(secrets.token_hex(16), caller.tenant, chat, cache_control=control, wait_s=wait_s)
 
     async def work(summary: Summary) -> Answer:
         summary.ignored = wanted.ignored
@@ -67,7 +68,8 @@ async def create_message(request: Request) -> Response:
                 return summary.prompt_estimate
 
         translator = Translator(_message_id(call.id), summary.model, wanted.max_tokens)
-        return Answer(frames=_streamed(answer.frames, translator, read, summary, request))
+        frames = _streamed(answer, answer.frames, translator, read, summary, request)
+        return Answer(frames=frames, waits_for=answer.waits_for)
 
     weight = weight_of("chat", chat, services.settings.key_limits.assumed_answer_tokens)
     return await exchange(request, services, caller, call.streams, work, weight)
@@ -86,7 +88,7 @@ async def count_tokens(request: Request) -> Response:
 
     async def work(summary: Summary) -> Answer:
         summary.ignored = wanted.ignored
-        tokens = await _counted(services, caller, wanted, summary)
+        tokens = await _counted(services, caller, wanted, summary, wait_of(request))
         return Answer(orjson.dumps({"input_tokens": tokens}))
 
     return await exchange(request, services, caller, False, work, weight_of("tokenize", {}, 0))
@@ -101,10 +103,14 @@ async def _window(services: Services, wanted: MessagesCall) -> int | None:
     return (await services.models.traits(model)).max_model_len
 
 
-async def _counted(services: Services, caller: Caller, wanted: MessagesCall, summary: Summary) -> int:
+async def _counted(
+    services: Services, caller: Caller, wanted: MessagesCall, summary: Summary, wait_s: float | None = 0.0
+) -> int:
     """Return how many tokens the model reads."""
     named = {name: wanted.chat[name] for name in ("model", "messages") if name in wanted.chat}
-    call = ChatCall(secrets.token_hex(16), caller.tenant, {**prompt_fields(wanted.chat), **named}, "tokenize")
+    call = ChatCall(
+        secrets.token_hex(16), caller.tenant, {**prompt_fields(wanted.chat), **named}, "tokenize", wait_s=wait_s
+    )
     answer = await services.chat.ask(call, summary)
     return int(orjson.loads(answer.body)["count"])
 
@@ -118,6 +124,7 @@ def _whole(body: bytes, call_id: str, max_tokens: int) -> bytes:
 
 
 async def _streamed(
+    answer: Answer,
     frames: AsyncGenerator[bytes],
     translator: Translator,
     read: Callable[[], Awaitable[int]],
@@ -126,6 +133,8 @@ async def _streamed(
 ) -> AsyncGenerator[bytes]:
     """Yield the events of a message, whose prompt has as many tokens as `read` tells; a failure is the last one."""
     try:
+        if answer.waits_for:
+            await anext(frames)  # how long the prompt is, only a replica can tell
         yield b"".join(map(frame, translator.begin(await read())))
         async with aclosing(frames):
             async for data in frames:

@@ -60,7 +60,10 @@ async def _model(models: ServedModels, state: ModelState, caller: Caller) -> dic
     traits = await models.traits(state.id)
     shape = {"id": state.id, "object": "model", "created": 0, "owned_by": "chatllm", "status": state.status}
     modalities = {"input_modalities": traits.input_modalities, "output_modalities": traits.output_modalities}
-    reason = {"reason": state.absence.reason} if caller.is_admin and state.absence.reason else {}
+    reason: dict[str, Any] = {"reason": state.absence.reason} if caller.is_admin and state.absence.reason else {}
+    if caller.is_admin and state.status in ("loading", "asleep"):
+        reason |= {"phase": state.phase, "percent": state.percent}
+        reason |= {"expected_s": state.expected_s, "remaining_s": state.remaining_s}
     rest = {"max_model_len": traits.max_model_len, "writes_titles": models.writes_titles(state.id)}
     return shape | modalities | rest | {"fallback": models.fallback(state.id)} | reason
 

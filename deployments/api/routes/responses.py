@@ -1,6 +1,7 @@
 """`/v1/responses`: OpenAI's Responses, kept as items of conversations."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -14,7 +15,7 @@ from deployments.api.metering import Meter
 from deployments.api.routes.conversations import Include
 from deployments.api.schemas import responses as shapes
 from deployments.api.schemas.openapi import documented
-from deployments.api.services import Services, cache_control_of, caller_of, ensure_storage, services_of
+from deployments.api.services import Services, cache_control_of, caller_of, ensure_storage, services_of, wait_of
 from deployments.chat.call import Answer
 from deployments.chat.summary import Summary
 from deployments.errors import (
@@ -71,7 +72,9 @@ async def create_response(request: Request) -> Response:
     """Answer, streamed (`stream: true`), whole, or in the background (`background: true`, polled or streamed later)."""
     services, caller = services_of(request), await caller_of(request)
     body, steering = await body_as(request, ResponseRequest), cache_control_of(request)
-    wanted = await run_sized(request.state.body_bytes, asked, body, services.settings.limits.max_messages, steering)
+    limits = services.settings.limits
+    wanted = await run_sized(request.state.body_bytes, asked, body, limits.max_messages, steering)
+    wanted = replace(wanted, wait_s=wait_of(request))
     if wanted.is_stored:
         await ensure_storage(request, caller)
 
@@ -100,6 +103,7 @@ async def count_input_tokens(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     body, limits = await body_as(request, ResponseRequest), services.settings.limits
     wanted = await run_sized(request.state.body_bytes, asked, body, limits.max_messages, may_be_empty=True)
+    wanted = replace(wanted, wait_s=wait_of(request))
 
     async def work(summary: Summary) -> Answer:
         tokens = await services.responses.input_tokens(caller.tenant, wanted, summary)

@@ -16,16 +16,20 @@ class Health(msgspec.Struct):
 LoadPhase = Literal["starting", "downloading", "reading_weights", "compiling", "warming_up"]
 
 
+ModelStatus = Literal["ready", "asleep", "loading", "failed"]
+
+
 class ModelReadiness(msgspec.Struct):
     """The state of one model; `elapsed_s` is how long it has been in it.
 
-    While it loads, `phase` says what its replica does, `percent` how much of that is done, and `expected_s` how
-    many seconds loading took before; null where that is not known. `reason` is why it has not loaded, for an
-    administrator's key alone.
+    One that is asleep has no replica because nobody asks for it; a request wakes it. While it loads, `phase` says what
+    its replica does, `percent` how much of that is done, `expected_s` how many seconds a start took before, and
+    `remaining_s` about how many are left (of one that is asleep: once it is asked); null where that is not known.
+    `reason` is why it has not loaded, for an administrator's key alone.
     """
 
     id: str
-    status: Literal["ready", "loading", "failed"]
+    status: ModelStatus
     elapsed_s: float
     replicas: int
     message: str
@@ -33,10 +37,11 @@ class ModelReadiness(msgspec.Struct):
     phase: LoadPhase | None
     percent: int | None
     expected_s: float | None
+    remaining_s: float | None
 
 
 class Readiness(msgspec.Struct):
-    """The state of the default model, and of each.
+    """The state of the default model, where one that is asleep counts as ready, and of each.
 
     `problems` say what is wrong with the configuration that was deployed last, and stand only for an administrator's
     key: a `user_config` that was refused, a name that stands for no model.
@@ -56,14 +61,14 @@ class Model(msgspec.Struct):
     null until the model has loaded. `writes_titles` says whether its titles of conversations are better than the
     question's first sentence, and `fallback` which models answer in its place where it cannot. `replicas` and
     `running` (requests that its engines hold) stand only where one model was asked for, and `reason`, why it has not
-    loaded, only for an administrator's key.
+    loaded, only for an administrator's key, with `phase`, `percent`, `expected_s` and `remaining_s` as in `/ready`.
     """
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
-    status: Literal["ready", "loading", "failed"]
+    status: ModelStatus
     input_modalities: list[str]
     output_modalities: list[str]
     max_model_len: int | None
@@ -75,6 +80,10 @@ class Model(msgspec.Struct):
     replicas: int | msgspec.UnsetType = msgspec.UNSET
     running: int | msgspec.UnsetType = msgspec.UNSET
     reason: str | msgspec.UnsetType = msgspec.UNSET
+    phase: LoadPhase | msgspec.UnsetType | None = msgspec.UNSET
+    percent: int | msgspec.UnsetType | None = msgspec.UNSET
+    expected_s: float | msgspec.UnsetType | None = msgspec.UNSET
+    remaining_s: float | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Models(msgspec.Struct):

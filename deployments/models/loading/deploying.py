@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Thread
+from typing import Any
 
 from ray import serve
 
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 CACHE_S = 2.0
 TIMEOUT_S = 2.0
 FAILED = frozenset({"DEPLOY_FAILED"})
+STOPPING = "STOPPING"
 
 
 WAITS = "to be scheduled"
@@ -36,6 +38,8 @@ class Absence:
     loading: Loading | None = None
     reason: str = ""
     expected_s: float | None = None
+    is_asleep: bool = False
+    """Whether Serve wants no replica of it, as long as nobody asks for one."""
 
 
 STARTING = Absence()
@@ -57,6 +61,10 @@ class AbsentDeployments:
         self._known: _Known = {}
         self._asked_at = float("-inf")
         self._answer: Future[_Known] | None = None
+
+    def known(self, application: str, deployment: str) -> Absence:
+        """Return what was said last, without asking."""
+        return self._known.get((application, deployment), STARTING)
 
     async def of(self, application: str, deployment: str) -> Absence:
         """Return what is known; what was known before where the controller does not answer in 2 s."""
@@ -87,6 +95,8 @@ class AbsentDeployments:
                     known[application, name] = absence(
                         name, str(state.status.value), str(state.message), published(name)
                     )
+                elif is_asleep(state.replica_states):
+                    known[application, name] = Absence(expected_s=expected_s(name), is_asleep=True)
             if not found.deployments and str(found.status.value) in FAILED:
                 known[application, ""] = Absence(has_failed=True, reason=refusal(str(found.message)))
         return known
@@ -96,6 +106,11 @@ def refusal(message: str) -> str:
     """Return why an application was not built, by what Serve says of it: the last line of a traceback, mostly."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return lines[-1][:MAX_REASON] if lines else NO_REASON
+
+
+def is_asleep(replica_states: Mapping[Any, int]) -> bool:
+    """Tell whether a healthy deployment has no replica and none that starts; one that stops takes nothing new."""
+    return not any(count for state, count in replica_states.items() if str(getattr(state, "value", state)) != STOPPING)
 
 
 def absence(deployment: str, status: str, message: str, loading: Loading | None) -> Absence:

@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 import msgspec
@@ -31,6 +31,7 @@ class Loading:
     """The state of one load; times are Unix seconds, `took_s` is set once it has ended well.
 
     `failure` is why the last try failed, and stays while the next ones run; `failures` counts them.
+    `phases` has the seconds of the phases that are over, and `phase_since` is when this one began.
     """
 
     phase: Phase = "starting"
@@ -41,12 +42,14 @@ class Loading:
     failures: int = 0
     host: str = ""
     pid: int = 0
+    phase_since: float = 0.0
+    phases: dict[str, float] = field(default_factory=dict[str, float])
 
     @classmethod
     def begun(cls, before: "Loading | None") -> Self:
         """Return the state of a load that begins now, after what is known of the one before."""
         now = time.time()
-        started = cls(since=now, host=socket.gethostname(), pid=os.getpid())
+        started = cls(since=now, host=socket.gethostname(), pid=os.getpid(), phase_since=now)
         if before is None or before.phase == "ready" or now - before.since > SAME_START_S:
             return started
         if before.phase != "failed" and before.has_ended_unseen:
@@ -75,10 +78,16 @@ class Loading:
         """Return the state after a try that failed."""
         return replace(self, phase="failed", percent=None, failure=failure, failures=self.failures + 1)
 
+    def entered(self, phase: Phase) -> Self:
+        """Return the state in a phase that begins now, and what the one before took."""
+        now = time.time()
+        took_s = self.phases.get(self.phase, 0.0) + now - self.phase_since
+        return replace(self, phase=phase, phase_since=now, phases={**self.phases, self.phase: round(took_s, 2)})
+
     def ready(self) -> Self:
         """Return the state once the model can generate."""
         took_s = round(time.time() - self.since, 1)
-        return replace(self, phase="ready", percent=None, took_s=took_s, failure=None, failures=0)
+        return replace(self.entered("ready"), percent=None, took_s=took_s, failure=None, failures=0)
 
 
 KILLED = LoadFailure(

@@ -89,10 +89,10 @@ def downloaded(model: AnyModel) -> tuple[bool, int | None]:
 @contextmanager
 def watched(model: AnyModel) -> Generator[None]:
     """Tell of the phases while the block loads `model`; a failure is told and raised as ModelLoadFailed."""
-    state = Loading.begun(_before(model))
-    publish(model.deployment, state)
+    states = [Loading.begun(_before(model))]
+    publish(model.deployment, states[-1])
     output, ended = EngineOutput(), threading.Event()
-    watcher = threading.Thread(target=_watch, args=(model, state, output, ended), name="load-watch", daemon=True)
+    watcher = threading.Thread(target=_watch, args=(model, states, output, ended), name="load-watch", daemon=True)
     watcher.start()
     try:
         yield
@@ -100,12 +100,12 @@ def watched(model: AnyModel) -> Generator[None]:
         ended.set()
         watcher.join()
         failure = error.failure if isinstance(error, ModelLoadFailed) else diagnose(output.text(), error)
-        publish(model.deployment, state.failed(failure))
+        publish(model.deployment, states[-1].failed(failure))
         log.error("the model did not load", extra={"model": model.id, "reason": failure.sentence}, exc_info=error)
         raise ModelLoadFailed(failure.sentence, failure.code, failure.may_pass) from None
     ended.set()
     watcher.join()
-    publish(model.deployment, state.ready())
+    publish(model.deployment, states[-1].ready())
 
 
 def _before(model: AnyModel) -> Loading | None:
@@ -116,8 +116,10 @@ def _before(model: AnyModel) -> Loading | None:
         return None
 
 
-def _watch(model: AnyModel, state: Loading, output: EngineOutput, ended: threading.Event) -> None:
+def _watch(model: AnyModel, states: list[Loading], output: EngineOutput, ended: threading.Event) -> None:
+    """Publish each change, and leave the last state in `states`."""
     while not ended.wait(POLL_S):
+        state = states[-1]
         found = phase_of(output.text(), state)
         if found.phase == "starting":
             is_downloading, percent = downloaded(model)
@@ -126,5 +128,7 @@ def _watch(model: AnyModel, state: Loading, output: EngineOutput, ended: threadi
             is_downloading, percent = downloaded(model)
             found = replace(found, percent=percent if is_downloading else None)
         if found != state and not ended.is_set():
-            state = found
-            publish(model.deployment, state)
+            if found.phase != state.phase:
+                found = replace(state.entered(found.phase), percent=found.percent)
+            states[:] = [found]
+            publish(model.deployment, found)

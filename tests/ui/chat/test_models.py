@@ -78,6 +78,28 @@ async def test_a_fallback_that_cannot_answer_either_is_no_reason_to_send(reader:
     await reader.sees("larger answered in place of guide.")
 
 
+async def test_a_message_to_a_model_that_is_asleep_is_sent_at_once(reader: Reader, api: StandIn) -> None:
+    api.behaviour.models = {"guide": "asleep"}
+    await reader.open("/")
+    await reader.sees("The model is asleep")
+    await reader.sees("Your message wakes it up: about 40 s.")
+    await reader.sees("Enter to send")
+    reader.writes("Who are you?")
+    await until(lambda: bool(api.seen.requests))
+    api.behaviour.models = {"guide": "loading"}
+    await reader.sees("The model is waking up")
+    await reader.sees("The answer begins as soon as it is ready.")
+    api.behaviour.models = {"guide": "ready"}
+    await reader.sees("I am a stand-in.")
+    await until(lambda: not reader.texts("status-title"))
+
+
+def test_what_is_left_of_a_start_is_said_where_it_is_known() -> None:
+    assert progress(Status("loading", 12.0, step="compiling", expected_s=45.0, remaining_s=33.4)) == (
+        "Compiling · about 33 s left"
+    )
+
+
 def test_how_far_a_model_has_come_is_said_with_how_long_it_took_before() -> None:
     status = Status("loading", 12.0, step="reading_weights", percent=40, expected_s=45.0)
     assert progress(status) == "Loading weights 40% · 12 s of about 45 s"

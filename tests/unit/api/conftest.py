@@ -38,6 +38,7 @@ from deployments.lora.memory import MemoryAdapters
 from deployments.metrics.memory import MemoryFigures
 from deployments.metrics.sharing import Metrics
 from deployments.models.in_process import InProcessModels
+from deployments.models.loading.starts import MemoryStarts
 from deployments.models.names import ModelNames
 from deployments.responses.memory import MemoryResponses
 from deployments.usage.memory import MemoryUsage
@@ -91,6 +92,7 @@ async def running(
         adapters=MemoryAdapters(),
         limits=MemoryLimits(30),
         figures=MemoryFigures(),
+        starts=MemoryStarts(),
     )
     lookup = CacheLookup(settings.cache, store or MemoryStore())
     policies = {in_process.identity(model.id): model.cache for model in models}

@@ -134,10 +134,10 @@ async def test_a_failure_in_mid_stream_is_an_error_event_and_leaves_nothing_in_t
             assert text(chunks[:-1]) == "hello big world "
 
 
-async def test_a_model_that_loads_is_503_with_a_wait(service: Service) -> None:
+async def test_a_model_that_loads_is_503_for_who_does_not_wait(service: Service) -> None:
     service.models.is_ready = False
     for stream in (True, False):
-        response = await service.http.post(PATH, json=body(stream=stream))
+        response = await service.http.post(PATH, json=body(stream=stream), headers={"x-chatllm-wait": "0"})
         assert response.status_code == 503
         assert int(response.headers["retry-after"]) >= 1
         assert response.json()["error"]["code"] == "model_loading"

@@ -96,7 +96,7 @@ async def test_what_is_due_to_the_request_or_happens_later_is_no_reason(
 async def test_none_can_and_the_client_hears_of_its_own_model(service: Service) -> None:
     wait = ModelLoading("The model 'first' is still loading.", None, 7.0)
     refusing = refuse(service, first=wait, second=Overloaded(), third=ModelFailed())
-    response = await service.http.post(PATH, json=body())
+    response = await service.http.post(PATH, json=body(), headers={"x-chatllm-wait": "0"})
     assert (response.status_code, response.json()["error"]["message"]) == (503, wait.message)
     assert response.headers["retry-after"] == "7"
     assert refusing.asked == ["first", "second", "third"]  # second's own fallback, first, is not asked again

@@ -321,7 +321,8 @@ async def failing(service: Service, headers: dict[str, str]) -> None:
 
 async def loading(service: Service, headers: dict[str, str]) -> None:
     service.models.is_ready = False
-    assert (await service.http.post(PATH, json=body(), headers=headers)).status_code == 503
+    refused = await service.http.post(PATH, json=body(), headers={**headers, "x-chatllm-wait": "0"})
+    assert refused.status_code == 503
     service.models.is_ready = True
 
 
@@ -365,6 +366,13 @@ async def test_what_was_used_is_counted_however_a_request_ends(service: Service)
     await loading(service, refused)
     await failing(service, refused)
     assert await used(service, refused) == sums(2, 1, 0, 0, 0)
+    held = await key(service)
+    service.models.is_ready = False
+    await leaving(service, held)
+    async with asyncio.timeout(2):
+        while not (total := await used(service, held))["requests"]:
+            await asyncio.sleep(0.02)
+    assert total == sums(1, 0, 0, 0, 0)  # no replica has heard of it
 
 
 @pytest.mark.parametrize("leaves", [True, False])

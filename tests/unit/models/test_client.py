@@ -16,8 +16,8 @@ from deployments.models.client import APPLICATION, ModelClient, ServedModel
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
 from deployments.models.names import ModelNames
+from deployments.models.presence import presence
 from deployments.models.protocol import Failed, Frames, Message, ModelRequest, Progress, Reply
-from deployments.models.router import presence
 
 Deliver = Callable[[ModelRequest, Destination], Awaitable[None]]
 MODEL = ScriptedModel(id="played", kind="scripted")

@@ -1,10 +1,14 @@
 """Which replicas a request is tried on: first those that hold its adapter."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.serve.config import RequestRouterConfig
 
+from deployments.app import ROUTER
 from deployments.infra.ray.router import PowerOfTwoChoicesRequestRouter
 from deployments.lora.types import Adapter
 from deployments.models.protocol import ModelRequest
@@ -57,3 +61,27 @@ async def test_where_none_holds_it_and_for_other_requests_it_is_as_always(held: 
     assert await chosen(Router(a=[PIRATE.key]), None) == [{"any"}]
     assert await chosen(Router(a=[PIRATE.key]), PIRATE, pending=None) == [{"any"}]
     assert await chosen(Router(a=[PIRATE.key]), PIRATE, pending=SimpleNamespace(args=[])) == [{"any"}]
+
+
+NOTE_IN_ANOTHER_PROCESS = """
+import sys
+from ray import cloudpickle
+from types import SimpleNamespace
+from deployments.infra.ray.router import PowerOfTwoChoicesRequestRouter
+from deployments.models.presence import presence
+
+router = cloudpickle.loads(sys.stdin.buffer.read())
+PowerOfTwoChoicesRequestRouter.update_replicas = lambda self, replicas: None
+made = router.__new__(router)
+made._deployment_id = SimpleNamespace(app_name="app", name="it")
+made.update_replicas(["a", "b"])
+print(presence("app", "it").replicas)
+"""
+
+
+def test_what_serve_makes_of_it_in_another_process_is_known_there() -> None:
+    """Serve sends the class by value: what its module defines is another there than what the process imports."""
+    config = RequestRouterConfig(request_router_class=ROUTER)  # pyright: ignore[reportArgumentType] - Ray types it wrongly
+    sent = config.get_serialized_request_router_cls()
+    told = subprocess.run([sys.executable, "-c", NOTE_IN_ANOTHER_PROCESS], input=sent, capture_output=True, check=True)
+    assert told.stdout.split()[-1] == b"2"
