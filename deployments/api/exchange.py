@@ -7,7 +7,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from deployments.api.http.connection import ClientGone, Connection
-from deployments.api.http.replies import JSON, EventStream
+from deployments.api.http.replies import EventStream
 from deployments.api.metering import CLIENT_GONE_STATUS, Meter
 from deployments.api.services import Services
 from deployments.cache.steering import describe
@@ -63,7 +63,7 @@ async def exchange(
         return EventStream(answer.frames, headers, request_id, connection, ended, trailer, silence_s, answer.waits_for)
     connection.close()
     ended(None)
-    return JSON(answer.body, 200, headers)
+    return Response(answer.body, 200, headers, answer.media_type)
 
 
 def _outcome(error: BaseException) -> ChatLLMError | ClientGone:

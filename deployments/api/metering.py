@@ -32,6 +32,7 @@ GENERATING = frozenset(
         *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"),
         *("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score"),
         *("/v1/classify", "/classify", "/v1/pooling", "/pooling"),
+        *("/v1/audio/transcriptions", "/v1/audio/translations"),
     }
 )
 """Where a POST is decided on by `exchange` alone. One that is missing here counts among the others as well."""

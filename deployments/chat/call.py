@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.cache.steering import UNSTEERED, CacheControl
-from deployments.models.protocol import Endpoint
+from deployments.models.protocol import SPEECH, Endpoint
 
 GENERATING: frozenset[Endpoint] = frozenset({"chat", "completion"})
 """What may be streamed, and answered from the cache: a text, which is dear to make."""
+
+STREAMED = GENERATING | SPEECH
+"""What may be streamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +29,12 @@ class ChatCall:
     endpoint: Endpoint = "chat"
     cache_control: CacheControl = UNSTEERED
     wait_s: float | None = None
+    file: bytes = b""
+    """The recording, where the call is about one."""
 
     @property
     def streams(self) -> bool:
-        return self.endpoint in GENERATING and bool(self.request.get("stream"))
+        return self.endpoint in STREAMED and bool(self.request.get("stream"))
 
     @property
     def wants_usage(self) -> bool:
@@ -58,3 +63,5 @@ class Answer:
     frames: AsyncGenerator[bytes] | None = None
     waits_for: Callable[[], str | None] | None = None
     """Tells what to say to the client that waits, None while that is nothing in particular."""
+    media_type: str = "application/json"
+    """Of a whole answer."""

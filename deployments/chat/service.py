@@ -142,7 +142,7 @@ class ChatService:
         # Together, so that what answers is what the cache takes it for: an adapter's weights may change at any await.
         adapter, identity = self._models.adapter(model), self._models.identity(model)
         model_request = ModelRequest(
-            call.id, kept_json(sent), call.streams, turn.may_trim, call.endpoint, adapter, identity
+            call.id, kept_json(sent), call.streams, turn.may_trim, call.endpoint, adapter, identity, call.file
         )
         query = await run_sized(len(model_request.body), self._query, call, request, identity, turn.may_trim)
         summary.cache_key = query.key or ""

@@ -133,6 +133,11 @@ class VLLMModel(ModelBase):
     environment: dict[str, str] = Field(
         default_factory=dict, description="Environment of the engine, e.g. VLLM_CPU_KVCACHE_SPACE (GiB)."
     )
+    max_audio_s: PositiveSeconds = Field(
+        default=1500.0,
+        le=36_000,
+        description="Seconds of sound that a recording may hold which is to be transcribed (25 minutes at OpenAI).",
+    )
     lora_modules: tuple[LoRAModule, ...] = Field(
         default=(),
         description="LoRA adapters, each with `name` and `path` (a folder that peft saved, or a Hugging Face id that "
@@ -194,6 +199,11 @@ class ScriptedModel(ModelBase):
     embedding_dimensions: int | None = Field(
         default=None, ge=1, le=4096, description="Numbers in an embedding; without it the model makes none."
     )
+    transcript: str | None = Field(
+        default=None,
+        max_length=65_536,
+        description="What it hears in every recording; without it the model does not transcribe.",
+    )
     input_modalities: tuple[Literal["text", "image"], ...] = Field(
         default=("text",), description="What a message may hold."
     )
@@ -216,8 +226,9 @@ class ScriptedModel(ModelBase):
 
     @property
     def output_modalities(self) -> tuple[str, ...]:
-        """Text, and embeddings if it makes any."""
-        return ("text", "embeddings") if self.embedding_dimensions else ("text",)
+        """Text, and embeddings and transcripts if it makes any."""
+        embeddings = ("embeddings",) if self.embedding_dimensions else ()
+        return ("text", *embeddings, *(("transcripts",) if self.transcript is not None else ()))
 
 
 class ProviderModel(ModelBase):

@@ -117,12 +117,19 @@ class Timeouts(Section):
         "longer has begun by then: if it fails, it ends in an error event, and no other model answers in its place.",
     )
     body_s: PositiveSeconds = Field(default=30.0, description="From a request's headers to the end of its body.")
+    upload_s: PositiveSeconds = Field(default=120.0, description="The same for a recording that is uploaded.")
 
 
 class Limits(Section):
     """What a request may weigh and how many may wait."""
 
     max_body_bytes: int = Field(default=8_388_608, ge=1024, description="Bytes of a request's body.")
+    max_audio_bytes: int = Field(
+        default=26_214_400, ge=1024, description="Bytes of a recording that is to be transcribed (25 MiB at OpenAI)."
+    )
+    max_uploads: int = Field(
+        default=16, ge=1, description="Recordings that one ingress replica holds at once; more are a 503."
+    )
     max_json_values: int = Field(
         default=200_000, ge=100, description="Values (objects, lists, numbers, texts) in a request's JSON."
     )

@@ -31,7 +31,8 @@ from deployments.local.service_document import (
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError
 from deployments.models.catalogue import Catalogue, is_path
-from deployments.weights import bundled, minilm
+from deployments.weights import bundled
+from deployments.weights.packaged import PACKAGES, Package
 
 SHIPPED = REPOSITORY / "serve_config.yaml"
 GUIDE = REPOSITORY / "configs/guide.yaml"
@@ -51,8 +52,8 @@ class ServiceFile:
     settings: Settings
     lacks_bundled: bool = False
     """Whether it names the model that comes with the packages, which is not in the state folder."""
-    lacks_minilm: bool = False
-    """Whether it names the model for embeddings that is a package, which is not in the state folder."""
+    lacks: tuple[Package, ...] = ()
+    """The models that it names, come as packages of their own, and are not in the state folder."""
     was_single: bool = False
     """Whether the file is of the earlier form, with its models in the application of ingress and cache."""
 
@@ -78,14 +79,15 @@ def read(launcher: LauncherSettings) -> ServiceFile:
     settings = _check(document, launcher.config)
     if launcher.model:
         _replace_default(document, settings, launcher.model)
-    lacks_bundled, lacks_minilm = _place_bundled(document, launcher), _place_minilm(document, launcher)
+    lacks_bundled = _place_bundled(document, launcher)
+    lacks = tuple(package for package in PACKAGES if _place(package, document, launcher))
     for application in model_applications(document):
         _make_absolute(application["args"])
         _offer_own_adapters(application["args"], launcher)
     settings = _check(document, launcher.config)
     _place_on_gpus(document)
     document["http_options"] = {"host": "127.0.0.1", **_child(document, "http_options"), "port": launcher.port}
-    return ServiceFile(document, settings, lacks_bundled, lacks_minilm, was_single)
+    return ServiceFile(document, settings, lacks_bundled, lacks, was_single)
 
 
 def written(path: Path) -> Settings:
@@ -203,13 +205,13 @@ def _place_bundled(document: Tree, launcher: LauncherSettings) -> bool:
     return True
 
 
-def _place_minilm(document: Tree, launcher: LauncherSettings) -> bool:
-    """Have the model for embeddings served from the state folder; return whether it is missing there."""
+def _place(package: Package, document: Tree, launcher: LauncherSettings) -> bool:
+    """Have a model that is a package served from the state folder; return whether it is missing there."""
     state = launcher.state.expanduser().resolve()
-    wanted = _made_of(document, minilm.HUB_ID)
-    is_ready = bool(wanted) and minilm.is_ready(state)
+    wanted = _made_of(document, package.hub_id)
+    is_ready = bool(wanted) and package.is_ready(state)
     for model in wanted if is_ready else ():
-        model["engine"]["model"] = str(minilm.folder(state))
+        model["engine"]["model"] = str(package.folder(state))
     return bool(wanted) and not is_ready
 
 

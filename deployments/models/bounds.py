@@ -39,10 +39,19 @@ def check_bounds(endpoint: Endpoint, request: Mapping[str, Any]) -> None:
         return
     check_grammars(request)
     _check_words(request)
+    _check_media_options(request)
     for name, limit in MAX_TOKEN_LISTS.items():
         value = request.get(name)
         if value is not None and isinstance(value, list | dict) and len(cast("list[Any]", value)) > limit:
             raise BadRequest(f"'{name}' may have at most {limit} entries.", name)
+
+
+def _check_media_options(request: Mapping[str, Any]) -> None:
+    """Refuse the choice of what reads sound: FFmpeg follows what playlists name, into the operator's network."""
+    options = cast("dict[str, Any]", request.get("media_io_kwargs") or {})
+    audio = options.get("audio") if isinstance(options, dict) else None  # pyright: ignore[reportUnnecessaryIsInstance]
+    if isinstance(audio, dict) and "audio_backend" in audio:
+        raise BadRequest("'media_io_kwargs.audio.audio_backend' is the operator's to choose.", "media_io_kwargs")
 
 
 def check_grammars(

@@ -26,7 +26,9 @@ WRITES_TITLES_PARAMETERS = 1_000_000_000
 """With fewer, a model's titles of conversations are worse than the question's first sentence."""
 UNIPROC = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
-Capability = Literal["tools", "reasoning", "vision", "embeddings"]
+Capability = Literal["tools", "reasoning", "vision", "embeddings", "transcription"]
+TALKS_NOT: frozenset[Capability] = frozenset({"embeddings", "transcription"})
+"""What a model does that does not chat."""
 Config = Mapping[str, Any]
 Tree = dict[str, Any]
 
@@ -46,6 +48,7 @@ class Family(Section):
     )
     chat: dict[str, Any] = Field(default_factory=dict, description="Further options under `chat:`.")
     engine: dict[str, Any] = Field(default_factory=dict, description="Further options under `engine:`.")
+    hears: bool = Field(default=False, description="Whether its models write down speech and do not chat.")
     note: str = Field(default="", description="What to know about its chat template or its tools.")
 
     @property
@@ -70,7 +73,7 @@ class Entry(Section):
     @property
     def writes_titles(self) -> bool:
         """Whether it is asked for titles of conversations, as far as it chats at all."""
-        return self.parameters >= WRITES_TITLES_PARAMETERS or "embeddings" in self.capabilities
+        return self.parameters >= WRITES_TITLES_PARAMETERS or not TALKS_NOT.isdisjoint(self.capabilities)
 
 
 class Catalogue(Section):
@@ -132,7 +135,7 @@ class Catalogue(Section):
         if not on_gpu:
             entry["engine"]["distributed_executor_backend"] = UNIPROC
         family = self.family_of(known.model if known else name, config_of(model), template_of(model))
-        if family is None or not family.makes_embeddings:
+        if family is None or not (family.makes_embeddings or family.hears):
             entry["engine"]["max_model_len"] = FITTING
         return self.completed(entry, family)
 

@@ -276,7 +276,7 @@ class ModelClient:
         await self._calls.room()
         stream = self._listener.stream(put)
         deadlines = Deadlines(stream, self._timeouts, partial(_expire, put, asyncio.current_task()))
-        response = carrying(self._handle(model), len(request.body)).deliver.remote(request, stream.destination)
+        response = carrying(self._handle(model), request.size_bytes).deliver.remote(request, stream.destination)
         call = begun(cast(Awaitable[None], response))
         try:
             await stream.ended_or(call)

@@ -23,6 +23,7 @@ NOT_IN_IDENTITY = {
     "cache": "says how long answers are kept, not what they are",
     "max_prompt_messages": "the messages that are left are part of the request",
     "lora_modules": "an adapter answers under an id and an identity of its own",
+    "max_audio_s": "transcriptions are not cached",
     "adapters": "the same for those of a script",
     "adapter_loading": "the same for those that are loaded while the service runs",
 }

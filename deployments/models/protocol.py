@@ -16,9 +16,22 @@ from deployments.infra.timing import EngineTimes
 from deployments.lora.types import Adapter
 
 Endpoint = Literal[
-    "chat", "completion", "embedding", "pooling", "classification", "rerank", "score", "tokenize", "detokenize"
+    "chat",
+    "completion",
+    "embedding",
+    "pooling",
+    "classification",
+    "rerank",
+    "score",
+    "tokenize",
+    "detokenize",
+    "transcription",
+    "translation",
 ]
-"""What is asked of a model; of these, `chat` and `completion` generate and can be streamed."""
+"""What is asked of a model; of these, `chat`, `completion` and the last two generate and can be streamed."""
+
+SPEECH: frozenset[Endpoint] = frozenset({"transcription", "translation"})
+"""What is asked of a model about a recording, which comes as the `file` of its request."""
 
 
 CAPABILITIES: Mapping[Endpoint, str] = {
@@ -31,6 +44,8 @@ CAPABILITIES: Mapping[Endpoint, str] = {
     "score": "scoring",
     "tokenize": "tokenization",
     "detokenize": "detokenization",
+    "transcription": "transcription",
+    "translation": "translation of speech",
 }
 """What each endpoint needs a model to support."""
 
@@ -71,6 +86,13 @@ class ModelRequest:
     """What must answer, where that is an adapter that was loaded while the service runs."""
     identity: str = ""
     """What the cache takes the answer for; a replica of the model as it was before or will be says that it is not."""
+    file: bytes = b""
+    """The recording that a transcription or translation is about."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How much of it there is to be carried."""
+        return len(self.body) + len(self.file)
 
 
 @dataclass(frozen=True, slots=True)

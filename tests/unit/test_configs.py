@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"
 SERVE_FILES = [
     REPOSITORY / "serve_config.yaml",
-    *(CONFIGS / f"{name}.yaml" for name in ("embeddings", "guide", "laptop", "one_gpu", "providers")),
+    *(CONFIGS / f"{name}.yaml" for name in ("embeddings", "guide", "laptop", "one_gpu", "providers", "speech")),
 ]
 CLUSTER_FILE, PROMETHEUS_FILE, DASHBOARD_FILE = (
     CONFIGS / name for name in ("kuberay.yaml", "prometheus.yml", "grafana_dashboard.json")

@@ -57,9 +57,9 @@ class Model(msgspec.Struct):
 
     `root` is where an adapter that was loaded while the service runs comes from: a folder or a Hugging Face id.
     `input_modalities` are what a message to it may hold, `output_modalities` what it answers with: `text`,
-    `embeddings`, `labels` or `scores`. `max_model_len` is how many tokens a prompt and its answer may have together,
-    null until the model has loaded. `writes_titles` says whether its titles of conversations are better than the
-    question's first sentence, and `fallback` which models answer in its place where it cannot. `replicas` and
+    `embeddings`, `labels`, `scores` or `transcripts`. `max_model_len` is how many tokens a prompt and its answer may
+    have together, null until the model has loaded. `writes_titles` says whether its titles of conversations are better
+    than the question's first sentence, and `fallback` which models answer in its place where it cannot. `replicas` and
     `running` (requests that its engines hold) stand only where one model was asked for, and `reason`, why it has not
     loaded, only for an administrator's key, with `phase`, `percent`, `expected_s` and `remaining_s` as in `/ready`.
     """
@@ -337,3 +337,48 @@ class ItemPage(msgspec.Struct):
     first_id: str | None
     last_id: str | None
     has_more: bool
+
+
+class TranscriptUsage(msgspec.Struct):
+    """What a transcription is charged by: the recording's whole seconds; in a stream, tokens."""
+
+    type: Literal["duration", "tokens"]
+    seconds: int | msgspec.UnsetType = msgspec.UNSET
+    input_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    input_token_details: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    output_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    total_tokens: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class TranscriptSegment(msgspec.Struct):
+    """A piece of a recording, in seconds from its beginning."""
+
+    id: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    seek: int
+    no_speech_prob: float | None = None
+
+
+class Transcript(msgspec.Struct):
+    """The words of a recording; all but `text` and `usage` belong to `verbose_json`."""
+
+    text: str
+    usage: TranscriptUsage | msgspec.UnsetType = msgspec.UNSET
+    language: str | msgspec.UnsetType = msgspec.UNSET
+    duration: float | msgspec.UnsetType = msgspec.UNSET
+    segments: list[TranscriptSegment] | msgspec.UnsetType = msgspec.UNSET
+
+
+class TranscriptEvent(msgspec.Struct):
+    """A piece of the words (`delta`), or in the end all of them (`text`)."""
+
+    type: Literal["transcript.text.delta", "transcript.text.done"]
+    delta: str | msgspec.UnsetType = msgspec.UNSET
+    text: str | msgspec.UnsetType = msgspec.UNSET
+    usage: TranscriptUsage | msgspec.UnsetType = msgspec.UNSET

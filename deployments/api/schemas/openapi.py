@@ -77,13 +77,14 @@ def documented(
     errors: Iterable[type[ChatLLMError]] = (),
     also: Mapping[int, Schema] | None = None,
     public: bool = False,
+    media: str = "application/json",
 ) -> dict[str, Any]:
     """Return the `openapi_extra` of a route.
 
     `body` and `answer` are what it takes and gives as JSON, `example` a body to send
     (where there is none: an answer), `events` the data of each server-sent event where
     the answer may be streamed, `errors` what it raises besides what any route can, `also`
-    answers of another status than 200, `public` says that it needs no key.
+    answers of another status than 200, `public` says that it needs no key, `media` is the body's type.
     """
     shown = {"example": example} if example else {}
     content: dict[str, Any] = {}
@@ -100,7 +101,7 @@ def documented(
     if body is not None:
         operation["requestBody"] = {
             "required": bool(_required(body)),
-            "content": {"application/json": {"schema": _schema(body), **shown}},
+            "content": {media: {"schema": _schema(body), **shown}},
         }
     if public:
         operation["security"] = []

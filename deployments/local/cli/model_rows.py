@@ -129,6 +129,8 @@ def capabilities(family: Family | None, config: Mapping[str, Any] | None) -> tup
     """Return what a model can do besides text, as far as its family and its config.json tell."""
     if family is not None and family.makes_embeddings:
         return ("embeddings",)
+    if family is not None and family.hears:
+        return ("transcription",)
     told = {
         "tools": family is not None and family.tool_parser is not None,
         "reasoning": family is not None and family.reasoning_parser is not None,

@@ -40,6 +40,7 @@ from deployments.models.scripted.completion import completion_chunks, continuati
 from deployments.models.scripted.embedding import embeddings, pooled
 from deployments.models.scripted.prompt import text_of
 from deployments.models.scripted.scores import ranked, scored
+from deployments.models.scripted.speech import heard, heard_chunks, usage_of
 from deployments.models.scripted.tokens import VOCABULARY, detokenized, tokenized
 
 POOLING: Mapping[Endpoint, Callable[[dict[str, Any], str, int], dict[str, Any]]] = {
@@ -147,6 +148,8 @@ class ScriptedReplica:
                     messages = self._spoken(self._completion(model_request, request), model_request.stream)
                 case "embedding" | "pooling" | "classification" | "rerank" | "score":
                     messages = self._at_once(self._pooled(model_request.endpoint, request))
+                case "transcription" | "translation":
+                    messages = self._heard(model_request, request)
                 case "tokenize":
                     messages = self._at_once(tokenized(request, self._model.context_tokens))
                 case "detokenize":
@@ -180,6 +183,20 @@ class ScriptedReplica:
         if dimensions is None or answer is None:
             raise BadRequest(f"The model {self._model.id!r} does not support {CAPABILITIES[endpoint]}.", "model")
         return answer(request, self._model.id, dimensions)
+
+    async def _heard(self, model_request: ModelRequest, request: dict[str, Any]) -> AsyncGenerator[Message | Progress]:
+        words, endpoint = self._model.transcript, model_request.endpoint
+        if words is None:
+            raise BadRequest(f"The model {self._model.id!r} does not support {CAPABILITIES[endpoint]}.", "model")
+        usage = usage_of(model_request.file, words)
+        if model_request.stream:
+            head = self._head(f"transcript-{model_request.request_id}", "chat.completion.chunk", request)
+            async for message in self._spoken(Speech(heard_chunks(words), head, usage, False), True):
+                yield message
+            return
+        await self._prefill()
+        body = orjson.dumps(heard(request, model_request.file, words))
+        yield Reply(body, usage["prompt_tokens"], usage["completion_tokens"], "stop")
 
     async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message | Progress]:
         sent, began = bytearray(), time.perf_counter()

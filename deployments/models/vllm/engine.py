@@ -27,6 +27,18 @@ from deployments.models.vllm.long_texts import LongTexts
 from deployments.models.vllm.media_fetch import NOWHERE
 from deployments.models.vllm.usage import RunningUsage
 
+MADE: tuple[tuple[Endpoint, str], ...] = (
+    ("chat", "text"),
+    ("embedding", "embeddings"),
+    ("classification", "labels"),
+    ("score", "scores"),
+    ("transcription", "transcripts"),
+)
+"""What a model answers with, by the endpoints that it has a handler for."""
+
+MEDIA = {"media_io_kwargs": {"audio": {"audio_backend": "soundfile"}}}
+"""How sound in messages is read. FFmpeg, which vLLM would take if nothing else can, follows what playlists name."""
+
 SPARE_TOKENS = 64
 """What a cut text holds beyond a window: its last token may be another one than in the whole."""
 
@@ -81,8 +93,7 @@ class Engine:
     @property
     def traits(self) -> Traits:
         """What the model takes, makes and can read at once."""
-        made = (("chat", "text"), ("embedding", "embeddings"), ("classification", "labels"), ("score", "scores"))
-        output = tuple(modality for endpoint, modality in made if endpoint in self.handlers)
+        output = tuple(modality for endpoint, modality in MADE if endpoint in self.handlers)
         return Traits(self._input_modalities, output, self.client.model_config.max_model_len)
 
     @property
@@ -146,6 +157,7 @@ async def open_engine(model: VLLMModel) -> Engine:
     settings = {
         "served_model_name": model.id,
         **_platform_options(model),
+        **MEDIA,
         **engine_options(model, list(folders.values())),
         **model.engine,
     }
@@ -173,7 +185,7 @@ async def open_engine(model: VLLMModel) -> Engine:
     tasks = await client.get_supported_tasks()
     if "generate" in tasks:
         renderer.warmup()
-    handlers = open_handlers(client, models, renderer, options, tasks)
+    handlers = open_handlers(client, models, renderer, options, tasks, model.max_audio_s)
     enable_envs_cache()  # vLLM asks its environment for each token; its own server could do this and does not
     texts = [LongTexts(client.renderer.get_tokenizer(), client.model_config.max_model_len) for _ in range(2)]
     usage = RunningUsage(client.output_processor.request_states)

@@ -29,6 +29,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from deployments.models.protocol import Endpoint
 from deployments.models.vllm.embedding import Embedding
 from deployments.models.vllm.plain_text import PlainTextChat
+from deployments.models.vllm.speech import SpeechRequest, open_speech
 from deployments.models.vllm.whole_answers import Completion
 
 HANDLERS = (OnlineRenderer, OpenAIServingChat, OpenAIServingCompletion, ServingTokenization, ChatTemplateConfig)
@@ -74,16 +75,21 @@ def open_handlers(
     renderer: OnlineRenderer,
     options: Mapping[str, Any],
     tasks: tuple[SupportedTask, ...],
+    max_audio_s: float,
 ) -> dict[Endpoint, Handler]:
-    """Return the handlers of what the model can do: generate, embed, pool, classify, score, and always tokenize.
+    """Return the handlers of what the model can do: generate, embed, pool, classify, score, hear, and always tokenize.
 
-    `options` are those of the chat handler; the others take what they know of them.
+    `options` are those of the chat handler; the others take what they know of them. `max_audio_s` is how much sound
+    a recording may hold.
     """
     handlers = _tokenizing(models, renderer, options)
     if "generate" in tasks:
         handlers |= _generating(client, models, renderer, options)
     if any(task in POOLING_TASKS for task in tasks):
         handlers |= _pooling(client, models, options, tasks)
+    if "transcription" in tasks:
+        speech = open_speech(client, models, max_audio_s)
+        handlers |= {endpoint: Handler(SpeechRequest, one.answer) for endpoint, one in speech.items()}
     return handlers
 
 

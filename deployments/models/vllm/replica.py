@@ -53,6 +53,8 @@ PROMPT_FIELDS: Mapping[Endpoint, str] = {
     "classification": "input",
     "rerank": "documents",
     "score": "data_2",
+    "transcription": "prompt",
+    "translation": "prompt",
 }
 
 ACCEPTED_AND_UNUSED = frozenset({"store", "prompt_cache_key", "safety_identifier", "prompt_cache_retention"})
@@ -165,7 +167,7 @@ class VLLMReplica:
         unknown = sorted(body.keys() - fields.keys() - ACCEPTED_AND_UNUSED)
         if unknown:
             raise BadRequest(f"Unrecognized request argument: {unknown[0]}", unknown[0])
-        if model_request.stream:
+        if model_request.stream and "stream_options" in fields:
             body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         check_token_ids(body, self._engine.vocabulary)
         cut_texts(body, self._engine.longest_prompt, self._engine.truncation_side)
@@ -173,6 +175,8 @@ class VLLMReplica:
             body["tools"] = [_strict(tool) for tool in body.get("tools") or ()]
         if "request_id" in fields:
             body["request_id"] = model_request.request_id
+        if "file" in fields:
+            body["file"] = model_request.file
         try:
             return validated(request_type, body)
         except ValidationError as error:

@@ -19,10 +19,11 @@ from tests.budgets import examples
 from tests.unit.api.conftest import running
 
 DOCUMENT = described(build_http(lambda: pytest.fail("nothing is opened"), Current(Settings())))
+JSON = "application/json"
 BODIES: list[tuple[str, dict[str, Any]]] = [
-    (path, methods["post"]["requestBody"]["content"]["application/json"]["example"])
+    (path, methods["post"]["requestBody"]["content"][JSON]["example"])
     for path, methods in DOCUMENT["paths"].items()
-    if "requestBody" in methods.get("post", {})
+    if JSON in methods.get("post", {}).get("requestBody", {}).get("content", {})
 ]
 FOREIGN = re.compile(r"`(str|int|bool|float)\b|pydantic|validation error|Traceback|NoneType|object at 0x|\w+Error\b")
 """What no error says: the bodies of these tests hold none of it."""
@@ -67,7 +68,7 @@ def mutated(draw: st.DrawFn) -> tuple[str, Any]:
 
 
 def _properties(path: str) -> list[str]:
-    schema = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema = DOCUMENT["paths"][path]["post"]["requestBody"]["content"][JSON]["schema"]
     name = schema.get("$ref", "").rpartition("/")[2]
     return list(DOCUMENT["components"]["schemas"].get(name, schema).get("properties", {}))
 

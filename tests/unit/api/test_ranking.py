@@ -107,15 +107,3 @@ async def test_a_ranking_counts_and_is_limited_by_what_is_read(served: Service) 
     large = {**body, "query": "word " * 100, "documents": ["b"] * 50}
     refused = await served.http.post("/v1/rerank", json=large, headers=headers)
     assert refused.status_code == 429 and refused.headers["x-should-retry"] == "false"
-
-
-@pytest.mark.parametrize(
-    ("path", "what"), [("transcriptions", "transcribe audio"), ("translations", "translate audio"), ("speech", "speak")]
-)
-async def test_speech_is_refused_before_a_file_is_read(served: Service, path: str, what: str) -> None:
-    answer = await served.http.post(f"/v1/audio/{path}", files={"file": ("a.wav", b"x" * 100)}, data={"model": "talks"})
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_request", "model")
-    assert f"does not {what}" in error["message"]
-    stranger = await served.http.post(f"/v1/audio/{path}", headers={"authorization": "Bearer sk-no"})
-    assert stranger.status_code == 401

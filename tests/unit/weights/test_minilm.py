@@ -14,6 +14,7 @@ from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.steps import PlainSteps
 from deployments.weights import minilm
+from deployments.weights.packaged import MINILM
 
 CONTENT = {name: f"content of {name}".encode() for name in minilm.FILES}
 
@@ -74,13 +75,13 @@ def test_a_file_that_names_it_has_it_from_the_state_folder(tmp_path: Path, monke
     monkeypatch.setattr(weights, "_prepare_bundled", lambda *_: None)  # the other model that this file names
     for name in weights.OFFLINE:
         monkeypatch.delenv(name, raising=False)
-    assert read(settings).lacks_minilm
+    assert read(settings).lacks == (MINILM,)
     said = io.StringIO()
     weights.prepare(settings, StateFolder.open(settings.state), PlainSteps(said))
     assert "all-MiniLM-L6-v2 is downloaded (83 MB, once)\n" in said.getvalue()
     service = read(settings)
     engines = {model.id: model.model_dump()["engine"]["model"] for model in service.settings.models}
-    assert not service.lacks_minilm and engines["minilm"] == str(minilm.folder(settings.state))
+    assert not service.lacks and engines["minilm"] == str(minilm.folder(settings.state))
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
@@ -112,7 +113,7 @@ def copied(wheel: Path, folder: Path) -> None:
 def test_nothing_is_downloaded_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
     with pytest.raises(LauncherError, match=f"{name} is set"):
-        weights.fetch_minilm(StateFolder.open(tmp_path / "state"))
+        weights.fetch(MINILM, StateFolder.open(tmp_path / "state"))
 
 
 def test_the_lock_pins_one_wheel() -> None:
