@@ -31,7 +31,7 @@ doctor: install  ## is this machine fit to run it?
 tools:  ## install what the tests and linters need as well
 	@$(PYTHON) deployments/local/install.py --tests
 
-test: tools  ## run all tests (WORKERS=3: in parallel)
+test: tools  ## run all tests, in parallel (WORKERS=0: one after the other)
 	$(BIN)/python -m tests.run $(ARGS)
 
 test-long: tools  ## run the randomized tests with ten times the examples

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from demo_model import WEIGHTS
 from demo_model.batches import OPENING_WEIGHTS, Batch, batches
 from demo_model.corpus import Corpus, load_corpus
 from demo_model.dialogues import DialogueWriter
@@ -22,7 +23,6 @@ from demo_model.held_out import load_held_out
 from demo_model.phrasing import plain
 from demo_model.tokenizer import CONTEXT_TOKENS, train_tokenizer
 
-WEIGHTS = Path(__file__).parent / "weights"
 TOKENS_PER_BATCH = 1024
 PEAK_LEARNING_RATE = 1e-3
 BEGINNINGS = 0.5

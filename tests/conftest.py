@@ -16,7 +16,7 @@ from deployments.infra.postgres.database import Database
 from deployments.local.servers.postgres import PostgresServer
 from deployments.local.servers.valkey import ValkeyServer
 from deployments.local.state import StateFolder
-from tests import missing_programs, second_attempt, time_limits, workers
+from tests import certificates, missing_programs, processor_time, second_attempt, time_limits, workers
 from tests.databases import execute, own_database
 
 
@@ -26,11 +26,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    certificates.read_when_needed()
     config.pluginmanager.register(time_limits)
     config.pluginmanager.register(missing_programs)
+    config.pluginmanager.register(processor_time)
     if config.getoption("second_attempt"):
         config.pluginmanager.register(second_attempt.SecondAttempt())
         config.pluginmanager.register(second_attempt.FlakyTests())
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return workers.module_without_tests(module_path, parent)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from demo_model.train import WEIGHTS
+from demo_model import WEIGHTS
 from deployments.config import ScriptedModel
 from deployments.errors import BadRequest
 from deployments.models.protocol import Failed, Message, ModelRequest

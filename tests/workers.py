@@ -1,33 +1,80 @@
-"""Which tests run beside others and which alone, and in which order workers take them."""
+"""Which tests run beside others, with the engine or alone, and in which order workers take them."""
 
 import os
+import re
+import sys
+from functools import cache
+from pathlib import Path
 
 import pytest
 
 FOLDERS = ["e2e", "serve", "integration", "ui", "unit"]
 """What takes longest comes first, and the small files of the unit tests fill the workers' last minutes."""
+PARTS = ("beside", "engine", "alone")
+ENGINE = re.compile(
+    r"^\s*(?:from|import) "
+    r"(?:vllm|torch|transformers|tests\.vllm_reader|tests\.unit\.(?:models\.vllm|api\.test_continuing))\b",
+    re.MULTILINE,
+)
+"""To import it takes several seconds. Workers collect all tests, so that each would pay, whichever tests it runs."""
+
+HAS_ENGINE = pytest.StashKey[bool]()
+"""Whether the engine was imported while the tests were collected."""
 
 
 def add_option(parser: pytest.Parser) -> None:
     """Declare the option that chooses a part of the tests."""
     parser.addoption(
-        "--part", choices=("beside", "alone"), help="run the tests that others may run beside, or the other ones"
+        "--part",
+        choices=PARTS,
+        help="run the tests that others may run beside, the unit tests that import the engine, or those that run alone",
     )
+
+
+class Elsewhere(pytest.Module):
+    """A file whose tests are all in other parts. It is not imported."""
+
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        return []
+
+
+def module_without_tests(path: Path, parent: pytest.Collector) -> Elsewhere | None:
+    """Return an empty module for a file that has no test of the chosen part, else nothing."""
+    config = parent.config
+    names_a_test = any("::" in argument for argument in config.args)  # pytest refuses a test that it cannot find
+    if names_a_test or not _is_elsewhere(config.getoption("part"), path):
+        return None
+    return Elsewhere.from_parent(parent, path=path)  # pyright: ignore[reportUnknownMemberType]
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the tests of the chosen part; in a worker, put those first that take longest."""
-    part = config.getoption("part")
-    if part:
-        others = [item for item in items if _is_alone(item) != (part == "alone")]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if _is_alone(item) == (part == "alone")]
+    config.stash[HAS_ENGINE] = not sys.modules.keys().isdisjoint(("vllm", "torch"))
+    if part := config.getoption("part"):
+        chosen = [item for item in items if _part(item) == part]
+        config.hook.pytest_deselected(items=[item for item in items if _part(item) != part])
+        items[:] = chosen
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=_starts_first)
 
 
-def _is_alone(item: pytest.Item) -> bool:
-    return item.get_closest_marker("alone") is not None
+@cache
+def imports_engine(path: Path) -> bool:
+    """Whether a file of unit tests imports the engine, as its text tells."""
+    return "unit" in path.parts and ENGINE.search(path.read_text(encoding="utf-8")) is not None
+
+
+def _is_elsewhere(part: str | None, path: Path) -> bool:
+    if part == "alone":
+        return "mark.alone" not in path.read_text(encoding="utf-8")
+    return part is not None and imports_engine(path) != (part == "engine")
+
+
+def _part(item: pytest.Item) -> str:
+    """Return the part of a test."""
+    if item.get_closest_marker("alone") is not None:
+        return "alone"
+    return "engine" if imports_engine(item.path) else "beside"
 
 
 def _starts_first(item: pytest.Item) -> int:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from safetensors.numpy import load_file, save_file
 
-from demo_model.train import WEIGHTS
+from demo_model import WEIGHTS
 from deployments.config import VLLMModel
 from deployments.models.protocol import Endpoint, Failed, ModelRequest, Reply
 from deployments.models.vllm.replica import VLLMReplica

@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 from transformers import AutoTokenizer
 
+from demo_model import WEIGHTS
 from demo_model.answering import Guide
 from demo_model.batches import OPENING_WEIGHTS, encode
 from demo_model.corpus import load_corpus
@@ -14,7 +15,6 @@ from demo_model.dialogues import DialogueWriter, Message
 from demo_model.held_out import Case, leaked, load_held_out
 from demo_model.phrasing import expand, pattern, plain
 from demo_model.tokenizer import CHAT_TEMPLATE
-from demo_model.train import WEIGHTS
 from deployments.config import AdapterLoading, ScriptedModel
 from deployments.lora.files import checked
 

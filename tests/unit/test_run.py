@@ -1,12 +1,15 @@
-"""How the tests themselves are run: two parts, one status, and one line for each program that is missing."""
+"""How the tests themselves are run: three parts, one status, and one line for each program that is missing."""
 
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests import run
+from tests import run, workers
 from tests.unit.test_second_attempt import ENVIRONMENT
 
 OK, FAILED, NONE = pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED
@@ -20,6 +23,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "alone: in this project too")
     config.pluginmanager.register(missing_programs)
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return workers.module_without_tests(module_path, parent)
 
 def pytest_collection_modifyitems(config, items):
     workers.select(config, items)
@@ -37,6 +43,38 @@ def test_computes():
 @pytest.mark.parametrize("page", range(2))
 def test_looks(page):
     pytest.skip("needs Chromium")
+"""
+WITH_ENGINE = """
+import pytest
+
+def test_reads_as_the_engine_does():
+    if False:
+        import vllm
+
+@pytest.mark.alone
+def test_measures_the_engine():
+    pass
+"""
+TESTS_BY_NAME = [
+    *(f"unit/test_all.py::test_{name}" for name in ("measures", "computes", "looks")),
+    *(f"unit/test_engine.py::test_{name}" for name in ("reads_as_the_engine_does", "measures_the_engine")),
+]
+WAITS = """
+import os, time
+from pathlib import Path
+import pytest
+
+@pytest.fixture
+def server():
+    told = Path(__file__).parents[1] / Path(__file__).stem
+    partial = told.with_suffix(".partial")
+    partial.write_text(str(os.getpid()))
+    partial.rename(told.with_suffix(".running"))
+    yield
+    told.with_suffix(".torn_down").touch()
+
+def test_waits(server):
+    time.sleep(100)
 """
 
 
@@ -60,23 +98,94 @@ def test_the_whole_passes_only_if_every_part_with_tests_does(
     assert run.exit_status(statuses) == whole
 
 
-def test_each_test_is_in_one_part_and_missing_programs_are_told(tmp_path: Path) -> None:
+def processors_of(count: int, _process: int) -> set[int]:
+    return set(range(count))
+
+
+def test_there_is_a_worker_more_than_processors_and_never_a_fourth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKERS", raising=False)
+    found = list[int]()
+    for processors in (1, 2, 64):
+        monkeypatch.setattr("os.sched_getaffinity", partial(processors_of, processors))
+        found.append(run.number_of_workers())
+    assert found == [2, 3, 3]
+    monkeypatch.setenv("WORKERS", "0")
+    assert run.number_of_workers() == 0
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder whose tests are divided as those of this project are."""
     folder = tmp_path / "unit"
     folder.mkdir()
     (tmp_path / "pytest.ini").touch()
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (folder / "test_all.py").write_text(TESTS)
+    (folder / "test_engine.py").write_text(WITH_ENGINE)
+    return tmp_path
 
+
+@pytest.mark.parametrize(
+    "named", [[], ["unit/test_all.py", "unit/test_engine.py"], TESTS_BY_NAME], ids=["all", "files", "tests"]
+)
+def test_each_test_is_in_one_part_and_missing_programs_are_told(project: Path, named: list[str]) -> None:
     def printed(part: str) -> str:
-        command = [sys.executable, "-m", "pytest", "-v", "--part", part]
+        command = [sys.executable, "-m", "pytest", "-v", "--part", part, *named]
         ended = subprocess.run(
-            command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=100
+            command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=100
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
-    beside, alone = printed("beside"), printed("alone")
-    assert "test_computes PASSED" in beside and "test_measures" not in beside
-    assert "test_measures PASSED" in alone and "test_computes" not in alone
+    beside, engine, alone = map(printed, workers.PARTS)
+    assert "test_computes PASSED" in beside and "test_measures" not in beside and "engine" not in beside
+    assert "test_reads_as_the_engine_does PASSED" in engine and "test_measures" not in engine
+    assert "test_computes" not in engine
+    assert "test_measures PASSED" in alone and "test_measures_the_engine PASSED" in alone
+    assert "test_computes" not in alone and "test_reads_as_the_engine_does" not in alone
     assert "There is no Chromium here: 2 tests did not run." in beside
     assert "Chromium" not in alone
+
+
+def start_run(project: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.run", *arguments],
+        cwd=project,
+        env={**ENVIRONMENT, "WORKERS": "2"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_parts_without_tests_pass_in_workers_too(project: Path) -> None:
+    process = start_run(project, "unit/test_engine.py", "-k", "reads")
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    assert output.count("1 passed") == 1 and "INTERNALERROR" not in output
+    assert "Tests that others may run beside: no tests collected" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupted_run_tears_all_parts_down(project: Path, number: signal.Signals) -> None:
+    (project / "unit" / "test_all.py").write_text(WAITS)
+    (project / "unit" / "test_engine.py").write_text(WAITS.replace("sleep(100)", "sleep(100)\n    import vllm"))
+    process = start_run(project)
+    deadline = time.monotonic() + 90
+    while len(running := {file.stem: int(file.read_text()) for file in project.glob("*.running")}) < 2:
+        assert time.monotonic() < deadline and process.poll() is None, running
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert {file.stem for file in project.glob("*.torn_down")} == {"test_all", "test_engine"}, output
+    assert not any(Path(f"/proc/{process_id}").exists() for process_id in running.values())
+    assert "Tests: interrupted" in output and "test_measures" not in output
+
+
+def test_no_test_of_the_parallel_workers_imports_the_engine(request: pytest.FixtureRequest) -> None:
+    names_a_test = any("::" in argument for argument in request.config.args)
+    if request.config.getoption("part") != "beside" or names_a_test:
+        pytest.skip("files of the other parts are collected too")
+    assert not request.config.stash[workers.HAS_ENGINE], "add the module on the way to it to tests.workers.ENGINE"

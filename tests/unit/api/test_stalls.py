@@ -16,6 +16,8 @@ from deployments.infra.heap import decoded_json, freeze_heap
 from tests.stalls import watched_loop
 from tests.unit.api.conftest import running
 
+pytestmark = pytest.mark.alone  # what else runs on a machine changes even the processor time of a callback
+
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "hello"}]
 ASK: dict[str, Any] = {"messages": HELLO, "temperature": 0}

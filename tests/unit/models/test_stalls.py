@@ -49,6 +49,7 @@ LARGE: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("case", LARGE)
 async def test_a_large_chat_is_read_beside_the_event_loop(case: str) -> None:
     reader, body = Reader(), orjson.dumps({"model": "m", "messages": LARGE[case]})
@@ -60,6 +61,7 @@ async def test_a_large_chat_is_read_beside_the_event_loop(case: str) -> None:
     assert occupied.longest_s < MAX_S, occupied.callback
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "messages",
     [
@@ -130,6 +132,7 @@ async def test_a_conversation_goes_on_after_arguments_that_python_cannot_decode(
     assert "and now?" in prompt
 
 
+@pytest.mark.alone
 async def test_a_long_stream_is_put_together_beside_the_loop() -> None:
     """Of several choices, tool calls and log probabilities the whole answer is made of the events that were sent."""
     choice = {"index": 0, "delta": {"content": "word "}, "logprobs": None, "finish_reason": None}
@@ -177,6 +180,7 @@ async def test_a_long_text_is_tokenized_as_others_are(long_texts: LongTexts, tex
     }
 
 
+@pytest.mark.alone
 async def test_a_long_text_takes_this_process_little_time(long_texts: LongTexts) -> None:
     """All its threads count: one that makes or frees millions of objects lets no other run."""
     await long_texts.tokenized({"prompt": "to start it"})
