@@ -33,6 +33,10 @@ class Instance:
     embedded_valkey: bool = True
     page_takes_links: bool = False
     page_host: str = "127.0.0.1"
+    config: str = ""
+    """The service file that it was started with."""
+    chosen_model: str = ""
+    """The model that it was told to serve in place of the file's default one."""
     troubles: dict[str, str] = field(default_factory=dict[str, str])
     """The parts that are down and could not be started again yet, each with the reason."""
 

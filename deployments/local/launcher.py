@@ -137,6 +137,8 @@ class Launcher:
             embedded_valkey=settings.redis_url is None,
             page_takes_links=settings.page and takes_links(settings.page_host),
             page_host=settings.page_host,
+            config=str(settings.config.absolute()),
+            chosen_model=settings.model,
         )
 
     def _make_parts(self, state: StateFolder, record: Instance) -> dict[str, Part]:

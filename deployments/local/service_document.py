@@ -72,13 +72,22 @@ def taken_apart(document: Tree) -> None:
     for model in main["args"].pop("models"):
         name = model_of(model).deployment
         application: Tree = {"name": name, "import_path": MODEL_PATH, "route_prefix": None, "args": model}
-        if (deployment := deployments.pop(name, None)) is not None:
+        deployment = _with_level(deployments.pop(name, None), name, main["args"].get("log_level"))
+        if deployment is not None:
             application["deployments"] = [deployment]
         document["applications"].append(application)
     if "deployments" in main:
         main["deployments"] = list(deployments.values())
     main.setdefault("name", "chatllm")
     main.setdefault("route_prefix", "/")
+
+
+def _with_level(deployment: Tree | None, name: str, level: Any) -> Tree | None:
+    """Return a model's deployment with the log level that held for all, unless it has one of its own."""
+    if level is None:
+        return deployment
+    found = deployment or {"name": name}
+    return {**found, "user_config": {"log_level": level, **(found.get("user_config") or {})}}
 
 
 def settings_of(document: Tree) -> Settings:

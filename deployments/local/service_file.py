@@ -100,7 +100,7 @@ def written(path: Path) -> Settings:
 
 def _load(path: Path) -> tuple[Tree, bool]:
     """Return the checked document of a file, each model in an application of its own, and whether it was so before."""
-    document = _parsed(path)
+    document = parsed(path)
     try:
         was_single = is_single(document)
         settings_of(document)
@@ -111,7 +111,8 @@ def _load(path: Path) -> tuple[Tree, bool]:
     return document, was_single
 
 
-def _parsed(path: Path) -> Tree:
+def parsed(path: Path) -> Tree:
+    """Return what a file says, unchecked; LauncherError if it cannot be read."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -19,6 +19,36 @@ from tests.launched import Launched
 
 CHAT = "/v1/chat/completions"
 Document = dict[str, Any]
+HELLO = {"messages": [{"role": "user", "content": "hello world"}]}
+
+
+def model(identifier: str, **arguments: object) -> Document:
+    deployment = {"name": f"model-{identifier}", "num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
+    return {
+        "name": f"model-{identifier}",
+        "import_path": "deployments.app:build_model",
+        "route_prefix": None,
+        "args": {"id": identifier, "kind": "scripted", **arguments},
+        "deployments": [deployment],
+    }
+
+
+def service_file() -> Document:
+    names = ("Ingress", "CacheLookup")
+    options = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
+    chatllm = {
+        "name": "chatllm",
+        "import_path": "deployments.app:build_app",
+        "route_prefix": "/",
+        "args": {"key_limits": {"timeout_s": 2}, "cache": {"lookup_timeout_s": 1}},
+        "deployments": [{"name": name, **options} for name in names],
+    }
+    models = [model("one", tokens=16, token_ms=5), model("two", tokens=16, token_ms=5)]
+    return {"http_options": {"host": "127.0.0.1"}, "applications": [chatllm, *models]}
+
+
+async def ask(http: httpx.AsyncClient, name: str, **more: object) -> httpx.Response:
+    return await http.post(CHAT, json={"model": name, **HELLO, **more})
 
 
 def deployed_document(service: Launched) -> Document:

@@ -10,45 +10,21 @@ import pytest
 from tests.launched import Launched, launched
 from tests.serve.redeployed import (
     CHAT,
-    Document,
+    HELLO,
     application,
+    ask,
     changed,
     deploy,
     deployed_document,
     ingress,
     load,
+    model,
     processes,
+    service_file,
     until,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-HELLO = {"messages": [{"role": "user", "content": "hello world"}]}
-
-
-def model(identifier: str, **arguments: object) -> Document:
-    deployment = {"name": f"model-{identifier}", "num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
-    return {
-        "name": f"model-{identifier}",
-        "import_path": "deployments.app:build_model",
-        "route_prefix": None,
-        "args": {"id": identifier, "kind": "scripted", **arguments},
-        "deployments": [deployment],
-    }
-
-
-def service_file() -> Document:
-    names = ("Ingress", "CacheLookup")
-    options = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
-    chatllm = {
-        "name": "chatllm",
-        "import_path": "deployments.app:build_app",
-        "route_prefix": "/",
-        "args": {"key_limits": {"timeout_s": 2}, "cache": {"lookup_timeout_s": 1}},
-        "deployments": [{"name": name, **options} for name in names],
-    }
-    models = [model("one", tokens=16, token_ms=5), model("two", tokens=16, token_ms=5)]
-    return {"http_options": {"host": "127.0.0.1"}, "applications": [chatllm, *models]}
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +32,6 @@ def service() -> Generator[Launched]:
     """A service with two models, `one` (the default) and `two`, each in an application of its own."""
     with launched(service_file()) as running:
         yield running
-
-
-async def ask(http: httpx.AsyncClient, name: str, **more: object) -> httpx.Response:
-    return await http.post(CHAT, json={"model": name, **HELLO, **more})
 
 
 async def test_names_limits_and_the_log_level_change_in_place(service: Launched) -> None:

@@ -10,6 +10,7 @@ import typer
 from deployments.infra.logs import log_to_terminal
 from deployments.local import background
 from deployments.local.cli.adapters import adapters_app
+from deployments.local.cli.apply import apply
 from deployments.local.cli.cache import cache_app
 from deployments.local.cli.keys import keys_app
 from deployments.local.cli.models import models_app
@@ -121,6 +122,7 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+app.command()(apply)
 app.command()(usage)
 
 

@@ -70,13 +70,30 @@ class _Need:
 
 def plan(settings: Settings, replicas: Mapping[str, int], machine: Machine) -> dict[str, Share]:
     """Return what each vLLM model gets, by its id; LauncherError says with the figures that it cannot fit."""
-    models = [model for model in settings.models if isinstance(model, VLLMModel)]
-    others = sum(replicas.get(one.deployment, 1) for one in settings.models if not isinstance(one, VLLMModel))
-    base = BASE_BYTES + others * STAND_IN_BYTES
+    models = _of_vllm(settings)
+    base = _base_bytes(settings, replicas)
     if machine.gpu_bytes:
         _require(base + len(models) * ENGINE_BYTES, machine, [])
         return _on_gpus(models, replicas, machine.gpu_bytes)
     return _on_cpu([_need(model, replicas.get(model.deployment, 1), machine) for model in models], base, machine)
+
+
+def needed_bytes(settings: Settings, replicas: Mapping[str, int], machine: Machine) -> int:
+    """Return the bytes of memory that the plan counts for these models, which is about what they hold when they run."""
+    models, base = _of_vllm(settings), _base_bytes(settings, replicas)
+    if machine.gpu_bytes:
+        return base + len(models) * ENGINE_BYTES
+    needs = [_need(model, replicas.get(model.deployment, 1), machine) for model in models]
+    return base + sum(need.fixed + need.least for need in needs)
+
+
+def _of_vllm(settings: Settings) -> list[VLLMModel]:
+    return [model for model in settings.models if isinstance(model, VLLMModel)]
+
+
+def _base_bytes(settings: Settings, replicas: Mapping[str, int]) -> int:
+    others = sum(replicas.get(one.deployment, 1) for one in settings.models if not isinstance(one, VLLMModel))
+    return BASE_BYTES + others * STAND_IN_BYTES
 
 
 def _on_cpu(needs: Sequence[_Need], base: int, machine: Machine) -> dict[str, Share]:

@@ -21,12 +21,17 @@ def with_memory(service: ServiceFile, machine: Machine) -> ServiceFile:
     """Return the service with a share for each vLLM model that sets none; LauncherError if they cannot fit."""
     document = copy.deepcopy(service.document)
     applications = {application["args"]["id"]: application for application in model_applications(document)}
-    placed = {str(one.get("name")): one for application in applications.values() for one in deployments_of(application)}
-    shares = plan(service.settings, {name: _replicas(one) for name, one in placed.items()}, machine)
+    shares = plan(service.settings, placed_replicas(document), machine)
     for identifier, application in applications.items():
         if share := shares.get(identifier):
             _set(application["args"], next(iter(deployments_of(application)), None), share)
     return replace(service, document=document, settings=settings_of(document))
+
+
+def placed_replicas(document: Tree) -> dict[str, int]:
+    """Return how many replicas the deployments of models start with, where the file says so."""
+    applications = model_applications(document)
+    return {str(one.get("name")): _replicas(one) for application in applications for one in deployments_of(application)}
 
 
 def this_machine() -> Machine:

@@ -39,6 +39,18 @@ def test_a_file_of_the_earlier_form_means_the_same_when_it_is_taken_apart() -> N
     ]
 
 
+def test_models_of_the_earlier_form_keep_the_log_level_that_held_for_all() -> None:
+    document = single()
+    document["applications"][0]["args"]["log_level"] = "DEBUG"
+    document["applications"][0]["deployments"][1]["user_config"] = {"log_level": "ERROR"}
+    taken_apart(document)
+    assert [one["deployments"] for one in document["applications"][1:]] == [
+        [{"name": "model-one", "user_config": {"log_level": "DEBUG"}}],
+        [{"name": "model-org--two", "num_replicas": 3, "user_config": {"log_level": "ERROR"}}],
+    ]
+    assert settings_of(document).log_level == "DEBUG"
+
+
 def test_what_stands_in_user_config_counts() -> None:
     document = apart()
     ingress(document)["user_config"] = {"aliases": {"y": "org/two"}, "models": {"one": {"fallback": ["org/two"]}}}

@@ -1,0 +1,1 @@
+"""Changing the running service: what would happen, doing it, and taking it back where it fails."""

@@ -1,0 +1,119 @@
+"""Deploying a document and following it to the end; what does not become healthy is taken back."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from deployments.local.apply.cluster import Cluster, Deployed, Unreachable
+from deployments.local.apply.plan import Change
+from deployments.local.service_document import Tree
+from deployments.local.state import LauncherError
+from deployments.models.loading.deploying import refusal
+from deployments.models.loading.failure import in_message
+
+POLL_S = 0.5
+RUNNING, FAILED = "RUNNING", "DEPLOY_FAILED"
+
+Say = Callable[[str], None]
+
+
+class NotHealthy(Exception):
+    """A change did not come to its end; the message names the application and the reason."""
+
+
+def roll_out(
+    cluster: Cluster, former: Tree, wanted: Tree, changes: Sequence[Change], timeout_s: float, say: Say
+) -> None:
+    """Deploy `wanted` and return once every change is healthy.
+
+    Otherwise deploy `former` again, follow that to its end, and raise LauncherError with the reason. An interrupt is
+    a reason as well; a second one leaves the rollback to Serve.
+    """
+    try:
+        try:
+            cluster.put(wanted)
+        except Unreachable as error:
+            raise NotHealthy(f"Ray's dashboard did not confirm the change ({error})") from None
+        follow(cluster, changes, timeout_s, say)
+    except (NotHealthy, KeyboardInterrupt) as error:
+        reason = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        say(f"Failed: {reason}")
+        _roll_back(cluster, former, changes, timeout_s, say)
+        raise LauncherError(f"nothing has changed: {reason}") from None
+
+
+def _roll_back(cluster: Cluster, former: Tree, changes: Sequence[Change], timeout_s: float, say: Say) -> None:
+    say("Rolling back: what was deployed before is deployed again.")
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            cluster.put(former)
+            break
+        except Unreachable as error:
+            if time.monotonic() > end:
+                raise LauncherError(f"the rollback failed, Ray's dashboard does not answer: {error}") from None
+        time.sleep(POLL_S)
+    try:
+        follow(cluster, [_reversed(change) for change in changes], timeout_s, say)
+    except NotHealthy as error:
+        raise LauncherError(f"the former configuration is deployed again, but {error}") from None
+
+
+def _reversed(change: Change) -> Change:
+    opposite = {"add": "remove", "remove": "add"}.get(change.kind, change.kind)
+    return Change(change.application, opposite)  # type: ignore[arg-type] - a kind's opposite is one
+
+
+def follow(cluster: Cluster, changes: Sequence[Change], timeout_s: float, say: Say) -> None:
+    """Say what happens until each change is done; raises NotHealthy for the first that failed, or is late."""
+    told: dict[str, str] = {}
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            deployed = cluster.read()
+        except Unreachable as error:
+            states, why = {change.application: "not known" for change in changes}, f": {error}"
+        else:
+            states, why = {change.application: _state(change, deployed) for change in changes}, ""
+        for application, state in states.items():
+            if told.get(application) != state:
+                told[application] = state
+                say(f"{application}: {state}{why}")
+        if all(state in DONE for state in states.values()):
+            return
+        if time.monotonic() > end:
+            late = next(name for name, state in states.items() if state not in DONE)
+            raise NotHealthy(f"{late} is not healthy after {timeout_s:.0f} s ({states[late]}){why}")
+        time.sleep(POLL_S)
+
+
+DONE = ("ready", "removed")
+
+
+def _state(change: Change, deployed: Deployed) -> str:
+    """Return how far a change has come; NotHealthy if it has failed."""
+    found = deployed.applications.get(change.application)
+    if change.kind == "remove":
+        return "removed" if found is None else "its answers end"
+    if found is None:
+        return "not known to Serve yet"
+    if found["status"] == FAILED:
+        raise NotHealthy(f"{change.application} failed: {_reason(found)}")
+    if found["status"] == RUNNING:
+        return "ready"
+    starting = [name for name, one in _deployments(found).items() if one.get("status") != "HEALTHY"]
+    return f"{', '.join(starting)} {'starts' if len(starting) == 1 else 'start'}" if starting else "is built"
+
+
+def _reason(application: Mapping[str, Any]) -> str:
+    """Return one sentence on why it failed: what the replica said, or the last line of what Serve tells."""
+    broken = [one for one in _deployments(application).values() if one.get("status") in (FAILED, "UNHEALTHY")]
+    for deployment in broken:
+        message = str(deployment.get("message") or "")
+        failure = in_message(message)
+        return failure.sentence if failure else refusal(message)
+    return refusal(str(application.get("message") or ""))
+
+
+def _deployments(application: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    return application.get("deployments") or {}
