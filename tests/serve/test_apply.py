@@ -107,6 +107,21 @@ async def test_what_is_late_is_taken_back(service: Launched) -> None:
     assert processes(service) == before
 
 
+async def test_a_model_is_removed_from_the_file_and_from_what_runs(service: Launched) -> None:
+    before, file = processes(service), service.folder / "service.yaml"
+    assert (await apply(service, service_file(), "--yes"))[0] == 0
+    told = await asyncio.to_thread(service.chatllm, "models", "remove", "two", "--yes", "--config", str(file))
+    assert "Removed two from" in told and "remove    model-two" in told and told.endswith("Done.\n")
+    assert set(processes(service)) == set(before) - {"model-two:model-two"}
+    assert (await apply(service, service_file(), "--yes"))[0] == 0
+    async with service.client() as http:
+
+        async def is_back() -> bool:
+            return (await ask(http, "two")).status_code == 200
+
+        await until(is_back)
+
+
 WRONG: list[tuple[Callable[[Document], object], str]] = [
     (lambda document: document["applications"].append(model("one")), "model ids must be unique"),
     (lambda document: application(document, "model-one")["args"].update(tokens=-1), "tokens: Input should be"),

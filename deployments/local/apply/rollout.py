@@ -39,7 +39,7 @@ def roll_out(
         reason = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         say(f"Failed: {reason}")
         _roll_back(cluster, former, changes, timeout_s, say)
-        raise LauncherError(f"nothing has changed: {reason}") from None
+        raise LauncherError(f"the running service is as it was: {reason}") from None
 
 
 def _roll_back(cluster: Cluster, former: Tree, changes: Sequence[Change], timeout_s: float, say: Say) -> None:

@@ -120,9 +120,9 @@ def _apply(
 
 def _ask() -> None:
     if not sys.stdin.isatty():
-        raise LauncherError("nothing has changed: without a terminal to ask on, confirm with --yes")
+        raise LauncherError("the running service is as it was: without a terminal to ask on, confirm with --yes")
     if not typer.confirm("Apply?"):
-        raise LauncherError("nothing has changed")
+        raise LauncherError("the running service is as it was")
 
 
 def _replace(path: Path, document: "Tree") -> None:

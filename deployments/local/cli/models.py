@@ -12,6 +12,7 @@ from rich.filesize import decimal
 
 from deployments.config import AnyModel, VLLMModel, hugging_face_cache
 from deployments.local import service_file
+from deployments.local.cli.apply import apply_here
 from deployments.local.cli.model_rows import lines, packaged_folder, row_of, rows, weights_of
 from deployments.local.gguf import converted, is_gguf
 from deployments.local.hub.names import Meant, meant_by
@@ -35,6 +36,7 @@ Config = Annotated[Path | None, typer.Option(help="The service file, instead of 
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 Revision = Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")]
 Name = Annotated[str, typer.Argument(metavar="NAME")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply it to the running service without asking.")]
 
 
 @models_app.command("list")
@@ -78,6 +80,7 @@ def add(
     identifier: Annotated[str | None, typer.Option("--id", help="Its name in the API.")] = None,
     revision: Revision = "main",
     anyway: Annotated[bool, typer.Option("--anyway", help="Add it even if it does not fit this machine.")] = False,
+    yes: Yes = False,
     config: Config = None,
 ) -> None:
     """Download a model if it is missing, and add it to the service file with the settings that it needs."""
@@ -97,11 +100,11 @@ def add(
     deployment = {"name": _deployment(entry), "num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
     with StateFolder.open(settings.state).locked("models"):
         replace_file(settings.config, lambda text: _valid(with_model(text, entry, deployment), settings.config))
-    typer.echo(f"Added {chosen} to {settings.config}. {_when(settings)}")
+    _tell_and_apply(f"Added {chosen} to {settings.config}.", settings, yes)
 
 
 @models_app.command()
-def remove(name: Name, config: Config = None) -> None:
+def remove(name: Name, yes: Yes = False, config: Config = None) -> None:
     """Take a model out of the service file; it stays on the disk."""
     settings = _settings(config)
     model = _one_served(name, settings)
@@ -116,7 +119,7 @@ def remove(name: Name, config: Config = None) -> None:
         replace_file(
             settings.config, lambda text: _valid(without_model(text, model.id, model.deployment), settings.config)
         )
-    typer.echo(f"Removed {model.id} from {settings.config}. {_when(settings)}")
+    _tell_and_apply(f"Removed {model.id} from {settings.config}.", settings, yes)
 
 
 @models_app.command()
@@ -252,11 +255,18 @@ def _valid(text: str, path: Path) -> str:
     return text
 
 
-def _when(settings: LauncherSettings) -> str:
-    """Say when the change takes effect: the service reads the file when it starts."""
-    if Instance.read(settings.state.absolute()) is None:
-        return "It takes effect at the next start (make serve)."
-    return "Restart the service to apply it: make stop, then make serve."
+def _tell_and_apply(done: str, settings: LauncherSettings, yes: bool) -> None:
+    """Say what was done to the file, and bring it into force on the service that runs with it, if it may be asked."""
+    record = Instance.read(settings.state.absolute())
+    if record is None:
+        typer.echo(f"{done} It takes effect at the next start (make serve).")
+    elif not record.config or Path(record.config).resolve() != settings.config.resolve():
+        typer.echo(f"{done} The running service has another file{f', {record.config}' if record.config else ''}.")
+    elif yes or sys.stdin.isatty():
+        typer.echo(done)
+        apply_here(settings.config, yes=yes)
+    else:
+        typer.echo(f"{done} Apply it to the running service: chatllm apply.")
 
 
 def _description(meant: Meant, settings: LauncherSettings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,31 @@ def test_what_the_running_service_serves_is_not_deleted(hub: Hub, config: Path, 
     assert f"the running service serves {NAME}: make stop first" in refusal("rm", NAME, "--yes", config=config)
     (tmp_path / "state" / "instance.json").unlink()
     assert chatllm("rm", NAME, "--yes", config=config).exit_code == 0
+
+
+def test_a_change_of_the_file_is_applied_to_the_service_that_runs_with_it(
+    hub: Hub, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied: list[tuple[Path, bool]] = []
+
+    def apply_here(file: Path, *, yes: bool) -> None:
+        applied.append((file, yes))
+
+    monkeypatch.setattr(models, "apply_here", apply_here)
+    (tmp_path / "state").mkdir()
+
+    def runs_with(file: Path) -> None:
+        record = Instance(os.getpid(), started_ticks(os.getpid()) or 0, "127.0.0.1", 1, None, 2, "guide")
+        replace(record, config=str(file)).write(tmp_path / "state")
+
+    runs_with(config)
+    told = chatllm("add", NAME, "--id", "mine", config=config).stdout
+    assert "Apply it to the running service: chatllm apply." in told and applied == []
+    assert chatllm("remove", "mine", "--yes", config=config).exit_code == 0
+    assert applied == [(config, True)]
+    runs_with(other := tmp_path / "other.yaml")
+    told = chatllm("add", NAME, "--id", "mine", "--yes", config=config).stdout
+    assert f"The running service has another file, {other}." in told and len(applied) == 1
 
 
 def test_add_keeps_the_revision_and_downloads_nothing_that_is_here(hub: Hub, config: Path) -> None:
