@@ -37,10 +37,16 @@ class Cluster:
     """One cluster; every method may be called again after it failed."""
 
     def __init__(self, address: str, token: str) -> None:
-        """`token` is that of `RAY_AUTH_MODE=token`, or empty."""
+        """`token` is that of `RAY_AUTH_MODE=token`, or empty; LauncherError for what is no address."""
         self.address = address.rstrip("/")
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=self.address, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+        try:
+            url = httpx.URL(self.address)
+        except httpx.InvalidURL:
+            url = httpx.URL("")
+        if url.scheme not in ("http", "https") or not url.host:
+            raise LauncherError(f"{address!r} is no address of a dashboard: give one such as http://head:8265")
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -77,7 +83,7 @@ class Cluster:
     def _answer(self, method: str, body: Tree | None, timeout_s: float) -> httpx.Response:
         try:
             return self._http.request(method, APPLICATIONS, json=body, timeout=timeout_s)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except httpx.TransportError as error:
             raise Unreachable(str(error) or type(error).__name__) from None
 
 

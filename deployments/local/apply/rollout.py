@@ -102,7 +102,9 @@ def _state(change: Change, deployed: Deployed) -> str:
     if found["status"] == RUNNING:
         return "ready"
     starting = [name for name, one in _deployments(found).items() if one.get("status") != "HEALTHY"]
-    return f"{', '.join(starting)} {'starts' if len(starting) == 1 else 'start'}" if starting else "is built"
+    if not starting:
+        return "being changed" if change.kind == "in place" else "being built"
+    return f"{', '.join(starting)} {'starts' if len(starting) == 1 else 'start'}"
 
 
 def _reason(application: Mapping[str, Any]) -> str:

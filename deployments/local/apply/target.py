@@ -55,7 +55,7 @@ def for_instance(record: Instance, state: StateFolder, config: Path, deployed: T
         checks.require_compiler()
     elif any(isinstance(model, VLLMModel) for model in service.settings.models):
         checks.require_libnuma()
-    return _target(_with_memory(service, deployed).document, deployed, config)
+    return _target(with_memory_beside(service, deployed).document, deployed, config)
 
 
 def for_cluster(config: Path, deployed: Tree) -> Target:
@@ -74,11 +74,11 @@ def _target(document: Tree, deployed: Tree, config: Path) -> Target:
     except (ValueError, ImportError, AttributeError) as error:  # it imports the functions that the file names
         raise LauncherError(f"{config}: {error}") from None
     compared: Tree = schema.model_dump(mode="json", exclude_unset=True)
-    _require_same_server(compared, deployed, config)
+    require_same_server(compared, deployed, config)
     return Target(document, compared)
 
 
-def _require_same_server(wanted: Tree, deployed: Tree, config: Path) -> None:
+def require_same_server(wanted: Tree, deployed: Tree, config: Path) -> None:
     """Refuse what Serve does not change while it runs: its address, and the name of the main application."""
     said, held = wanted.get("http_options") or {}, deployed.get("http_options") or {}
     for name in BOUND:
@@ -96,7 +96,7 @@ def _require_same_server(wanted: Tree, deployed: Tree, config: Path) -> None:
             )
 
 
-def _with_memory(service: ServiceFile, deployed: Tree) -> ServiceFile:
+def with_memory_beside(service: ServiceFile, deployed: Tree) -> ServiceFile:
     """Plan the memory of what is new or changed; models that go on keep what they have.
 
     What the running models hold is free for the plan, because it counts them again.
