@@ -150,11 +150,14 @@ class ModelClient:
     async def load_adapter(self, model: str, name: str, source: str) -> Adapter:
         """Let a replica find and load an adapter, and return it; raises a ChatLLMError that says what is wrong.
 
-        That is ModelLoading while none runs; the model is woken.
+        While none runs, the model is woken and waited for.
         """
-        await self.hold(model, 0.0)
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_S):
+                served = self._served(model)
+                if served.problem:
+                    raise ModelFailed
+                await self._available.ready(served.settings, served.place)
                 return await self._handle(model).load_adapter.remote(name, source)
         except TimeoutError:
             raise Timeout("The adapter was not loaded in time.", None, RETRY_AFTER_S) from None

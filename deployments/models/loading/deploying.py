@@ -59,6 +59,7 @@ class AbsentDeployments:
 
     def __init__(self) -> None:
         self._known: _Known = {}
+        self._without: frozenset[tuple[str, str]] = frozenset()
         self._asked_at = float("-inf")
         self._answer: Future[_Known] | None = None
 
@@ -89,6 +90,7 @@ class AbsentDeployments:
 
     def _ask(self) -> _Known:
         known: dict[tuple[str, str], Absence] = {}
+        without: set[tuple[str, str]] = set()
         for application, found in serve.status().applications.items():
             for name, state in found.deployments.items():
                 if str(state.status.value) != "HEALTHY":
@@ -96,9 +98,13 @@ class AbsentDeployments:
                         name, str(state.status.value), str(state.message), published(name)
                     )
                 elif is_asleep(state.replica_states):
-                    known[application, name] = Absence(expected_s=expected_s(name), is_asleep=True)
+                    without.add((application, name))
+                    # Serve also calls a deployment healthy for the moment before its first replicas are started.
+                    sleeps = (application, name) in self._without
+                    known[application, name] = Absence(expected_s=expected_s(name), is_asleep=sleeps)
             if not found.deployments and str(found.status.value) in FAILED:
                 known[application, ""] = Absence(has_failed=True, reason=refusal(str(found.message)))
+        self._without = frozenset(without)
         return known
 
 

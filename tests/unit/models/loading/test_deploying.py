@@ -23,6 +23,7 @@ class Controller:
         self.gate = threading.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.value = "DEPLOY_FAILED"
         self.calls = 0
 
     def status(self) -> Any:
@@ -30,7 +31,7 @@ class Controller:
         self.gate.wait()
         if self.error:
             raise self.error
-        state = SimpleNamespace(status=SimpleNamespace(value="DEPLOY_FAILED"), message="")
+        state = SimpleNamespace(status=SimpleNamespace(value=self.value), message="", replica_states={})
         return SimpleNamespace(
             applications={"app": SimpleNamespace(status=state.status, deployments={"model-a": state})}
         )
@@ -53,6 +54,20 @@ async def names(failed: AbsentDeployments) -> set[str]:
 
 async def test_what_has_failed_is_known(controller: Controller) -> None:
     assert await names(AbsentDeployments()) == {"model-a"}
+
+
+async def test_one_without_replicas_is_asleep_only_if_it_stays_so(controller: Controller) -> None:
+    absent = AbsentDeployments()
+    controller.value = "HEALTHY"  # as Serve says for a moment before it starts the first replicas
+    assert not (await absent.of("app", "model-a")).is_asleep
+    controller.value = "UPDATING"
+    await asyncio.sleep(0.001)
+    assert not (await absent.of("app", "model-a")).is_asleep
+    controller.value = "HEALTHY"
+    await asyncio.sleep(0.001)
+    assert not (await absent.of("app", "model-a")).is_asleep
+    await asyncio.sleep(0.001)
+    assert (await absent.of("app", "model-a")).is_asleep
 
 
 async def test_a_hung_controller_is_asked_once(controller: Controller) -> None:
