@@ -79,7 +79,7 @@ async def test_models_and_their_states(service: Launched) -> None:
             ):
                 await asyncio.sleep(0.5)
         assert (told["loading"]["phase"], told["loading"]["reason"]) == ("starting", "")
-        refused = await http.post(PATH, json=body("loading"))
+        refused = await http.post(PATH, json=body("loading"), headers={"x-chatllm-wait": "0"})
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "model_loading"
         assert int(refused.headers["retry-after"]) >= 1

@@ -25,8 +25,8 @@ async def told(service: Service, **params: Any) -> AdminMetrics:
     return msgspec.json.decode(response.content, type=AdminMetrics)
 
 
-async def ask(service: Service, **more: Any) -> httpx.Response:
-    return await service.http.post("/v1/chat/completions", json=CHAT | more)
+async def ask(service: Service, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
+    return await service.http.post("/v1/chat/completions", json=CHAT | more, headers=headers)
 
 
 async def test_only_administrators_are_told(service: Service) -> None:
@@ -75,7 +75,7 @@ async def test_errors_are_told_with_their_code_and_the_request_s_id(service: Ser
     too_long = await ask(service, messages=[{"role": "user", "content": "word " * 500}])
     assert (missing.status_code, too_long.status_code) == (404, 400)
     service.models.is_ready = False
-    loading = await ask(service, seed=1)
+    loading = await ask(service, {"x-chatllm-wait": "0"}, seed=1)
     metrics = await told(service)
     assert [(error.status, error.code, error.model, error.request_id) for error in metrics.errors] == [
         (503, "model_loading", "quick", loading.headers["x-request-id"]),
