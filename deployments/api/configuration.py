@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.config import IngressUserConfig, Settings
+from deployments.config import IngressUserConfig, Settings, first_problem
 from deployments.infra.ray.applications import handle_to
 from deployments.models.client import APPLICATION, ServedModel
 from deployments.models.directory import DeployedModel
@@ -44,8 +44,7 @@ class IngressConfiguration:
         try:
             changes = IngressUserConfig.model_validate(user_config or {})
         except ValidationError as error:
-            first = error.errors()[0]
-            self._refused = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}."
+            self._refused = f"{first_problem(error)}."
             logger.error("the user_config of the ingress is refused", extra={"reason": self._refused})
             return False
         self._refused, self._changes = "", changes

@@ -29,6 +29,7 @@ from deployments.config.models import (
 from deployments.config.section import (
     PositiveSeconds,
     Section,
+    first_problem,
 )
 from deployments.config.settings import (
     CorsSettings,
@@ -76,6 +77,7 @@ __all__ = [
     "Timeouts",
     "UsageSettings",
     "VLLMModel",
+    "first_problem",
     "hugging_face_cache",
     "model_of",
     "secret_in_environment",

@@ -4,6 +4,7 @@ import logging
 
 from pydantic import ValidationError
 
+from deployments.config.section import first_problem
 from deployments.config.settings import ReplicaUserConfig
 
 logger = logging.getLogger(__name__)
@@ -17,9 +18,7 @@ def configure_level(user_config: object, otherwise: str) -> None:
     try:
         changes = ReplicaUserConfig.model_validate(user_config or {})
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        logger.error("a user_config is refused", extra={"reason": f"{place}: {first['msg']}"})
+        logger.error("a user_config is refused", extra={"reason": first_problem(error)})
         return
     level = changes.log_level if "log_level" in changes.model_fields_set else otherwise
     logging.getLogger("deployments").setLevel(level)

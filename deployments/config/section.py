@@ -2,9 +2,16 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+def first_problem(error: ValidationError, within: str = "") -> str:
+    """Return the place of the first wrong field and what is wrong with it; `within` is where the whole stands."""
+    first = error.errors()[0]
+    place = ".".join((*([within] if within else []), *(str(part) for part in first["loc"])))
+    return f"{place}: {first['msg']}"
 
 
 class Section(BaseModel):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from deployments.config import AnyModel, IngressUserConfig, ReplicaUserConfig, Settings, model_of
+from deployments.config import AnyModel, IngressUserConfig, ReplicaUserConfig, Settings, first_problem, model_of
 
 Tree = dict[str, Any]
 
@@ -154,7 +154,5 @@ def _valid(validate: Any, value: Any, place: str) -> Any:
     try:
         return validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join((place, *(str(part) for part in first["loc"])))
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ValueError(f"{field}: {first['msg']}{more}") from None
+        raise ValueError(f"{first_problem(error, place)}{more}") from None

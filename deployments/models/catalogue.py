@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, cast
 import yaml
 from pydantic import Field, ValidationError
 
-from deployments.config import Section
+from deployments.config import Section, first_problem
 from deployments.models.files.hub_cache import snapshot_of
 
 FILE = Path(__file__).with_suffix(".yaml")
@@ -166,9 +166,7 @@ def _read(path: Path) -> Catalogue:
     try:
         return Catalogue.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path}: {place}: {first['msg']}") from None
+        raise ValueError(f"{path}: {first_problem(error)}") from None
 
 
 def _is_named(family: Family, model: str) -> bool:

@@ -154,9 +154,7 @@ class ModelClient:
         """
         try:
             async with asyncio.timeout(LOAD_TIMEOUT_S):
-                served = self._served(model)
-                if served.problem:
-                    raise ModelFailed
+                served = self._valid(model)
                 await self._available.ready(served.settings, served.place)
                 return await self._handle(model).load_adapter.remote(name, source)
         except TimeoutError:
@@ -178,6 +176,13 @@ class ModelClient:
         served = self._models.get(model)
         if served is None:
             raise ModelNotFound(f"The model {model!r} has been removed.", "model")
+        return served
+
+    def _valid(self, model: str) -> ServedModel:
+        """Return a model by its id; raises ModelNotFound, and ModelFailed for one whose arguments are wrong."""
+        served = self._served(model)
+        if served.problem:
+            raise ModelFailed
         return served
 
     def _handle(self, model: str) -> DeploymentHandle[Any]:
@@ -232,9 +237,7 @@ class ModelClient:
         `wait_s` is how long it wants to wait at most, None for as long as it may. Raises ModelFailed, and
         ModelLoading where it is not to wait or no place is left; the model is woken all the same.
         """
-        served = self._served(model)
-        if served.problem:
-            raise ModelFailed
+        served = self._valid(model)
         return await self._available.hold(served.settings, served.place, wait_s)
 
     async def traits(self, model: str) -> Traits:
@@ -272,9 +275,7 @@ class ModelClient:
         Overloaded when the queue is full, Unavailable when the replica is lost. An answer that misses a deadline ends
         with a Timeout, and this is cancelled.
         """
-        served = self._served(model)
-        if served.problem:
-            raise ModelFailed
+        served = self._valid(model)
         await self._available.ready(served.settings, served.place)
         await self._calls.room()
         stream = self._listener.stream(put)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from deployments.config import BrokenModel, ModelBase, model_of
+from deployments.config import BrokenModel, ModelBase, first_problem, model_of
 from deployments.infra.ray.applications import DeployedApplication
 from deployments.infra.ray.handles import CALL_ERRORS
 from deployments.models.shared_identity import shared_identities
@@ -125,10 +125,8 @@ class ModelDirectory:
 
 
 def _reason(error: ValueError | OSError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)[:MAX_REASON]
-    first = error.errors()[0]
-    return f"args.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"[:MAX_REASON]
+    reason = first_problem(error, "args") if isinstance(error, ValidationError) else str(error)
+    return reason[:MAX_REASON]
 
 
 def _identifier(application: DeployedApplication) -> str:

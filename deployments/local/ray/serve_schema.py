@@ -11,14 +11,15 @@ from pydantic import BaseModel, ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
+from deployments.config import first_problem
+
 
 def validated(document: dict[str, Any]) -> ServeDeploySchema:
     """Return the document as Serve understands it; ValueError names the first field that is wrong or unknown."""
     try:
         schema = ServeDeploySchema.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+        raise ValueError(first_problem(error)) from None
     for field in _unknown(document, schema):
         raise ValueError(f"{field}: Serve knows no such field")
     return schema
