@@ -73,9 +73,16 @@ async def _has_answered(running: object, number: int) -> bool:
 
 async def test_a_wrong_user_config_changes_nothing_and_is_told_to_administrators(service: Launched) -> None:
     before, document = processes(service), changed(deployed_document(service))
-    ingress(document)["user_config"] = {"aliases": {"gpt-4o": "two"}, "limits": {"max_messages": "many"}}
     admin = service.chatllm("keys", "create", "reader", "--admin").strip()
     async with service.client() as http, load(service, "one") as running:
+        ingress(document)["user_config"] = {"aliases": {"gpt-4o": "two"}}
+        await deploy(service, document)
+
+        async def is_known() -> bool:
+            return (await ask(http, "gpt-4o")).status_code == 200
+
+        await until(is_known)
+        ingress(document)["user_config"] = {"aliases": {}, "limits": {"max_messages": "many"}}
         await deploy(service, document)
 
         async def is_told() -> bool:
