@@ -40,6 +40,7 @@ from deployments.metrics.recorder import Recorder
 from deployments.metrics.remote import RedisFigures
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.store import FigureStore
+from deployments.metrics.stores import watched
 from deployments.metrics.telemetry import Telemetry
 from deployments.models.loading.starts import PostgresStarts, StartStore
 from deployments.responses.background import BackgroundResponses
@@ -90,7 +91,10 @@ async def opened(
     await database.open()
     try:
         stores = _durable(database, settings, addresses)
-        async with assembled(current, stores, models, cache, problems=problems) as services:
+        async with (
+            assembled(current, stores, models, cache, problems=problems) as services,
+            watched(database.ping, services.metrics, services.telemetry),
+        ):
             yield services
     finally:
         await database.close()

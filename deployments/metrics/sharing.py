@@ -53,6 +53,11 @@ class Metrics:
         with suppress(StoreError):
             await self._store.aclose()
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether the store did not answer when it was last asked, within the last 10 s or so."""
+        return self._is_alone
+
     async def publish(self) -> None:
         """Leave what is new for the other replicas; raises StoreError, and then it is tried again with the next."""
         places = self.recorder.unpublished()

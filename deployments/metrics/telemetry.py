@@ -59,8 +59,14 @@ class Telemetry:
         )
         self._inflight = Gauge("chatllm_inflight_requests", "Chat requests being answered now.")
         self._pending = Gauge("chatllm_history_pending", "Conversation writes that wait for Postgres.")
+        self._store_up = Gauge(
+            "chatllm_store_up", "Whether the store (postgres or redis) answers: 1 or 0.", tag_keys=_keys("store")
+        )
+        self._postgres_s = Gauge("chatllm_postgres_seconds", "Seconds of the last round trip to Postgres.")
         self._running = 0
         self._gathered = GatheredMetrics()
+        for gauge in (self._inflight, self._pending):  # a level that has never changed is one, too
+            self._gathered.level(gauge, 0)
 
     def flush(self) -> None:
         """Tell Ray what has been counted within the last second."""
@@ -79,6 +85,16 @@ class Telemetry:
     def pending_writes(self, count: int) -> None:
         """Record how many conversation writes wait."""
         self._gathered.level(self._pending, count)
+
+    def postgres_answered(self, took_s: float | None) -> None:
+        """Record a round trip to Postgres; None for one that failed."""
+        self._gathered.level(self._store_up, took_s is not None, store="postgres")
+        if took_s is not None:
+            self._gathered.level(self._postgres_s, took_s)
+
+    def redis_answers(self, is_up: bool) -> None:
+        """Record whether Redis answers."""
+        self._gathered.level(self._store_up, is_up, store="redis")
 
     def ended(self, request_id: str, key_id: str, summary: Summary, status: int, stream: bool) -> None:
         """Count a chat request out and write its line; 499 stands for a client that left."""

@@ -7,12 +7,14 @@ its replicas tell (loading/deploying.py), and how long starts take (loading/star
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
 from deployments.config import ModelBase
 from deployments.errors import ModelFailed, ModelLoading
+from deployments.metrics.held import tell_held
 from deployments.models.holding import Hold, HoldingRoom
 from deployments.models.loading.deploying import STARTING, Absence, AbsentDeployments
 from deployments.models.loading.estimate import remaining_s
@@ -155,8 +157,12 @@ class Availability:
 
     def _room(self, model: ModelBase, place: Place) -> HoldingRoom:
         if place not in self._rooms:
-            room = HoldingRoom(model.id, lambda: self.replicas(place) > 0, lambda: self._starts_in_s(place))
-            self._rooms[place] = room
+            self._rooms[place] = HoldingRoom(
+                model.id,
+                lambda: self.replicas(place) > 0,
+                lambda: self._starts_in_s(place),
+                tell=partial(tell_held, model.id),
+            )
         return self._rooms[place]
 
     def _starts_in_s(self, place: Place) -> float | None:

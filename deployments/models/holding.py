@@ -34,7 +34,7 @@ class Hold:
         """Give the place back."""
         if self.is_open:
             self.is_open = False
-            self._room.held -= 1
+            self._room.count(-1)
 
     def left_s(self) -> float | None:
         """Return how many seconds the request may still be held; None once it need not be, as a replica runs."""
@@ -62,13 +62,18 @@ class HoldingRoom:
         has_replica: Callable[[], bool],
         remaining_s: Callable[[], float | None],
         clock: Clock = time.monotonic,
+        tell: Callable[[int], None] = lambda held: None,
     ) -> None:
-        """`remaining_s` tells how long it probably takes until a replica runs, None where nobody knows."""
+        """`remaining_s` tells how long it probably takes until a replica runs, None where nobody knows.
+
+        `tell` is called with how many are held, whenever that changes.
+        """
         self.held = 0
         self.has_replica = has_replica
         self.remaining_s = remaining_s
         self.clock = clock
         self._model = model
+        self._tell = tell
 
     def enter(self, max_held: int, hold_s: float, wait_s: float | None = None) -> Hold:
         """Return one of `max_held` places, for `hold_s` seconds or `wait_s` if that is less.
@@ -80,8 +85,13 @@ class HoldingRoom:
             raise self.refusal("does not wait")
         if self.held >= max_held:
             raise self.refusal(f"is one too many: {self.held} wait already")
-        self.held += 1
+        self.count(1)
         return Hold(self, may_wait_s)
+
+    def count(self, change: int) -> None:
+        """Add to what is held."""
+        self.held += change
+        self._tell(self.held)
 
     def refusal(self, reason: str) -> ModelLoading:
         """Return the error for a request that is not held, or no longer; it says when to come again."""

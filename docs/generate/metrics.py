@@ -23,7 +23,7 @@ OTHERS = """
 - `ray_vllm_…`: [vLLM's own](https://docs.vllm.ai/en/latest/usage/metrics.html), such as running and waiting requests
   and the use of the KV cache.
 
-[`configs/grafana_dashboard.json`](../../configs/grafana_dashboard.json) shows all three.
+The dashboards in [`configs/grafana`](../../configs/grafana) show all three.
 """
 
 

@@ -22,6 +22,7 @@ from deployments.keys.postgres import PostgresKeys
 from deployments.keys.types import new_secret
 from deployments.local.servers.postgres import PostgresServer
 from deployments.local.state import StateFolder
+from deployments.metrics import stores
 
 TIMEOUT_S = 1.0
 SLACK_S = 0.6  # for a busy machine
@@ -89,6 +90,40 @@ async def test_it_opens_without_postgres_and_heals_alone(server: PostgresServer)
         await asyncio.to_thread(server.start)
 
         await until(lambda: history.create_conversation(TENANT, {}))
+
+
+class Told:
+    """What the watch tells, in place of the metrics."""
+
+    def __init__(self) -> None:
+        self.is_alone = False
+        self.postgres: list[bool] = []
+        self.redis: list[bool] = []
+
+    def postgres_answered(self, took_s: float | None) -> None:
+        self.postgres.append(took_s is not None)
+
+    def redis_answers(self, is_up: bool) -> None:
+        self.redis.append(is_up)
+
+
+async def test_the_watch_tells_when_the_stores_go_and_come_back(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "WATCH_S", 0.05)
+    told = Told()
+
+    async def has_told(postgres: bool, redis: bool) -> None:
+        assert (told.postgres[-1:], told.redis[-1:]) == ([postgres], [redis])
+
+    async with opened(server.url) as database, stores.watched(database.ping, told, told):
+        await until(lambda: has_told(postgres=True, redis=True))
+        signal_all(server, signal.SIGSTOP)
+        told.is_alone = True
+        await until(lambda: has_told(postgres=False, redis=False))
+        signal_all(server, signal.SIGCONT)
+        told.is_alone = False
+        await until(lambda: has_told(postgres=True, redis=True))
 
 
 async def test_a_frozen_postgres_is_unavailable_in_time_and_harmless_later(server: PostgresServer) -> None:

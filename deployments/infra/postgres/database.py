@@ -95,6 +95,10 @@ class Database:
         async with self.connection() as connection:
             return await connection.fetch(query, *arguments)
 
+    async def ping(self) -> None:
+        """Make one round trip; raises HistoryUnavailable, at the latest after `timeout_s`."""
+        await self.fetch("SELECT 1")
+
     @asynccontextmanager
     async def _borrowed(self, deadline: asyncio.Timeout) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy]:
         pool = await self._usable_pool()

@@ -34,6 +34,14 @@ def test_a_place_is_there_until_it_is_closed(world: World) -> None:
     assert world.room.held == 0
 
 
+def test_every_change_of_how_many_are_held_is_told() -> None:
+    told: list[int] = []
+    room = HoldingRoom("it", lambda: False, lambda: None, tell=told.append)
+    with room.enter(2, 300), room.enter(2, 300), pytest.raises(ModelLoading):
+        room.enter(2, 300)
+    assert told == [1, 2, 1, 0]
+
+
 @pytest.mark.parametrize(("hold_s", "wait_s", "left_s"), [(300, None, 300), (300, 20, 20), (10, 20, 10)])
 def test_a_request_waits_as_long_as_both_allow(world: World, hold_s: float, wait_s: float, left_s: float) -> None:
     hold = world.room.enter(1, hold_s, wait_s)
