@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop link status doctor tools test test-long test-unit test-integration test-serve test-ui test-e2e test-clients test-openai-sdk bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
+.PHONY: help install serve stop link status doctor monitor tools test test-long test-unit test-integration test-serve test-ui test-e2e test-clients test-openai-sdk bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ status: install  ## addresses, states and versions
 
 doctor: install  ## is this machine fit to run it?
 	@$(BIN)/chatllm doctor
+
+monitor: install  ## run Prometheus for the running service, with the rules of configs/ (ARGS="--port 9091")
+	@$(BIN)/chatllm monitor $(ARGS)
 
 tools:  ## install what the tests and linters need as well
 	@$(PYTHON) deployments/local/install.py --tests

@@ -155,7 +155,7 @@ class Launcher:
             parts["Postgres"] = postgres
         if own_redis is None:
             parts["Valkey"] = valkey
-        self._ray = RayPart(state, stores, record.dashboard_port)
+        self._ray = RayPart(state, stores, record.dashboard_port, self._settings.prometheus_port)
         parts["Ray"] = self._ray
         if record.page_port:
             parts["Page"] = PagePart(state, record)

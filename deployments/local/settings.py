@@ -5,6 +5,7 @@ CHATLLM_PORT            port of the API (8000)
 CHATLLM_PAGE_HOST       address on which the chat page listens (127.0.0.1)
 CHATLLM_PAGE_PORT       port of the chat page (8080)
 CHATLLM_DASHBOARD_PORT  port of Ray's dashboard (8265)
+CHATLLM_PROMETHEUS_PORT port of Prometheus, which `chatllm monitor` starts (9090)
 CHATLLM_MODEL           name such as qwen3:0.6b, Hugging Face id or path, in place of the default model's
 DATABASE_URL            a Postgres of one's own, in place of the embedded one
 REDIS_URL               a Redis or Valkey of one's own, in place of the embedded one
@@ -27,6 +28,7 @@ _VARIABLES = {
     "page_host": "CHATLLM_PAGE_HOST",
     "page_port": "CHATLLM_PAGE_PORT",
     "dashboard_port": "CHATLLM_DASHBOARD_PORT",
+    "prometheus_port": "CHATLLM_PROMETHEUS_PORT",
     "model": "CHATLLM_MODEL",
     "database_url": "DATABASE_URL",
     "redis_url": "REDIS_URL",
@@ -42,6 +44,7 @@ class LauncherSettings(Section):
     page_host: str = Field(default="127.0.0.1", min_length=1, description="Address on which the chat page listens.")
     page_port: int = Field(default=8080, ge=1, le=65535, description="Port of the chat page.")
     dashboard_port: int = Field(default=8265, ge=1, le=65535, description="Port of Ray's dashboard.")
+    prometheus_port: int = Field(default=9090, ge=1, le=65535, description="Port of Prometheus.")
     page: bool = Field(default=True, description="Start the chat page.")
     browser: bool = Field(default=True, description="Open the page in a browser, on a terminal with a display.")
     model: str = Field(

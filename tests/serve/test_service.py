@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 import json
-import subprocess
-import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +11,6 @@ import pytest
 
 from tests.launched import Launched
 from tests.leaving import leave
-from tests.serve.prometheus import CONFIG, configured, program, prometheus, telling
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -250,23 +246,3 @@ async def test_a_keys_limits_hold_over_both_ingress_replicas_and_its_usage_is_co
     async with asyncio.timeout(6), service.client() as http:
         while (await http.get("/v1/models", headers=headers)).status_code == 429:
             await asyncio.sleep(0.2)
-
-
-def test_prometheus_finds_the_nodes_by_our_file_and_the_dashboard_s_panels_show_something(
-    service: Launched, tmp_path: Path
-) -> None:
-    config = configured(service, tmp_path)
-    for arguments in ([str(config)], ["--syntax-only", str(CONFIG)]):
-        subprocess.run([program("promtool"), "check", "config", *arguments], check=True, timeout=60)
-    headers = {"authorization": f"Bearer {service.key}"}
-    with prometheus(config) as http, httpx.Client(base_url=service.url, headers=headers, timeout=30) as api:
-        conversation = api.post("/v1/conversations", json={}).json()["id"]
-        deadline = time.monotonic() + 100
-        while True:
-            assert api.post(PATH, json=body(conversation=conversation, stream=True)).status_code == 200
-            targets, silent = telling(http)
-            if targets and not silent:
-                break
-            assert time.monotonic() < deadline, [silent, targets]
-            time.sleep(0.5)
-    assert {target["health"] for target in targets} == {"up"}, targets

@@ -1,10 +1,10 @@
 """Every file of configs/, and the one that is deployed by default, says what the service understands."""
 
-import ast
 import dataclasses
 import inspect
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from deployments.config import Settings, VLLMModel
 from deployments.local.service_document import MODEL_PATH, settings_of
+from docs.generate import metrics
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "configs"
@@ -20,8 +21,8 @@ SERVE_FILES = [
     REPOSITORY / "serve_config.yaml",
     *(CONFIGS / f"{name}.yaml" for name in ("embeddings", "guide", "laptop", "one_gpu", "providers", "speech")),
 ]
-CLUSTER_FILE, PROMETHEUS_FILE, DASHBOARD_FILE = (
-    CONFIGS / name for name in ("kuberay.yaml", "prometheus.yml", "grafana_dashboard.json")
+CLUSTER_FILE, PROMETHEUS_FILE, RULES_FILE = (
+    CONFIGS / name for name in ("kuberay.yaml", "prometheus.yml", "prometheus_rules.yml")
 )
 
 
@@ -36,7 +37,7 @@ def serve_documents() -> list:
 
 
 def test_no_file_is_left_out():
-    known = {*SERVE_FILES, CLUSTER_FILE, PROMETHEUS_FILE, DASHBOARD_FILE}
+    known = {*SERVE_FILES, CLUSTER_FILE, PROMETHEUS_FILE, RULES_FILE}
     assert {file for file in CONFIGS.glob("*") if file.is_file()} == {f for f in known if f.parent == CONFIGS}
 
 
@@ -117,30 +118,33 @@ def test_prometheus_finds_ray_through_the_dashboard():
     assert job["http_sd_configs"][0]["url"].endswith("/api/prometheus/sd")
 
 
-def metrics_of_the_service() -> set[str]:
-    """Return the names in metrics/telemetry.py, as Ray exports them: a metric can be made only within Ray."""
-    tree = ast.parse((REPOSITORY / "deployments/metrics/telemetry.py").read_text())
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    return {
-        f"ray_{call.args[0].value}{'_bucket' if call.func.id == 'Histogram' else ''}"
-        for call in calls
-        if call.func.id in ("Counter", "Gauge", "Histogram")
-    }
+def dashboards() -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted((CONFIGS / "grafana").glob("*.json"))}
 
 
-def test_the_dashboard_shows_every_metric_of_the_service_and_no_other():
-    dashboard = json.loads(DASHBOARD_FILE.read_text())
-    queries = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", []))
-    assert set(re.findall(r"ray_chatllm_\w+", queries)) == metrics_of_the_service()
+def test_the_dashboards_are_what_their_program_makes():
+    made = runpy.run_path(str(CONFIGS / "grafana/make.py"))
+    assert dashboards().keys() == made["DASHBOARDS"].keys()
+    for name in made["DASHBOARDS"]:
+        assert (CONFIGS / f"grafana/{name}.json").read_text() == made["text"](name), "run configs/grafana/make.py"
+
+
+def test_the_dashboards_show_every_metric_of_the_service_and_no_other():
+    panels = [panel for dashboard in dashboards().values() for panel in dashboard["panels"]]
+    asked = " ".join(target["expr"] for panel in panels for target in panel.get("targets", []))
+    asked += RULES_FILE.read_text()
+    shown = {re.sub("_(bucket|count|sum)$", "", name) for name in re.findall(r"ray_chatllm_\w+", asked)}
+    assert shown == {f"ray_{metric.name}" for metric in metrics.found()}
 
 
 def test_the_dashboards_panels_do_not_overlap():
-    taken: set[tuple[int, int]] = set()
-    for panel in json.loads(DASHBOARD_FILE.read_text())["panels"]:
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-        assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
-        taken |= cells
+    for dashboard in dashboards().values():
+        taken: set[tuple[int, int]] = set()
+        for panel in dashboard["panels"]:
+            at = panel["gridPos"]
+            cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
+            taken |= cells
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from deployments.local.cli.apply import apply
 from deployments.local.cli.cache import cache_app
 from deployments.local.cli.keys import keys_app
 from deployments.local.cli.models import models_app
+from deployments.local.cli.monitor import monitor
 from deployments.local.cli.usage import usage
 from deployments.local.processes import leftovers
 from deployments.local.settings import LauncherSettings
@@ -123,6 +124,7 @@ def doctor() -> None:
 
 
 app.command()(apply)
+app.command()(monitor)
 app.command()(usage)
 
 

@@ -37,11 +37,20 @@ TUNING = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TOKENIZERS_PARALLELISM": "false",
+    # The dashboard shows panels of a Grafana that it is told of: RAY_GRAFANA_HOST, and RAY_GRAFANA_IFRAME_HOST for
+    # the address under which a browser reaches it. Without one it would ask localhost:3000 each time it is opened.
+    "RAY_GRAFANA_HOST": "DISABLED",
 }
+DEFAULT_PROMETHEUS_PORT = 9090
 
 
-def ray_environment(state: Path, runtime: Path, stores: dict[str, str]) -> dict[str, str]:
-    """Return the whole environment for the Ray part; `stores` holds DATABASE_URL and REDIS_URL."""
+def ray_environment(
+    state: Path, runtime: Path, stores: dict[str, str], prometheus_port: int = DEFAULT_PROMETHEUS_PORT
+) -> dict[str, str]:
+    """Return the whole environment for the Ray part; `stores` holds DATABASE_URL and REDIS_URL.
+
+    Ray's dashboard asks the Prometheus at `prometheus_port`, unless RAY_PROMETHEUS_HOST names another one.
+    """
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -51,6 +60,7 @@ def ray_environment(state: Path, runtime: Path, stores: dict[str, str]) -> dict[
     haproxy = runtime / "h"
     return {
         **TUNING,
+        "RAY_PROMETHEUS_HOST": f"http://127.0.0.1:{prometheus_port}",
         **inherited,
         **stores,
         **leftovers.marks(state, "ray"),

@@ -29,10 +29,11 @@ TOKEN = "ray.token"  # noqa: S105 - a file's name
 class RayPart(Supervised):
     """One process that holds a Ray cluster. The constructor does no I/O."""
 
-    def __init__(self, state: StateFolder, stores: dict[str, str], dashboard_port: int) -> None:
+    def __init__(self, state: StateFolder, stores: dict[str, str], dashboard_port: int, prometheus_port: int) -> None:
         self._state = state
         self._stores = stores
         self._dashboard_port = dashboard_port
+        self._prometheus_port = prometheus_port
         self._log = state.logs / "ray.log"
         self._stopping = threading.Event()
         self._supervisor = Supervisor("ray", self._launch, stop_signals=(signal.SIGTERM,), grace_s=GRACE_S)
@@ -75,7 +76,7 @@ class RayPart(Supervised):
             [*self._command(runtime), *([f"--gpus={len(found)}"] if (found := gpus()) else [])],
             self._log,
             cwd=REPOSITORY,
-            environment=ray_environment(self._state.path, runtime, self._stores)
+            environment=ray_environment(self._state.path, runtime, self._stores, self._prometheus_port)
             | offline_environment(config_path(self._state.path)),
         )
         self._wait_until_deployed(process)

@@ -37,6 +37,20 @@ def test_tuning_can_be_overridden_but_ports_can_not(tmp_path: Path, monkeypatch:
     assert found["RAY_SERVE_HAPROXY_STATS_PORT"] != "8404"
 
 
+def test_ray_s_dashboard_knows_prometheus_and_asks_for_no_grafana(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ray_environment(tmp_path, tmp_path / "run", STORES, 9191)
+    assert (found["RAY_PROMETHEUS_HOST"], found["RAY_GRAFANA_HOST"]) == ("http://127.0.0.1:9191", "DISABLED")
+    monkeypatch.setenv("RAY_PROMETHEUS_HOST", "http://prometheus:9090")
+    monkeypatch.setenv("RAY_GRAFANA_HOST", "http://grafana:3000")
+    found = environment(tmp_path)
+    assert (found["RAY_PROMETHEUS_HOST"], found["RAY_GRAFANA_HOST"]) == (
+        "http://prometheus:9090",
+        "http://grafana:3000",
+    )
+
+
 def test_all_ports_lie_in_one_block(tmp_path: Path) -> None:
     found = {int(value) for name, value in environment(tmp_path).items() if name.endswith("_PORT")}
     assert len(found) == FIXED_PORTS + 2
