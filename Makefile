@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop link status doctor monitor tools test test-long test-unit test-integration test-serve test-ui test-e2e test-clients test-openai-sdk bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
+.PHONY: help install serve stop link status doctor monitor tools tools-without-engine test test-long test-unit test-without-engine test-integration test-serve test-ui test-e2e test-clients test-openai-sdk bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,12 @@ test-long: tools  ## run the randomized tests with ten times the examples
 
 test-unit: tools  ## run the tests that need no server
 	$(BIN)/python -m tests.run tests/unit $(ARGS)
+
+tools-without-engine:  ## install what the tests need but for torch and vLLM, which not every Python has
+	@$(PYTHON) deployments/local/install.py --tests --without-engine
+
+test-without-engine: tools-without-engine  ## run the unit tests that need neither torch nor vLLM
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 3 --part beside tests/unit $(ARGS)
 
 test-integration: tools  ## run the tests against real Postgres and Valkey
 	$(BIN)/python -m tests.run tests/integration $(ARGS)

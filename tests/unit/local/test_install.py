@@ -233,6 +233,20 @@ def test_a_package_that_uv_passes_over_is_a_failure(environment: Path, monkeypat
         install.install_packages(lock)
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_package_that_is_left_out_is_not_installed(package: str, tmp_path: Path, asked: bool) -> None:
+    install.install_packages(lock_of(tmp_path, package), without=() if asked else ("torch",))
+    assert is_installed() == asked
+
+
+def test_what_does_without_the_engine_neither_installs_it_nor_counts_as_complete(environment: Path) -> None:
+    for line, (name, _) in install.plan_without_engine().items():
+        assert "torch" not in line + name
+        install.stamp(line)
+    left = {line.split()[0] for line in install.plan("cpu", tests=True).keys() - install.stamped()}
+    assert left >= {"torch", "lock", "byte"}
+
+
 def test_a_system_without_libnuma_is_told_its_package(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = environment / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
