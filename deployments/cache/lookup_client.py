@@ -15,7 +15,7 @@ from deployments.cache.claims import Claim
 from deployments.cache.remote import HandleCache, LookupReply
 from deployments.cache.wire import MAX_REPLY_BYTES, channel, decode_reply, encode_lookup, number_of
 from deployments.infra.detached import detached
-from deployments.infra.transport.client import connect
+from deployments.infra.transport.client import ConnectionPool
 from deployments.infra.transport.connection import Connection
 from deployments.infra.transport.framing import Frame
 from deployments.infra.transport.server import Address
@@ -37,7 +37,9 @@ class ConnectedCache(HandleCache):
 
     def __init__(self, handle: Any) -> None:
         super().__init__(handle)
+        self._pool = ConnectionPool(self, MAX_REPLY_BYTES)
         self._replicas: dict[Address, _Replica] = {}
+        self._by_connection: dict[Connection, _Replica] = {}
         self._refresh_at = float("-inf")
         self._refreshing: asyncio.Task[None] | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -70,8 +72,20 @@ class ConnectedCache(HandleCache):
         for task in filter(None, (self._connecting, self._refreshing)):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        for replica in self._replicas.values():
-            replica.close()
+        for address in self._replicas:
+            self._pool.discard(address)
+        self._pool.close()
+
+    def receive(self, connection: Connection, frame: Frame) -> None:
+        replica = self._by_connection.get(connection)
+        if replica is None:
+            raise ValueError("a reply to no look-up")
+        replica.receive(frame)
+
+    def lost(self, connection: Connection) -> None:
+        replica = self._by_connection.pop(connection, None)
+        if replica is not None:
+            replica.lost()
 
     def _refresh_when_due(self) -> None:
         if time.monotonic() >= self._refresh_at and (self._refreshing is None or self._refreshing.done()):
@@ -84,48 +98,45 @@ class ConnectedCache(HandleCache):
         A replica that does not tell its address keeps the connection that it has, and holds up no other.
         """
         try:
-            told, are_all = await self.addresses(REFRESH_TIMEOUT_S)
+            found, are_all = await self.addresses(REFRESH_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - the boundary to the other replicas: the handle still carries look-ups
             logger.warning("the cache's replicas are unknown", extra={"error": type(error).__name__})
             return
         if not are_all:
             logger.warning("not every replica of the cache tells its address")
-        addresses = set(told)
+        addresses = set(found)
         await asyncio.gather(*map(self._connect, addresses))
         for address in self._replicas.keys() - addresses:
             if are_all or self._replicas[address].is_lost:
-                self._replicas.pop(address).close()
+                del self._replicas[address]
+                self._pool.discard(address)
 
     async def _connect(self, address: Address) -> None:
         known = self._replicas.get(address)
-        if known is not None:
-            if not known.is_lost and time.monotonic() - known.pending_since < SILENCE_S:
-                return
-            known.close()
-        replica = _Replica()
+        if known is not None and known.is_silent:
+            self._pool.discard(address)
+        elif known is not None and not known.is_lost:
+            return
         try:
             async with asyncio.timeout(REFRESH_TIMEOUT_S):
-                await replica.connect(address)
+                connection = await self._pool.get(address)
         except (ConnectionError, TimeoutError) as error:
+            self._pool.discard(address)
             logger.warning("a replica of the cache cannot be reached", extra={"error": type(error).__name__})
             return
-        self._replicas[address] = replica
+        self._replicas[address] = self._by_connection[connection] = _Replica(connection)
         logger.info("a replica of the cache is connected")
 
 
 class _Replica:
     """One replica of the cache deployment, by its connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.asked_at = float("-inf")
-        self._connection: Connection | None = None
+        self._connection = connection
         self._number = 0
         # Oldest first, with the time when it was asked; those too whose caller has given up.
         self._pending: dict[int, tuple[float, asyncio.Future[LookupReply]]] = {}
-
-    async def connect(self, address: Address) -> None:
-        """Connect; raises ConnectionError."""
-        self._connection = await connect(address, self, MAX_REPLY_BYTES)
 
     @property
     def is_usable(self) -> bool:
@@ -134,8 +145,8 @@ class _Replica:
 
     @property
     def is_lost(self) -> bool:
-        """Whether there is no connection."""
-        return self._connection is None or self._connection.is_lost
+        """Whether the connection has ended."""
+        return self._connection.is_lost
 
     @property
     def pending(self) -> int:
@@ -143,13 +154,14 @@ class _Replica:
         return len(self._pending)
 
     @property
-    def pending_since(self) -> float:
-        """When the oldest of them was asked (monotonic seconds); infinite if there is none."""
-        return next((asked_at for asked_at, _ in self._pending.values()), float("inf"))
+    def is_silent(self) -> bool:
+        """Whether the oldest of them has waited too long."""
+        oldest = next((asked_at for asked_at, _ in self._pending.values()), float("inf"))
+        return time.monotonic() - oldest >= SILENCE_S
 
     async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None]) -> LookupReply:
         """Look up; raises ConnectionError if the replica is lost."""
-        if self._connection is None or self._connection.is_lost:
+        if self.is_lost:
             raise ConnectionResetError
         self._number += 1
         self.asked_at = time.monotonic()
@@ -158,18 +170,15 @@ class _Replica:
         self._connection.write(channel(self._number), *encode_lookup(keys, claims))
         return await result
 
-    def close(self) -> None:
-        """Close; whoever waits looks up elsewhere."""
-        if self._connection is not None:
-            self._connection.abort()
-
-    def receive(self, connection: Connection, frame: Frame) -> None:
+    def receive(self, frame: Frame) -> None:
+        """Hand a reply to whoever waits for it; raises ValueError for what is none."""
         found = decode_reply(frame)
         _, result = self._pending.pop(number_of(frame), (0.0, None))
         if result is not None and not result.done():
             result.set_result(found)
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self) -> None:
+        """Fail whoever waits with ConnectionError: they look up elsewhere."""
         pending, self._pending = self._pending, {}
         for _, result in pending.values():
             if not result.done():

@@ -8,9 +8,6 @@ from deployments.chat.generation import Generation
 from deployments.chat.summary import Summary
 from deployments.models.protocol import Reply, Usage
 
-REUSED = ("HIT", "JOIN")
-"""Results of a look-up that found what another request has paid for."""
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -36,9 +33,7 @@ def when_final(summary: Summary, settle: Callable[[Cost], None], prompt_estimate
     generation = summary.generation
     estimate = summary.prompt_estimate if prompt_estimate is None else prompt_estimate
     if generation is None:
-        settle(
-            _of_others(summary) if summary.cache in REUSED else Cost(summary.prompt_tokens, summary.completion_tokens)
-        )
+        settle(_of_others(summary) if summary.is_reused else Cost(summary.prompt_tokens, summary.completion_tokens))
     else:
         generation.when_ended(lambda: settle(_of_own(generation, summary, estimate)))
 

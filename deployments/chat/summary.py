@@ -21,8 +21,8 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class _Told(msgspec.Struct):
-    """What is read of a whole answer; the texts in it are passed over."""
+class _Answer(msgspec.Struct):
+    """The fields that are read from a complete answer; its texts are skipped."""
 
     usage: _Tokens | None = None
     choices: list[_Choice] | None = None
@@ -58,12 +58,17 @@ class Summary:
         """When the request came, by `time.perf_counter`."""
         return self.timing.began
 
+    @property
+    def is_reused(self) -> bool:
+        """Whether the look-up found an answer that another request pays for, or has paid for."""
+        return self.cache in ("HIT", "JOIN")
+
     def note(self, body: bytes) -> None:
-        """Take over what a whole answer, as JSON, tells of itself."""
-        told = msgspec.json.decode(body, type=_Told)
-        usage = told.usage or _Tokens()
+        """Read the usage and the finish reason from a complete answer in JSON."""
+        answer = msgspec.json.decode(body, type=_Answer)
+        usage = answer.usage or _Tokens()
         self.prompt_tokens, self.completion_tokens = usage.prompt_tokens or 0, usage.completion_tokens or 0
-        self.finish_reason = next((choice.finish_reason or "" for choice in told.choices or ()), "")
+        self.finish_reason = next((choice.finish_reason or "" for choice in answer.choices or ()), "")
 
     def note_first(self, usage: Usage) -> None:
         """Note that the answer has begun, and what is known of its prompt by then."""

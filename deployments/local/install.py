@@ -162,7 +162,7 @@ def install_torch(lock: Path) -> None:
 
 
 def install_packages(lock: Path, without: tuple[str, ...] = ()) -> None:
-    """Install what a lock pins, but for some packages. What uv passes over, as its settings may tell it, is a failure."""
+    """Install what a lock pins, but for some packages. What uv's own settings make it skip is a failure."""
     excluded = VENV / "excluded.txt"
     excluded.write_text("".join(f"{name}\n" for name in without))
     uv_install("--require-hashes", "-r", str(lock), *(("--excludes", str(excluded)) if without else ()))

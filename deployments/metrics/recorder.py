@@ -10,7 +10,6 @@ from deployments.metrics.buckets import BUCKET_S, BUCKETS, Bucket, Counts, pack
 from deployments.metrics.faults import Fault, Faults
 
 CLIENT_GONE_STATUS = 499
-REUSED = ("HIT", "JOIN")
 
 # Runs on while the machine sleeps, and nobody sets it.
 boot_time_s = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
@@ -50,7 +49,7 @@ class Recorder:
             counts = bucket.models[summary.model] = Counts()
         counts.count(status, summary.cache, took_s, summary.first_token_s)
         counts.prompt_tokens += summary.prompt_tokens
-        if summary.cache in REUSED:
+        if summary.is_reused:
             counts.reused_tokens += summary.completion_tokens
         else:
             counts.output_tokens += summary.completion_tokens

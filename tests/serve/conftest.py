@@ -1,4 +1,4 @@
-"""Real Ray Serve with scripted models: two ingress and two model replicas, started for each module of tests."""
+"""Real Ray Serve with scripted models, started for each module of tests."""
 
 from collections.abc import Generator
 
@@ -15,12 +15,16 @@ MODELS = [
 
 
 @pytest.fixture(scope="module")
-def service() -> Generator[Launched]:
-    """The service. Its models: `quick` (the default), `slow` (20 ms a token), `loading` (for an hour), `broken`."""
+def service(request: pytest.FixtureRequest) -> Generator[Launched]:
+    """The service of the module's `SERVICE_FILE`; by default one with two ingress and two model replicas.
+
+    Its models: `quick` (the default), `slow` (20 ms a token), `loading` (for an hour), `broken`.
+    """
     settings = {
         "responses": {"stale_after_s": 3},
         # On a busy machine 50 ms pass while nothing is wrong, and the limits would hold per replica.
         "key_limits": {"timeout_s": 2},
     }
-    with launched(service_file(MODELS, {"Ingress": 2, "model-quick": 2}, **settings)) as running:
+    default = service_file(MODELS, {"Ingress": 2, "model-quick": 2}, **settings)
+    with launched(getattr(request.module, "SERVICE_FILE", default)) as running:
         yield running

@@ -2,12 +2,12 @@
 
 import asyncio
 import subprocess
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 import pytest
 import yaml
 
-from tests.launched import COMMAND, Launched, launched
+from tests.launched import COMMAND, Launched
 from tests.serve.redeployed import (
     Document,
     application,
@@ -23,13 +23,7 @@ from tests.serve.redeployed import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def service() -> Generator[Launched]:
-    """A service with two models, `one` (the default) and `two`, each in an application of its own."""
-    with launched(service_file()) as running:
-        yield running
+SERVICE_FILE = service_file()
 
 
 async def apply(service: Launched, document: Document | None, *options: str) -> tuple[int, str]:

@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Generator
 
 import httpx
 import pytest
 
-from tests.launched import Launched, launched
+from tests.launched import Launched
 from tests.serve.redeployed import (
     CHAT,
     HELLO,
@@ -25,13 +24,7 @@ from tests.serve.redeployed import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def service() -> Generator[Launched]:
-    """A service with two models, `one` (the default) and `two`, each in an application of its own."""
-    with launched(service_file()) as running:
-        yield running
+SERVICE_FILE = service_file()
 
 
 async def test_names_limits_and_the_log_level_change_in_place(service: Launched) -> None:

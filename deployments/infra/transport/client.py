@@ -1,14 +1,11 @@
 """The connecting side."""
 
 import asyncio
-import logging
 
 from deployments.infra.transport import tls
 from deployments.infra.transport.connection import Connection, OpenedConnection, Receiver
 from deployments.infra.transport.framing import MAX_FRAME_BYTES
 from deployments.infra.transport.server import Address
-
-logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -39,22 +36,34 @@ async def connect(address: Address, receiver: Receiver, max_frame_bytes: int = M
 class ConnectionPool:
     """One connection to each address, made when it is first needed, and again when it was lost meanwhile."""
 
-    def __init__(self, receiver: Receiver) -> None:
-        """`receiver` is told what comes by all of them."""
+    def __init__(self, receiver: Receiver, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        """`receiver` gets the frames of all connections."""
         self._receiver = receiver
+        self._max_frame_bytes = max_frame_bytes
         self._connections: dict[Address, asyncio.Task[Connection]] = {}
 
     async def get(self, address: Address) -> Connection:
-        """Return the connection; raises ConnectionError as `connect` does."""
+        """Return the connection; raises ConnectionError as `connect` does.
+
+        Callers that ask at the same time wait for the same attempt, which goes on when one of them is cancelled.
+        """
         task = self._connections.get(address)
         if task is None or _is_lost(task):
             self._connections = {known: task for known, task in self._connections.items() if not _is_lost(task)}
-            task = self._connections[address] = asyncio.create_task(connect(address, self._receiver), name="connect")
+            attempt = connect(address, self._receiver, self._max_frame_bytes)
+            task = self._connections[address] = asyncio.create_task(attempt, name="connect")
         try:
             return await asyncio.shield(task)
         except ConnectionError as error:
-            logger.warning("%s", error)
             raise ConnectionError(*error.args) from None
+
+    def discard(self, address: Address) -> None:
+        """Close the connection to an address at once, or give up the attempt; the next `get` makes a new one."""
+        task = self._connections.pop(address, None)
+        if task is not None:
+            task.cancel()
+            if task.done() and not _is_lost(task):
+                task.result().abort()
 
     def close(self) -> None:
         """Close all connections, after what has been written."""

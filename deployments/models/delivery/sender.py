@@ -1,6 +1,7 @@
 """A model replica's end of the connections by which answers reach the ingress; listener.py is the other end."""
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,6 +14,8 @@ from deployments.infra.transport.connection import Connection
 from deployments.infra.transport.framing import Frame
 from deployments.models.delivery.wire import Control, Destination, Part, encode
 from deployments.models.protocol import Message, Progress, Reply
+
+logger = logging.getLogger(__name__)
 
 PART_BYTES = 1024 * 1024
 """What of a reply is sent at once: it occupies the event loop for about a millisecond."""
@@ -73,7 +76,8 @@ class Delivery:
     async def _connection(self, to: Destination) -> Connection:
         try:
             return await self._pool.get(to.address)
-        except ConnectionError:
+        except ConnectionError as error:
+            logger.warning("%s", error)
             raise Unavailable("The model's replica cannot reach the ingress.", None, 1.0) from None
 
 

@@ -176,6 +176,36 @@ def test_a_pool_keeps_one_connection_and_replaces_a_lost_one(run: Callable[[Test
     run(test)
 
 
+def test_a_discarded_connection_ends_at_once_and_is_made_anew(run: Callable[[Test], None]) -> None:
+    async def test(ends: Ends) -> None:
+        pool = ConnectionPool(ends.near)
+        pool.discard(ends.address)  # there is none
+        first = await pool.get(ends.address)
+        pool.discard(ends.address)
+        assert first.is_lost
+        second = await pool.get(ends.address)
+        assert second is not first and not second.is_lost
+        pool.close()
+        await until(lambda: ends.far.losses == 2)
+
+    run(test)
+
+
+def test_an_attempt_that_is_discarded_connects_no_more(run: Callable[[Test], None]) -> None:
+    async def test(ends: Ends) -> None:
+        pool = ConnectionPool(ends.near)
+        waiting = asyncio.create_task(pool.get(ends.address))
+        await asyncio.sleep(0)
+        pool.discard(ends.address)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not ends.server._connections
+        await pool.get(ends.address)
+        pool.close()
+
+    run(test)
+
+
 def test_a_server_that_is_gone_cannot_be_reached(run: Callable[[Test], None]) -> None:
     async def test(ends: Ends) -> None:
         await ends.server.aclose()
