@@ -21,7 +21,7 @@ from deployments.models.loading.estimate import remaining_s
 from deployments.models.loading.progress import published
 from deployments.models.loading.starts import MemoryStarts, StartStore, StartTimes
 from deployments.models.presence import presence
-from deployments.models.waking import Demand, WakingCall
+from deployments.models.waking import REMOVED, Demand, WakingCall
 
 Place = tuple[str, str]
 """The names of a model's application and its deployment in Serve."""
@@ -79,9 +79,15 @@ class ModelState:
 class Availability:
     """What one ingress replica knows of the models' replicas, and its requests that wait for them."""
 
-    def __init__(self, handle: Callable[[Place], DeploymentHandle[Any]], absent: AbsentDeployments) -> None:
-        """`handle` returns that of a deployment."""
+    def __init__(
+        self,
+        handle: Callable[[Place], DeploymentHandle[Any]],
+        is_served: Callable[[Place], bool],
+        absent: AbsentDeployments,
+    ) -> None:
+        """`handle` returns that of a deployment; `is_served` tells whether it is still one of a model."""
         self._handle = handle
+        self._is_served = is_served
         self._absent = absent
         self._demands: dict[Place, Demand] = {}
         self._rooms: dict[Place, HoldingRoom] = {}
@@ -120,7 +126,10 @@ class Availability:
         return ModelState(model.id, status, elapsed_s, 0, absence, typical_s, self._starts_in_s(place))
 
     async def ready(self, model: ModelBase, place: Place) -> None:
-        """Return once a replica runs, demanding one meanwhile; raises ModelFailed. The caller bounds the wait."""
+        """Return once a replica runs, demanding one meanwhile; the caller bounds the wait.
+
+        Raises ModelFailed, and ModelNotFound once the model is served no longer.
+        """
         if not self.replicas(place):
             await self._demand(model, place).ready()
 
@@ -146,7 +155,7 @@ class Availability:
 
     def _demand(self, model: ModelBase, place: Place) -> Demand:
         async def status() -> str:
-            return (await self.state(model, place)).status
+            return (await self.state(model, place)).status if self._is_served(place) else REMOVED
 
         def call() -> WakingCall:
             return self._handle(place).running.remote()

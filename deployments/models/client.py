@@ -92,10 +92,11 @@ class ModelClient:
         """`is_encrypted`: whether replicas must encrypt what they send; None: if they are on other machines."""
         self._adapters: Mapping[str, Adapter] = {}
         self._deployments: dict[tuple[str, str], DeploymentHandle[Any]] = {}
-        self._available = Availability(self._deployments.__getitem__, AbsentDeployments())
+        self._available = Availability(self._deployments.__getitem__, self._is_served, AbsentDeployments())
         self._listener = Listener()
         self._calls = Calls()
         self._traits: dict[str, Traits] = {}
+        self._configured: Mapping[str, ServedModel] = {}
         self._is_encrypted = is_encrypted
         self._models: Mapping[str, ServedModel] = {}
         self.configure(models, names, timeouts)
@@ -166,6 +167,9 @@ class ModelClient:
         """Have every replica of a model load these adapters and drop others; one that does not hear it is no error."""
         with suppress(*CALL_ERRORS):
             await self._handle(model).broadcast("hold_adapters", adapters).results_async()
+
+    def _is_served(self, place: tuple[str, str]) -> bool:
+        return any(model.place == place for model in self._configured.values())
 
     def _adapted(self, adapter: Adapter) -> ServedModel:
         of = self._configured[adapter.model]

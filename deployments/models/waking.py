@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from deployments.errors import ModelFailed
+from deployments.errors import ModelFailed, ModelNotFound
 from deployments.infra.detached import detached
 from deployments.models.calls import begun
 
@@ -20,6 +20,8 @@ RETRY_S = 1.0
 """Seconds between two calls where one ended without a replica."""
 NUDGE_S = 10.0
 """How long a model is demanded for a request that does not wait: longer than the autoscaler takes to see it."""
+READY, FAILED, REMOVED = "ready", "failed", "removed"
+_FINAL = frozenset({READY, FAILED, REMOVED})
 
 
 class WakingCall(Protocol):
@@ -34,7 +36,7 @@ class Demand:
     """The demand of one ingress replica for one model."""
 
     def __init__(self, call: Callable[[], WakingCall], status: Callable[[], Awaitable[str]]) -> None:
-        """`call` begins a small call that a replica answers; `status` tells "ready", "failed", or another state."""
+        """`call` begins a small call that a replica answers; `status` tells READY, FAILED, REMOVED, or another state."""
         self._call = call
         self._status = status
         self._waiting = 0
@@ -44,13 +46,19 @@ class Demand:
         """When the demand began (Unix seconds), while there is one."""
 
     async def ready(self) -> None:
-        """Return once a replica runs, demanding one meanwhile; raises ModelFailed. The caller bounds the wait."""
-        if await self._status() == "ready":
+        """Return once a replica runs, demanding one meanwhile; the caller bounds the wait.
+
+        Raises ModelFailed, and ModelNotFound for a model that is removed meanwhile.
+        """
+        if await self._status() == READY:
             return
         self._waiting += 1
         try:
-            if await asyncio.shield(self._begin()) == "failed":
+            ended = await asyncio.shield(self._begin())
+            if ended == FAILED:
                 raise ModelFailed
+            if ended == REMOVED:
+                raise ModelNotFound("The model has been removed.", "model")
         finally:
             self._waiting -= 1
             self._withdraw()
@@ -84,12 +92,12 @@ class Demand:
             self._task, self.since = None, None
 
     async def _wake(self) -> str:
-        """Keep one call queued until a replica runs or the model has failed, and return which."""
+        """Keep one call queued until a replica runs, or the model has failed or is removed, and return which."""
         call: WakingCall | None = None
         reply: asyncio.Task[None] | None = None
         call_at = float("-inf")
         try:
-            while (status := await self._status()) not in ("ready", "failed"):
+            while (status := await self._status()) not in _FINAL:
                 if (reply is None or reply.done()) and time.monotonic() - call_at >= RETRY_S:
                     call, call_at = self._call(), time.monotonic()
                     reply = begun(call)

@@ -143,6 +143,26 @@ async def test_a_model_comes_and_another_goes(service: Launched) -> None:
         await until(is_back)
 
 
+async def test_a_request_that_is_held_for_a_model_that_goes_is_refused(service: Launched) -> None:
+    document = deployed_document(service)
+    document["applications"].append(model("four", load_s=60))
+    async with service.client() as http:
+        await deploy(service, document)
+
+        async def is_held() -> bool:
+            told = (await http.get("/ready")).json()["models"]
+            return any(one["id"] == "four" and one["status"] == "loading" for one in told)
+
+        await until(is_held)
+        held = asyncio.create_task(ask(http, "four"))
+        await asyncio.sleep(1)
+        assert not held.done()
+        await deploy(service, deployed_document(service))
+        refused = await asyncio.wait_for(held, 15)
+    assert refused.status_code == 404, refused.text
+    assert refused.json()["error"]["code"] == "model_not_found"
+
+
 async def test_another_argument_replaces_the_replicas_of_that_model_alone(service: Launched) -> None:
     before, document = processes(service), changed(deployed_document(service))
     application(document, "model-two")["args"] |= {"tokens": 5, "load_s": 4}  # meanwhile the old replica answers

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
-from deployments.errors import ModelFailed
+from deployments.errors import ModelFailed, ModelNotFound
 from deployments.models import waking
 from deployments.models.waking import Demand
 
@@ -81,11 +81,14 @@ async def test_the_last_who_leaves_withdraws_the_call_and_the_next_one_begins_an
     await third
 
 
-async def test_a_model_that_fails_is_an_error_for_all_who_wait(serve: Serve, demand: Demand) -> None:
+@pytest.mark.parametrize(("status", "error"), [("failed", ModelFailed), ("removed", ModelNotFound)])
+async def test_a_model_that_fails_or_is_removed_is_an_error_for_all_who_wait(
+    serve: Serve, demand: Demand, status: str, error: type[Exception]
+) -> None:
     waiting = [asyncio.create_task(demand.ready()) for _ in range(3)]
     await until(lambda: serve.queued == 1)
-    serve.status = "failed"
-    assert [type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)] == [ModelFailed] * 3
+    serve.status = status
+    assert [type(raised) for raised in await asyncio.gather(*waiting, return_exceptions=True)] == [error] * 3
     assert serve.queued == 0
 
 
