@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop link status doctor monitor tools tools-without-engine test test-long test-unit test-without-engine test-integration test-serve test-ui test-e2e test-clients test-openai-sdk bench bench-relay bench-cache lint format typecheck lock lock-check lock-torch clean
+.PHONY: help install serve stop link status doctor monitor tools tools-without-engine test test-long test-unit test-without-engine test-integration test-serve test-ui test-e2e test-clients test-openai-sdk bench bench-relay bench-cache loadtest lint format typecheck lock lock-check lock-torch clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +80,9 @@ bench-cache: install  ## measure answers from the cache beside a bare yardstick 
 docs: tools  ## make the reference pages and build the documentation into site/
 	$(BIN)/python -m docs.generate
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+loadtest: install  ## load a running service, rate after rate, and report (ARGS="--help")
+	@$(BIN)/python -m loadtests.openloop $(ARGS)
 
 lint: tools  ## check style and format
 	$(BIN)/ruff check

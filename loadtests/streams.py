@@ -38,6 +38,7 @@ class Sample:
     total_s: float = 0.0
     gaps_s: list[float] = field(default_factory=list[float])
     tokens: int = 0
+    prompt_tokens: int = 0
     failure: str = UNFINISHED
     hops_ms: dict[str, float] = field(default_factory=dict[str, float])
     """Where the server says that the time went, if it does."""
@@ -111,7 +112,7 @@ async def _exchange(target: Target, body: bytes, sample: Sample) -> None:
         status = head.split(b" ", 2)[1]
         if status == b"200":
             async for event in _events(reader, head):
-                _note(event, sample, time.perf_counter() - began)
+                note(event, sample, time.perf_counter() - began)
         else:
             sample.failure = f"status {status.decode()}"
     finally:
@@ -151,19 +152,23 @@ async def _pieces(reader: asyncio.StreamReader, head: bytes) -> AsyncIterator[by
         await reader.readexactly(2)
 
 
-def _note(event: bytes, sample: Sample, now_s: float) -> None:
+def note(event: bytes, sample: Sample, now_s: float) -> dict[str, Any]:
+    """Take one event's data into the sample and return what it adds to the message; raises ValueError for garbage."""
     if event.startswith(HOPS):
         sample.hops_ms = hops_in(event.removeprefix(HOPS).decode())
-        return
+    if not event or event.startswith(b":"):
+        return {}
     if event == b"[DONE]":
         sample.total_s = now_s
         if sample.failure == UNFINISHED:
             sample.failure = "" if sample.tokens else "no usage"
-        return
+        return {}
     chunk: dict[str, Any] = json.loads(event)
     if "error" in chunk:
         sample.failure = "error event"
-    sample.tokens = (chunk.get("usage") or {}).get("completion_tokens") or sample.tokens
+    usage = chunk.get("usage") or {}
+    sample.tokens = usage.get("completion_tokens") or sample.tokens
+    sample.prompt_tokens = usage.get("prompt_tokens") or sample.prompt_tokens
     delta = chunk["choices"][0]["delta"] if chunk.get("choices") else {}
     if any(delta.get(name) for name in ("content", "reasoning", "tool_calls")):
         if sample.ttft_s is None:
@@ -171,6 +176,7 @@ def _note(event: bytes, sample: Sample, now_s: float) -> None:
         else:
             sample.gaps_s.append(now_s - sample.total_s)
         sample.total_s = now_s
+    return delta
 
 
 def hops_in(header: str) -> dict[str, float]:
@@ -194,11 +200,11 @@ def _figures(samples: list[Sample], streams: int, elapsed_s: float) -> Figures:
         ttft_ms_p99=quantile_ms(ttft, 0.99),
         gap_ms_p50=quantile_ms(gaps, 0.5),
         gap_ms_p99=quantile_ms(gaps, 0.99),
-        hops_ms=_medians([sample.hops_ms for sample in good if sample.hops_ms]),
+        hops_ms=medians([sample.hops_ms for sample in good if sample.hops_ms]),
     )
 
 
-def _medians(hops_ms: list[dict[str, float]]) -> dict[str, float]:
+def medians(hops_ms: list[dict[str, float]]) -> dict[str, float]:
     """Return the median of each hop, in the order of the first request; one that a request lacks took it no time."""
     names = dict.fromkeys(name for hops in hops_ms for name in hops)
     return {name: round(statistics.median(hops.get(name, 0.0) for hops in hops_ms), 2) for name in names}
@@ -219,5 +225,5 @@ def median(rounds: list[Figures]) -> Figures:
         requests=sum(one.requests for one in rounds),
         failures={kind: sum(one.failures.get(kind, 0) for one in rounds) for kind in kinds},
         **{name: round(statistics.median(getattr(one, name) for one in rounds), 2) for name in numbers},
-        hops_ms=_medians([one.hops_ms for one in rounds if one.hops_ms]),
+        hops_ms=medians([one.hops_ms for one in rounds if one.hops_ms]),
     )

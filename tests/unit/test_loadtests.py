@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
-import subprocess
 import sys
 import time
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -209,28 +206,6 @@ async def test_a_failed_request_fails_the_comparison(tmp_path, monkeypatch):
 async def test_a_service_that_does_not_answer_is_told_in_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(NotStarted, match="does not answer"):
         await bench.bench(options(monkeypatch, "--url", "http://127.0.0.1:1", "--results", tmp_path))
-
-
-@pytest.mark.parametrize(("fault", "failed"), [("", False), ("cut off", True), ("busy", False)])
-async def test_locust_reports_streams_in_its_own_lines(tmp_path, fault, failed):
-    """In a process of its own: importing locust replaces the standard library's sockets."""
-    model = Model(fault)
-    async with serving(model) as url:
-        locust = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", "--host", url, "--headless"),
-            *("-u", "2", "-r", "2", "-t", "6s", "--stop-timeout", "5", "--csv", str(tmp_path / "run")),
-            *("--csv-full-history", "--loglevel", "WARNING", "StreamingUser", "RepeatingUser"),
-            env={**os.environ, "CHATLLM_API_KEY": "secret", "LOAD_MAX_TOKENS": "5", "LOAD_MODEL": "guide"},
-            cwd=Path(__file__).parents[2],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        _, errors = await asyncio.wait_for(locust.communicate(), 60)
-    stats = (tmp_path / "run_stats.csv").read_text()
-    assert locust.returncode == int(failed), errors.decode()
-    assert set(model.keys) == {"secret"}
-    assert ("TTFT,new prompt" in stats and "TOKENS/S,new prompt" in stats and "ITL,new prompt" in stats) == (not fault)
-    assert ("refused,new prompt 503" in stats) == (fault == "busy")
 
 
 def test_right_answers_are_counted_by_question() -> None:
