@@ -36,7 +36,7 @@ class Demand:
     """The demand of one ingress replica for one model."""
 
     def __init__(self, call: Callable[[], WakingCall], status: Callable[[], Awaitable[str]]) -> None:
-        """`call` begins a small call that a replica answers; `status` tells READY, FAILED, REMOVED, or another state."""
+        """`call` begins a small call that a replica answers; `status` tells READY, FAILED, REMOVED or another one."""
         self._call = call
         self._status = status
         self._waiting = 0
