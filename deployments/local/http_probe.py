@@ -1,6 +1,10 @@
-"""Whether a server of ours answers, asked in the plainest way."""
+"""Whether a server of ours answers, asked in the plainest way.
+
+python3 -m deployments.local.http_probe URL     exits with status 0 if it answers 200, else 1
+"""
 
 import http.client
+import sys
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 2.0
@@ -19,3 +23,7 @@ def status_of(url: str, timeout_s: float = TIMEOUT_S) -> int | None:
         return None
     finally:
         connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(status_of(sys.argv[1]) != 200)

@@ -64,7 +64,7 @@ def main() -> int:
 
 def install(*, tests: bool, engine: bool = True) -> None:
     """Take every step that is not done."""
-    flavour = "gpu" if engine and has_gpu() else "cpu"
+    flavour = flavour_of_machine() if engine else "cpu"
     steps = plan(flavour, tests=tests) if engine else plan_without_engine()
     if stamped() >= set(steps):
         return
@@ -287,6 +287,14 @@ def find_python() -> str:
             return os.path.realpath(found)
     version = ".".join(map(str, sys.version_info[:2]))
     raise Failed(f"Python 3.11, 3.12 or 3.13 is needed, this is {version}: apt install python3.11 python3.11-venv")
+
+
+def flavour_of_machine() -> str:
+    """Return "gpu" or "cpu": what CHATLLM_HARDWARE says, as for an image that is built elsewhere, else what is here."""
+    asked = os.environ.get("CHATLLM_HARDWARE", "")
+    if asked not in ("", *NEEDED_GIB):
+        raise Failed(f"CHATLLM_HARDWARE={asked} is neither cpu nor gpu: unset it, and the machine is looked at")
+    return asked or ("gpu" if has_gpu() else "cpu")
 
 
 def has_gpu() -> bool:

@@ -86,7 +86,13 @@ def read(launcher: LauncherSettings) -> ServiceFile:
         _offer_own_adapters(application["args"], launcher)
     settings = _check(document, launcher.config)
     _place_on_gpus(document)
-    document["http_options"] = {"host": "127.0.0.1", **_child(document, "http_options"), "port": launcher.port}
+    host = {"host": launcher.host} if launcher.host else {}
+    document["http_options"] = {
+        "host": "127.0.0.1",
+        **_child(document, "http_options"),
+        **host,
+        "port": launcher.port,
+    }
     return ServiceFile(document, settings, lacks_bundled, lacks, was_single)
 
 

@@ -1,6 +1,7 @@
 """What the launcher is told: by its command line first, by the environment second.
 
 CHATLLM_STATE           folder that keeps everything of this installation (.chatllm in the repository)
+CHATLLM_HOST            address on which the API listens, in place of the service file's
 CHATLLM_PORT            port of the API (8000)
 CHATLLM_PAGE_HOST       address on which the chat page listens (127.0.0.1)
 CHATLLM_PAGE_PORT       port of the chat page (8080)
@@ -24,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 _VARIABLES = {
     "state": "CHATLLM_STATE",
+    "host": "CHATLLM_HOST",
     "port": "CHATLLM_PORT",
     "page_host": "CHATLLM_PAGE_HOST",
     "page_port": "CHATLLM_PAGE_PORT",
@@ -40,6 +42,7 @@ class LauncherSettings(Section):
 
     state: Path = Field(default=REPOSITORY / ".chatllm", description="Folder that keeps everything.")
     config: Path = Field(default=REPOSITORY / "serve_config.yaml", description="What is deployed.")
+    host: str = Field(default="", description="Address on which the API listens, in place of the service file's.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port of the API.")
     page_host: str = Field(default="127.0.0.1", min_length=1, description="Address on which the chat page listens.")
     page_port: int = Field(default=8080, ge=1, le=65535, description="Port of the chat page.")
