@@ -28,36 +28,36 @@ from deployments.local.state import LauncherError
 
 def with_model(text: str, model: Tree, deployment: Tree | None) -> str:
     """Return the file's text with a model, and what Serve is to place for it, as the last of their lists."""
-    wanted = _document(text)
+    wanted = parsed_text(text)
     if not is_single(wanted):
         application: Tree = {"name": model_of(model).deployment, "import_path": MODEL_PATH, "route_prefix": None}
         application |= {"args": model} | ({"deployments": [deployment]} if deployment else {})
         wanted["applications"].append(application)
-        return _checked(_appended(text, ("applications",), application), wanted)
-    main, at = main_application(wanted), _main_at(wanted)
+        return checked(_appended(text, ("applications",), application), wanted)
+    main, at = main_application(wanted), main_at(wanted)
     main["args"]["models"].append(model)
     text = _appended(text, (*at, "args", "models"), model)
     if deployment is not None and main.get("deployments"):
         main["deployments"].append(deployment)
         text = _appended(text, (*at, "deployments"), deployment)
-    return _checked(text, wanted)
+    return checked(text, wanted)
 
 
 def without_model(text: str, model: str, deployment: str) -> str:
     """Return the file's text without the model of this id and the deployment of this name."""
-    wanted = _document(text)
+    wanted = parsed_text(text)
     if not is_single(wanted):
         application = next(one for one in model_applications(wanted) if one["args"]["id"] == model)
         wanted["applications"].remove(application)
-        return _checked(_cut(text, ("applications",), "name", str(application["name"])), wanted)
-    main, at = main_application(wanted), _main_at(wanted)
+        return checked(_cut(text, ("applications",), "name", str(application["name"])), wanted)
+    main, at = main_application(wanted), main_at(wanted)
     models = _without(main["args"]["models"], "id", model)
     text = _cut(text, (*at, "args", "models"), "id", model)
     main["args"]["models"] = models
     if any(one.get("name") == deployment for one in main.get("deployments") or ()):
         main["deployments"] = _without(main["deployments"], "name", deployment)
         text = _cut(text, (*at, "deployments"), "name", deployment)
-    return _checked(text, wanted)
+    return checked(text, wanted)
 
 
 def replace_file(path: Path, change: Callable[[str], str]) -> None:
@@ -81,11 +81,13 @@ def replace_file(path: Path, change: Callable[[str], str]) -> None:
         raise LauncherError(f"cannot change {path}: {error.strerror}") from None
 
 
-def _document(text: str) -> Tree:
+def parsed_text(text: str) -> Tree:
+    """Return what a file's text says."""
     return cast(Tree, yaml.safe_load(text))
 
 
-def _main_at(document: Tree) -> tuple[str | int, ...]:
+def main_at(document: Tree) -> tuple[str | int, ...]:
+    """Return the path of the application of ingress and cache."""
     return "applications", next(at for at, one in enumerate(document["applications"]) if not is_model(one))
 
 
@@ -93,9 +95,10 @@ def _without(entries: list[Tree], field: str, name: str) -> list[Tree]:
     return [entry for entry in entries if entry.get(field) != name]
 
 
-def _checked(text: str, wanted: Tree) -> str:
+def checked(text: str, wanted: Tree) -> str:
+    """Return a changed text if it says what is wanted; LauncherError else."""
     try:
-        is_right = _document(text) == wanted
+        is_right = parsed_text(text) == wanted
     except yaml.YAMLError:
         is_right = False
     if not is_right:
@@ -104,18 +107,18 @@ def _checked(text: str, wanted: Tree) -> str:
 
 
 def _appended(text: str, path: tuple[str | int, ...], entry: Tree) -> str:
-    entries = _sequence(text, path)
+    entries = sequence_at(text, path)
     lines = yaml.safe_dump([entry], sort_keys=False, allow_unicode=True, width=100)
-    end = _end_of_line(text, _last(entries).end_mark.index)
+    end = end_of_line(text, last_of(entries).end_mark.index)
     before = text[:end] if text[:end].endswith("\n") else f"{text[:end]}\n"
     return before + textwrap.indent(lines, " " * entries.start_mark.column) + text[end:]
 
 
 def _cut(text: str, path: tuple[str | int, ...], field: str, name: str) -> str:
-    entries = _sequence(text, path)
+    entries = sequence_at(text, path)
     at = next(at for at, entry in enumerate(entries.value) if _scalar(entry, field) == name)
     dash = _dash(text, entries, at)
-    return text[: text.rfind("\n", 0, dash) + 1] + text[_end_of_line(text, _last(entries.value[at]).end_mark.index) :]
+    return text[: text.rfind("\n", 0, dash) + 1] + text[end_of_line(text, last_of(entries.value[at]).end_mark.index) :]
 
 
 def _dash(text: str, entries: yaml.SequenceNode, at: int) -> int:
@@ -123,14 +126,14 @@ def _dash(text: str, entries: yaml.SequenceNode, at: int) -> int:
     if not at:
         return entries.start_mark.index
     column = entries.start_mark.column
-    position = _end_of_line(text, _last(entries.value[at - 1]).end_mark.index)
+    position = end_of_line(text, last_of(entries.value[at - 1]).end_mark.index)
     while text[position : position + column + 1] != " " * column + "-":
         position = text.index("\n", position) + 1
     return position + column
 
 
-def _sequence(text: str, path: tuple[str | int, ...]) -> yaml.SequenceNode:
-    """Return the list at a path within the file; it must have a line or more for each of its entries."""
+def sequence_at(text: str, path: tuple[str | int, ...]) -> yaml.SequenceNode:
+    """Return the list at a path within the file, which must have a line or more for each of its entries."""
     node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     for name in path:
         node = node.value[name] if isinstance(name, int) else _value(node, name)
@@ -150,7 +153,7 @@ def _scalar(node: yaml.Node, field: str) -> str:
     return str(next(found, ""))
 
 
-def _last(node: yaml.Node) -> yaml.Node:
+def last_of(node: yaml.Node) -> yaml.Node:
     """Return the node with which a node's text ends: a block's own end is that of the comments behind it."""
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
@@ -158,7 +161,7 @@ def _last(node: yaml.Node) -> yaml.Node:
     return node
 
 
-def _end_of_line(text: str, index: int) -> int:
+def end_of_line(text: str, index: int) -> int:
     """Return where the line ends that holds the character before `index`."""
     if index and text[index - 1] == "\n":
         return index

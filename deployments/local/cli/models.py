@@ -12,14 +12,13 @@ from rich.filesize import decimal
 
 from deployments.config import AnyModel, VLLMModel, hugging_face_cache
 from deployments.local import service_file
-from deployments.local.cli.apply import apply_here
+from deployments.local.cli.editing import file_settings, tell_and_apply, valid
 from deployments.local.cli.model_rows import lines, packaged_folder, row_of, rows, weights_of
 from deployments.local.gguf import converted, is_gguf
 from deployments.local.hub.names import Meant, meant_by
 from deployments.local.instance import Instance
 from deployments.local.memory.room import room
 from deployments.local.ray.part import config_path
-from deployments.local.service_document import settings_of
 from deployments.local.service_edit import replace_file, with_model, without_model
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
@@ -42,7 +41,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply it to the running 
 @models_app.command("list")
 def list_models(config: Config = None, as_json: AsJson = False) -> None:
     """List the models that are served, on this disk, or in the catalogue, and say which fit this machine."""
-    settings = _settings(config)
+    settings = file_settings(config)
     found = rows(_served(settings), room(), settings.state.absolute())
     typer.echo(json.dumps([row.as_json for row in found], indent=2) if as_json else "\n".join(lines(found)))
 
@@ -50,7 +49,7 @@ def list_models(config: Config = None, as_json: AsJson = False) -> None:
 @models_app.command()
 def show(name: Name, config: Config = None, as_json: AsJson = False) -> None:
     """Show a model, and the settings with which `add` would serve it."""
-    settings = _settings(config)
+    settings = file_settings(config)
     told = _description(_meant(name, _served(settings)), settings)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
@@ -68,7 +67,7 @@ def pull(name: Name, revision: Revision = "main") -> None:
     meant = meant_by(name)
     if meant.folder is not None:
         raise LauncherError(f"{meant.folder} is a folder of this machine: there is nothing to download")
-    if revision == "main" and packaged_folder(meant.model, _settings(None).state.absolute()):
+    if revision == "main" and packaged_folder(meant.model, file_settings(None).state.absolute()):
         typer.echo(f"{meant.model} comes with the packages: there is nothing to download.")
         return
     typer.echo(f"{meant.model} is in {download(meant, revision)}")
@@ -84,7 +83,7 @@ def add(
     config: Config = None,
 ) -> None:
     """Download a model if it is missing, and add it to the service file with the settings that it needs."""
-    settings = _settings(config)
+    settings = file_settings(config)
     meant = None if is_gguf(name) else meant_by(name)
     chosen = identifier or (meant.identifier if meant else Path(name).stem)
     if any(model.id == chosen for model in _served(settings)):
@@ -99,14 +98,14 @@ def add(
     entry = _entry(meant, chosen, revision)  # now with what its own files tell
     deployment = {"name": _deployment(entry), "num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
     with StateFolder.open(settings.state).locked("models"):
-        replace_file(settings.config, lambda text: _valid(with_model(text, entry, deployment), settings.config))
-    _tell_and_apply(f"Added {chosen} to {settings.config}.", settings, yes)
+        replace_file(settings.config, lambda text: valid(with_model(text, entry, deployment), settings.config))
+    tell_and_apply(f"Added {chosen} to {settings.config}.", settings, yes)
 
 
 @models_app.command()
 def remove(name: Name, yes: Yes = False, config: Config = None) -> None:
     """Take a model out of the service file; it stays on the disk."""
-    settings = _settings(config)
+    settings = file_settings(config)
     model = _one_served(name, settings)
     service = service_file.written(settings.config)
     if len(service.models) == 1:
@@ -117,9 +116,9 @@ def remove(name: Name, yes: Yes = False, config: Config = None) -> None:
         raise LauncherError(f"{model.id} is named by {', '.join(named)} in {settings.config}: change that first")
     with StateFolder.open(settings.state).locked("models"):
         replace_file(
-            settings.config, lambda text: _valid(without_model(text, model.id, model.deployment), settings.config)
+            settings.config, lambda text: valid(without_model(text, model.id, model.deployment), settings.config)
         )
-    _tell_and_apply(f"Removed {model.id} from {settings.config}.", settings, yes)
+    tell_and_apply(f"Removed {model.id} from {settings.config}.", settings, yes)
 
 
 @models_app.command()
@@ -129,7 +128,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Delete a downloaded model from the disk, with all of its revisions."""
-    meant, settings = meant_by(name), _settings(config)
+    meant, settings = meant_by(name), file_settings(config)
     if meant.folder is not None:
         raise LauncherError(f"{meant.folder} was not downloaded by chatllm: delete it yourself")
     found = meant.stored
@@ -162,11 +161,6 @@ def download(meant: Meant, revision: str) -> Path:
         return pull.run(transfer_for(meant.model, sys.stdout))
     except HubError as error:
         raise LauncherError(str(error)) from error
-
-
-def _settings(config: Path | None) -> LauncherSettings:
-    # Not CHATLLM_MODEL: what stands in the file is what is changed.
-    return LauncherSettings.read(config=config.absolute() if config else None, model="")
 
 
 def _served(settings: LauncherSettings) -> tuple[AnyModel, ...]:
@@ -244,29 +238,6 @@ def _deployment(entry: dict[str, Any]) -> str:
 
 def _on_gpu() -> bool:
     return bool(service_file.gpus())
-
-
-def _valid(text: str, path: Path) -> str:
-    """Return the file's text if the service would take it; LauncherError says what is wrong."""
-    try:
-        settings_of(yaml.safe_load(text))
-    except ValueError as error:
-        raise LauncherError(f"{path} would not be valid: {error}") from None
-    return text
-
-
-def _tell_and_apply(done: str, settings: LauncherSettings, yes: bool) -> None:
-    """Say what was done to the file, and bring it into force on the service that runs with it, if it may be asked."""
-    record = Instance.read(settings.state.absolute())
-    if record is None:
-        typer.echo(f"{done} It takes effect at the next start (make serve).")
-    elif not record.config or Path(record.config).resolve() != settings.config.resolve():
-        typer.echo(f"{done} The running service has another file{f', {record.config}' if record.config else ''}.")
-    elif yes or sys.stdin.isatty():
-        typer.echo(done)
-        apply_here(settings.config, yes=yes)
-    else:
-        typer.echo(f"{done} Apply it to the running service: chatllm apply.")
 
 
 def _description(meant: Meant, settings: LauncherSettings) -> dict[str, Any]:

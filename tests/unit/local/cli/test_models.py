@@ -16,7 +16,7 @@ import yaml
 from huggingface_hub import constants
 from typer.testing import CliRunner, Result
 
-from deployments.local.cli import app, models
+from deployments.local.cli import app, editing, models
 from deployments.local.instance import Instance, started_ticks
 from deployments.local.memory import room
 from deployments.local.memory.plan import GIB, Machine
@@ -138,7 +138,7 @@ def test_a_change_of_the_file_is_applied_to_the_service_that_runs_with_it(
     def apply_here(file: Path, *, yes: bool) -> None:
         applied.append((file, yes))
 
-    monkeypatch.setattr(models, "apply_here", apply_here)
+    monkeypatch.setattr(editing, "apply_here", apply_here)
     (tmp_path / "state").mkdir()
 
     def runs_with(file: Path) -> None:
