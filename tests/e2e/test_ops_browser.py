@@ -71,6 +71,18 @@ def test_a_form_filled_and_submitted_while_the_page_connects_is_not_lost(
         expect(page.locator(".chart")).to_have_count(6)
 
 
+def test_on_a_phone_the_state_and_all_buttons_share_the_second_line(
+    browser: Browser, address: str, admin: Operated
+) -> None:
+    with let_in(browser, address, **PHONE) as page:
+        page.evaluate("document.querySelector('.ops-head a.button').classList.remove('hidden')")
+        expect(page.locator(".ops-head a.button")).to_be_visible()
+        boxes = [page.locator(".ops-head > .button, .ops-head .live-note").nth(at).bounding_box() for at in range(3)]
+        middles = [box["y"] + box["height"] / 2 for box in boxes if box]
+        assert len(middles) == 3 and max(middles) - min(middles) < 10
+        keep(page, "ops-phone")
+
+
 def test_nothing_is_asked_for_behind_another_tab(browser: Browser, address: str, admin: Operated) -> None:
     with let_in(browser, address, **DESKTOP) as page:
         _hide(page, True)

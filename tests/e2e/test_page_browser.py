@@ -114,6 +114,16 @@ def test_the_browser_s_back_button_walks_between_conversations(browser: Browser,
         expect(page.locator(".bubble")).to_have_text("An old question")
 
 
+def test_only_what_is_going_on_turns(browser: Browser, address: str, api: StandIn) -> None:
+    api.behaviour.models = {"guide": "asleep"}
+    with visit(browser, address, **DESKTOP) as page:
+        expect(page.locator(".status-title")).to_have_text("The model is asleep")
+        expect(page.locator(".status-mark")).to_have_css("animation-name", "none")
+        keep(page, "asleep-light")
+        api.behaviour.models = {"guide": "loading"}
+        expect(page.locator(".status-mark")).to_have_css("animation-name", "turn")
+
+
 def test_the_theme_follows_the_system_until_the_reader_chooses(browser: Browser, address: str) -> None:
     with visit(browser, address, **DESKTOP, color_scheme="dark") as page:
         dark = background(page)
