@@ -31,6 +31,17 @@ class ModelCacheSettings(Section):
     )
 
 
+COUNTS = frozenset(
+    {
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "kv_cache_memory_bytes",
+    }
+)
+"""Engine arguments that are whole numbers above 0."""
 VLLM_MAX_NUM_SEQS = 128
 """The least of vLLM's own defaults of `max_num_seqs`: that of an API server on a CPU."""
 
@@ -172,6 +183,18 @@ class VLLMModel(ModelBase):
     def adapter_ids(self) -> tuple[str, ...]:
         """Those of its LoRA adapters."""
         return tuple(self.adapters)
+
+    @field_validator("engine")
+    @classmethod
+    def _can_be(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        """Refuse numbers that no engine takes; vLLM checks the rest when it loads."""
+        for name in COUNTS & engine.keys():
+            if isinstance(engine[name], int) and engine[name] < 1:
+                raise ValueError(f"{name} must be at least 1, and is {engine[name]}")
+        share = engine.get("gpu_memory_utilization")
+        if isinstance(share, int | float) and not 0 < share <= 1:
+            raise ValueError(f"gpu_memory_utilization is a share above 0 and up to 1, and is {share}")
+        return engine
 
     @model_validator(mode="after")
     def _names_a_model(self) -> Self:

@@ -15,9 +15,9 @@ def first_problem(error: ValidationError, within: str = "") -> str:
 
 
 class Section(BaseModel):
-    """A frozen group of settings that refuses names it does not know."""
+    """A frozen group of settings that refuses names it does not know, and numbers without a bound."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def overridden(self, other: "Section") -> Self:
         """Return this with what `other` sets of the same names, group by group; both have been validated."""

@@ -1,6 +1,6 @@
 """The whole of `args:` in the service file, and its groups other than the models."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -231,6 +231,8 @@ class Settings(InPlace):
         for model in self.models:
             wrong = [name for name in model.fallback if name not in names or name == model.id]
             found += [f"model {model.id!r}: fallback {name!r} is not another one of {names}" for name in wrong]
+        if cycle := fallback_cycle({model.id: model.fallback for model in self.models}):
+            found.append(f"fallback: {' -> '.join(cycle)} is a cycle: take one of them out")
         return found
 
     @property
@@ -260,3 +262,19 @@ class Settings(InPlace):
     def default(self) -> AnyModel:
         """The model of a request that names none."""
         return next((m for m in self.models if m.id == self.default_model), self.models[0])
+
+
+def fallback_cycle(fallbacks: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return models that are each other's fallbacks in a circle, the first one again at the end; none: empty."""
+    done = set[str]()
+
+    def walk(path: list[str]) -> list[str]:
+        if path[-1] in path[:-1]:
+            return path[path.index(path[-1]) :]
+        if path[-1] in done:
+            return []
+        found = next((cycle for other in fallbacks.get(path[-1], ()) if (cycle := walk([*path, other]))), [])
+        done.add(path[-1])
+        return found
+
+    return next((cycle for model in fallbacks if (cycle := walk([model]))), [])

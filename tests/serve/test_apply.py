@@ -116,9 +116,19 @@ async def test_a_model_is_removed_from_the_file_and_from_what_runs(service: Laun
         await until(is_back)
 
 
+def cycle(document: Document) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        application(document, f"model-{name}")["args"]["fallback"] = [other]
+
+
 WRONG: list[tuple[Callable[[Document], object], str]] = [
     (lambda document: document["applications"].append(model("one")), "model ids must be unique"),
     (lambda document: application(document, "model-one")["args"].update(tokens=-1), "tokens: Input should be"),
+    (lambda document: cycle(document), "fallback: one -> two -> one is a cycle: take one of them out"),
+    (
+        lambda document: ingress(document).update(ray_actor_options={"num_cpus": 4000}),
+        "the replicas need num_cpus 4000",
+    ),
     (lambda document: application(document, "model-one").update(argz={}), "argz: Serve knows no such field"),
     (lambda document: application(document, "chatllm").update(name="other"), "the running one 'chatllm'"),
     (lambda document: ingress(document).update(num_replicas=-1), "num_replicas"),

@@ -1,5 +1,6 @@
 """What a service file means for the cluster that it is applied to, checked as a whole before anything changes."""
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from deployments.local import checks, weights
 from deployments.local.instance import Instance
 from deployments.local.memory.plan import needed_bytes
 from deployments.local.memory.shares import placed_replicas, this_machine, with_memory
-from deployments.local.ray.serve_schema import validated
+from deployments.local.ray.serve_schema import require_room, validated
 from deployments.local.service_document import (
     Tree,
     deployments_of,
@@ -18,7 +19,7 @@ from deployments.local.service_document import (
     model_applications,
     settings_of,
 )
-from deployments.local.service_file import ServiceFile, parsed, read
+from deployments.local.service_file import ServiceFile, gpus, parsed, read
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.steps import Steps
@@ -55,7 +56,12 @@ def for_instance(record: Instance, state: StateFolder, config: Path, deployed: T
         checks.require_compiler()
     elif any(isinstance(model, VLLMModel) for model in service.settings.models):
         checks.require_libnuma()
-    return _target(with_memory_beside(service, deployed).document, deployed, config)
+    target = _target(with_memory_beside(service, deployed).document, deployed, config)
+    try:
+        require_room(validated(target.document), max(2, len(os.sched_getaffinity(0))), len(gpus()))
+    except ValueError as error:
+        raise LauncherError(f"{config}: {error}") from None
+    return target
 
 
 def for_cluster(config: Path, deployed: Tree) -> Target:

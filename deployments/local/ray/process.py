@@ -91,11 +91,15 @@ class Service:
 
     def _serve(self, document: dict[str, Any]) -> None:
         """Do what `serve.start` and `serve deploy` do, without waiting for the one before doing the other."""
+        import ray
+
         from deployments.infra.ray.serving import start_serve
-        from deployments.local.ray.serve_schema import validated
+        from deployments.local.ray.serve_schema import require_room, validated
         from deployments.local.service_document import main_application
 
         schema = self._whole = validated(document)
+        resources = ray.cluster_resources()
+        require_room(schema, int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
         self._main = str(main_application(document)["name"])
         self._client, self._proxies = start_serve(schema)
         self._client.deploy_apps(validated(without_engines(document)))

@@ -32,8 +32,8 @@ def model(name: str, *fallback: str, **more: Any) -> ScriptedModel:
 
 @pytest.fixture
 async def service() -> AsyncGenerator[Service]:
-    """`first` falls back to `second` and then to `third`, and each of them to `first`."""
-    models = model("first", "second", "third"), model("second", "first"), model("third", "first"), model("alone")
+    """`first` falls back to `second` and then to `third`, and each of them to `alone`."""
+    models = model("first", "second", "third"), model("second", "alone"), model("third", "alone"), model("alone")
     async with running(*models) as service:
         yield service
 
@@ -99,7 +99,7 @@ async def test_none_can_and_the_client_hears_of_its_own_model(service: Service) 
     response = await service.http.post(PATH, json=body(), headers={"x-chatllm-wait": "0"})
     assert (response.status_code, response.json()["error"]["message"]) == (503, wait.message)
     assert response.headers["retry-after"] == "7"
-    assert refusing.asked == ["first", "second", "third"]  # second's own fallback, first, is not asked again
+    assert refusing.asked == ["first", "second", "third"]  # the fallback of a fallback is not asked
 
 
 async def test_a_fallback_that_refuses_the_request_is_passed_over(service: Service) -> None:
@@ -211,3 +211,19 @@ async def test_embeddings_are_never_another_models() -> None:
 def test_a_fallback_is_another_model_of_the_file(fallback: str) -> None:
     with pytest.raises(ValidationError, match="is not another one of"):
         Settings(models=(model("first", fallback), model("second")))
+
+
+@pytest.mark.parametrize(
+    ("models", "cycle"),
+    [
+        ((model("first", "second"), model("second", "first")), "first -> second -> first"),
+        ((model("first", "second"), model("second", "third"), model("third", "second")), "second -> third -> second"),
+    ],
+)
+def test_a_cycle_of_fallbacks_is_refused_with_its_models(models: tuple[ScriptedModel, ...], cycle: str) -> None:
+    with pytest.raises(ValidationError, match=f"fallback: {cycle} is a cycle: take one of them out"):
+        Settings(models=models)
+
+
+def test_two_ways_to_one_fallback_are_no_cycle() -> None:
+    Settings(models=(model("first", "second", "third"), model("second", "third"), model("third")))

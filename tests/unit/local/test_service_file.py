@@ -137,6 +137,19 @@ def test_what_is_written_is_what_was_read(tmp_path: Path) -> None:
         (scripted(models=[{"id": "a", "kind": "scripted"}], cash={}), r"args\.cash: Extra inputs are not permitted"),
         (scripted(models=[{"id": "a", "kind": "magic"}]), r"args\.models\.0"),
         (scripted(models=[{"id": "a", "kind": "scripted", "token": 1}]), r"models\.0\.scripted\.token: Extra inputs"),
+        (scripted(models=[{"id": "a", "kind": "scripted", "hold_s": float("inf")}]), r"hold_s: .*finite"),
+        (
+            scripted(models=[{"id": i, "kind": "scripted", "fallback": [o]} for i, o in ("ab", "ba")]),
+            "fallback: a -> b -> a is a cycle: take one of them out",
+        ),
+        (
+            scripted(models=[{"id": "a", "kind": "vllm", "engine": {"model": "x", "max_num_seqs": -3}}]),
+            r"models\.0\.vllm\.engine: .*max_num_seqs must be at least 1, and is -3",
+        ),
+        (
+            scripted(models=[{"id": "a", "kind": "vllm", "engine": {"model": "x", "gpu_memory_utilization": 1.7}}]),
+            "gpu_memory_utilization is a share above 0 and up to 1, and is 1.7",
+        ),
         (scripted(models=[{"id": "a", "kind": "scripted"}], default_model="b"), "default_model 'b' is not one of"),
     ],
 )
