@@ -35,7 +35,8 @@ class Campaign:
     asked: list[Asked] = field(default_factory=list[Asked])
     """What they asked for, kept only to be written to a file."""
     is_stopped: bool = False
-    _running: "gevent.Greenlet[..., None] | None" = None
+    _arriving: "gevent.Greenlet[..., None] | None" = None
+    _run: "_Run | None" = None
 
     def run(self, user: FastHttpUser) -> None:
         """Go through the rates that the search proposes."""
@@ -47,21 +48,23 @@ class Campaign:
                 _say(_summary(step))
 
     def stop(self) -> None:
-        """End the step that runs, and take no other."""
+        """Send nothing more, and take no other step; a second call does not wait for what is being answered, either."""
+        if self.is_stopped and self._run is not None:
+            self._run.cut()
         self.is_stopped = True
-        if self._running is not None:
-            self._running.kill(block=False)
+        if self._arriving is not None:
+            self._arriving.kill(block=False)
 
     def _step(self, user: FastHttpUser, rate: float) -> Step:
         options, run = self.options, _Run(self.options, Client(user, self.key, self._keeps_text()), self.workload)
         began, began_at, cpu_s = time.perf_counter() + LEAD_S, time.time() + LEAD_S, time.process_time()
         session_rate = rate / options.mix.turns
         _say(f"{rate:g} requests/s for {options.step_s:g} s")
-        self._running = gevent.spawn(run.arrive, began, session_rate)
+        self._run, self._arriving = run, gevent.spawn(run.arrive, began, session_rate)
         progress = gevent.spawn(run.tell_progress, began)
-        self._running.join()
+        self._arriving.join()
         ended, cpu_s = time.perf_counter(), time.process_time() - cpu_s
-        run.end(0.0 if self.is_stopped else options.drain_s)
+        run.end(options.drain_s)
         progress.kill()
         self.every += run.sent
         self.asked += run.asked if options.requests_file else []
@@ -131,6 +134,10 @@ class _Run:
         for sent in open_:
             if sent.sample.failure in ("cut off", "GreenletExit"):
                 sent.sample.failure = UNFINISHED
+
+    def cut(self) -> None:
+        """Wait for no answer any more."""
+        self._pool.kill(block=False)
 
     def tell_progress(self, began: float) -> None:
         """Say every few seconds how it goes; runs until it is killed."""

@@ -81,12 +81,12 @@ def _gpus(point: Document, name: str) -> float:
 
 
 def _sample(sent: Sent, origin: float) -> list[Any]:
-    """Return due time, sent late, TTFT, end (seconds), tokens in and out, stream, turn, failure."""
+    """Return due time, sent late, TTFT, end (seconds), tokens in and out, stream, turn, failure, model."""
     sample = sent.sample
     ttft = None if sample.ttft_s is None else round(sample.ttft_s, 5)
     return [
         *(round(sent.due - origin, 5), round(sent.late_s, 5), ttft, round(sent.e2e_s, 5)),
-        *(sample.prompt_tokens, sample.tokens, int(sent.is_stream), sent.turn, sample.failure),
+        *(sample.prompt_tokens, sample.tokens, int(sent.is_stream), sent.turn, sample.failure, sent.model),
     ]
 
 
