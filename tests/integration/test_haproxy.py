@@ -111,13 +111,30 @@ async def replica(answer: bytes) -> AsyncGenerator[int]:
 
 
 async def test_a_replica_that_is_lost_while_it_answers_is_a_502(tmp_path: Path) -> None:
-    """On connections that served others before, HAProxy closes the client's in silence, for it to try again."""
+    """No other replica could take it over. On a connection that was used before, HAProxy would say nothing at all."""
     async with replica(b"") as port:
         with haproxied(tmp_path, port) as url:
             async with httpx.AsyncClient(base_url=url) as http:
                 answer = await http.post("/v1/chat/completions", json={})
     assert_is_ours(answer, 502, "unavailable")
     assert answer.headers["retry-after"] == "1"
+
+
+async def test_what_a_lost_replica_had_not_begun_to_answer_another_one_answers(tmp_path: Path) -> None:
+    """Also on a connection that served others before; but not what may have been done already."""
+    fine = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"
+    async with replica(b"") as losing, replica(fine) as good:
+        with haproxied(tmp_path, losing, good) as url:
+            async with httpx.AsyncClient(base_url=url) as http:
+                assert (await http.get("/fine")).status_code == 200
+                for _ in range(6):
+                    assert (await http.post("/v1/chat/completions", json={})).status_code == 200
+            for path, body in (("responses", {}), ("chat/completions", {"conversation": "conv_1"})):
+                statuses: list[int] = []
+                for _ in range(4):
+                    async with httpx.AsyncClient(base_url=url) as http:
+                        statuses.append((await http.post(f"/v1/{path}", json=body)).status_code)
+                assert 502 in statuses
 
 
 @pytest.mark.parametrize(("said", "status"), [(500, 502), (503, 503), (404, 503)])

@@ -209,12 +209,12 @@ async def test_a_request_whose_ingress_replica_is_lost_is_answered_in_the_api_s_
         await until_running(http, "silent", 1)
         (replica,) = replicas(service, "Ingress")
         os.kill(replica, signal.SIGKILL)
-        # Where HAProxy's connection to the replica had served other requests, it closes the client's without an
-        # answer, as HTTP has it for connections that are kept: the client knows to try again.
+        # HAProxy would send it to another replica, but there is none. Where the connection had served other requests,
+        # it closes the client's without an answer, as HTTP has it: the client knows to try again.
         with suppress(httpx.RemoteProtocolError):
             lost = await answering
-            assert (lost.status_code, lost.json()["error"]["code"]) == (502, "unavailable")
-            assert lost.headers["content-type"] == "application/json" and lost.headers["retry-after"] == "1"
+            assert lost.status_code in (502, 503) and lost.json()["error"]["code"] == "unavailable"
+            assert lost.headers["content-type"] == "application/json" and int(lost.headers["retry-after"]) >= 1
             assert lost.json()["error"]["request_id"] == lost.headers["x-request-id"]
         while (answer := await http.get("/v1/models")).status_code != 200:
             assert answer.status_code in (502, 503) and answer.json()["error"]["code"] == "unavailable"
