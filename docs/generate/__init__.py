@@ -7,7 +7,7 @@ A page is one function that returns Markdown, in a module named after it.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generate import api, cli, errors, metrics, settings
+from docs.generate import api, cli, errors, metrics, settings, variables
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 NOTE = "<!-- Made from the code by `make docs`: changes to this file are lost. -->"
@@ -16,6 +16,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli.page,
     "errors.md": errors.page,
     "metrics.md": metrics.page,
+    "nodes.md": variables.page,
     "settings.md": settings.page,
 }
 

@@ -12,6 +12,7 @@ from deployments.local import background
 from deployments.local.cli.adapters import adapters_app
 from deployments.local.cli.apply import apply
 from deployments.local.cli.cache import cache_app
+from deployments.local.cli.cluster import cluster_app
 from deployments.local.cli.config import config_app
 from deployments.local.cli.keys import keys_app
 from deployments.local.cli.models import models_app
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(cache_app, name="cache")
+app.add_typer(cluster_app, name="cluster")
 models_app.add_typer(adapters_app, name="adapter")
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")

@@ -1,0 +1,1 @@
+"""Is a cluster fit for the service? What each node tells (probe.py), gathered by Ray (survey.py), judged (judge.py)."""
