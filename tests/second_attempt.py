@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol  # what pytest itself runs; there is no public way to run an item again
 
-FOLDERS = {"integration", "serve", "ui", "e2e"}
+FOLDERS = {"integration", "serve", "ui", "e2e", "cluster"}
 FIRST_FAILURE = pytest.StashKey[str]()
 
 

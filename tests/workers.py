@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDERS = ["e2e", "serve", "integration", "ui", "unit"]
+FOLDERS = ["cluster", "e2e", "serve", "integration", "ui", "unit"]
 """What takes longest comes first, and the small files of the unit tests fill the workers' last minutes."""
 PARTS = ("beside", "engine", "alone")
 ENGINE = re.compile(

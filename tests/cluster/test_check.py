@@ -1,0 +1,31 @@
+"""`chatllm cluster check` on a cluster that serves, and what its env file does there."""
+
+import json
+
+import pytest
+
+from tests.cluster.ray_cluster import BIN, RayCluster
+
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def test_a_cluster_that_serves_is_found_to_be_fit(cluster: RayCluster) -> None:
+    """Every node is asked, and each one connects to each other; the stores of the tests have no password."""
+    told = json.loads(cluster.head.run(str(BIN / "chatllm"), "cluster", "check", "--json"))
+    findings = {(one["verdict"], one["subject"]): one["text"] for one in told["findings"]}
+    assert told["fit"] and {verdict for verdict, _ in findings} == {"ok", "warn"}, findings
+    assert [subject for verdict, subject in findings if verdict == "warn"] == ["Redis"]
+    assert {node["name"] for node in told["nodes"]} == {node.name for node in cluster.nodes}
+    assert findings["ok", "nodes"] == f"{len(cluster.nodes)} answer"
+    assert findings["ok", "reachability"] == "every node reaches every other one"
+    assert findings["ok", "HAProxy"] == f"runs with corrected settings on {len(cluster.nodes)} nodes"
+
+
+def test_a_node_that_is_cut_off_is_named_with_a_remedy(cluster: RayCluster) -> None:
+    victim = cluster.workers[0]
+    victim.cut()
+    try:
+        told = cluster.head.run(str(BIN / "chatllm"), "cluster", "check", check=False)
+    finally:
+        victim.mend()
+    assert f"fail  nodes: {victim.name}: does not answer" in told and "→ see that Ray runs there" in told
