@@ -11,6 +11,7 @@ from deployments.infra.logs import log_to_terminal
 from deployments.local import background
 from deployments.local.cli.adapters import adapters_app
 from deployments.local.cli.apply import apply
+from deployments.local.cli.backup import backup, restore
 from deployments.local.cli.cache import cache_app
 from deployments.local.cli.cluster import cluster_app
 from deployments.local.cli.config import config_app
@@ -128,6 +129,8 @@ def doctor() -> None:
 
 
 app.command()(apply)
+app.command()(backup)
+app.command()(restore)
 app.command()(monitor)
 app.command()(usage)
 

