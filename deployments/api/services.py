@@ -30,6 +30,7 @@ from deployments.models.delivery.listener import Listener
 from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Traits
+from deployments.models.scaling.decisions import Decision
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.service import Responses
 from deployments.responses.store import ResponseStore
@@ -68,6 +69,10 @@ class ServedModels(Models, AdaptedModels, Protocol):
 
     async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first."""
+        ...
+
+    async def decisions(self) -> Sequence[tuple[str, Decision]]:
+        """Return the last decisions of the autoscaler with the models that they are about, the newest first."""
         ...
 
     def writes_titles(self, model: str) -> bool:

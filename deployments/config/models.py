@@ -212,6 +212,11 @@ class ScriptedModel(ModelBase):
     tokens: int = Field(default=32, ge=1, description="Tokens in an answer, unless the request asks for fewer.")
     prefill_ms: float = Field(default=0.0, ge=0, description="Milliseconds before the first token.")
     token_ms: float = Field(default=0.0, ge=0, description="Milliseconds between tokens.")
+    slots: int | None = Field(
+        default=None,
+        ge=1,
+        description="Answers generated at once, like an engine's `max_num_seqs`; others wait. Not set: no bound.",
+    )
     in_step: bool = Field(
         default=False, description="Let all answers have their next token at the same moment, as an engine's steps do."
     )
@@ -244,8 +249,8 @@ class ScriptedModel(ModelBase):
 
     @property
     def max_sequences(self) -> int:
-        """As many as vLLM runs on most GPUs; a script has no bound of its own."""
-        return 2 * VLLM_MAX_NUM_SEQS
+        """Its `slots`, or as many as vLLM runs on most GPUs."""
+        return self.slots or 2 * VLLM_MAX_NUM_SEQS
 
     @property
     def output_modalities(self) -> tuple[str, ...]:

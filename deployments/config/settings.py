@@ -160,6 +160,17 @@ class ReplicaUserConfig(Section):
     log_level: LogLevel = Field(default="INFO", description="Level of the service's own log.")
 
 
+class ModelUserConfig(ReplicaUserConfig):
+    """The `user_config:` of a model's deployment."""
+
+    target_ttft_s: PositiveSeconds | None = Field(
+        default=None,
+        le=600,
+        description="Seconds to the first token that the autoscaler is to keep to: where prompts queue and take "
+        "longer, another replica starts. Without it, it goes by how full the engines are.",
+    )
+
+
 class InPlace(Section):
     """What is read by the ingress alone and changes in place."""
 

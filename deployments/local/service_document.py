@@ -8,7 +8,17 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from deployments.config import AnyModel, IngressUserConfig, ReplicaUserConfig, Settings, first_problem, model_of
+from deployments.config import (
+    AnyModel,
+    IngressUserConfig,
+    ModelUserConfig,
+    ReplicaUserConfig,
+    Settings,
+    VLLMModel,
+    first_problem,
+    model_of,
+)
+from deployments.models.scaling import AUTOSCALER
 
 Tree = dict[str, Any]
 
@@ -82,6 +92,15 @@ def taken_apart(document: Tree) -> None:
     main.setdefault("route_prefix", "/")
 
 
+def scale_by_load(application: Tree) -> None:
+    """Let a vLLM model that scales do so by the load of its engines, unless the file names another policy."""
+    if not isinstance(model_of(application["args"]), VLLMModel):
+        return
+    for deployment in deployments_of(application):
+        if isinstance(scaling := deployment.get("autoscaling_config"), dict):
+            cast(Tree, scaling).setdefault("policy", {"policy_function": AUTOSCALER})
+
+
 def _with_level(deployment: Tree | None, name: str, level: Any) -> Tree | None:
     """Return a model's deployment with the log level that held for all, unless it has one of its own."""
     if level is None:
@@ -126,7 +145,8 @@ def _changes(document: Tree) -> IngressUserConfig:
             if config is not None and name == "Ingress" and not is_model(application):
                 changes = _valid(IngressUserConfig.model_validate, config, "user_config of Ingress")
             elif config is not None:
-                _valid(ReplicaUserConfig.model_validate, config, f"user_config of {name}")
+                kind = ModelUserConfig if is_model(application) or name.startswith("model-") else ReplicaUserConfig
+                _valid(kind.model_validate, config, f"user_config of {name}")
     return changes
 
 

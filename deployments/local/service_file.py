@@ -25,6 +25,7 @@ from deployments.local.service_document import (
     is_single,
     main_arguments,
     model_applications,
+    scale_by_load,
     settings_of,
     taken_apart,
 )
@@ -84,6 +85,7 @@ def read(launcher: LauncherSettings) -> ServiceFile:
     for application in model_applications(document):
         _make_absolute(application["args"])
         _offer_own_adapters(application["args"], launcher)
+        scale_by_load(application)
     settings = _check(document, launcher.config)
     _place_on_gpus(document)
     host = {"host": launcher.host} if launcher.host else {}

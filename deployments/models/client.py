@@ -48,6 +48,7 @@ from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.presence import presence
 from deployments.models.protocol import Failed, ModelRequest, Put, Traits
+from deployments.models.scaling.decisions import Decision, newest
 
 logger = logging.getLogger(__name__)
 
@@ -243,6 +244,10 @@ class ModelClient:
         """
         served = self._valid(model)
         return await self._available.hold(served.settings, served.place, wait_s)
+
+    async def decisions(self) -> Sequence[tuple[str, Decision]]:
+        """Return the last decisions of the autoscaler with the models that they are about, the newest first."""
+        return await newest([(served.settings.id, served.place) for served in self._configured.values()])
 
     async def traits(self, model: str) -> Traits:
         """Return what the model takes and makes, as a replica told once; what its settings say until one can tell."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployments.config import AnyModel, ProviderModel, ScriptedModel, VLLMModel
-from deployments.config.replica import configure_level
+from deployments.config.replica import configure_model
 from deployments.infra.heap import freeze_heap
 from deployments.infra.logs import configure_logging
 from deployments.models.delivery.sender import Delivery
@@ -37,7 +37,9 @@ class _Loaded:
 
     async def reconfigure(self, user_config: object, rank: object = None) -> None:
         """Take what may change in place; Serve leaves out the call for an empty one unless there is a `rank`."""
-        configure_level(user_config, self._log_level)
+        changes = configure_model(user_config, self._log_level)
+        if changes is not None:
+            self.target_ttft_s = changes.target_ttft_s
 
     async def deliver(self, model_request: ModelRequest, to: Destination) -> None:
         """Generate, and send the messages to the ingress replica that asked; cancelling ends the generation at once."""

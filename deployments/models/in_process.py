@@ -17,6 +17,7 @@ from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.protocol import ModelRequest, Put, Traits
 from deployments.models.provider.replica import ProviderReplica
+from deployments.models.scaling.decisions import Decision
 from deployments.models.scripted.replica import ScriptedReplica
 
 
@@ -91,6 +92,9 @@ class InProcessModels:
 
     def fallback(self, model: str) -> tuple[str, ...]:
         return self._settings[model].fallback
+
+    async def decisions(self) -> Sequence[tuple[str, Decision]]:
+        return []
 
     async def states(self) -> list[ModelState]:
         status, elapsed_s = "ready" if self.is_ready else "loading", time.monotonic() - self._since

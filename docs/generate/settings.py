@@ -14,6 +14,7 @@ from deployments.config import (
     LoRAModule,
     ModelBase,
     ModelPolicy,
+    ModelUserConfig,
     ProviderModel,
     ScriptedModel,
     Settings,
@@ -68,7 +69,8 @@ def page() -> str:
         "What changes in place. It has the names and the meaning that settings have under `args:`, and what it sets "
         f"counts in place of those: {_names(IngressUserConfig, Settings)}. {IN_PLACE_MODELS}",
         "## `user_config` of other deployments",
-        "Of `CacheLookup` and of models, `log_level` changes in place.",
+        "Of `CacheLookup`, `log_level` changes in place; of models:",
+        _table(fields(ModelUserConfig)),
         "## Every model",
         "The `args:` of an application of a model. `kind` is `vllm` unless it is set.",
         _table(fields(ModelBase)),

@@ -28,6 +28,7 @@ class Operated:
     models: list[dict[str, Any]] = field(default_factory=lambda: [model("guide"), model("coder", "loading")])
     errors: list[dict[str, Any]] = field(default_factory=lambda: [error(age_s) for age_s in (12, 95, 400)])
     keys: list[dict[str, Any]] = field(default_factory=lambda: [key("local"), key("robot"), key("ops", admin=True)])
+    decisions: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
     windows: list[int] = field(default_factory=list)
 
@@ -124,6 +125,7 @@ def _metrics(made: Operated, now: float, window_s: int, step_s: int) -> dict[str
         "models": [{**each, "total": total if each["replicas"] else _figures(made, 0, 1)} for each in made.models],
         "replicas": [_replica("9f2c64aa01d3e7b5", 0.0, now, 3), _replica("41d09be7c2a86f30", 380.0, now, 0)],
         "errors": made.errors,
+        "decisions": made.decisions,
     }
 
 

@@ -13,7 +13,7 @@ from ui.ops import series
 from ui.ops.chart import Chart, Plan
 from ui.ops.formats import clock, number, percent, seconds, whole
 from ui.ops.metrics import KeyUsage, Metrics
-from ui.ops.tables import ErrorTable, KeyTable, ModelTable, ReplicaTable, has_traffic, names_of
+from ui.ops.tables import DecisionTable, ErrorTable, KeyTable, ModelTable, ReplicaTable, has_traffic, names_of
 from ui.widgets.elements import attribute, button, icon_button, tag, text_element
 
 
@@ -34,7 +34,7 @@ class Board:
             self._tiles = Tiles()
             with tag("div", "charts"):
                 self._charts = [Chart(plan) for plan in plans()]
-            self._models, self._errors = ModelTable(), ErrorTable()
+            self._models, self._decisions, self._errors = ModelTable(), DecisionTable(), ErrorTable()
             self._keys, self._replicas = KeyTable(), ReplicaTable()
         self._notice.set_visibility(False)
 
@@ -73,6 +73,7 @@ class Board:
         for chart in self._charts:
             chart.show(points, zone, since)
         self._models.show(metrics.models)
+        self._decisions.show(metrics.decisions, zone)
         self._errors.show(metrics.errors, names_of(keys), zone)
         self._replicas.show(metrics.replicas, metrics.end)
 

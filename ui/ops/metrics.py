@@ -85,6 +85,16 @@ class RecentError(BaseModel):
     key_id: str = ""
 
 
+class Decision(BaseModel):
+    """A change of the number of replicas that a model shall have."""
+
+    at: float
+    model: str
+    before: int
+    after: int
+    reason: str = ""
+
+
 class Metrics(BaseModel):
     """The body of `/v1/admin/metrics`."""
 
@@ -99,6 +109,7 @@ class Metrics(BaseModel):
     models: list[Model] = []
     replicas: list[Replica] = []
     errors: list[RecentError] = []
+    decisions: list[Decision] = []
 
 
 class Key(BaseModel):

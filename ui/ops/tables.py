@@ -9,7 +9,7 @@ from ui.api.errors import duration
 from ui.chat.status_line import STEPS
 from ui.i18n import percent, t
 from ui.ops.formats import clock, seconds, whole
-from ui.ops.metrics import KeyUsage, Metrics, Model, RecentError, Replica
+from ui.ops.metrics import Decision, KeyUsage, Metrics, Model, RecentError, Replica
 from ui.widgets.elements import attribute, tag, text_element
 
 MAX_KEYS = 50
@@ -101,6 +101,28 @@ class ReplicaTable(Section):
                         text_element("span", t("Up") if is_there else gone, "state ready" if is_there else "state gone")
                     text_element("td", t("{time} ago", time=age))
                     numbers(whole(in_flight) if is_there else "–")
+
+
+class DecisionTable(Section):
+    """How the autoscaler changed the number of replicas, and why."""
+
+    def __init__(self) -> None:
+        super().__init__(t("Autoscaling"), "decisions")
+
+    def show(self, decisions: Sequence[Decision], zone: tzinfo) -> None:
+        if (place := self.fill((list(decisions), zone))) is None:
+            return
+        with place:
+            if not decisions:
+                text_element("p", t("The number of replicas has not changed."), "section-note")
+                return
+            with table((t("Time"), t("Model"), t("Replicas"), t("Reason")), texts=4) as rows, rows:
+                for made in decisions:
+                    with tag("tr"):
+                        text_element("td", clock(made.at, zone), "mono")
+                        text_element("td", made.model)
+                        text_element("td", f"{made.before} → {made.after}", "mono")
+                        text_element("td", made.reason)
 
 
 class ErrorTable(Section):

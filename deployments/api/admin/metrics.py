@@ -1,7 +1,7 @@
 """`GET /v1/admin/metrics`: the service's own figures of the last hour; for an administrator's key only."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
@@ -19,6 +19,7 @@ from deployments.metrics.buckets import Counts
 from deployments.metrics.histogram import quantile
 from deployments.metrics.sharing import Reported
 from deployments.models.client import ModelState
+from deployments.models.scaling.decisions import Decision
 
 MAX_POINTS = 360
 
@@ -103,6 +104,17 @@ class RecentError(msgspec.Struct):
     key_id: str
 
 
+class ScalingDecision(msgspec.Struct):
+    """A change of the number of replicas that a model shall have, at a time in Unix seconds, and why."""
+
+    at: float
+    model: str
+    before: int
+    after: int
+    cause: str
+    reason: str
+
+
 class AdminMetrics(msgspec.Struct):
     """The figures of all ingress replicas, added up, from `start` to `end` (Unix seconds) in steps of `step_s`.
 
@@ -122,6 +134,7 @@ class AdminMetrics(msgspec.Struct):
     models: list[ModelMetrics]
     replicas: list[ReplicaMetrics]
     errors: list[RecentError]
+    decisions: list[ScalingDecision]
 
 
 router = APIRouter(prefix="/v1/admin/metrics", tags=["admin"], dependencies=[Depends(admin_of)])
@@ -137,13 +150,15 @@ async def read_metrics(
 
     Counted are requests that may generate: chats, completions, responses, embeddings, tokens. Other
     replicas' figures are 2 s old at most. The errors are the last 50 of the service (from 500 on) and
-    the last 50 of its callers.
+    the last 50 of its callers. The decisions are the last 50 of the autoscaler, whenever they were made.
     """
     if window_s % step_s or window_s // step_s > MAX_POINTS:
         raise BadRequest(f"'window_s' must be a multiple of 'step_s', and {MAX_POINTS} of it at most.", "window_s")
     services = services_of(request)
-    reported, held = await asyncio.gather(services.metrics.report(window_s, step_s), _held(services.models))
-    body = msgspec.json.encode(_shown(reported, held, step_s))
+    reported, held, decisions = await asyncio.gather(
+        services.metrics.report(window_s, step_s), _held(services.models), services.models.decisions()
+    )
+    body = msgspec.json.encode(_shown(reported, held, decisions, step_s))
     return JSON(body, 200, {"cache-control": "no-store"})
 
 
@@ -173,7 +188,9 @@ async def _unless_it_fails(count: Coroutine[Any, Any, int]) -> int | None:
         return None
 
 
-def _shown(reported: Reported, held: list[_Held], step_s: int) -> AdminMetrics:
+def _shown(
+    reported: Reported, held: list[_Held], decisions: Sequence[tuple[str, Decision]], step_s: int
+) -> AdminMetrics:
     report, now = reported.report, reported.now
     return AdminMetrics(
         object="metrics",
@@ -201,6 +218,10 @@ def _shown(reported: Reported, held: list[_Held], step_s: int) -> AdminMetrics:
         errors=[
             RecentError(fault.at, fault.status, fault.code, fault.model, fault.request_id, fault.key_id)
             for fault in report.faults
+        ],
+        decisions=[
+            ScalingDecision(made.at, model, made.before, made.after, made.cause, made.reason)
+            for model, made in decisions
         ],
     )
 

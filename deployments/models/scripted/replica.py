@@ -38,6 +38,7 @@ from deployments.models.protocol import (
 from deployments.models.scripted.chat import choices, chunks
 from deployments.models.scripted.completion import completion_chunks, continuations, prompts_of
 from deployments.models.scripted.embedding import embeddings, pooled
+from deployments.models.scripted.load import ScriptedLoad
 from deployments.models.scripted.prompt import text_of
 from deployments.models.scripted.scores import ranked, scored
 from deployments.models.scripted.speech import heard, heard_chunks, usage_of
@@ -105,6 +106,10 @@ class ScriptedReplica:
         self._model = model
         self._running = 0
         self._waiting = 0
+        self._slots = asyncio.Semaphore(model.slots) if model.slots else None
+        self._reported = ScriptedLoad(model.max_sequences)
+        self.target_ttft_s: float | None = None
+        """The goal that the autoscaler goes by; changed in place."""
 
     async def start(self) -> None:
         """Take as long as the script says that loading takes; fail if it says so."""
@@ -135,31 +140,56 @@ class ScriptedReplica:
     async def hold_adapters(self, adapters: Sequence[Adapter]) -> None:
         """Do nothing: a script answers for any."""
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve's autoscaler how busy it is (a method that Serve knows by its name)."""
+        return self._reported.load(self._running, self._waiting, self.target_ttft_s).reported()
+
     async def generate(self, model_request: ModelRequest) -> AsyncGenerator[Message | Progress]:
         """Yield the scripted answer as frames and a reply; closing the generator ends it at once."""
         self._running += 1
+        arrived, has_slot = time.monotonic(), False
         try:
+            has_slot = await self._slot()
             request = await run_sized(len(model_request.body), decoded_json, model_request.body)
             check_token_ids(request, VOCABULARY)
-            match model_request.endpoint:
-                case "chat":
-                    messages = self._spoken(self._chat(model_request, request), model_request.stream)
-                case "completion":
-                    messages = self._spoken(self._completion(model_request, request), model_request.stream)
-                case "embedding" | "pooling" | "classification" | "rerank" | "score":
-                    messages = self._at_once(self._pooled(model_request.endpoint, request))
-                case "transcription" | "translation":
-                    messages = self._heard(model_request, request)
-                case "tokenize":
-                    messages = self._at_once(tokenized(request, self._model.context_tokens))
-                case "detokenize":
-                    messages = self._at_once(detokenized(request))
+            messages = self._messages(model_request, request)
+            is_first = True
             async for message in messages:
+                if is_first:
+                    self._reported.first_token(time.monotonic() - arrived)
+                    is_first = False
                 yield message
         except ChatLLMError as error:
             yield Failed(error)
         finally:
             self._running -= 1
+            if has_slot and self._slots is not None:
+                self._slots.release()
+
+    def _messages(self, model_request: ModelRequest, request: dict[str, Any]) -> AsyncGenerator[Message | Progress]:
+        match model_request.endpoint:
+            case "chat":
+                return self._spoken(self._chat(model_request, request), model_request.stream)
+            case "completion":
+                return self._spoken(self._completion(model_request, request), model_request.stream)
+            case "embedding" | "pooling" | "classification" | "rerank" | "score":
+                return self._at_once(self._pooled(model_request.endpoint, request))
+            case "transcription" | "translation":
+                return self._heard(model_request, request)
+            case "tokenize":
+                return self._at_once(tokenized(request, self._model.context_tokens))
+            case "detokenize":
+                return self._at_once(detokenized(request))
+
+    async def _slot(self) -> bool:
+        """Wait for a slot where there is a bound; return whether one has to be given back."""
+        if self._slots is None:
+            return False
+        self._waiting += 1
+        try:
+            return await self._slots.acquire()
+        finally:
+            self._waiting -= 1
 
     def _chat(self, model_request: ModelRequest, request: dict[str, Any]) -> Speech:
         prompt_tokens = self._prompt_tokens(request, model_request.trim)

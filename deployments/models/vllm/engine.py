@@ -21,6 +21,7 @@ from deployments.models.trim import trimmed
 from deployments.models.vllm.adapters import HeldAdapters, ServedNames
 from deployments.models.vllm.chat_renderer import ChatRenderer, render_beside_the_loop
 from deployments.models.vllm.engine_client import BoundedLLM
+from deployments.models.vllm.engine_load import EngineLoad, EngineSteps
 from deployments.models.vllm.engine_metrics import EngineMetrics
 from deployments.models.vllm.handlers import Handler, check_options, known, open_handlers
 from deployments.models.vllm.long_texts import LongTexts
@@ -72,6 +73,7 @@ class Engine:
     counting: LongTexts
     long_texts: LongTexts
     adapters: HeldAdapters
+    reported: EngineLoad
 
     @property
     def longest_prompt(self) -> int:
@@ -190,4 +192,12 @@ async def open_engine(model: VLLMModel) -> Engine:
     texts = [LongTexts(client.renderer.get_tokenizer(), client.model_config.max_model_len) for _ in range(2)]
     usage = RunningUsage(client.output_processor.request_states)
     adapters = HeldAdapters(model, client, models)
-    return Engine(client, handlers, Load(client), usage, create_error_response, *texts, adapters=adapters)
+    max_running = client.vllm_config.scheduler_config.max_num_seqs
+    reported = EngineLoad(_steps(client), client.output_processor.request_states, max_running)
+    return Engine(client, handlers, Load(client), usage, create_error_response, *texts, adapters, reported)
+
+
+def _steps(client: BoundedLLM) -> EngineSteps:
+    """Return what counts the engine's steps; nothing does where its settings turn statistics off."""
+    loggers = client.logger_manager.stat_loggers if client.logger_manager is not None else []
+    return next((one.steps for one in loggers if isinstance(one, EngineMetrics)), EngineSteps())

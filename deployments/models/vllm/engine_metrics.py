@@ -8,6 +8,7 @@ many a third of what the front end of the engine took.
 
 import copy
 import random
+import time
 from typing import Any, cast
 
 from ray.util.metrics import Counter, Gauge
@@ -15,6 +16,7 @@ from vllm.v1.metrics.ray_wrappers import RayCounterWrapper, RayGaugeWrapper, Ray
 from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
 from deployments.metrics.gathered import GatheredMetrics
+from deployments.models.vllm.engine_load import EngineSteps
 
 _gathered = GatheredMetrics()  # of the process: vLLM makes the metrics itself, from the classes below
 
@@ -46,6 +48,11 @@ class EngineMetrics(RayPrometheusStatLogger):
     _gauge_cls = GatheredGauge
     _counter_cls = GatheredCounter
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        """Take what vLLM gives."""
+        super().__init__(*arguments, **named)
+        self.steps = EngineSteps()
+
     def record(
         self,
         scheduler_stats: SchedulerStats | None,
@@ -54,6 +61,12 @@ class EngineMetrics(RayPrometheusStatLogger):
         **named: Any,
     ) -> None:
         """Record the figures of one step; to be called in the event loop."""
+        if iteration_stats is not None:
+            self.steps.read(iteration_stats.num_prompt_tokens, iteration_stats.time_to_first_tokens_iter)
+        if scheduler_stats is not None:
+            waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
+            running, kv_cache = scheduler_stats.num_running_reqs, scheduler_stats.kv_cache_usage
+            self.steps.ended(time.monotonic(), running, waiting, kv_cache)
         super().record(scheduler_stats, thinned(iteration_stats), *rest, **named)
 
 

@@ -67,6 +67,8 @@ class VLLMReplica:
     def __init__(self, model: VLLMModel) -> None:
         self._model = model
         self._running = 0
+        self.target_ttft_s: float | None = None
+        """The goal that the autoscaler goes by; changed in place."""
 
     async def start(self) -> None:
         """Load the weights and build the handlers; takes a minute or more.
@@ -108,6 +110,10 @@ class VLLMReplica:
     async def record_routing_stats(self) -> dict[str, Any]:
         """Tell Serve's routers which adapters are here (a method that Serve knows by its name)."""
         return {ADAPTERS: self._engine.adapters.ids}
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve's autoscaler how busy the engine is (a method that Serve knows by its name)."""
+        return self._engine.reported.load(self.target_ttft_s).reported()
 
     async def generate(self, model_request: ModelRequest) -> AsyncGenerator[Message | Progress]:
         """Yield the answer's frames and its reply, or a failure; closing the generator aborts the engine's request."""

@@ -82,6 +82,16 @@ async def test_an_administrator_sees_what_the_service_does(reader: Reader, admin
     await until(lambda: [row[1:5] for row in rows(reader, "errors")] == [["503", "overloaded", "guide", "robot"]] * 3)
 
 
+async def test_an_administrator_sees_why_the_number_of_replicas_changed(reader: Reader, admin: Operated) -> None:
+    await opened(reader)
+    assert rows(reader, "decisions") == []
+    await reader.sees("The number of replicas has not changed.")
+    reason = "KV cache 93 %, 41 waiting, 180 of 512 running"
+    admin.decisions = [{"at": 1_800_000_000.0, "model": "guide", "before": 2, "after": 3, "reason": reason}]
+    await until(lambda: rows(reader, "decisions"))
+    assert rows(reader, "decisions")[0][1:] == ["guide", "2 → 3", reason]
+
+
 async def test_it_goes_on_by_itself(reader: Reader, admin: Operated) -> None:
     await opened(reader)
     asked = admin.asked

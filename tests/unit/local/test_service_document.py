@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from deployments.local.service_document import is_single, main_application, settings_of, taken_apart
+from deployments.local.service_document import is_single, main_application, scale_by_load, settings_of, taken_apart
+from deployments.models.scaling import AUTOSCALER
 
 Document = dict[str, Any]
 
@@ -65,6 +66,8 @@ def test_what_stands_in_user_config_counts() -> None:
         (0, {"user_config": {"models": {"three": {}}}}, r"models\.three: there is no such model"),
         (0, {"user_config": {"aliases": {"y": "three"}}}, "alias 'y' must be a new name for one of"),
         (2, {"user_config": {"log_level": "LOUD"}}, r"user_config of model-org--two\.log_level"),
+        (2, {"user_config": {"target_ttft_s": -1}}, r"user_config of model-org--two\.target_ttft_s: .*greater than 0"),
+        (2, {"user_config": {"target_ttft": 1}}, r"user_config of model-org--two\.target_ttft: Extra inputs"),
         (2, {"name": "model-two"}, "its only one is called 'model-org--two', not 'model-two'"),
     ],
 )
@@ -90,3 +93,30 @@ def test_an_application_that_is_wrong_is_told_with_its_place(change: Document, s
     document["applications"][1] |= change
     with pytest.raises(ValueError, match=sentence):
         settings_of(document)
+
+
+VLLM: dict[str, Any] = {"id": "guide", "kind": "vllm", "engine": {"model": "demo_model/weights"}}
+
+
+def scaled(arguments: dict[str, Any], **scaling: Any) -> dict[str, Any]:
+    """Return what is deployed of an application whose model scales."""
+    name = f"model-{arguments['id']}"
+    application = {
+        "args": arguments,
+        "deployments": [{"name": name, "autoscaling_config": {"max_replicas": 4, **scaling}}],
+    }
+    scale_by_load(application)
+    return application["deployments"][0]["autoscaling_config"]
+
+
+def test_a_vllm_model_scales_by_its_load_unless_the_file_names_another_policy() -> None:
+    assert scaled(VLLM)["policy"] == {"policy_function": AUTOSCALER}
+    serves = {"policy_function": "ray.serve.autoscaling_policy:default_autoscaling_policy"}
+    assert scaled(VLLM, policy=serves)["policy"] == serves
+    assert "policy" not in scaled({"id": "script", "kind": "scripted"})
+
+
+def test_a_model_without_bounds_keeps_its_number_of_replicas() -> None:
+    application: dict[str, Any] = {"args": VLLM, "deployments": [{"name": "model-guide", "num_replicas": 2}]}
+    scale_by_load(application)
+    assert application["deployments"] == [{"name": "model-guide", "num_replicas": 2}]

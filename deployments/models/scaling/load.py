@@ -1,0 +1,69 @@
+"""What a model's replica reports to Serve's controller, and the names of these figures."""
+
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The load of one replica, or the sum over several of them; `max_…` is what they can hold."""
+
+    running: float = 0.0
+    """Requests that have a token."""
+    waiting: float = 0.0
+    """Requests without one: they are queued, or their prompt is being read."""
+    max_running: float = 0.0
+    kv_cache: float = 0.0
+    """How much of the KV cache is in use, 1 for all of it; 0 where that is no bound."""
+    busy: float = 0.0
+    """The share of time in which there was something to compute."""
+    steps_per_s: float = 0.0
+    """Steps of the engine per second."""
+    step_s: float = 0.0
+    """Seconds that a step takes for one sequence, which is the cost of a step as such; 0 while it is not known."""
+    asked_tokens_per_s: float = 0.0
+    """Tokens of prompts that arrived per second."""
+    read_tokens_per_s: float = 0.0
+    """Tokens of prompts that were read per second."""
+    ttft_s: float = 0.0
+    """Seconds to the first token: of those that came lately, or of the request that waits longest if that is more."""
+    target_ttft_s: float = 0.0
+    """The goal for `ttft_s`; 0 for none."""
+
+    def reported(self) -> dict[str, float]:
+        """Return the figures as Serve's `record_autoscaling_stats` returns them."""
+        return asdict(self)
+
+
+FIGURES = tuple(field.name for field in fields(Load))
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What happened per second between two looks at an engine."""
+
+    busy: float
+    steps_per_s: float
+    asked_tokens_per_s: float
+    read_tokens_per_s: float
+
+
+class Rates:
+    """From an engine's counters, which only grow, to what happened per second since the last look."""
+
+    def __init__(self) -> None:
+        self._before: tuple[float, float, float, float, float] | None = None
+
+    def since_last(self, now: float, busy_s: float, steps: float, read_tokens: float, waiting_tokens: float) -> Rate:
+        """Return the rates since the last call, all zero at the first.
+
+        `waiting_tokens` are those of the prompts that wait now: what arrived is what was read and what more waits. A
+        request that is given up counts as one that never came.
+        """
+        before, self._before = self._before, (now, busy_s, steps, read_tokens, waiting_tokens)
+        if before is None or now <= before[0]:
+            return Rate(0.0, 0.0, 0.0, 0.0)
+        seconds = now - before[0]
+        read = max(0.0, read_tokens - before[3])
+        asked = max(0.0, read + waiting_tokens - before[4])
+        busy = min(1.0, max(0.0, busy_s - before[1]) / seconds)
+        return Rate(busy, max(0.0, steps - before[2]) / seconds, asked / seconds, read / seconds)

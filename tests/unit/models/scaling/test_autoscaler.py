@@ -1,0 +1,95 @@
+"""What stands between Serve and the policy: the reading of a context, and the decisions that are told."""
+
+from typing import Any
+
+import pytest
+from ray.serve.autoscaling_policy import default_autoscaling_policy
+from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
+
+from deployments.infra.ray import key_value
+from deployments.models.scaling import AUTOSCALER
+from deployments.models.scaling.autoscaler import considered, reading_of
+from deployments.models.scaling.decisions import MAX_DECISIONS, Decision, newest, record, recorded
+from deployments.models.scaling.load import Load
+from tests.scaling.service import TimeStampedValue
+
+CROWDED = Load(running=100, waiting=41, max_running=100, kv_cache=0.93, asked_tokens_per_s=2.0, read_tokens_per_s=1.0)
+
+
+def context(
+    *loads: Load, target: int = 1, current: int | None = None, state: dict[str, Any] | None = None, total: float = 0.0
+) -> AutoscalingContext:
+    reported = {number: load.reported() for number, load in enumerate(loads)}
+    names = list(Load().reported()) if loads else []
+    return AutoscalingContext(
+        deployment_id=None,  # type: ignore[arg-type]
+        deployment_name="model-guide",
+        app_name="guide",
+        current_num_replicas=len(loads) if current is None else current,
+        target_num_replicas=target,
+        running_replicas=[],
+        total_num_requests=total,
+        total_queued_requests=0.0,
+        aggregated_metrics={name: {n: each[name] for n, each in reported.items()} for name in names},  # type: ignore[misc]
+        raw_metrics={name: {n: [TimeStampedValue(0, each[name])] for n, each in reported.items()} for name in names},  # type: ignore[misc]
+        capacity_adjusted_min_replicas=1,
+        capacity_adjusted_max_replicas=8,
+        policy_state=state or {},
+        last_scale_up_time=1001.0,
+        last_scale_down_time=2002.0,
+        current_time=1000.0,
+        config=AutoscalingConfig(target_ongoing_requests=4, max_replicas=8),
+    )
+
+
+def test_a_context_is_read_as_it_was_reported() -> None:
+    reading = reading_of(context(CROWDED, Load(max_running=100), target=3))
+    assert (reading.now, reading.current, reading.target, reading.look_back_s) == (1000.0, 2, 3, 30.0)
+    assert list(reading.loads) == [CROWDED, Load(max_running=100)] == list(reading.latest)
+
+
+def test_a_decision_is_told_once_the_target_has_changed_with_the_reason_that_it_was_made_for() -> None:
+    wanted, state, decision, _ = considered(context(CROWDED))
+    assert (wanted, decision) == (3, None)
+    _, state, decision, _ = considered(context(CROWDED, target=3, state=state))
+    assert str(decision) == "1 → 3: 100 of 100 running, 41 waiting, KV cache 93 %"
+    assert decision is not None and decision.at == 1001.0
+    assert considered(context(CROWDED, target=3, state=state))[2] is None
+
+
+def test_a_change_that_it_did_not_want_comes_from_the_bounds() -> None:
+    half = Load(running=50, max_running=100)
+    _, state, _, _ = considered(context(half))
+    decision = considered(context(half, target=2, state=state))[2]
+    assert decision is not None and decision.cause == "bounds"
+
+
+def test_from_zero_it_was_the_requests_that_were_held() -> None:
+    _, state, decision, _ = considered(context(target=0))
+    assert decision is None
+    decision = considered(context(Load(max_running=100), target=1, state=state))[2]
+    assert decision is not None and (decision.before, decision.after, decision.cause) == (0, 1, "held")
+
+
+def test_without_a_report_it_goes_by_ongoing_requests_as_serve_does() -> None:
+    ctx = context(current=2, target=2, total=30)
+    assert considered(ctx)[0] == 8
+    assert default_autoscaling_policy(ctx)[0] == 7.5
+
+
+def test_serve_takes_its_import_path() -> None:
+    assert AutoscalingPolicy(policy_function=AUTOSCALER).get_policy().__name__ == "ModelAutoscaler"
+
+
+async def test_the_last_decisions_are_kept_for_each_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[str, bytes] = {}
+    monkeypatch.setattr(key_value, "put", kept.__setitem__)
+    monkeypatch.setattr(key_value, "get", kept.get)
+    for number in range(MAX_DECISIONS + 5):
+        record("app", "model-a", Decision(float(number), number, number + 1, "work", "computing 80 %"))
+    record("app", "model-b", Decision(7.5, 1, 0, "idle", "0 of 256 running"))
+    assert recorded("app", "model-a")[0].before == 5
+    found = await newest([("a", ("app", "model-a")), ("b", ("app", "model-b")), ("c", ("app", "model-c"))])
+    assert len(found) == MAX_DECISIONS and found[0][0] == "a" and ("b", recorded("app", "model-b")[0]) in found
+    kept["scaling:app:model-a"] = b"{}"
+    assert recorded("app", "model-a") == []
