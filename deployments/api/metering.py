@@ -55,7 +55,7 @@ async def count(request: Request, limiter: Limiter, caller: Caller) -> None:
     limits = caller.limits
     if limits.requests_per_minute or limits.tokens_per_minute:
         per_minute = replace(limits, concurrent_requests=None, tokens_per_month=None)
-        _tell(request, await limiter.admit(caller.key_id, per_minute, requests=0, sequences=0), 0)
+        _set_limit_headers(request, await limiter.admit(caller.key_id, per_minute, requests=0, sequences=0), 0)
     verdict = await limiter.count_other(caller.key_id)
     if verdict.refused_by is not None:
         raise other_refusal(limiter.of_others, verdict)
@@ -83,12 +83,12 @@ class Meter:
 
     async def _admitted(self, key_id: str, limits: KeyLimits) -> Admission:
         if error := excess(limits, self._weight, self._tokens):
-            _tell(self._request, await self._limiter.admit(key_id, limits, requests=0, sequences=0), 0)
+            _set_limit_headers(self._request, await self._limiter.admit(key_id, limits, requests=0, sequences=0), 0)
             raise error
         requests = await self._counts_as(key_id, limits)
         places = self._weight.places(limits.concurrent_requests)
         admission = await self._limiter.admit(key_id, limits, self._tokens, requests=requests, sequences=places)
-        _tell(self._request, admission, self._tokens)
+        _set_limit_headers(self._request, admission, self._tokens)
         return admission
 
     async def _counts_as(self, key_id: str, limits: KeyLimits) -> int:
@@ -149,8 +149,8 @@ class LimitHeaders:
         await self._app(scope, receive, send_with_limits)
 
 
-def _tell(request: Request, admission: Admission, tokens: int) -> None:
-    told = anthropic_headers if is_anthropic(request.scope) else headers
-    request.state.limit_headers = told(admission.limits, admission.verdict)
+def _set_limit_headers(request: Request, admission: Admission, tokens: int) -> None:
+    formatted = anthropic_headers if is_anthropic(request.scope) else headers
+    request.state.limit_headers = formatted(admission.limits, admission.verdict)
     if admission.is_refused:
         raise refusal(admission.limits, admission.verdict, tokens)

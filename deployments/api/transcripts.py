@@ -14,19 +14,19 @@ VTT_HEAD = "WEBVTT\n\n"
 
 async def events(frames: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     """Yield the events of OpenAI's API for frames that carry a text as a chat's do, the usage in the last of them."""
-    said: list[str] = []
+    transcript: list[str] = []
     usage: Mapping[str, Any] | None = None
     async with aclosing(frames):
         async for frame in frames:
             chunks = payloads(frame)
             usage = next((chunk["usage"] for chunk in chunks if chunk.get("usage")), usage)
             texts = [text for chunk in chunks for text in _texts(chunk)]
-            if texts and not said:
+            if texts and not transcript:
                 texts[0] = texts[0].lstrip()  # a Whisper's first word has a blank before it
-            said += texts
+            transcript += texts
             if texts:
                 yield b"".join(sse({"type": "transcript.text.delta", "delta": text}) for text in texts)
-    done = {"type": "transcript.text.done", "text": "".join(said).strip()}
+    done = {"type": "transcript.text.done", "text": "".join(transcript).strip()}
     yield sse({**done, "usage": _usage(usage)} if usage else done)
 
 
@@ -86,9 +86,9 @@ def _segments(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return answer.get("segments") or ()
 
 
-def _line(said: str) -> str:
+def _line(transcript: str) -> str:
     """Return a segment's text in one line: a blank one would end it, and an arrow is a time's."""
-    return " ".join(said.split()).replace("-->", "->")
+    return " ".join(transcript.split()).replace("-->", "->")
 
 
 def _clock(seconds: float, point: str) -> str:

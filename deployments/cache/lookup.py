@@ -67,13 +67,13 @@ class CacheLookup:
             if not any(claims):
                 return LookupReply(values, "", [], version)
             claims = [claim and claim.since(version) for claim in claims]
-            told = {claim: owner for claim, owner in zip(likely, owners, strict=True) if claim and owner}
-            return LookupReply(values, "", await self._held(values, claims, told), version)
+            known = {claim: owner for claim, owner in zip(likely, owners, strict=True) if claim and owner}
+            return LookupReply(values, "", await self._held(values, claims, known), version)
         except BreakerOpen:
             kind = BREAKER_OPEN
         except StoreError as error:
             kind = error.kind
-            self._tell("cache look-up failed", self._reading, error)
+            self._log_failure("cache look-up failed", self._reading, error)
         self.failures[kind] += 1
         return LookupReply([None] * len(keys), kind)
 
@@ -87,11 +87,11 @@ class CacheLookup:
         return [claim and claim.since(self._version) for claim in claims]
 
     async def _held(
-        self, values: Sequence[bytes | None], claims: Sequence[Claim | None], told: Mapping[Claim, bytes]
+        self, values: Sequence[bytes | None], claims: Sequence[Claim | None], known: Mapping[Claim, bytes]
     ) -> list[bytes]:
         """Return who holds what is missing: as `told`, else as `acquire` says."""
-        wanted = [c for value, c in zip(values, claims, strict=True) if value is None and c and c not in told]
-        owners = {**told, **dict(zip(wanted, await self.acquire(wanted), strict=False))} if wanted else told
+        wanted = [c for value, c in zip(values, claims, strict=True) if value is None and c and c not in known]
+        owners = {**known, **dict(zip(wanted, await self.acquire(wanted), strict=False))} if wanted else known
         pairs = zip(values, claims, strict=True)
         return [owners.get(claim, b"") if claim and value is None else b"" for value, claim in pairs]
 
@@ -104,7 +104,7 @@ class CacheLookup:
             kind = BREAKER_OPEN
         except StoreError as error:
             kind = error.kind
-            self._tell("cache claim failed", self._writing, error)
+            self._log_failure("cache claim failed", self._writing, error)
         self.failures[f"claim_{kind}"] += 1
         return []
 
@@ -118,7 +118,7 @@ class CacheLookup:
             kind = BREAKER_OPEN
         except StoreError as error:
             kind = error.kind
-            self._tell("cache store failed", self._writing, error)
+            self._log_failure("cache store failed", self._writing, error)
         self.failures[f"store_{kind}"] += 1
         return kind
 
@@ -172,7 +172,7 @@ class CacheLookup:
     async def check_health(self) -> None:
         """Be healthy as long as the replica runs: another one would not find Redis in a better state."""
 
-    def _tell(self, message: str, breaker: Breaker, error: StoreError) -> None:
+    def _log_failure(self, message: str, breaker: Breaker, error: StoreError) -> None:
         """Log a failure with its kind; with the breaker open, that is once per trial."""
         log.warning(message, extra={"kind": error.kind, "breaker_is_open": breaker.is_open})
 

@@ -60,7 +60,7 @@ class ConnectedCache(HandleCache):
         self._refresh_when_due()
         # In turn; but one that is frozen owes more and more, so that it is asked no longer.
         usable = (replica for replica in self._replicas.values() if replica.is_usable)
-        replica = min(usable, key=lambda one: (one.pending, one.asked_at), default=None)
+        replica = min(usable, key=lambda one: (one.pending, one.sent_at), default=None)
         if replica is not None:
             try:
                 return await replica.lookup(keys, claims)
@@ -132,7 +132,7 @@ class _Replica:
     """One replica of the cache deployment, by its connection."""
 
     def __init__(self, connection: Connection) -> None:
-        self.asked_at = float("-inf")
+        self.sent_at = float("-inf")
         self._connection = connection
         self._number = 0
         # Oldest first, with the time when it was asked; those too whose caller has given up.
@@ -156,7 +156,7 @@ class _Replica:
     @property
     def is_silent(self) -> bool:
         """Whether the oldest of them has waited too long."""
-        oldest = next((asked_at for asked_at, _ in self._pending.values()), float("inf"))
+        oldest = next((sent_at for sent_at, _ in self._pending.values()), float("inf"))
         return time.monotonic() - oldest >= SILENCE_S
 
     async def lookup(self, keys: Sequence[str], claims: Sequence[Claim | None]) -> LookupReply:
@@ -164,9 +164,9 @@ class _Replica:
         if self.is_lost:
             raise ConnectionResetError
         self._number += 1
-        self.asked_at = time.monotonic()
+        self.sent_at = time.monotonic()
         result: asyncio.Future[LookupReply] = asyncio.get_running_loop().create_future()
-        self._pending[self._number] = self.asked_at, result
+        self._pending[self._number] = self.sent_at, result
         self._connection.write(channel(self._number), *encode_lookup(keys, claims))
         return await result
 

@@ -135,8 +135,8 @@ class HandleCache:
 
     async def addresses(self, timeout_s: float) -> tuple[list[Address], bool]:
         """Return where the replicas take look-ups that tell it in time, and whether these are all of them."""
-        told, replicas = await answers_in_time(self._handle.broadcast("address"), timeout_s)
-        return told, len(told) == replicas
+        found, replicas = await answers_in_time(self._handle.broadcast("address"), timeout_s)
+        return found, len(found) == replicas
 
     async def aclose(self) -> None: ...
 

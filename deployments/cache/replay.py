@@ -103,10 +103,10 @@ def _steps(choice: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one choice's events after the first: what it says, then why it ended."""
     message = choice["message"]
     calls = [{"index": at, **call} for at, call in enumerate(message.get("tool_calls") or [])]
-    said = {"reasoning": message.get("reasoning"), "content": message.get("content"), "tool_calls": calls}
+    fields = {"reasoning": message.get("reasoning"), "content": message.get("content"), "tool_calls": calls}
     steps = [
         {"index": choice["index"], "delta": {name: value}, "logprobs": None, "finish_reason": None}
-        for name, value in said.items()
+        for name, value in fields.items()
         if value
     ]
     steps.append({"index": choice["index"], "delta": {}, "logprobs": None} | _ending(choice))

@@ -57,11 +57,11 @@ class Continuation:
         self._begun.add(index)
         if choice.get("finish_reason"):
             self._finished.add(index)
-        said = choice.get("message") or {"text": choice.get("text")}
-        for name, value in said.items():
+        content = choice.get("message") or {"text": choice.get("text")}
+        for name, value in content.items():
             if isinstance(value, str) and name != "role":
                 self._texts[index, name] = value
-        for at, call in enumerate(said.get("tool_calls") or []):
+        for at, call in enumerate(content.get("tool_calls") or []):
             for name in ("name", "arguments"):
                 self._texts[index, "tool", at, name] = call["function"][name]
         for name, value in _token_lists(choice).items():
@@ -75,8 +75,8 @@ class Continuation:
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any] | None:
         index = choice["index"]
-        said = choice.get("delta") if "delta" in choice else {"text": choice.get("text") or ""}
-        left = {name: rest for name, value in (said or {}).items() if (rest := self._said(index, name, value))}
+        content = choice.get("delta") if "delta" in choice else {"text": choice.get("text") or ""}
+        left = {name: rest for name, value in (content or {}).items() if (rest := self._remaining(index, name, value))}
         if index not in self._begun:
             return choice
         if index in self._finished:
@@ -92,7 +92,7 @@ class Continuation:
         self._skip_tokens(choice)
         return choice | ({"delta": left} if "delta" in choice else {"text": left.get("text", "")})
 
-    def _said(self, index: int, name: str, value: Any) -> Any:
+    def _remaining(self, index: int, name: str, value: Any) -> Any:
         if name == "role":
             return None
         if name == "tool_calls":

@@ -80,7 +80,7 @@ class Peers:
         finally:
             stream.close()
             if not stream.has_ended:
-                self._start(stream.destination.stream, self._tell(Leave(stream.destination.stream), there))
+                self._start(stream.destination.stream, self._try_to_send(Leave(stream.destination.stream), there))
 
     async def aclose(self) -> None:
         """Close all connections: those who read generations of this replica go on without it."""
@@ -96,7 +96,7 @@ class Peers:
         except TimeoutError:
             raise Unavailable from None
 
-    async def _tell(self, control: Control, there: Destination) -> None:
+    async def _try_to_send(self, control: Control, there: Destination) -> None:
         with suppress(ChatLLMError):
             await self._send(control, there)
 
@@ -120,7 +120,7 @@ class Peers:
             with suppress(ChatLLMError), closing(generation.subscribe()) as subscription:
                 await self._delivery.deliver(_messages(subscription), to)
         if generation is None or generation.is_stopped:
-            await self._tell(Leave(to.stream), to)
+            await self._try_to_send(Leave(to.stream), to)
 
     async def _arrived(self, stream: bytes) -> Generation | None:
         for _ in range(round(ARRIVAL_S / 0.01)):
@@ -166,7 +166,7 @@ class _Relay:
 async def _messages(subscription: Subscription) -> AsyncGenerator[Message | Progress]:
     """Yield the messages of a generation, and heartbeats; if it is aborted, that is a failure for its own readers."""
     yield HEARTBEAT
-    told = Usage()
+    reported = Usage()
     while True:
         try:
             data = await subscription.next(HEARTBEAT_S)
@@ -177,9 +177,9 @@ async def _messages(subscription: Subscription) -> AsyncGenerator[Message | Prog
             if not subscription.is_stopped:
                 yield Failed(error)
             return
-        if subscription.usage != told:
-            told = replace(subscription.usage)
-            yield Progress(told.prompt_tokens, told.completion_tokens)
+        if subscription.usage != reported:
+            reported = replace(subscription.usage)
+            yield Progress(reported.prompt_tokens, reported.completion_tokens)
         if data is None:
             yield await subscription.reply()
             return

@@ -39,7 +39,7 @@ class StoredTurn:
     tenant: str
     conversation: str
     leaf: str | None
-    asked: list[dict[str, Any]]
+    new_messages: list[dict[str, Any]]
     messages: list[dict[str, Any]]
     may_trim: bool = field(default=True, init=False)
     keeps_answer: bool = field(default=True, init=False)
@@ -47,7 +47,7 @@ class StoredTurn:
     def accept(self) -> None:
         """Write the request's own messages behind; raises HistoryUnavailable if too many writes wait."""
         self.writer.ensure_room()
-        for message in self.asked:
+        for message in self.new_messages:
             self._append(item_of_message(message, "completed"))
 
     async def complete(self, completion: Mapping[str, Any]) -> None:
@@ -75,10 +75,10 @@ class StoredConversations:
 
     async def open(self, call: ChatCall, max_messages: int) -> Turn:
         """Return the turn that `call` begins; one round trip if it names a conversation, none otherwise."""
-        asked = list(call.request["messages"])
+        new_messages = list(call.request["messages"])
         named = call.request.get("conversation")
         if not named:
-            return StatelessTurn(asked)
+            return StatelessTurn(new_messages)
         if (call.request.get("n") or 1) > 1:
             raise BadRequest("'n' must be 1 in a conversation: it keeps one answer.", "n")
         conversation = named if isinstance(named, str) else str(named["id"])
@@ -87,5 +87,7 @@ class StoredConversations:
         context = await self._store.context(call.tenant, conversation, parent or None, limit, self._max_context_bytes)
         if parent == ROOT:
             context = Context((), None)
-        said = await run_sized(reading_size(context.items), messages_of_context, context)
-        return StoredTurn(self._writer, call.tenant, conversation, context.leaf, asked, [*said, *asked])
+        earlier = await run_sized(reading_size(context.items), messages_of_context, context)
+        return StoredTurn(
+            self._writer, call.tenant, conversation, context.leaf, new_messages, [*earlier, *new_messages]
+        )

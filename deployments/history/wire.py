@@ -86,7 +86,7 @@ def messages_of_items(items: Iterable[Item | NewItem]) -> list[dict[str, Any]]:
     return [message for message in with_matching_calls(messages) if not _is_empty(message)]
 
 
-def messages_of_context(context: Context, asked: Iterable[NewItem] = ()) -> list[dict[str, Any]]:
+def messages_of_context(context: Context, added: Iterable[NewItem] = ()) -> list[dict[str, Any]]:
     """Return what was said before, and what is asked, as chat messages.
 
     Outputs of functions whose calls were cut off at the old end are left out as well: no template prints them.
@@ -94,7 +94,7 @@ def messages_of_context(context: Context, asked: Iterable[NewItem] = ()) -> list
     items: Iterable[Item | NewItem] = context.items
     if context.cut:
         items = itertools.dropwhile(lambda item: item.type in OUTPUTS or item.role == "tool", items)
-    return messages_of_items([*items, *asked])
+    return messages_of_items([*items, *added])
 
 
 def reading_size(items: Iterable[Item | NewItem]) -> int:
@@ -117,8 +117,8 @@ def _assistant_piece(item: Item | NewItem) -> dict[str, Any] | None:
     if (given := call_in(item.type, payload)) is not None:
         call = call_of(given, 0)
         return {"role": "assistant", "content": None, "tool_calls": [call]}
-    is_said = item.type == "message" and item.role == "assistant"
-    return message_of_item(item) if is_said else None
+    is_answer = item.type == "message" and item.role == "assistant"
+    return message_of_item(item) if is_answer else None
 
 
 def _other_message(item: Item | NewItem) -> dict[str, Any] | None:

@@ -74,12 +74,12 @@ class PlainTransfer:
         self._name, self._output, self._every_s = name, output, every_s
         self._lock = threading.Lock()
         self._total = self._before = self._done = 0
-        self._began = self._told = time.monotonic()
+        self._began = self._reported_at = time.monotonic()
 
     def begin(self, total: int, done: int) -> None:
         """See `Transfer`."""
         self._total, self._before, self._done = total, done, done
-        self._began = self._told = time.monotonic()
+        self._began = self._reported_at = time.monotonic()
         there = f", {decimal(done)} of them are here" if done else ""
         self._say(f"{decimal(total)}{there}")
 
@@ -88,8 +88,8 @@ class PlainTransfer:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            if now - self._told >= self._every_s:
-                self._told = now
+            if now - self._reported_at >= self._every_s:
+                self._reported_at = now
                 self._say(self._line(now))
 
     def __enter__(self) -> Self:

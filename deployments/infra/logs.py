@@ -27,10 +27,10 @@ def with_facts(record: logging.LogRecord) -> logging.LogRecord:
     names = record.__dict__.keys() - _STANDARD - _made_by_factory()
     if not names:
         return record
-    told = copy.copy(record)
+    shown = copy.copy(record)
     facts = (f"{name}={_quoted(record.__dict__[name])}" for name in record.__dict__ if name in names)
-    told.msg, told.args = " ".join((record.getMessage(), *facts)), None
-    return told
+    shown.msg, shown.args = " ".join((record.getMessage(), *facts)), None
+    return shown
 
 
 def _made_by_factory() -> frozenset[str]:

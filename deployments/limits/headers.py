@@ -12,7 +12,7 @@ def headers(limits: KeyLimits, verdict: Verdict) -> list[tuple[bytes, bytes]]:
     """Return `x-ratelimit-*` (OpenAI API reference, "Rate limits in headers") for the limits that there are."""
     return [
         (f"x-ratelimit-{name}-{kind}".encode(), value.encode())
-        for kind, limit, remaining, reset_s in _told(limits, verdict)
+        for kind, limit, remaining, reset_s in _rows(limits, verdict)
         for name, value in (("limit", str(limit)), ("remaining", str(remaining)), ("reset", duration(reset_s)))
     ]
 
@@ -22,12 +22,12 @@ def anthropic_headers(limits: KeyLimits, verdict: Verdict) -> list[tuple[bytes, 
     now = datetime.now(UTC)
     return [
         (f"anthropic-ratelimit-{kind}-{name}".encode(), value.encode())
-        for kind, limit, remaining, reset_s in _told(limits, verdict)
+        for kind, limit, remaining, reset_s in _rows(limits, verdict)
         for name, value in (("limit", str(limit)), ("remaining", str(remaining)), ("reset", _moment(now, reset_s)))
     ]
 
 
-def _told(limits: KeyLimits, verdict: Verdict) -> list[tuple[str, int, int, float]]:
+def _rows(limits: KeyLimits, verdict: Verdict) -> list[tuple[str, int, int, float]]:
     """Return of each limit there is: of what, how much, what is left, and in how many seconds it is whole again."""
     found: list[tuple[str, int, int, float]] = []
     if limits.requests_per_minute:

@@ -134,8 +134,8 @@ def plan_without_engine() -> dict[str, tuple[str, Callable[[], None]]]:
 
 def make_venv() -> None:
     """Make the environment, in place of a broken one; one that works is kept."""
-    asked = f"import pip, sys; sys.exit(sys.version_info[:2] not in {PYTHONS})"
-    if PYTHON.exists() and not subprocess.run([str(PYTHON), "-c", asked], capture_output=True, check=False).returncode:
+    script = f"import pip, sys; sys.exit(sys.version_info[:2] not in {PYTHONS})"
+    if PYTHON.exists() and not subprocess.run([str(PYTHON), "-c", script], capture_output=True, check=False).returncode:
         return
     python = find_python()
     if subprocess.run([python, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode:
@@ -282,8 +282,8 @@ def find_python() -> str:
         return os.path.realpath(sys.executable)
     for name in ("python3.11", "python3.12", "python3.13", "python3"):
         found = shutil.which(name)
-        asked = f"import sys; sys.exit(sys.version_info[:2] not in {PYTHONS})"
-        if found and not subprocess.run([found, "-c", asked], check=False).returncode:
+        script = f"import sys; sys.exit(sys.version_info[:2] not in {PYTHONS})"
+        if found and not subprocess.run([found, "-c", script], check=False).returncode:
             return os.path.realpath(found)
     version = ".".join(map(str, sys.version_info[:2]))
     raise Failed(f"Python 3.11, 3.12 or 3.13 is needed, this is {version}: apt install python3.11 python3.11-venv")
@@ -291,10 +291,10 @@ def find_python() -> str:
 
 def flavour_of_machine() -> str:
     """Return "gpu" or "cpu": what CHATLLM_HARDWARE says, as for an image that is built elsewhere, else what is here."""
-    asked = os.environ.get("CHATLLM_HARDWARE", "")
-    if asked not in ("", *NEEDED_GIB):
-        raise Failed(f"CHATLLM_HARDWARE={asked} is neither cpu nor gpu: unset it, and the machine is looked at")
-    return asked or ("gpu" if has_gpu() else "cpu")
+    hardware = os.environ.get("CHATLLM_HARDWARE", "")
+    if hardware not in ("", *NEEDED_GIB):
+        raise Failed(f"CHATLLM_HARDWARE={hardware} is neither cpu nor gpu: unset it, and the machine is looked at")
+    return hardware or ("gpu" if has_gpu() else "cpu")
 
 
 def has_gpu() -> bool:

@@ -148,11 +148,11 @@ def _replace_default(document: Tree, settings: Settings, name: str) -> None:
     """Serve the model `name` where the file has its default one, under a name of its own."""
     catalogued = _catalogued(name)
     model: Tree = _application_of(document, settings.default.id)["args"]
-    said = {key: value for key, value in model.get("engine", {}).items() if key not in ("model", *DEMO_ONLY)}
+    given = {key: value for key, value in model.get("engine", {}).items() if key not in ("model", *DEMO_ONLY)}
     kept = {key: value for key, value in model.items() if key in ("environment", "max_prompt_messages")}
     if "environment" in kept:  # how much memory this model gets is planned
         kept["environment"] = {k: v for k, v in kept["environment"].items() if k != "VLLM_CPU_KVCACHE_SPACE"}
-    new = {**kept, **catalogued, "engine": {**catalogued["engine"], **said}}
+    new = {**kept, **catalogued, "engine": {**catalogued["engine"], **given}}
     try:
         VLLMModel.model_validate(new)
     except ValidationError as error:

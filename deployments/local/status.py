@@ -34,18 +34,18 @@ def lines(status: dict[str, Any]) -> Sequence[str]:
     """Return the same for a person."""
     if not status["running"]:
         return ["ChatLLM is not running here: make serve (or chatllm up) starts it."]
-    told = [f"ChatLLM is {status['phase']} (process {status['pid']}, state in {status['state']})"]
+    text_lines = [f"ChatLLM is {status['phase']} (process {status['pid']}, state in {status['state']})"]
     for title in ("addresses", "parts"):
-        told += [f"  {name:<10} {value}" for name, value in status[title].items()]
-    told += [f"  {name} is down and does not start again: {why}" for name, why in status["troubles"].items()]
+        text_lines += [f"  {name:<10} {value}" for name, value in status[title].items()]
+    text_lines += [f"  {name} is down and does not start again: {why}" for name, why in status["troubles"].items()]
     for name, model in status["models"].items():
         replicas = ", ".join(f"{count} {kind.lower()}" for kind, count in model["replicas"].items())
         state = "failed" if model["has_failed"] else "asleep" if model["is_asleep"] else model["status"].lower()
-        said = ". ".join(part for part in (model["phase"], model["reason"] or model["message"]) if part)
-        told.append(f"  {name:<10} {state} ({replicas or 'no replica'}) {said}".rstrip())
+        details = ". ".join(part for part in (model["phase"], model["reason"] or model["message"]) if part)
+        text_lines.append(f"  {name:<10} {state} ({replicas or 'no replica'}) {details}".rstrip())
     if status["addresses"].get("page"):
-        told.append("  chatllm link prints a link that opens the page.")
-    return told
+        text_lines.append("  chatllm link prints a link that opens the page.")
+    return text_lines
 
 
 def _addresses(found: Instance) -> dict[str, str]:

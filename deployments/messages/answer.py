@@ -24,13 +24,13 @@ def message_head(message_id: str, model: str) -> dict[str, Any]:
 def message_of(completion: Mapping[str, Any], message_id: str, max_tokens: int) -> dict[str, Any]:
     """Return a whole chat completion as a message."""
     choice: Mapping[str, Any] = (completion.get("choices") or [{}])[0]
-    said: Mapping[str, Any] = choice.get("message") or {}
+    message: Mapping[str, Any] = choice.get("message") or {}
     content: list[dict[str, Any]] = []
-    if thinking := said.get("reasoning") or said.get("reasoning_content"):
+    if thinking := message.get("reasoning") or message.get("reasoning_content"):
         content.append({"type": "thinking", "thinking": thinking, "signature": signature(thinking)})
-    if said.get("content"):
-        content.append({"type": "text", "text": said["content"]})
-    calls = said.get("tool_calls") or []
+    if message.get("content"):
+        content.append({"type": "text", "text": message["content"]})
+    calls = message.get("tool_calls") or []
     content.extend(_tool_use(call, f"{message_id}_{at}") for at, call in enumerate(calls))
     usage = usage_of(completion.get("usage") or {})
     return {

@@ -121,7 +121,7 @@ class Translator:
     def _write(self, block: _Block, text: str) -> Iterator[Event]:
         block.texts.append(text)
         if self._live < len(self._blocks) and block is self._blocks[self._live]:
-            yield self._told(block, text)
+            yield self._delta_event(block, text)
         else:
             block.held_back.append(text)
 
@@ -133,7 +133,7 @@ class Translator:
         block = self._blocks[self._live]
         yield {"type": "content_block_start", "index": self._live, "content_block": block.start}
         if block.held_back:
-            yield self._told(block, "".join(block.held_back))
+            yield self._delta_event(block, "".join(block.held_back))
             block.held_back.clear()
 
     def _stop(self) -> Iterator[Event]:
@@ -143,5 +143,5 @@ class Translator:
             yield {"type": "content_block_delta", "index": self._live, "delta": mark}
         yield {"type": "content_block_stop", "index": self._live}
 
-    def _told(self, block: _Block, text: str) -> Event:
+    def _delta_event(self, block: _Block, text: str) -> Event:
         return {"type": "content_block_delta", "index": self._live, "delta": block.delta(text)}

@@ -128,7 +128,7 @@ class MessagesCall:
         return {**self.chat, "max_completion_tokens": min(self.max_tokens, window or self.max_tokens)}
 
 
-def asked(body: Mapping[str, Any]) -> MessagesCall:
+def read_call(body: Mapping[str, Any]) -> MessagesCall:
     """Return the request of a body whose types are those of `MessageRequest`; raises BadRequest, naming the field."""
     request = {name: value for name, value in body.items() if value is not None and name not in HINTS}
     left_out = [name for name in sorted(LEFT_OUT) if request.pop(name, None)]

@@ -50,8 +50,8 @@ def assemble(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _empty_choice(part: dict[str, Any]) -> dict[str, Any]:
-    said = {"text": ""} if "text" in part else {"message": {"role": "assistant", "content": None}}
-    return {"index": part["index"], **said, "logprobs": None, "finish_reason": None}
+    content = {"text": ""} if "text" in part else {"message": {"role": "assistant", "content": None}}
+    return {"index": part["index"], **content, "logprobs": None, "finish_reason": None}
 
 
 def _add_choice(choice: dict[str, Any], part: dict[str, Any]) -> None:

@@ -73,6 +73,6 @@ def checked_url(url: str, domains: Collection[str], place: str) -> SplitResult:
     if len(url) > MAX_URL_CHARACTERS or not host or parts.username is not None:
         raise BadRequest(f"'{place}' is not a URL that can be fetched.", place)
     if host not in domains:
-        told = f"only files of {', '.join(sorted(domains))} are" if domains else "no remote files are"
-        raise BadRequest(f"'{place}': {told} fetched here. Send the file itself, as a 'data:' URL.", place)
+        allowed = f"only files of {', '.join(sorted(domains))} are" if domains else "no remote files are"
+        raise BadRequest(f"'{place}': {allowed} fetched here. Send the file itself, as a 'data:' URL.", place)
     return parts

@@ -74,10 +74,10 @@ def validated(request_type: type[Model], request: dict[str, Any]) -> Model:
     messages = request.get("messages")
     if not isinstance(messages, list) or size_of(messages) <= MANY_PARTS:
         return request_type.model_validate(request)
-    said = cast("list[dict[str, Any]]", messages)
-    shown = next((message for message in said if not _is_plain(message)), said[0])
+    given = cast("list[dict[str, Any]]", messages)
+    shown = next((message for message in given if not _is_plain(message)), given[0])
     model: Any = request_type.model_validate({**request, "messages": [_without_texts(shown)]})
-    model.messages = [_read(request_type, message, at) for at, message in enumerate(said)]
+    model.messages = [_read(request_type, message, at) for at, message in enumerate(given)]
     return model
 
 

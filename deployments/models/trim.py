@@ -51,7 +51,7 @@ def trimmed(
     from the newest message back and no further than what fits, so that the cost
     does not grow with the conversation.
     """
-    lead = next((at for at, said in enumerate(messages) if said.get("role") not in INSTRUCTING), len(messages) - 1)
+    lead = next((at for at, entry in enumerate(messages) if entry.get("role") not in INSTRUCTING), len(messages) - 1)
     room = budget_tokens - sum(_count(message, count_tokens) for message in messages[:lead])
     first, below = _fitting(messages, lead, room, count_tokens)
     if first == lead:
@@ -87,5 +87,5 @@ def _count(message: Mapping[str, Any], count_tokens: Callable[[str], int]) -> in
 
 def _digest(messages: Sequence[Mapping[str, Any]], at: int) -> bytes:
     """Return a number of a message and its answer: the same words are said often, but seldom answered the same."""
-    said = "\0".join(text_of(message) for message in messages[at : at + 2])
-    return hashlib.blake2b(said.encode(errors="replace"), digest_size=8).digest()
+    joined = "\0".join(text_of(message) for message in messages[at : at + 2])
+    return hashlib.blake2b(joined.encode(errors="replace"), digest_size=8).digest()

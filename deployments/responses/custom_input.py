@@ -18,7 +18,7 @@ class CustomInput:
 
     def __init__(self) -> None:
         self._given: list[str] = []
-        self._said: list[str] = []
+        self._sent: list[str] = []
         self._rest = ""
         self._is_open = False
 
@@ -36,21 +36,21 @@ class CustomInput:
             return ""
         self._rest = self._rest[whole.end() :]
         text = _decoded(whole[0])
-        self._said.append(text)
+        self._sent.append(text)
         return text
 
     def close(self) -> str:
         """Return what is still missing of the input: all of it where the arguments are not of the expected form."""
-        whole, said = self._whole(), "".join(self._said)
-        if not whole.startswith(said):
+        whole, sent = self._whole(), "".join(self._sent)
+        if not whole.startswith(sent):
             return ""
-        self._said.append(whole[len(said) :])
-        return whole[len(said) :]
+        self._sent.append(whole[len(sent) :])
+        return whole[len(sent) :]
 
     @property
     def text(self) -> str:
         """The input as far as it is known."""
-        return "".join(self._said)
+        return "".join(self._sent)
 
     def _whole(self) -> str:
         arguments = "".join(self._given)

@@ -50,9 +50,9 @@ class _Item:
         """Return the item in OpenAI's shape, as far as it has got."""
         head = {"id": self.id, "type": self.kind, "status": self.status}
         if self.kind in CALLS:
-            said = {"input": self.custom.text} if self.tool.is_custom else {"arguments": self.text}
+            payload = {"input": self.custom.text} if self.tool.is_custom else {"arguments": self.text}
             namespace = {"namespace": self.tool.namespace} if self.tool.namespace else {}
-            return {**head, "call_id": self.call_id, "name": self.tool.name, **said, **namespace}
+            return {**head, "call_id": self.call_id, "name": self.tool.name, **payload, **namespace}
         content = [self.part()] if self.texts else []
         if self.kind == "reasoning":
             return {**head, "summary": [], "content": content}
@@ -216,8 +216,8 @@ class Translator:
             yield from self._argue(item, item.custom.close())
             yield self.event("response.custom_tool_call_input.done", **_place(item), input=item.custom.text)
         else:
-            said = {"logprobs": [*item.logprobs]} if item.kind == "message" else {}
-            yield self.event(f"response.{_text_kind(item)}.done", **_where(item), text=item.text, **said)
+            payload = {"logprobs": [*item.logprobs]} if item.kind == "message" else {}
+            yield self.event(f"response.{_text_kind(item)}.done", **_where(item), text=item.text, **payload)
             yield self.event("response.content_part.done", **_where(item), part=item.part())
         item.status = status
         yield self.event("response.output_item.done", output_index=item.position, item=item.document())

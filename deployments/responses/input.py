@@ -43,10 +43,10 @@ def _new_item(item: Mapping[str, Any], where: str) -> NewItem | ItemReference:
             raise BadRequest(f"Items of the type {kind!r} are not supported.", f"{where}.type")
 
 
-def _call(item: Mapping[str, Any], said: str, where: str) -> dict[str, Any]:
+def _call(item: Mapping[str, Any], field: str, where: str) -> dict[str, Any]:
     """Return the payload of a call, of whose field `said` the model is the author."""
-    payload = {name: _text(item, name, where) for name in ("call_id", "name", said)}
-    check_arguments(payload[said], f"{where}.{said}")
+    payload = {name: _text(item, name, where) for name in ("call_id", "name", field)}
+    check_arguments(payload[field], f"{where}.{field}")
     namespace = item.get("namespace")
     if not isinstance(namespace, str | None):
         raise BadRequest("'namespace' must be a text.", f"{where}.namespace")
@@ -72,12 +72,12 @@ def _message(item: Mapping[str, Any], where: str) -> NewItem:
         content = [{"type": "output_text" if role == "assistant" else "input_text", "text": content}]
     if not isinstance(content, list):
         raise BadRequest("The content must be a text or a list of parts.", f"{where}.content")
-    part_of = _said if role == "assistant" else _asked
+    part_of = _answer_part if role == "assistant" else _question_part
     parts = [part_of(part, f"{where}.content[{at}]") for at, part in enumerate(content)]
     return NewItem({"content": parts}, role=str(role))
 
 
-def _asked(part: object, where: str) -> dict[str, Any]:
+def _question_part(part: object, where: str) -> dict[str, Any]:
     """Return a part of what a user, a developer or the system says."""
     if isinstance(part, Mapping) and part.get("type") == "input_text":
         return {"type": "input_text", "text": _text(part, "text", where)}
@@ -95,7 +95,7 @@ def _detail(detail: object, where: str) -> str:
     return str(detail or "auto")
 
 
-def _said(part: object, where: str) -> dict[str, Any]:
+def _answer_part(part: object, where: str) -> dict[str, Any]:
     """Return a part of what a model has said before."""
     if isinstance(part, Mapping) and part.get("type") == "output_text":
         return {"type": "output_text", "text": _text(part, "text", where), "annotations": []}
@@ -109,7 +109,7 @@ def _output(output: object, where: str) -> str | list[dict[str, Any]]:
         return output
     if not isinstance(output, list):
         raise BadRequest("The output must be a text or a list of parts.", f"{where}.output")
-    return [_asked(part, f"{where}.output[{at}]") for at, part in enumerate(output)]
+    return [_question_part(part, f"{where}.output[{at}]") for at, part in enumerate(output)]
 
 
 def _reasoning(item: Mapping[str, Any], where: str) -> NewItem:

@@ -24,16 +24,16 @@ async def resolved(
     An item that the context holds already, or that was referred to before, is said once.
     Raises NotFound that names the id, and ContextTooLong where the items exceed `max_bytes`.
     """
-    said = {item.id for item in context.items}
-    wanted = {one.id for one in given if isinstance(one, ItemReference)} - said
+    known = {item.id for item in context.items}
+    wanted = {one.id for one in given if isinstance(one, ItemReference)} - known
     found = await store.items(tenant, wanted, max_bytes) if wanted else {}
     items: list[NewItem] = []
     for one in given:
         if isinstance(one, NewItem):
             items.append(one)
-        elif one.id not in said:
+        elif one.id not in known:
             items.append(_copy(one, found))
-            said.add(one.id)
+            known.add(one.id)
     return tuple(items)
 
 

@@ -170,7 +170,7 @@ class ResponseCall:
         return self.request.get("parent")
 
 
-def asked(
+def read_call(
     body: Mapping[str, Any], max_items: int, cache_control: CacheControl = UNSTEERED, may_be_empty: bool = False
 ) -> ResponseCall:
     """Return the request of a body whose types are those of `ResponseRequest`; raises BadRequest, naming the field.

@@ -27,7 +27,7 @@ from deployments.limits.memory import MemoryLimits
 from deployments.models.in_process import InProcessModels
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.postgres import PostgresResponses
-from deployments.responses.request import asked
+from deployments.responses.request import read_call
 from deployments.responses.service import Responses
 from deployments.responses.types import NewResponse, StoredResponse
 
@@ -64,7 +64,7 @@ class Replica:
     async def start(self, control: CacheControl = UNSTEERED, **more: Any) -> StoredResponse:
         body = {"model": "slow", "input": "hello", "background": True, "max_output_tokens": 40, **more}
         held = await self.limiter.admit("key_1", LIMITS, RESERVED)
-        return await self.background.start("ann", "key_1", asked(body, 10, control), held)
+        return await self.background.start("ann", "key_1", read_call(body, 10, control), held)
 
     async def standing(self) -> tuple[str | None, int]:
         """Return which limit refuses one more, and the tokens that are left."""

@@ -173,9 +173,9 @@ class _Held:
 
 async def _held(models: ServedModels) -> list[_Held]:
     states = await models.states()
-    asked = [call for state in states for call in (models.running(state.id), models.waiting(state.id))]
-    told = await asyncio.gather(*map(_unless_it_fails, asked))
-    held = {state.id: _Held(state, *of) for state, *of in zip(states, told[::2], told[1::2], strict=True)}
+    calls = [call for state in states for call in (models.running(state.id), models.waiting(state.id))]
+    numbers = await asyncio.gather(*map(_unless_it_fails, calls))
+    held = {state.id: _Held(state, *of) for state, *of in zip(states, numbers[::2], numbers[1::2], strict=True)}
     # An engine does not tell which of its requests are for an adapter.
     adapters = models.names.adapters.items()
     return [*held.values(), *(_Held(replace(held[of].state, id=name), None, None) for name, of in adapters)]

@@ -77,10 +77,10 @@ def _event(event: bytes) -> bytes:
     return sse(chunk)
 
 
-def _rename(choice: dict[str, Any], said: dict[str, Any]) -> None:
+def _rename(choice: dict[str, Any], message: dict[str, Any]) -> None:
     """Write the first of the tool calls as the one function call; another would have no place."""
-    for call in said.pop("tool_calls", None) or ():
-        if call.get("index", 0) == 0 and "function_call" not in said:
-            said["function_call"] = call["function"]
+    for call in message.pop("tool_calls", None) or ():
+        if call.get("index", 0) == 0 and "function_call" not in message:
+            message["function_call"] = call["function"]
     if choice.get("finish_reason") == "tool_calls":
         choice["finish_reason"] = "function_call"

@@ -43,9 +43,9 @@ async def ready(request: Request) -> Response:
     status = next((state.status for state in states if state.id == default), "loading")
     status = "ready" if status == "asleep" else status
     problems = services.problems()
-    tells_reasons = bool(problems or any(state.absence.reason for state in states)) and await is_admin(request)
-    body: dict[str, Any] = {"status": status, "models": [_shown(state, tells_reasons) for state in states]}
-    if problems and tells_reasons:
+    shows_reasons = bool(problems or any(state.absence.reason for state in states)) and await is_admin(request)
+    body: dict[str, Any] = {"status": status, "models": [_shown(state, shows_reasons) for state in states]}
+    if problems and shows_reasons:
         body["problems"] = problems
     if status == "ready":
         return JSON(body)
@@ -53,7 +53,7 @@ async def ready(request: Request) -> Response:
     return JSON(body, 503, {"x-should-retry": "false"} if has_failed else {"retry-after": str(RETRY_AFTER_S)})
 
 
-def _shown(state: ModelState, tells_reasons: bool) -> dict[str, Any]:
+def _shown(state: ModelState, shows_reasons: bool) -> dict[str, Any]:
     has_failed = state.status == "failed"
     return {
         "id": state.id,
@@ -61,7 +61,7 @@ def _shown(state: ModelState, tells_reasons: bool) -> dict[str, Any]:
         "elapsed_s": round(state.elapsed_s, 1),
         "replicas": state.replicas,
         "message": ModelFailed().message if has_failed else "",
-        "reason": state.absence.reason if tells_reasons else "",
+        "reason": state.absence.reason if shows_reasons else "",
         "phase": state.phase,
         "percent": state.percent,
         "expected_s": state.expected_s,

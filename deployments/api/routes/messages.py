@@ -22,7 +22,7 @@ from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import weight_of
 from deployments.messages.answer import message_of
 from deployments.messages.events import Translator, frame
-from deployments.messages.request import MessageRequest, MessagesCall, TokenCountRequest, asked
+from deployments.messages.request import MessageRequest, MessagesCall, TokenCountRequest, read_call
 from deployments.models.assembly import payloads
 from deployments.responses.request import prompt_fields
 
@@ -47,7 +47,7 @@ async def create_message(request: Request) -> Response:
     """Answer messages as Anthropic's API does, streamed (`stream: true`, server-sent events) or whole."""
     services, caller = services_of(request), await caller_of(request)
     body = await body_as(request, MessageRequest)
-    wanted = await run_sized(request.state.body_bytes, asked, body)
+    wanted = await run_sized(request.state.body_bytes, read_call, body)
     chat = wanted.within(await _window(services, wanted))
     control, wait_s = cache_control_of(request), wait_of(request)
     call = ChatCall(secrets.token_hex(16), caller.tenant, chat, cache_control=control, wait_s=wait_s)
@@ -84,7 +84,7 @@ async def count_tokens(request: Request) -> Response:
     """Count the tokens that the model would read for such a message, by its own tokenizer and chat template."""
     services, caller = services_of(request), await caller_of(request)
     body = await body_as(request, TokenCountRequest)
-    wanted = await run_sized(request.state.body_bytes, asked, body)
+    wanted = await run_sized(request.state.body_bytes, read_call, body)
 
     async def work(summary: Summary) -> Answer:
         summary.ignored = wanted.ignored

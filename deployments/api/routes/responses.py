@@ -37,7 +37,7 @@ from deployments.infra.threads import run_sized
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import NOTHING, weight_of
 from deployments.responses.objects import response_object
-from deployments.responses.request import ResponseCall, ResponseRequest, asked
+from deployments.responses.request import ResponseCall, ResponseRequest, read_call
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
 CallerOf = Annotated[Caller, Depends(caller_of)]
@@ -73,7 +73,7 @@ async def create_response(request: Request) -> Response:
     services, caller = services_of(request), await caller_of(request)
     body, steering = await body_as(request, ResponseRequest), cache_control_of(request)
     limits = services.settings.limits
-    wanted = await run_sized(request.state.body_bytes, asked, body, limits.max_messages, steering)
+    wanted = await run_sized(request.state.body_bytes, read_call, body, limits.max_messages, steering)
     wanted = replace(wanted, wait_s=wait_of(request))
     if wanted.is_stored:
         await ensure_storage(request, caller)
@@ -102,7 +102,7 @@ async def count_input_tokens(request: Request) -> Response:
     """Count the tokens that the model would read for such a response, by its tokenizer and chat template."""
     services, caller = services_of(request), await caller_of(request)
     body, limits = await body_as(request, ResponseRequest), services.settings.limits
-    wanted = await run_sized(request.state.body_bytes, asked, body, limits.max_messages, may_be_empty=True)
+    wanted = await run_sized(request.state.body_bytes, read_call, body, limits.max_messages, may_be_empty=True)
     wanted = replace(wanted, wait_s=wait_of(request))
 
     async def work(summary: Summary) -> Answer:

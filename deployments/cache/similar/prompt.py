@@ -38,9 +38,9 @@ def prompt_of(query: SimilarQuery, mark: str) -> Prompt | None:
     """Return the prompt, None where LangChain has no form for the request: tokens, messages that it does not know."""
     request: dict[str, Any] = json.loads(query.body)
     is_chat = query.endpoint == "chat"
-    said = request.pop("messages" if is_chat else "prompt", None)
+    content = request.pop("messages" if is_chat else "prompt", None)
     try:
-        prompt = dumps(convert_to_messages(said)) if is_chat else said
+        prompt = dumps(convert_to_messages(content)) if is_chat else content
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RecursionError):
         return None
     if not isinstance(prompt, str):

@@ -63,12 +63,12 @@ class SemanticQuery:
 def _split(prompt: str) -> tuple[str, str | None]:
     """Return the prompt without its last text, and that text; a prompt that is no list of messages is all text."""
     try:
-        said: Any = json.loads(prompt)
+        parsed: Any = json.loads(prompt)
     except ValueError:
         return "", prompt
-    if not isinstance(said, list) or not said:
+    if not isinstance(parsed, list) or not parsed:
         return "", prompt
-    messages = cast("list[dict[str, Any]]", said)
+    messages = cast("list[dict[str, Any]]", parsed)
     last = dict(messages[-1].get("kwargs") or {})
     text = last.pop("content", None)
     if last.get("type") != "human" or not isinstance(text, str):
@@ -93,25 +93,25 @@ class SemanticCache(BaseCache):
 
     async def alookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:
         """Return the answer to the nearest question that is similar enough; raises what the embedding raises."""
-        asked = SemanticQuery.of(prompt, llm_string)
-        vectors = self._tenants.get(asked.tenant) if asked else None
-        if asked is None or vectors is None:
+        question = SemanticQuery.of(prompt, llm_string)
+        vectors = self._tenants.get(question.tenant) if question else None
+        if question is None or vectors is None:
             return None
-        self._tenants.move_to_end(asked.tenant)
-        return vectors.nearest(asked.scope, await self._vector(asked.text), self._settings.min_similarity)
+        self._tenants.move_to_end(question.tenant)
+        return vectors.nearest(question.scope, await self._vector(question.text), self._settings.min_similarity)
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         """Keep an answer; the tenant that has asked for nothing the longest makes room, a lone one begins anew."""
-        asked = SemanticQuery.of(prompt, llm_string)
+        question = SemanticQuery.of(prompt, llm_string)
         size = sum(len(msgspec.json.encode(one.generation_info or {})) + len(one.text) for one in return_val)
-        if asked is None or size > self._settings.max_bytes // 2:
+        if question is None or size > self._settings.max_bytes // 2:
             return
-        vector = await self._vector(asked.text)
-        vectors = self._tenants.get(asked.tenant)
+        vector = await self._vector(question.text)
+        vectors = self._tenants.get(question.tenant)
         if vectors is None or vectors.dimensions != len(vector):
-            vectors = self._tenants[asked.tenant] = Vectors(len(vector), self._settings.max_entries)
-        self._tenants.move_to_end(asked.tenant)
-        vectors.add(asked.scope, vector, return_val, self._ttl_s, size)
+            vectors = self._tenants[question.tenant] = Vectors(len(vector), self._settings.max_entries)
+        self._tenants.move_to_end(question.tenant)
+        vectors.add(question.scope, vector, return_val, self._ttl_s, size)
         while self.held_bytes > self._settings.max_bytes:
             self._tenants.popitem(last=False)
 

@@ -76,9 +76,11 @@ class MemoryShares:
             context = await self._history.context(tenant, share.conversation_id, share.until, MAX_ITEMS, MAX_BYTES)
         except NotFound:  # deleted, with its conversation
             raise no_shared() from None
-        said = [item.payload for item in context.items if item.type == "message" and item.role in ("user", "assistant")]
+        messages = [
+            item.payload for item in context.items if item.type == "message" and item.role in ("user", "assistant")
+        ]
         is_cut = bool(context.items) and context.items[0].parent_id is not None
-        return Shared(share.title, share.created_at, said, is_cut)
+        return Shared(share.title, share.created_at, messages, is_cut)
 
 
 def _is_over(share: Share) -> bool:

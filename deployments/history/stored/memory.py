@@ -31,7 +31,7 @@ class MemoryCompletions:
         self._check()
         for item in items:
             payload = orjson.loads(encode(item.payload))
-            messages = [StoredMessage(message_id(item.id, at), said) for at, said in enumerate(payload["messages"])]
+            messages = [StoredMessage(message_id(item.id, at), entry) for at, entry in enumerate(payload["messages"])]
             stored = StoredCompletion(item.id, payload["completion"], payload["metadata"])
             self._stored.setdefault((tenant, item.id), (stored, messages))
 
@@ -88,7 +88,7 @@ class MemoryCompletions:
         else:
             found = messages[: len(messages) if start is None else start][::-1]
         listed = found[: limit + 1]
-        return Page.of(fitting(listed, lambda said: len(encode(said.message))), limit, len(listed))
+        return Page.of(fitting(listed, lambda entry: len(encode(entry.message))), limit, len(listed))
 
     def _both(self, tenant: str, completion_id: str) -> tuple[StoredCompletion, list[StoredMessage]]:
         self._check()

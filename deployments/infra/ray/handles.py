@@ -36,15 +36,15 @@ async def answers_in_time(broadcast: DeploymentBroadcastResponse, timeout_s: flo
         results = await broadcast._fetch_replica_results_async()  # pyright: ignore[reportPrivateUsage]
     if not results:
         return [], 0
-    asked = [asyncio.ensure_future(result.get_async()) for result in results]
+    calls = [asyncio.ensure_future(result.get_async()) for result in results]
     try:
         async with asyncio.timeout_at(deadline):
-            await asyncio.wait(asked)
+            await asyncio.wait(calls)
     except TimeoutError:
         pass
     finally:
-        for one in asked:
+        for one in calls:
             one.cancel()
-    answered, _ = await asyncio.wait(asked)
-    kept = [one.result() for one in asked if not one.cancelled() and one.exception() is None]
+    answered, _ = await asyncio.wait(calls)
+    kept = [one.result() for one in calls if not one.cancelled() and one.exception() is None]
     return kept, len(answered)

@@ -87,12 +87,12 @@ class Cluster:
             raise Unreachable(str(error) or type(error).__name__) from None
 
 
-def _deployed(told: Tree) -> Deployed:
-    applications: Mapping[str, Tree] = told.get("applications") or {}
+def _deployed(details: Tree) -> Deployed:
+    applications: Mapping[str, Tree] = details.get("applications") or {}
     configured = [one["deployed_app_config"] for one in applications.values() if one.get("deployed_app_config")]
-    kept = {name: told[name] for name in ("proxy_location", "http_options", "grpc_options") if told.get(name)}
-    if told.get("target_capacity") is not None:
-        kept["target_capacity"] = told["target_capacity"]
+    kept = {name: details[name] for name in ("proxy_location", "http_options", "grpc_options") if details.get(name)}
+    if details.get("target_capacity") is not None:
+        kept["target_capacity"] = details["target_capacity"]
     return Deployed({**kept, "applications": configured}, applications)
 
 

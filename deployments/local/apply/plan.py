@@ -98,9 +98,9 @@ def _expected(application: Tree) -> tuple[str, ...]:
 
 def _surges(application: Tree, deployment: str) -> bool:
     """Whether a new replica starts before an old one stops: as the file says, or as deployments/app.py has it."""
-    said = _by_name(application).get(deployment, {}).get("max_surge_percent")
-    if said is not None:
-        return bool(said)
+    configured = _by_name(application).get(deployment, {}).get("max_surge_percent")
+    if configured is not None:
+        return bool(configured)
     arguments = application.get("args") or {}
     return deployment not in {
         model.deployment
@@ -136,8 +136,8 @@ def _is_nothing(value: Any) -> bool:
 
 def lines(changes: Sequence[Change], unchanged: int, took_s: Mapping[str, float]) -> list[str]:
     """Return the plan for a person; `took_s` has the seconds that deployments took to load before."""
-    told = [_line(change, took_s) for change in changes]
-    return [*told, f"{unchanged} application{'' if unchanged == 1 else 's'} unchanged."]
+    rows = [_line(change, took_s) for change in changes]
+    return [*rows, f"{unchanged} application{'' if unchanged == 1 else 's'} unchanged."]
 
 
 def _line(change: Change, took_s: Mapping[str, float]) -> str:

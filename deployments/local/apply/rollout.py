@@ -66,7 +66,7 @@ def _reversed(change: Change) -> Change:
 
 def follow(cluster: Cluster, changes: Sequence[Change], timeout_s: float, say: Say) -> None:
     """Say what happens until each change is done; raises NotHealthy for the first that failed, or is late."""
-    told: dict[str, str] = {}
+    shown: dict[str, str] = {}
     end = time.monotonic() + timeout_s
     while True:
         try:
@@ -76,8 +76,8 @@ def follow(cluster: Cluster, changes: Sequence[Change], timeout_s: float, say: S
         else:
             states, why = {change.application: _state(change, deployed) for change in changes}, ""
         for application, state in states.items():
-            if told.get(application) != state:
-                told[application] = state
+            if shown.get(application) != state:
+                shown[application] = state
                 say(f"{application}: {state}{why}")
         if all(state in DONE for state in states.values()):
             return

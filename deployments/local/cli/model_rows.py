@@ -131,12 +131,12 @@ def capabilities(family: Family | None, config: Mapping[str, Any] | None) -> tup
         return ("embeddings",)
     if family is not None and family.hears:
         return ("transcription",)
-    told = {
+    abilities = {
         "tools": family is not None and family.tool_parser is not None,
         "reasoning": family is not None and family.reasoning_parser is not None,
         "vision": "vision_config" in (config or {}),
     }
-    return tuple(name for name, can in told.items() if can)
+    return tuple(name for name, can in abilities.items() if can)
 
 
 def _bytes(folder: Path | None) -> int | None:

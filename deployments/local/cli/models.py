@@ -50,12 +50,12 @@ def list_models(config: Config = None, as_json: AsJson = False) -> None:
 def show(name: Name, config: Config = None, as_json: AsJson = False) -> None:
     """Show a model, and the settings with which `add` would serve it."""
     settings = file_settings(config)
-    told = _description(_meant(name, _served(settings)), settings)
+    description = _description(_meant(name, _served(settings)), settings)
     if as_json:
-        typer.echo(json.dumps(told, indent=2))
+        typer.echo(json.dumps(description, indent=2))
         return
-    entry = told.pop("settings")
-    for field, value in told.items():
+    entry = description.pop("settings")
+    for field, value in description.items():
         if value not in (None, "", []):
             typer.echo(f"{field.replace('_', ' '):<13} {', '.join(value) if isinstance(value, list) else value}")
     typer.echo("settings\n" + "\n".join(f"  {line}" for line in _yaml(entry).splitlines()))

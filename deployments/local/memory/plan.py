@@ -101,8 +101,8 @@ def _on_cpu(needs: Sequence[_Need], base: int, machine: Machine) -> dict[str, Sh
     least = sum(need.least for need in needs)
     _require(fixed + least, machine, needs)
     spare = machine.available_bytes - fixed - least
-    asked = sum(need.wanted - need.least for need in needs)
-    part = min(1.0, spare / asked) if asked else 0.0
+    requested = sum(need.wanted - need.least for need in needs)
+    part = min(1.0, spare / requested) if requested else 0.0
     return {
         need.model.id: Share(ceil((need.least + floor((need.wanted - need.least) * part)) / need.replicas / MIB) * MIB)
         for need in needs
@@ -113,9 +113,9 @@ def _on_cpu(needs: Sequence[_Need], base: int, machine: Machine) -> dict[str, Sh
 def _need(model: VLLMModel, replicas: int, machine: Machine) -> _Need:
     size = footprint(model)
     own = replicas * (ENGINE_BYTES + _held_bytes(size))
-    said = _said_bytes(model, machine)
-    if said is not None:
-        return _Need(model, replicas, size, own + replicas * said, 0, 0)
+    configured = _configured_bytes(model, machine)
+    if configured is not None:
+        return _Need(model, replicas, size, own + replicas * configured, 0, 0)
     if model.engine.get("gpu_memory_utilization") is not None:  # of the machine's memory, whatever its name
         share = int(float(model.engine["gpu_memory_utilization"]) * machine.total_bytes)
         return _Need(model, replicas, size, max(own, replicas * share), 0, 0)
@@ -123,13 +123,13 @@ def _need(model: VLLMModel, replicas: int, machine: Machine) -> _Need:
     return _Need(model, replicas, size, own, replicas * least, replicas * wanted)
 
 
-def _said_bytes(model: VLLMModel, machine: Machine) -> int | None:
+def _configured_bytes(model: VLLMModel, machine: Machine) -> int | None:
     """Return the KV cache that the file sets, in bytes."""
     gib = model.environment.get("VLLM_CPU_KVCACHE_SPACE", "")
     if gib.isdecimal():
         return int(gib) * GIB
-    said = model.engine.get("kv_cache_memory_bytes")
-    return said if isinstance(said, int) else None
+    configured = model.engine.get("kv_cache_memory_bytes")
+    return configured if isinstance(configured, int) else None
 
 
 def _kv_bytes(model: VLLMModel, size: Footprint) -> tuple[int, int]:
@@ -137,10 +137,10 @@ def _kv_bytes(model: VLLMModel, size: Footprint) -> tuple[int, int]:
     per_token = size.kv_bytes_per_token
     if per_token is None:
         return 0, UNKNOWN_KV_BYTES
-    asked = model.engine.get("max_model_len")
+    requested = model.engine.get("max_model_len")
     context = size.context or SEQUENCE_TOKENS
     # Without a length, or with -1, vLLM needs one whole context, or takes what fits.
-    one = min(context, LEAST_TOKENS) if asked == -1 else context
+    one = min(context, LEAST_TOKENS) if requested == -1 else context
     sequences = min(SEQUENCES, model.max_sequences)
     wanted = max(one, sequences * min(context, SEQUENCE_TOKENS))
     return (one + BLOCK_TOKENS) * per_token, (wanted + BLOCK_TOKENS) * per_token
@@ -190,15 +190,15 @@ def _on_gpus(models: Sequence[VLLMModel], replicas: Mapping[str, int], gpus: tup
     total = min(gpus)
     for model in models:
         _require_gpu(model, total)
-    asked = sum(replicas.get(model.deployment, 1) * _gpus_of(model) for model in models)
+    requested = sum(replicas.get(model.deployment, 1) * _gpus_of(model) for model in models)
     free = [model for model in models if _may_share(model)]
-    if asked <= len(gpus) or not free:
+    if requested <= len(gpus) or not free:
         return {}
-    taken = asked - sum(replicas.get(model.deployment, 1) for model in free)
+    taken = requested - sum(replicas.get(model.deployment, 1) for model in free)
     left = len(gpus) - taken
     if left < 1:
         raise LauncherError(
-            f"{asked} GPUs are asked for (tensor_parallel_size, replicas), and this machine has {len(gpus)}: "
+            f"{requested} GPUs are asked for (tensor_parallel_size, replicas), and this machine has {len(gpus)}: "
             "serve fewer models"
         )
     together = ceil(sum(replicas.get(model.deployment, 1) for model in free) / left)

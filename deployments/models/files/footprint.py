@@ -40,8 +40,8 @@ def footprint(model: VLLMModel) -> Footprint:
     shape = cast(Mapping[str, Any], text) if isinstance(text, dict) else config
     known = Catalogue.load().entry(name)
     own = _number(shape, "max_position_embeddings") or (known.context if known else None)
-    asked = model.engine.get("max_model_len")
-    context = int(asked) if isinstance(asked, int) and asked > 0 else own
+    configured = model.engine.get("max_model_len")
+    context = int(configured) if isinstance(configured, int) and configured > 0 else own
     weights = _weights(model, known.bytes if known else None)
     return Footprint(weights, _kv_per_token(model, shape), context, places_bytes(model, shape, _number_bytes(model)))
 

@@ -60,7 +60,7 @@ class AbsentDeployments:
     def __init__(self) -> None:
         self._known: _Known = {}
         self._without: frozenset[tuple[str, str]] = frozenset()
-        self._asked_at = float("-inf")
+        self._read_at = float("-inf")
         self._answer: Future[_Known] | None = None
 
     def known(self, application: str, deployment: str) -> Absence:
@@ -69,8 +69,8 @@ class AbsentDeployments:
 
     async def of(self, application: str, deployment: str) -> Absence:
         """Return what is known; what was known before where the controller does not answer in 2 s."""
-        if time.monotonic() - self._asked_at > CACHE_S:
-            self._asked_at = time.monotonic()
+        if time.monotonic() - self._read_at > CACHE_S:
+            self._read_at = time.monotonic()
             if self._answer is None:
                 self._answer = _in_own_thread(self._ask)
             await asyncio.wait([asyncio.wrap_future(self._answer)], timeout=TIMEOUT_S)

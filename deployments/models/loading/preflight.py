@@ -117,10 +117,10 @@ def _config(model: VLLMModel, folder: Path | None) -> LoadFailure | None:
     architectures = [str(one) for one in cast(list[Any], named)] if isinstance(named, list) else []
     known = architectures_known()
     if architectures and known and not known.intersection(architectures):
-        said = ", ".join(architectures)
+        names = ", ".join(architectures)
         return LoadFailure(
             "unknown_architecture",
-            f"This vLLM does not know the architecture {said}: update vLLM, or take another model.",
+            f"This vLLM does not know the architecture {names}: update vLLM, or take another model.",
         )
     return None
 

@@ -29,15 +29,15 @@ class Usage:
     completion: int = 0
     cached: int | None = None
     reasoning: int | None = None
-    is_told: bool = False
+    is_reported: bool = False
 
-    def add(self, told: Mapping[str, Any]) -> None:
+    def add(self, reported: Mapping[str, Any]) -> None:
         """Take over a chunk's figures; those of all chunks add up to the whole."""
-        self.is_told = True
-        self.prompt += told.get("input_tokens") or 0
-        self.completion += told.get("output_tokens") or 0
-        cached = (told.get("input_token_details") or {}).get("cache_read")
-        reasoning = (told.get("output_token_details") or {}).get("reasoning")
+        self.is_reported = True
+        self.prompt += reported.get("input_tokens") or 0
+        self.completion += reported.get("output_tokens") or 0
+        cached = (reported.get("input_token_details") or {}).get("cache_read")
+        reasoning = (reported.get("output_token_details") or {}).get("reasoning")
         self.cached = self.cached if cached is None else (self.cached or 0) + cached
         self.reasoning = self.reasoning if reasoning is None else (self.reasoning or 0) + reasoning
 
@@ -60,9 +60,9 @@ class Deltas:
 
     def __init__(self) -> None:
         self.usage = Usage()
-        self.told_finish = ""
+        self.reported_finish = ""
         """The provider's word for why the answer ended, "" as long as it has told none."""
-        self.said_bytes = 0
+        self.answer_bytes = 0
         self._calls: dict[object, int] = {}
 
     def read(self, chunk: AIMessage) -> Iterator[dict[str, Any]]:
@@ -70,18 +70,18 @@ class Deltas:
         metadata: Mapping[str, Any] = chunk.response_metadata
         if chunk.usage_metadata:
             self.usage.add(chunk.usage_metadata)
-        self.told_finish = next((str(metadata[n]) for n in FINISH_FIELDS if metadata.get(n)), self.told_finish)
+        self.reported_finish = next((str(metadata[n]) for n in FINISH_FIELDS if metadata.get(n)), self.reported_finish)
         logprobs = metadata.get("logprobs")
-        for delta in self._said(chunk):
-            self.said_bytes += len(orjson.dumps(delta))
+        for delta in self._deltas(chunk):
+            self.answer_bytes += len(orjson.dumps(delta))
             yield {"delta": delta, "logprobs": logprobs if "content" in delta else None}
 
-    def finish_reason(self, calls_are_told: bool) -> str:
-        """Return OpenAI's word for the end; `calls_are_told` where the provider's tells that tools were called."""
-        reason = FINISH_REASONS.get(self.told_finish.lower(), "stop")
-        return "tool_calls" if reason == "stop" and self._calls and not calls_are_told else reason
+    def finish_reason(self, calls_are_reported: bool) -> str:
+        """Return OpenAI's word for the end; `calls_are_reported` where the provider's says that tools were called."""
+        reason = FINISH_REASONS.get(self.reported_finish.lower(), "stop")
+        return "tool_calls" if reason == "stop" and self._calls and not calls_are_reported else reason
 
-    def _said(self, chunk: AIMessage) -> Iterator[dict[str, Any]]:
+    def _deltas(self, chunk: AIMessage) -> Iterator[dict[str, Any]]:
         reasoning: Any = chunk.additional_kwargs.get("reasoning_content")
         if isinstance(reasoning, str) and reasoning:
             yield {"reasoning": reasoning}

@@ -124,10 +124,10 @@ def _text(value: object) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _is_too_long(causes: list[BaseException], status: int | None, told: str) -> bool:
+def _is_too_long(causes: list[BaseException], status: int | None, message_text: str) -> bool:
     if any(isinstance(cause, ContextOverflowError) for cause in causes):
         return True
-    return status in OF_THE_REQUEST and any(words in told.lower() for words in TOO_LONG)
+    return status in OF_THE_REQUEST and any(words in message_text.lower() for words in TOO_LONG)
 
 
 def _retry_after(error: BaseException) -> float | None:

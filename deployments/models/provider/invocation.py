@@ -56,7 +56,7 @@ class Invocation:
 
     model: BaseChatModel
     messages: list[BaseMessage]
-    said: Sequence[Mapping[str, Any]]
+    openai_messages: Sequence[Mapping[str, Any]]
     """The same messages in OpenAI's form."""
     modalities: Sequence[str]
     stop: list[str] | None
@@ -64,14 +64,14 @@ class Invocation:
 
     def about(self, messages: Sequence[Mapping[str, Any]]) -> "Invocation":
         """Return the same call with other messages."""
-        return replace(self, messages=conversation(messages, self.modalities), said=messages)
+        return replace(self, messages=conversation(messages, self.modalities), openai_messages=messages)
 
 
 def invocation(model: BaseChatModel, settings: ProviderModel, request: Mapping[str, Any]) -> Invocation:
     """Return the call that answers a request; raises BadRequest, naming the parameter that the provider has not."""
     is_openai = isinstance(model, BaseChatOpenAI)
-    said = request["messages"]
-    messages = conversation(said, settings.input_modalities)
+    openai_messages = request["messages"]
+    messages = conversation(openai_messages, settings.input_modalities)
     fields: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
     body: dict[str, Any] = {}
@@ -92,7 +92,9 @@ def invocation(model: BaseChatModel, settings: ProviderModel, request: Mapping[s
     arguments |= _tools(model, settings, request)
     if body:
         arguments["extra_body"] = {**(getattr(model, "extra_body", None) or {}), **body}
-    return Invocation(model.model_copy(update=fields), messages, said, settings.input_modalities, stop, arguments)
+    return Invocation(
+        model.model_copy(update=fields), messages, openai_messages, settings.input_modalities, stop, arguments
+    )
 
 
 def _field(name: str, model: BaseChatModel, settings: ProviderModel) -> str:

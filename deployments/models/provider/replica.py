@@ -105,8 +105,8 @@ class ProviderReplica:
                         yield message
                 return
             except ContextTooLong:
-                shorter = _shorter(call.said)
-                if has_begun or not trims_left or len(shorter) == len(call.said):
+                shorter = _shorter(call.openai_messages)
+                if has_begun or not trims_left or len(shorter) == len(call.openai_messages):
                     raise
                 call = call.about(shorter)
 
@@ -126,7 +126,7 @@ class ProviderReplica:
             "created": int(time.time()),
             "model": self._model.id,
         }
-        sent, first_at, told_at = bytearray(), 0.0, began
+        sent, first_at, reported_at = bytearray(), 0.0, began
         async with aclosing(self._choices(call, deltas)) as choices:
             async for choice in choices:
                 event = sse({**head, "choices": [choice]})
@@ -134,14 +134,14 @@ class ProviderReplica:
                     if not sent:
                         yield Progress(deltas.usage.prompt or prompt_tokens(len(model_request.body)), 0)
                     yield Frames(event)
-                elif time.perf_counter() - told_at > PROGRESS_S:
-                    told_at = time.perf_counter()
-                    yield Progress(prompt_tokens(len(model_request.body)), prompt_tokens(deltas.said_bytes))
+                elif time.perf_counter() - reported_at > PROGRESS_S:
+                    reported_at = time.perf_counter()
+                    yield Progress(prompt_tokens(len(model_request.body)), prompt_tokens(deltas.answer_bytes))
                 sent += event
                 first_at = first_at or time.perf_counter()
         usage = deltas.usage
-        if not usage.is_told:
-            usage.prompt, usage.completion = prompt_tokens(len(model_request.body)), prompt_tokens(deltas.said_bytes)
+        if not usage.is_reported:
+            usage.prompt, usage.completion = prompt_tokens(len(model_request.body)), prompt_tokens(deltas.answer_bytes)
         completion: dict[str, Any] = {**assemble(payloads(bytes(sent))), "usage": usage.body()}
         times = EngineTimes(0.0, first_at - began, time.perf_counter() - first_at)
         finish = completion["choices"][0]["finish_reason"]
@@ -155,13 +155,13 @@ class ProviderReplica:
             chunks = cast("AsyncGenerator[Any]", call.model.astream(call.messages, stop=call.stop, **call.arguments))
             async with aclosing(chunks) as open_chunks:
                 async for chunk in open_chunks:
-                    for said in deltas.read(chunk):
+                    for piece in deltas.read(chunk):
                         if not has_begun:
                             has_begun = True
                             self._waiting -= 1
                             yield _choice({"role": "assistant", "content": ""})
-                        yield _choice(**said)
-            self._require_end(deltas.told_finish)
+                        yield _choice(**piece)
+            self._require_end(deltas.reported_finish)
         except ChatLLMError:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary to the provider's package: its errors become ours
@@ -172,11 +172,11 @@ class ProviderReplica:
             self._waiting -= not has_begun
         if not has_begun:
             yield _choice({"role": "assistant", "content": ""})
-        yield _choice({}, finish_reason=deltas.finish_reason(calls_are_told=self._is_openai))
+        yield _choice({}, finish_reason=deltas.finish_reason(calls_are_reported=self._is_openai))
 
-    def _require_end(self, told_finish: str) -> None:
+    def _require_end(self, reported_finish: str) -> None:
         """Raise ProviderFailed where an answer has no end: a connection that is cut looks like one that is closed."""
-        if self._is_openai and not told_finish:
+        if self._is_openai and not reported_finish:
             raise ProviderFailed("The provider's answer ended early.", None, 1.0)
 
 

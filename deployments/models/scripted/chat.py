@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from deployments.errors import BadRequest
-from deployments.models.scripted.prompt import Offer, asked, last_said, text_of
+from deployments.models.scripted.prompt import Offer, last_message, last_question, text_of
 from deployments.models.scripted.schema import instance
 from deployments.models.scripted.tools import call_deltas, tool_calls
 
@@ -38,16 +38,16 @@ def choices(request: dict[str, Any], tokens: int) -> list[Choice]:
     return [_limited(_choice(request, index, tokens), request) for index in range(request.get("n") or 1)]
 
 
-def chunks(said: list[Choice], request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def chunks(answers: list[Choice], request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the `choices` entry of each event: the roles, the tokens of all choices in turn, the ends."""
     shown = (request.get("top_logprobs") or 0) if request.get("logprobs") else None
-    for index in range(len(said)):
+    for index in range(len(answers)):
         yield _entry(index, {"role": "assistant", "content": ""})
-    for step in itertools.zip_longest(*(choice.deltas for choice in said)):
+    for step in itertools.zip_longest(*(choice.deltas for choice in answers)):
         for index, delta in enumerate(step):
             if delta is not None:
                 yield _entry(index, delta, _logprobs(delta, shown))
-    for index, choice in enumerate(said):
+    for index, choice in enumerate(answers):
         ending = {"stop_reason": choice.stop_reason} if choice.stop_reason else {}
         yield {**_entry(index, {}), "finish_reason": choice.finish_reason, **ending}
 
@@ -75,15 +75,15 @@ def _limited(choice: Choice, request: dict[str, Any]) -> Choice:
 
 def _repeated(request: dict[str, Any], index: int, tokens: int) -> tuple[str, str]:
     most = request.get("max_completion_tokens") or request.get("max_tokens") or tokens
-    words = text_of(last_said(request["messages"])).split() or ["nothing"]
-    said = itertools.islice(itertools.cycle(words), index, index + min(most, tokens))
-    return "".join(f"{word} " for word in said), "length" if most < tokens else "stop"
+    words = text_of(last_message(request["messages"])).split() or ["nothing"]
+    repeated = itertools.islice(itertools.cycle(words), index, index + min(most, tokens))
+    return "".join(f"{word} " for word in repeated), "length" if most < tokens else "stop"
 
 
 def _structured(request: dict[str, Any]) -> str | None:
     """Return the answer that the request's format demands, or None where any text will do."""
     format_, guide = request.get("response_format") or {}, request.get("structured_outputs") or {}
-    offer = Offer(asked(request["messages"]))
+    offer = Offer(last_question(request["messages"]))
     match format_.get("type"):
         case "json_schema":
             schema = (format_.get("json_schema") or {}).get("schema")

@@ -44,25 +44,25 @@ def continuations(request: dict[str, Any], tokens: int) -> list[Continuation]:
     found: list[Continuation] = []
     for prompt, index in itertools.product(prompts_of(request), range(request.get("n") or 1)):
         words = prompt.split() or ["nothing"]
-        said = itertools.islice(itertools.cycle(words), index, index + min(most, tokens))
-        text, stop_reason = stopped("".join(f"{word} " for word in said), request.get("stop"))
+        repeated = itertools.islice(itertools.cycle(words), index, index + min(most, tokens))
+        text, stop_reason = stopped("".join(f"{word} " for word in repeated), request.get("stop"))
         reason = "stop" if stop_reason or most >= tokens else "length"
         echoed = TOKEN.findall(prompt) if request.get("echo") else []
         found.append(Continuation(echoed, TOKEN.findall(text), reason, stop_reason))
     return found
 
 
-def completion_chunks(said: list[Continuation], request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def completion_chunks(answers: list[Continuation], request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the `choices` entry of each event: the echo, the tokens of all choices in turn, the ends."""
     shown = request.get("logprobs")
-    offsets = [0] * len(said)
-    for step in itertools.zip_longest(*(one.echoed + one.tokens for one in said)):
+    offsets = [0] * len(answers)
+    for step in itertools.zip_longest(*(one.echoed + one.tokens for one in answers)):
         for index, token in enumerate(step):
             if token is not None:
                 logprobs = None if shown is None else _logprobs(token, offsets[index], shown)
                 offsets[index] += len(token)
                 yield {"index": index, "text": token, "logprobs": logprobs, "finish_reason": None}
-    for index, one in enumerate(said):
+    for index, one in enumerate(answers):
         ending = {"stop_reason": one.stop_reason} if one.stop_reason else {}
         yield {"index": index, "text": "", "logprobs": None, "finish_reason": one.finish_reason, **ending}
 

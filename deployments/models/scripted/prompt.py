@@ -22,12 +22,12 @@ def text_of(message: Mapping[str, Any]) -> str:
     return " ".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
 
 
-def asked(messages: Sequence[Mapping[str, Any]]) -> str:
+def last_question(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return the text of the last message of the user."""
     return next((text_of(m) for m in reversed(messages) if m.get("role") == "user"), "")[:MAX_READ]
 
 
-def last_said(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def last_message(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the last message that is no instruction, or the last one if all are."""
     return next((m for m in reversed(messages) if m.get("role") not in ("system", "developer")), messages[-1])
 

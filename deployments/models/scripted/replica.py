@@ -57,18 +57,18 @@ POOLING: Mapping[Endpoint, Callable[[dict[str, Any], str, int], dict[str, Any]]]
 class Speech:
     """What is about to be said: the `choices` entries of its events, what all events share, and what it costs.
 
-    The first `openings` events hold no token; `tells_usage` adds to each event the usage so far.
+    The first `openings` events hold no token; `reports_usage` adds to each event the usage so far.
     """
 
     chunks: Iterator[dict[str, Any]]
     head: dict[str, Any]
     usage: dict[str, Any]
-    tells_usage: bool
+    reports_usage: bool
     openings: int = 0
 
     def event(self, position: int, choice: dict[str, Any]) -> bytes:
         """Return the server-sent event of one `choices` entry."""
-        if not self.tells_usage:
+        if not self.reports_usage:
             return sse({**self.head, "choices": [choice]})
         tokens = self.tokens_at(position)
         return sse({**self.head, "choices": [choice], "usage": _usage(self.usage["prompt_tokens"], tokens)})
@@ -193,19 +193,19 @@ class ScriptedReplica:
 
     def _chat(self, model_request: ModelRequest, request: dict[str, Any]) -> Speech:
         prompt_tokens = self._prompt_tokens(request, model_request.trim)
-        said = choices(request, self._model.tokens)
-        usage = _usage(prompt_tokens, sum(len(choice.deltas) for choice in said))
-        usage["completion_tokens_details"] = {"reasoning_tokens": sum(choice.reasoning_tokens for choice in said)}
+        answers = choices(request, self._model.tokens)
+        usage = _usage(prompt_tokens, sum(len(choice.deltas) for choice in answers))
+        usage["completion_tokens_details"] = {"reasoning_tokens": sum(choice.reasoning_tokens for choice in answers)}
         head = self._head(f"chatcmpl-{model_request.request_id}", "chat.completion.chunk", request)
-        return Speech(chunks(said, request), head, usage, _tells_usage(request), len(said))
+        return Speech(chunks(answers, request), head, usage, _reports_usage(request), len(answers))
 
     def _completion(self, model_request: ModelRequest, request: dict[str, Any]) -> Speech:
         lengths = [len(prompt.split()) for prompt in prompts_of(request)]
         self._require_room(max(lengths), "prompt")
-        said = continuations(request, self._model.tokens)
+        answers = continuations(request, self._model.tokens)
         head = self._head(f"cmpl-{model_request.request_id}", TEXT_COMPLETION, request)
-        usage = _usage(sum(lengths), sum(len(one.tokens) for one in said))
-        return Speech(completion_chunks(said, request), head, usage, _tells_usage(request))
+        usage = _usage(sum(lengths), sum(len(one.tokens) for one in answers))
+        return Speech(completion_chunks(answers, request), head, usage, _reports_usage(request))
 
     def _pooled(self, endpoint: Endpoint, request: dict[str, Any]) -> dict[str, Any]:
         """Return what is made of vectors; raises BadRequest where the model makes none."""
@@ -231,7 +231,7 @@ class ScriptedReplica:
     async def _spoken(self, speech: Speech, is_streamed: bool) -> AsyncGenerator[Message | Progress]:
         sent, began = bytearray(), time.perf_counter()
         await self._prefill()
-        prefilled = told = time.perf_counter()
+        prefilled = reported_at = time.perf_counter()
         pace = Pace(self._model.token_ms / 1e3, self._model.in_step)
         if is_streamed:
             yield Progress(speech.usage["prompt_tokens"], 0)
@@ -244,8 +244,8 @@ class ScriptedReplica:
             sent += event
             if is_streamed:
                 yield Frames(event)
-            elif time.perf_counter() - told > PROGRESS_S:
-                told = time.perf_counter()
+            elif time.perf_counter() - reported_at > PROGRESS_S:
+                reported_at = time.perf_counter()
                 yield Progress(speech.usage["prompt_tokens"], speech.tokens_at(position))
         completion: dict[str, Any] = {**assemble(payloads(bytes(sent))), "usage": speech.usage}
         finish, tokens = completion["choices"][0]["finish_reason"], speech.usage["completion_tokens"]
@@ -285,7 +285,7 @@ class ScriptedReplica:
         return {"id": answer_id, "object": kind, "created": int(time.time()), "model": model}
 
 
-def _tells_usage(request: dict[str, Any]) -> bool:
+def _reports_usage(request: dict[str, Any]) -> bool:
     return bool((request.get("stream_options") or {}).get("continuous_usage_stats"))
 
 

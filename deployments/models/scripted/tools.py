@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from deployments.errors import BadRequest
-from deployments.models.scripted.prompt import Offer, asked, last_said
+from deployments.models.scripted.prompt import Offer, last_message, last_question
 from deployments.models.scripted.schema import instance
 
 PARTS = re.compile(r"[^a-zA-Z0-9]+|(?<=[a-z])(?=[A-Z])")
@@ -24,7 +24,7 @@ def tool_calls(request: dict[str, Any], choice: int) -> list[dict[str, Any]]:
     `parallel_tool_calls` is false.
     """
     functions = [tool["function"] for tool in request.get("tools") or [] if tool.get("type", "function") == "function"]
-    offer = Offer(asked(request["messages"]))
+    offer = Offer(last_question(request["messages"]))
     return [
         {
             "id": _call_id(request["messages"], choice, at),
@@ -64,11 +64,11 @@ def _chosen(functions: list[dict[str, Any]], request: dict[str, Any]) -> list[di
         return named[:1]
     if choice == "none" or not functions:
         return []
-    words = set(re.findall(r"\w+", asked(request["messages"]).lower()))
+    words = set(re.findall(r"\w+", last_question(request["messages"]).lower()))
     mentioned = [function for function in functions if _names(function["name"]) & words]
     if choice == "required":
         mentioned = mentioned or functions[:1]
-    elif last_said(request["messages"]).get("role") != "user":
+    elif last_message(request["messages"]).get("role") != "user":
         return []
     return mentioned[:1] if request.get("parallel_tool_calls") is False else mentioned
 

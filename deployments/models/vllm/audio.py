@@ -54,12 +54,12 @@ class AudioDecoder:
         finally:
             self._waiting -= 1
         try:
-            told, sound = await self._run(data)
+            head, sound = await self._run(data)
         finally:
             self._places.release()
-        if told.get("error") == "too_long":
+        if head.get("error") == "too_long":
             raise BadRequest(f"The recording is longer than {self._max_audio_s:g} s, the limit of this model.", FIELD)
-        if error := told.get("error"):
+        if error := head.get("error"):
             raise BadRequest(REFUSALS[error], FIELD)
         return np.frombuffer(sound, np.float32)
 

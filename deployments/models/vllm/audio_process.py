@@ -129,8 +129,8 @@ def answer(source: BinaryIO, target: BinaryIO, rate: int, max_seconds: float) ->
         error = str(refusal)
     except (FFmpegError, ValueError, OSError, MemoryError, EOFError):
         error = "damaged"
-    told = {"error": error} if error else {"samples": len(sound) // BYTES_PER_SAMPLE}
-    target.write(json.dumps(told).encode() + b"\n" + sound)
+    head = {"error": error} if error else {"samples": len(sound) // BYTES_PER_SAMPLE}
+    target.write(json.dumps(head).encode() + b"\n" + sound)
     target.flush()
 
 

@@ -108,7 +108,7 @@ class Engine:
     def trim(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the request's messages without the oldest that do not fit the window beside tools and answer."""
         window = self.client.model_config.max_model_len
-        asked = body.get("max_completion_tokens") or body.get("max_tokens") or window // 4
+        answer_tokens = body.get("max_completion_tokens") or body.get("max_tokens") or window // 4
         tokenizer = self.counting.tokenizer
 
         longest = (window + SPARE_TOKENS) * tokenizer.max_chars_per_token
@@ -117,7 +117,7 @@ class Engine:
             return len(tokenizer.encode(text)) if len(text) <= longest else window + SPARE_TOKENS
 
         tools = count_tokens(orjson.dumps(body["tools"]).decode()) if body.get("tools") else 0
-        return trimmed(body["messages"], max(1, window - asked - tools), count_tokens)
+        return trimmed(body["messages"], max(1, window - answer_tokens - tools), count_tokens)
 
 
 def engine_arguments(settings: dict[str, Any]) -> dict[str, Any]:

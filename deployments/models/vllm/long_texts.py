@@ -52,18 +52,18 @@ class LongTexts:
 
         Cancelling ends the work at once. Raises Timeout, or Unavailable where the process was lost.
         """
-        asked = {
+        task = {
             "prompt": request["prompt"],
             "add_special_tokens": request.get("add_special_tokens", True),
             "return_token_strs": bool(request.get("return_token_strs")),
             "max_model_len": self._max_model_len,
         }
         if getattr(self._original, "backend_tokenizer", None) is None:
-            return await self.run(self._tokenized, asked)
+            return await self.run(self._tokenized, task)
         async with self._turn:
             try:
                 async with asyncio.timeout(TIMEOUT_S):
-                    return await self._answer(asked)
+                    return await self._answer(task)
             except TimeoutError:
                 await self.aclose()
                 raise Timeout("The text takes too long to tokenize.") from None
@@ -83,10 +83,10 @@ class LongTexts:
                 process.kill()
             await process.wait()
 
-    async def _answer(self, asked: Mapping[str, Any]) -> bytes:
+    async def _answer(self, task: Mapping[str, Any]) -> bytes:
         process = self._process or await self._started()
         assert process.stdout is not None
-        await _send(process, orjson.dumps(asked))
+        await _send(process, orjson.dumps(task))
         (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
         return await process.stdout.readexactly(length)
 
@@ -100,10 +100,10 @@ class LongTexts:
         await _send(self._process, orjson.dumps({"tokenizer": written, "splits_special_tokens": splits}))
         return self._process
 
-    def _tokenized(self, asked: Mapping[str, Any]) -> bytes:
-        tokens: list[int] = self.tokenizer.encode(asked["prompt"], add_special_tokens=asked["add_special_tokens"])
-        strings = self.tokenizer.convert_ids_to_tokens(tokens) if asked["return_token_strs"] else None
-        size = {"count": len(tokens), "max_model_len": asked["max_model_len"]}
+    def _tokenized(self, task: Mapping[str, Any]) -> bytes:
+        tokens: list[int] = self.tokenizer.encode(task["prompt"], add_special_tokens=task["add_special_tokens"])
+        strings = self.tokenizer.convert_ids_to_tokens(tokens) if task["return_token_strs"] else None
+        size = {"count": len(tokens), "max_model_len": task["max_model_len"]}
         return orjson.dumps({**size, "tokens": tokens, "token_strs": strings})
 
 

@@ -43,22 +43,22 @@ def in_turns(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 def as_plain_text(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     """Return user and assistant in turn, the user first; tools are told of in words, instructions by the user."""
     names: dict[str, str] = {}
-    said: list[ChatMessage] = []
+    converted: list[ChatMessage] = []
     for message in with_one_system_message(messages):
         match message["role"]:
             case "system":
-                said.append({"role": "user", "content": message["content"]})
+                converted.append({"role": "user", "content": message["content"]})
             case "assistant":
-                said.append({"role": "assistant", "content": _with_calls_told(message, names)})
+                converted.append({"role": "assistant", "content": _with_calls_as_text(message, names)})
             case "tool" | "function":
                 name = names.get(str(message.get("tool_call_id")), message.get("name") or "the tool")
                 content = _joined([f"[Result of {name}:", message.get("content"), "]"], "\n")
-                said.append({"role": "user", "content": content})
+                converted.append({"role": "user", "content": content})
             case _:
-                said.append({"role": "user", "content": message.get("content") or ""})
-    if said[0]["role"] != "user":
-        said.insert(0, {"role": "user", "content": NOTHING_ASKED})
-    return in_turns(said)
+                converted.append({"role": "user", "content": message.get("content") or ""})
+    if converted[0]["role"] != "user":
+        converted.insert(0, {"role": "user", "content": NOTHING_ASKED})
+    return in_turns(converted)
 
 
 def with_media_noted(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
@@ -93,15 +93,15 @@ def _merged(one: ChatMessage, other: ChatMessage) -> ChatMessage:
     return merged
 
 
-def _with_calls_told(message: Mapping[str, Any], names: dict[str, str]) -> str | list[Any]:
-    told: list[Any] = [message.get("content")]
+def _with_calls_as_text(message: Mapping[str, Any], names: dict[str, str]) -> str | list[Any]:
+    texts: list[Any] = [message.get("content")]
     for call in message.get("tool_calls") or ():
         function = call["function"]
         names[call["id"]] = function["name"]
         given = function["arguments"]
         arguments = given if isinstance(given, str) else orjson.dumps(given).decode()
-        told.append(f"[Called {function['name']}({arguments})]")
-    return _joined(told)
+        texts.append(f"[Called {function['name']}({arguments})]")
+    return _joined(texts)
 
 
 def _joined(contents: Sequence[Any], between: str = "\n\n") -> str | list[Any]:

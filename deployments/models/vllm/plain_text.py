@@ -91,11 +91,11 @@ class _Prompt:
 
     async def before(self, events: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
         """Yield the length of the prompt once it is known, and `events`, the first of which needs a result."""
-        is_told = False
+        is_reported = False
         async with aclosing(events):
             async for event in events:
-                if not is_told:
-                    is_told = True
+                if not is_reported:
+                    is_reported = True
                     yield Progress(self._tokens, 0)
                 yield event
 

@@ -149,8 +149,8 @@ class VLLMReplica:
         if not model_request.stream:
             async with aclosing(
                 with_progress(answer, partial(self._engine.usage.of, model_request.request_id))
-            ) as told:
-                async for step in told:
+            ) as steps:
+                async for step in steps:
                     yield step if isinstance(step, Progress) else _whole(step, prompt_field)
             return
         result = await answer

@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 async def beside_if_large(request: Any, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Return what `work` returns for a request, in a thread where its answer holds log probabilities."""
-    asked = (getattr(request, name, None) for name in ("logprobs", "top_logprobs", "prompt_logprobs"))
-    if not any(value is not None and value is not False for value in asked):
+    requested = (getattr(request, name, None) for name in ("logprobs", "top_logprobs", "prompt_logprobs"))
+    if not any(value is not None and value is not False for value in requested):
         return work(*arguments, **named)
     return await asyncio.to_thread(work, *arguments, **named)
 

@@ -7,13 +7,13 @@ import pytest
 from anthropic.types import message_create_params
 
 from deployments.errors import BadRequest
-from deployments.messages.request import FIELDS, HINTS, LEFT_OUT, REFUSED, asked
+from deployments.messages.request import FIELDS, HINTS, LEFT_OUT, REFUSED, read_call
 
 SDK: Any = message_create_params
 
 
 def chat(*content: Any, role: str = "user", **more: Any) -> dict[str, Any]:
-    return asked({"max_tokens": 10, "messages": [{"role": role, "content": list(content)}], **more}).chat
+    return read_call({"max_tokens": 10, "messages": [{"role": role, "content": list(content)}], **more}).chat
 
 
 def text(words: str) -> dict[str, Any]:
@@ -72,13 +72,13 @@ def test_a_message_of_the_assistant_at_the_end_is_gone_on_with() -> None:
 def test_instructions_of_both_kinds_and_no_attribution() -> None:
     attribution = text("x-anthropic-billing-header: cc_version=2; cch=123")
     said = [{"role": "user", "content": "a"}, {"role": "system", "content": [text("Now be kind.")]}]
-    found = asked({"max_tokens": 9, "system": [attribution, text("Be brief."), text("Be true.")], "messages": said})
+    found = read_call({"max_tokens": 9, "system": [attribution, text("Be brief."), text("Be true.")], "messages": said})
     assert found.chat["messages"] == [
         {"role": "system", "content": "Be brief.\n\nBe true."},
         {"role": "user", "content": "a"},
         {"role": "system", "content": "Now be kind."},
     ]
-    assert asked({"max_tokens": 9, "system": [attribution], "messages": said}).chat["messages"][0]["role"] == "user"
+    assert read_call({"max_tokens": 9, "system": [attribution], "messages": said}).chat["messages"][0]["role"] == "user"
 
 
 def test_documents_of_text_are_read() -> None:
@@ -99,7 +99,7 @@ def test_thinking_is_told_to_the_chat_template() -> None:
 
 
 def test_an_answer_is_asked_to_be_no_longer_than_the_window() -> None:
-    wanted = asked({"max_tokens": 32_000, "messages": [{"role": "user", "content": "a"}]})
+    wanted = read_call({"max_tokens": 32_000, "messages": [{"role": "user", "content": "a"}]})
     assert wanted.within(4096)["max_completion_tokens"] == 4096
     assert wanted.within(None)["max_completion_tokens"] == 32_000
 

@@ -11,7 +11,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 from deployments.chat.parameters import HINTS
 from deployments.errors import BadRequest
 from deployments.history.types import Context, Cut, Item, NewItem
-from deployments.responses.request import INCLUDABLE, REFUSED, ResponseCall, ResponseRequest, asked
+from deployments.responses.request import INCLUDABLE, REFUSED, ResponseCall, ResponseRequest, read_call
 from deployments.responses.turn import Place, messages_for
 
 SCHEMA = {"type": "object", "properties": {}}
@@ -19,11 +19,11 @@ TOOLS = [{"type": "function", "name": name, "parameters": SCHEMA} for name in ("
 
 
 def chat(**more: Any) -> dict[str, Any]:
-    return asked({"input": "hello", **more}, 10).chat
+    return read_call({"input": "hello", **more}, 10).chat
 
 
 def messages(given: Any, **more: Any) -> list[dict[str, Any]]:
-    wanted = asked({"input": given, **more}, 10)
+    wanted = read_call({"input": given, **more}, 10)
     return asyncio.run(messages_for(wanted.request, Place("conv_1", True, True, Context((), None)), new(wanted)))
 
 
@@ -97,7 +97,7 @@ def test_items_become_messages() -> None:
 
 def test_input_gets_ids_of_its_own_and_stands_after_what_was_said() -> None:
     item = {"type": "message", "id": "msg_of_another", "role": "user", "content": "x"}
-    wanted = asked({"input": [item, item]}, 10)
+    wanted = read_call({"input": [item, item]}, 10)
     first, second = Place("conv_1", False, True, Context((), "msg_leaf")).chained(new(wanted))
     assert "msg_of_another" not in (first.id, second.id)
     assert (first.parent_id, second.parent_id) == ("msg_leaf", first.id)
