@@ -2,7 +2,8 @@
 
 openloop/       rates to saturation, open loop, through locust, with a report (make loadtest)
 bench.py        the service beside bare vLLM with the same engine arguments, in alternating rounds (make bench)
-streams.py      its load client, a closed loop; what an event of a stream means
+one_gpu.py      all of it for one GPU, in twelve minutes
+streams.py      bench's load client, a closed loop; what an event of a stream means
 relay.py        all but the model, with a programmed one: tokens per second, CPU per token, memory (make bench-relay)
 paced.py        its load client
 relay_report.py its table, JSON and exit status
