@@ -62,6 +62,7 @@ from deployments.infra.ray.applications import ServeConfiguration
 from deployments.models.client import ModelClient
 from deployments.models.directory import DeployedModel, ModelDirectory
 from deployments.models.names import ModelNames
+from deployments.models.scaling.process_load import ProcessLoad
 
 USER_CONFIG = "ingress_user_config"
 """Where the last valid one is kept."""
@@ -175,6 +176,8 @@ class Ingress:
         self._current = Current(self._configuration.settings)
         self._cache_handle = cache
         self._was_configured = False
+        self._process = ProcessLoad()
+        self._services: Services | None = None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application (called by Serve in the replica's event loop)."""
@@ -202,6 +205,11 @@ class Ingress:
         self._was_configured = True
         self._apply()
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve's autoscaler how busy this replica is (a method that Serve knows by its name)."""
+        running = self._services.telemetry.running if self._services is not None else 0
+        return self._process.load(running, self._current.value.limits.max_concurrent_requests).reported()
+
     def _find(self, models: Sequence[DeployedModel]) -> None:
         self._configuration.find(models)
         self._apply()
@@ -221,6 +229,7 @@ class Ingress:
         directory = ModelDirectory(ServeConfiguration(), self._find)
         async with opened(self._current, addresses, self._client, self._cache, problems) as services:
             await directory.open()
+            self._services = services
             try:
                 yield services
             finally:

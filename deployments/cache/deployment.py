@@ -5,6 +5,7 @@ from deployments.config import CacheSettings
 from deployments.config.replica import configure_level
 from deployments.infra.heap import freeze_heap
 from deployments.infra.logs import configure_logging
+from deployments.models.scaling.process_load import ProcessLoad
 
 
 class CacheReplica(CacheLookup):
@@ -15,8 +16,13 @@ class CacheReplica(CacheLookup):
         super().__init__(settings)
         self.is_encrypted = is_encrypted
         self._log_level = log_level
+        self._process = ProcessLoad()
         freeze_heap()
 
     async def reconfigure(self, user_config: object, rank: object = None) -> None:
         """Take what may change in place; Serve leaves out the call for an empty one unless there is a `rank`."""
         configure_level(user_config, self._log_level)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve's autoscaler how busy this replica is: Serve counts no look-up that comes by a connection."""
+        return self._process.load().reported()

@@ -2,7 +2,7 @@
 
 Each ingress replica keeps a connection to each replica of the cache deployment (infra/transport/). The handle
 tells where they are, every few seconds again, and carries everything else, and look-ups too while there is no
-connection. Serve counts and scales by the calls of handles: it does not see these look-ups.
+connection. Serve counts the calls of handles and does not see these look-ups: a replica reports its processor time.
 """
 
 import asyncio

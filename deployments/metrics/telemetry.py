@@ -68,6 +68,11 @@ class Telemetry:
         for gauge in (self._inflight, self._pending):  # a level that has never changed is one, too
             self._gathered.level(gauge, 0)
 
+    @property
+    def running(self) -> int:
+        """How many requests are being answered now."""
+        return self._running
+
     def flush(self) -> None:
         """Tell Ray what has been counted within the last second."""
         self._gathered.flush()

@@ -53,6 +53,8 @@ from deployments.models.scaling.decisions import Decision, newest
 logger = logging.getLogger(__name__)
 
 APPLICATION = "chatllm"
+OTHERS = ("Ingress", "CacheLookup")
+"""Deployments that scale by their load as well, if the file says so."""
 RETRY_AFTER_S = 5.0
 RUNNING_TIMEOUT_S = 2.0
 LOAD_TIMEOUT_S = 600.0
@@ -247,7 +249,8 @@ class ModelClient:
 
     async def decisions(self) -> Sequence[tuple[str, Decision]]:
         """Return the last decisions of the autoscaler with the models that they are about, the newest first."""
-        return await newest([(served.settings.id, served.place) for served in self._configured.values()])
+        places = [(served.settings.id, served.place) for served in self._configured.values()]
+        return await newest([*places, *((name, (APPLICATION, name)) for name in OTHERS)])
 
     async def traits(self, model: str) -> Traits:
         """Return what the model takes and makes, as a replica told once; what its settings say until one can tell."""

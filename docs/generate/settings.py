@@ -49,8 +49,8 @@ nothing, and `/ready` says so to an administrator's key.
 Names are paths: `cache.ttl_s` is `ttl_s` under `cache:`. Units are in the names: `_s` is seconds, `_ms` milliseconds,
 `_bytes` bytes. Variables of the environment have [a page of their own](environment.md).
 
-`CacheLookup` needs a fixed number of replicas: look-ups reach it by connections of their own, which Ray Serve neither
-counts nor scales by.
+Look-ups reach `CacheLookup` by connections of their own, which Ray Serve does not count: where it is to scale, its
+`autoscaling_config` needs [a policy that goes by processor time](../how-to/scale.md#scale-the-api-and-its-cache).
 """
 
 

@@ -69,6 +69,7 @@ PUBLIC: dict[str, set[str]] = {
         "models.holding",
         "models.media",
         "models.protocol",
+        "models.scaling.process_load",
     },
 }
 """The modules of a domain that other domains import; all else of it is its own."""
