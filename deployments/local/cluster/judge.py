@@ -20,6 +20,9 @@ def _silent(survey: Survey) -> Iterator[Finding]:
     for node, reason in survey.silent.items():
         remedy = "see that Ray runs there with the same code at the same path, and `ray status`"
         yield Finding("fail", node, "nodes", f"does not answer: {reason}", remedy)
+    for address in survey.lost:
+        remedy = "start Ray there again, unless it was taken out of the cluster"
+        yield Finding("warn", address, "nodes", "was lost: Ray has given it up", remedy)
     if not survey.silent:
         yield Finding("ok", "", "nodes", f"{len(survey.nodes)} answer")
 

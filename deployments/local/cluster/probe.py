@@ -22,7 +22,7 @@ from deployments.local.state import LauncherError
 
 CONNECT_S = 3.0
 STORE_S = 5.0
-BIND = re.compile(rb"^frontend http_frontend\n\s*bind (\S+)", re.MULTILINE)
+BIND = re.compile(rb"^frontend http_frontend$.*?^\s*bind (\S+)", re.MULTILINE | re.DOTALL)
 
 
 def report(address: str, environment: Mapping[str, str] = os.environ) -> NodeReport:

@@ -55,6 +55,8 @@ class Survey:
     head: str = ""
     silent: Mapping[str, str] = field(default_factory=dict[str, str])
     """Nodes that Ray lists and that did not answer, with the reason."""
+    lost: tuple[str, ...] = ()
+    """Addresses of nodes that Ray has given up."""
     unreached: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """By (from, to): why a connection to a port that the kernel chose failed."""
     clocks: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])

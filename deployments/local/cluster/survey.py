@@ -86,7 +86,9 @@ def _survey(dashboard: str) -> Survey:
     exposed = {name: _exposed(name, addresses, probes) for name in reports}
     if head and (door := _dashboard_door(dashboard)):
         exposed[head] = (*exposed.get(head, ()), door)
-    return Survey(reports, head, silent, _unreached(probes, addresses), _clocks(probes), exposed)
+    gone = {str(node["NodeManagerAddress"]) for node in ray.nodes() if not node["Alive"]} - {*addresses.values()}
+    unreached, clocks = _unreached(probes, addresses), _clocks(probes)
+    return Survey(reports, head, silent, tuple(sorted(gone)), unreached, clocks, exposed)
 
 
 def _names(nodes: list[dict[str, Any]]) -> dict[str, str]:

@@ -1,12 +1,14 @@
 """What is wrong with a cluster is said with its node and its remedy."""
 
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from deployments.infra.haproxy import WRAPPER
 from deployments.infra.ray import variables
 from deployments.local.cli import app
 from deployments.local.cluster import probe
@@ -47,6 +49,7 @@ def test_a_cluster_without_fault_has_a_line_for_each_subject() -> None:
 SETTINGS = variables.for_cluster()
 CASES: list[tuple[str, Survey, str, str, str]] = [
     ("a node that is silent", survey(silent={"w2": "no answer within 60 s"}), "fail", "w2", "no answer within 60 s"),
+    ("a lost node", survey(lost=("10.0.0.9",)), "warn", "10.0.0.9", "Ray has given it up"),
     ("a cable", survey(report("w1"), unreached={("head", "w1"): "timed out"}), "fail", "head", "cannot connect to w1"),
     ("another Ray", survey(report("w1", versions=VERSIONS | {"Ray": "2.9"})), "fail", "w1", "Ray 2.9, other nodes"),
     ("other code", survey(report("w1", versions=VERSIONS | {"code": "b"})), "fail", "w1", "code b, other nodes"),
@@ -89,6 +92,17 @@ def test_what_a_clock_may_be_wrong_by_is_no_difference() -> None:
 def test_a_repository_elsewhere_is_no_fault() -> None:
     elsewhere = variables.for_cluster(Path("/srv/chatllm"))
     assert wrong(survey(report("w1", settings=elsewhere))) == []
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_the_port_of_the_api_is_read_from_haproxy_s_configuration(tmp_path: Path, is_mended: bool) -> None:
+    config = tmp_path / "cfg"
+    config.write_text("global\nfrontend prometheus\n    bind :9101\nfrontend http_frontend\n    bind *:8000\n")
+    if is_mended:
+        wrapped = {"PATH": "/usr/bin:/bin", "CHATLLM_HAPROXY": "/bin/true"}
+        subprocess.run([WRAPPER, "-db", "-f", config], env=wrapped, check=True)
+    found = probe.BIND.search(config.read_bytes())
+    assert found and found[1] == b"*:8000"
 
 
 def test_a_report_tells_no_secret(tmp_path: Path) -> None:
