@@ -19,13 +19,3 @@ def test_a_cluster_that_serves_is_found_to_be_fit(cluster: RayCluster) -> None:
     assert findings["ok", "nodes"] == f"{len(cluster.nodes)} answer"
     assert findings["ok", "reachability"] == "every node reaches every other one"
     assert findings["ok", "HAProxy"] == f"runs with corrected settings on {len(cluster.nodes)} nodes"
-
-
-def test_a_node_that_is_cut_off_is_named_with_a_remedy(cluster: RayCluster) -> None:
-    victim = cluster.workers[0]
-    victim.cut()
-    try:
-        told = cluster.head.run(str(BIN / "chatllm"), "cluster", "check", check=False)
-    finally:
-        victim.mend()
-    assert f"fail  nodes: {victim.name}: does not answer" in told and "→ see that Ray runs there" in told
