@@ -69,7 +69,7 @@ async def exchange(
 def _outcome(error: BaseException) -> ChatLLMError | ClientGone:
     """Return what an exception means for the request.
 
-    Ray Serve cancels the task of a request whose client has left, often before the connection tells it.
+    Ray Serve cancels the task of a request whose client has left, often before the connection reports it.
     """
     if isinstance(error, asyncio.CancelledError):
         return ClientGone()

@@ -1,9 +1,9 @@
-"""Where HTTP meets the limits and the usage of keys: admitted before, counted after, told in headers.
+"""Where HTTP meets the limits and the usage of keys: admitted before, counted after, reported in headers.
 
 - A request that may generate is admitted by `exchange`, through its `Meter`, in one
   decision: a request, the estimated tokens, and a place among those that run at once.
 - Every other one, be it reading or writing, counts against a generous limit of its own as
-  soon as its caller is known. It takes nothing of what the key may generate, and is told it.
+  soon as its caller is known. It takes nothing of what the key may generate; its response says what is left.
 - A title for a conversation belongs to the message that was counted before: it costs
   tokens, and a request only where there are more titles than messages.
 - What it takes belongs to the generation that it begins, and is settled when that ends (chat/cost.py).
@@ -92,7 +92,7 @@ class Meter:
         return admission
 
     async def _counts_as(self, key_id: str, limits: KeyLimits) -> int:
-        """Return how many requests it is: a title is none, as long as there are no more of them than messages."""
+        """Return how many requests it counts as: a title is free, as long as there are no more titles than messages."""
         if not self._weight.is_counted:
             return 0
         weight, per_minute = self._weight, limits.requests_per_minute

@@ -1,4 +1,4 @@
-"""What is asked of the chat service, and the answer that it gives."""
+"""A request to the chat service, and its answer."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class ChatCall:
 
     @property
     def wants_usage_throughout(self) -> bool:
-        """Whether each event is to tell the usage so far (vLLM's own option)."""
+        """Whether each event is to report the usage so far (vLLM's own option)."""
         return self.streams and bool((self.request.get("stream_options") or {}).get("continuous_usage_stats"))
 
     @property

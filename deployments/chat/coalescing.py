@@ -34,7 +34,7 @@ class Leases(Protocol):
     """Who generates what, over all replicas."""
 
     async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
-        """Return who holds each name now; an empty list if that cannot be told in time. Never raises."""
+        """Return who holds each name now; an empty list if that is not known in time. Never raises."""
         ...
 
 
@@ -73,7 +73,7 @@ class Coalescer:
     def join(
         self, name: str, leader: bytes, generate: Generate, on_reply: OnReply, reply_id: str
     ) -> tuple[Subscription, bool]:
-        """Subscribe to the generation of that name, and tell whether it had begun already.
+        """Subscribe to the generation of that name, and return whether it had already begun.
 
         `leader` generates it if it is not in flight here; where it is generated, `on_reply` gets the answer and
         all frames. Whoever joins gets the answer under `reply_id`.

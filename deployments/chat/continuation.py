@@ -1,4 +1,4 @@
-"""Going on with an answer whose generating was lost: the same request again, less what has been sent.
+"""Continuing an answer whose generation was lost: the same request again, less what has been sent.
 
     sent      Hel · lo wo
     again     H · ello · world
@@ -52,7 +52,7 @@ class Continuation:
         return message
 
     def _note(self, choice: dict[str, Any]) -> None:
-        """Keep what one choice, put together from the events, has said."""
+        """Keep the text of one choice, assembled from its events."""
         index = choice["index"]
         self._begun.add(index)
         if choice.get("finish_reason"):
@@ -121,7 +121,7 @@ class Continuation:
         return new[length:]
 
     def _skip_tokens(self, choice: dict[str, Any]) -> None:
-        """Take from the lists of tokens, in place, as many as have been sent."""
+        """Remove from the lists of tokens, in place, as many as have been sent."""
         for name, value in _token_lists(choice).items():
             sent = self._tokens.get((choice["index"], name), 0)
             self._tokens[choice["index"], name] = max(0, sent - len(value))
@@ -129,7 +129,7 @@ class Continuation:
 
 
 class _Differs(Exception):
-    """What was generated again is not what was sent."""
+    """The new generation differs from what was sent."""
 
 
 def _failed() -> Failed:

@@ -62,14 +62,14 @@ class Cache(Protocol):
         ...
 
     async def lookup_similar(self, query: SimilarQuery) -> CacheResult:
-        """Return an answer to this question or to a similar one (the reason says which); else why there is none.
+        """Return an answer to this question or to a similar one (the reason says which), or why there is none.
 
         Never raises, and waits longer than `lookup_or_claim`.
         """
         ...
 
     async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
-        """Return who holds each claim's name now; an empty list if that cannot be told in time. Never raises."""
+        """Return who holds each claim's name now; an empty list if that is not known in time. Never raises."""
         ...
 
     def store(self, key: str, entry: CacheEntry, query: SimilarQuery | None = None) -> None:
@@ -137,7 +137,7 @@ class AnswerLookup:
             return LookupResult("HIT", outcome.entry, outcome.reason)
         if control.only_if_cached:
             raise _not_cached(outcome.reason)
-        # Who cannot tell whether there was a purge shares with those alone who could not tell either.
+        # A replica that does not know whether there was a purge shares only with others that do not know either.
         version = self._cache.view if outcome.version is None else outcome.version
         name = self._in_flight(key, request, version) or name_since(name, version)
         return self._join(name, outcome, query, request, generate)
@@ -189,7 +189,7 @@ class AnswerLookup:
 
 
 def _name(key: str, request: ModelRequest, streams: bool) -> str:
-    """Return a generation's name: no stream can be had from a plain one, nor a trimmed answer from another."""
+    """Return a generation's name: a plain one cannot serve a stream, nor an untrimmed one a trimmed answer."""
     return f"{key}:{'stream' if streams else 'plain'}{':trim' if request.trim else ''}"
 
 

@@ -63,11 +63,11 @@ class Peers:
         return msgspec.msgpack.encode(self._listener.address)
 
     def stream(self, name: str) -> bytes:
-        """Return the stream of a generation of this replica, which nobody can tell who does not know its address."""
+        """Return the stream of a generation of this replica; nobody can guess it without knowing its address."""
         return _stream(name, self._listener.address.secret)
 
     async def relay(self, address: bytes, name: str, put: Put) -> None:
-        """Give the messages of a generation elsewhere to `put`, from the first on; raises PeerLost at any point."""
+        """Pass the messages of a generation elsewhere to `put`, from the first on; may raise PeerLost at any point."""
         owner = msgspec.msgpack.decode(address, type=Address)
         there = Destination(owner, _stream(name, owner.secret))
         relay = _Relay(put)
@@ -141,7 +141,7 @@ class _Relay:
         self._ended = asyncio.Event()
 
     def receive(self, message: Message | Progress) -> None:
-        """Take a message; what the loss of the stream is to its reader goes no further."""
+        """Take a message; the one that reports the loss of the stream is not passed on."""
         self._heard_at, self._patience_s = time.monotonic(), SILENCE_S
         if isinstance(message, Reply | Failed):
             self._ended.set()

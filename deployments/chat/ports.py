@@ -84,7 +84,7 @@ class Models(Protocol):
         ...
 
     def identity(self, model: str) -> str:
-        """Return what tells this model's answers from any other's: weights, engine arguments, versions."""
+        """Return what distinguishes this model's answers from any other's: weights, engine arguments, versions."""
         ...
 
     def adapter(self, model: str) -> Adapter | None:
@@ -104,7 +104,7 @@ class Models(Protocol):
         ...
 
     def fallback(self, model: str) -> Sequence[str]:
-        """Return the models that are asked where this one is loading, has failed or refuses for capacity."""
+        """Return the models that answer instead while this one is loading, has failed or refuses for capacity."""
         ...
 
     def max_prompt_messages(self, model: str) -> int:
@@ -119,7 +119,7 @@ class Models(Protocol):
         ...
 
     async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
-        """Give the messages of an answer to `put` and return after the last; cancelling aborts the work at the engine.
+        """Pass the messages of an answer to `put` and return after the last; cancelling aborts the work in the engine.
 
         Waits while the model has no replica: whoever reads the answer bounds that (`hold`). Raises ModelFailed,
         Overloaded, Unavailable or Timeout, at any point.

@@ -38,14 +38,14 @@ class Summary:
     cache_key: str = ""
     age_s: int | None = None
     prompt_estimate: int = 0
-    """What the prompt is thought to have cost as long as nobody has told its `prompt_tokens`."""
+    """An estimate of the prompt's cost, used until its `prompt_tokens` are known."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     finish_reason: str = ""
     timing: Timing = field(default_factory=Timing)
     first_token_s: float | None = None
     failure: ChatLLMError | None = None
-    """What the request ended with, be it that its stream tells the client so in its own way."""
+    """The error that ended the request, even if its stream reports it to the client in its own way."""
     ignored: Sequence[str] = ()
     """What of the request was left out because it was only offered, such as built-in tools."""
     generation: Generation | None = None
@@ -77,11 +77,11 @@ class Summary:
         self.prompt_tokens = usage.prompt_tokens
 
     def note_usage(self, usage: Usage) -> None:
-        """Take over what an answer has used that did not come to its end."""
+        """Take over the usage of an answer that was cut short."""
         self.prompt_tokens, self.completion_tokens = usage.prompt_tokens, usage.completion_tokens
 
     def note_reply(self, reply: Reply) -> None:
-        """Take over what a model's replica tells of its answer."""
+        """Take over what a model's replica reports about its answer."""
         self.timing.record_engine_times("first-frame", reply.times)
         self.prompt_tokens, self.completion_tokens = reply.prompt_tokens, reply.completion_tokens
         self.finish_reason = reply.finish_reason

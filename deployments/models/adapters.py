@@ -1,4 +1,4 @@
-"""LoRA adapters: where the weights of each are, and what an engine must be told to hold them.
+"""LoRA adapters: where the weights of each are, and the engine arguments that make room for them.
 
 An adapter's folder is what `peft` saves: adapter_config.json and adapter_model.safetensors.
 A pickled adapter_model.bin is never read. A Hugging Face id stands for what was

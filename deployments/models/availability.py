@@ -1,7 +1,7 @@
 """Whether models can answer, how long until they can, and the waiting for it.
 
 Per deployment: who waits (holding.py), the demand that wakes it (waking.py), what Serve says of its absence and what
-its replicas tell (loading/deploying.py), and how long starts take (loading/starts.py).
+its replicas report (loading/deploying.py), and how long starts take (loading/starts.py).
 """
 
 import time
@@ -85,7 +85,7 @@ class Availability:
         is_served: Callable[[Place], bool],
         absent: AbsentDeployments,
     ) -> None:
-        """`handle` returns that of a deployment; `is_served` tells whether it is still one of a model."""
+        """`handle` returns the handle of a deployment; `is_served` returns whether it still belongs to a model."""
         self._handle = handle
         self._is_served = is_served
         self._absent = absent
@@ -106,7 +106,7 @@ class Availability:
             await demand.aclose()
 
     def replicas(self, place: Place) -> int:
-        """Return how many replicas run, as far as Serve has told this process."""
+        """Return how many replicas run, as far as Serve has informed this process."""
         replicas = presence(*place).replicas
         return int(self._handle(place).running_replicas_populated()) if replicas is None else replicas
 

@@ -64,7 +64,7 @@ TEXT_ALONE = ("text",)
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model of the configuration, its deployment and what tells its answers from any other's.
+    """A configured model, its deployment, and what distinguishes its answers from any other's.
 
     An adapter is one with the settings and the deployment of its model.
     """
@@ -200,7 +200,7 @@ class ModelClient:
         return self.names.resolve(name)
 
     def identity(self, model: str) -> str:
-        """Return what tells this model's answers from any other's."""
+        """Return what distinguishes this model's answers from any other's."""
         return self._served(model).identity
 
     def cached_requests(self, model: str) -> Mode:
@@ -253,7 +253,7 @@ class ModelClient:
         return await newest([*places, *((name, (APPLICATION, name)) for name in OTHERS)])
 
     async def traits(self, model: str) -> Traits:
-        """Return what the model takes and makes, as a replica told once; what its settings say until one can tell."""
+        """Return the model's modalities: those that a replica reported, until then those of its settings."""
         if model not in self._traits and (await self._state(self._served(model))).status == "ready":
             with suppress(TimeoutError, *CALL_ERRORS):
                 async with asyncio.timeout(RUNNING_TIMEOUT_S):

@@ -49,7 +49,7 @@ class _Loaded:
 
 
 def _identities(model: AnyModel) -> Mapping[str, str]:
-    """Return the identities of the model and its adapters, none where they cannot be told."""
+    """Return the identities of the model and its adapters; empty if they cannot be determined."""
     try:
         return shared_identities(model)
     except Exception as error:  # noqa: BLE001 - the boundary to Ray and to files: a model loads all the same

@@ -81,7 +81,7 @@ class ModelDirectory:
         await self._configuration.aclose()
 
     async def refresh(self) -> None:
-        """Read what is deployed now, and tell if it is something else."""
+        """Read what is deployed now, and notify if that has changed."""
         try:
             applications = await self._configuration.applications(TIMEOUT_S)
         except (TimeoutError, *CALL_ERRORS) as error:

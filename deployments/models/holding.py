@@ -1,4 +1,4 @@
-"""Requests that are held while their model has no replica: how many, how long, and what they are told meanwhile.
+"""Requests that are held while their model has no replica: how many, how long, and what their clients see meanwhile.
 
 A place is the right of one request to wait. It is taken where no replica runs, and given back once the answer has
 begun or the request has ended. Bounds are of one model and one ingress replica.
@@ -46,7 +46,7 @@ class Hold:
             raise self._room.refusal("was held as long as it may be")
 
     def notice(self) -> str | None:
-        """Return what to tell the client meanwhile; None once a replica runs."""
+        """Return what the client sees meanwhile; None once a replica runs."""
         if self._room.has_replica():
             return None
         left_s = self._room.remaining_s()
@@ -64,7 +64,7 @@ class HoldingRoom:
         clock: Clock = time.monotonic,
         tell: Callable[[int], None] = lambda held: None,
     ) -> None:
-        """`remaining_s` tells how long it probably takes until a replica runs, None where nobody knows.
+        """`remaining_s` returns how long it probably takes until a replica runs, None if that is unknown.
 
         `tell` is called with how many are held, whenever that changes.
         """

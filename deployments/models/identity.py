@@ -1,4 +1,4 @@
-"""What tells one model's answers from another's, for the cache key."""
+"""What distinguishes one model's answers from another's, for the cache key."""
 
 import hashlib
 from collections.abc import Generator, Iterable, Mapping

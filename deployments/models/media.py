@@ -34,7 +34,7 @@ def check_media(messages: Sequence[Mapping[str, Any]], domains: Collection[str])
 
 
 def newest_question(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Return where the user's last message stands, 0 if there is none."""
+    """Return the index of the user's last message, 0 if there is none."""
     return max((at for at, message in enumerate(messages) if message.get("role") == "user"), default=0)
 
 

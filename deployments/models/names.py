@@ -25,7 +25,7 @@ class ModelNames:
 
     @classmethod
     def of(cls, settings: Settings) -> "ModelNames":
-        """Return the names that the configuration gives."""
+        """Return the names from the configuration."""
         ids = tuple(model.id for model in settings.models)
         default = settings.default_model or next(iter(ids), "")
         return cls(ids, default, settings.aliases, settings.unknown_models_get_default, settings.adapters)
@@ -53,7 +53,7 @@ class ModelNames:
         return name in self.ids or name in self.adapters
 
     def _alias(self, name: str) -> str:
-        """Return the alias that a name is or matches, "" if there is none."""
+        """Return the alias that a name equals or matches, "" if there is none."""
         if name in self.single_aliases:
             return name
         patterns = [alias for alias in self.aliases if alias.endswith(ANYTHING) and name.startswith(alias[:-1])]

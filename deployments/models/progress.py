@@ -11,7 +11,7 @@ PROGRESS_S = 0.25
 
 
 async def with_progress(answer: Awaitable[Any], so_far: Callable[[], Progress | None]) -> AsyncGenerator[Any]:
-    """Yield how far it is, as `so_far` tells, until `answer` has returned, and then what it returned.
+    """Yield the progress that `so_far` returns until `answer` has returned, and then what it returned.
 
     Raises what `answer` raises; closing the generator cancels it.
     """

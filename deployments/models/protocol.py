@@ -111,7 +111,7 @@ class Reply:
     completion_tokens: int
     finish_reason: str
     times: EngineTimes | None = None
-    """Where the engine's time went, if it told."""
+    """Where the engine's time went, if it reported that."""
     may_be_kept: bool = True
     """Whether it is of the identity that was asked for: while a model's replicas are replaced, others answer too."""
 

@@ -102,7 +102,7 @@ def _sentence(error: Mapping[str, Any], field: str) -> str:
 
 
 def _presentable(message: str, otherwise: str) -> str:
-    """Return a sentence that a client can use, `otherwise` where `message` is none."""
+    """Return a sentence that a client can use: `otherwise` if `message` is not one."""
     if not message or len(message) > MAX_CHARACTERS or "\n" in message or FOREIGN.search(message):
         return otherwise
     return message

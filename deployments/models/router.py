@@ -14,7 +14,7 @@ from deployments.models.presence import Presence, presence
 from deployments.models.protocol import ModelRequest
 
 ADAPTERS = "adapters"
-"""What replicas tell the routers: the adapters that they hold."""
+"""The key under which replicas report the adapters that they hold to the routers."""
 
 
 class ObservedRouter(PowerOfTwoChoicesRequestRouter):
@@ -51,5 +51,5 @@ def adapter_key(pending: PendingRequest | None) -> str:
 
 
 def held_by(replica: RunningReplica) -> Sequence[str]:
-    """Return the adapters that a replica told last."""
+    """Return the adapters that a replica reported last."""
     return (replica.routing_stats or {}).get(ADAPTERS) or ()

@@ -36,7 +36,7 @@ class Demand:
     """The demand of one ingress replica for one model."""
 
     def __init__(self, call: Callable[[], WakingCall], status: Callable[[], Awaitable[str]]) -> None:
-        """`call` begins a small call that a replica answers; `status` tells READY, FAILED, REMOVED or another one."""
+        """`call` begins a small call that a replica answers; `status` returns READY, FAILED, REMOVED or another."""
         self._call = call
         self._status = status
         self._waiting = 0
@@ -112,6 +112,6 @@ class Demand:
 
 
 def _ignore(reply: "asyncio.Task[None]") -> None:
-    """Take note of how a call ended; what it failed with, the model's state tells."""
+    """Note that a call has ended. If it failed, the model's state shows why."""
     if not reply.cancelled():
         reply.exception()

@@ -36,7 +36,7 @@ METHODS = ("DELETE", "GET", "HEAD", "POST")
 def options(settings: CorsSettings) -> dict[str, Any]:
     """Return the arguments of starlette's CORSMiddleware.
 
-    Any header may be sent: SDKs have many of their own, and none of them gives a page more than its key does.
+    Any header may be sent: SDKs have many of their own, and none of them allows a page more than its key does.
     """
     return {
         "allow_origins": settings.allow_origins,

@@ -1,6 +1,6 @@
 """Whose API a request speaks: OpenAI's, or on some paths Anthropic's, which has its own shape of errors.
 
-Anthropic's clients tell errors apart by status and `type` (Anthropic API reference, "Errors").
+Anthropic's clients distinguish errors by status and `type` (Anthropic API reference, "Errors").
 """
 
 from collections.abc import Mapping
@@ -44,13 +44,13 @@ def is_anthropic(scope: Mapping[str, Any]) -> bool:
 
 
 def status_of(error: ChatLLMError | type[ChatLLMError], scope: Mapping[str, Any]) -> int:
-    """Return the status of the answer that tells of `error`."""
+    """Return the status of the response that reports `error`."""
     kind = error if isinstance(error, type) else type(error)
     return OVERLOADED_STATUS if issubclass(kind, Overloaded) and is_anthropic(scope) else kind.status
 
 
 def error_body(error: ChatLLMError, request_id: str, scope: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of the answer that tells of `error`."""
+    """Return the body of the response that reports `error`."""
     if not is_anthropic(scope):
         return error.body(request_id)
     detail = {"type": _type(error, status_of(error, scope)), "message": error.message}

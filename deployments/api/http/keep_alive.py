@@ -1,4 +1,4 @@
-"""Bytes on a stream that would be silent, so that nothing between server and client gives the connection up."""
+"""Bytes on a stream that would be silent, so that nothing between server and client drops the connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from starlette.types import Send
 
 HELD_S = 5.0
-"""Seconds between two comments to a client that is told why it waits."""
+"""Seconds between two comments that say why the client waits."""
 COMMENT = b": ping\n\n"
 """A comment, which clients of server-sent events pass over (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
@@ -14,7 +14,7 @@ COMMENT = b": ping\n\n"
 class KeepAlive:
     """Sends a ping whenever a stream has been silent for `silence_s`. One timer per stream, and no task until it fires.
 
-    A client whose request is held is told why every few seconds.
+    A client whose request is held sees every few seconds why.
 
     The stream's writer sets `is_writing` while it sends and calls `sent` afterwards; `close` must be called before the
     stream's last message.

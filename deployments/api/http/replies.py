@@ -76,7 +76,7 @@ class EventStream(Response):
         silence_s: float = 15.0,
         waits_for: Callable[[], str | None] | None = None,
     ) -> None:
-        """`trailer` returns what goes out behind all of it, `waits_for` what a client whose request is held is told.
+        """`trailer` returns what goes out behind all of it, `waits_for` what a client sees while its request is held.
 
         After `silence_s` without an event there is a ping.
         """

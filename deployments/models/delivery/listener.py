@@ -96,7 +96,7 @@ class Stream:
 
 
 class Listener:
-    """Accepts the connections of replicas and gives what they send to its stream."""
+    """Accepts the connections of replicas and hands what they send to the stream that it belongs to."""
 
     def __init__(self) -> None:
         self._server = Server(lambda: self, MAX_MESSAGE_BYTES)

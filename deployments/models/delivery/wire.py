@@ -97,7 +97,7 @@ def encode(message: Crossing) -> tuple[int, bytes]:
 
 
 def decode(frame: Frame) -> Crossing:
-    """Return the message of a frame; raises ValueError for what is none."""
+    """Return the message of a frame; raises ValueError if it is not one."""
     _, kind, payload = frame
     if kind == FRAMES:
         return Frames(payload)

@@ -1,4 +1,4 @@
-"""How much memory a model takes, as far as its files or the catalogue tell before it is loaded.
+"""How much memory a model takes, as far as its files or the catalogue show before it is loaded.
 
 Weights: https://huggingface.co/docs/safetensors/index#format, each number in the type that vLLM computes in.
 KV cache per token: a key and a value per layer and KV head; with multi-head latent attention (DeepSeek) one

@@ -1,4 +1,4 @@
-"""Why models are not there yet: what Serve's controller says of their deployments, and what their replicas tell."""
+"""Why models are not ready: what Serve's controller says about their deployments, and what replicas report."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ WAITS = "to be scheduled"
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Why no replica of a model runs: `loading` as a replica told, `expected_s` as long as it took before.
+    """Why no replica of a model runs: `loading` as a replica reported, `expected_s` how long it took before.
 
     `reason` is one sentence for administrators, about a try that failed or about what the model waits for.
     """
@@ -120,7 +120,7 @@ def is_asleep(replica_states: Mapping[Any, int]) -> bool:
 
 
 def absence(deployment: str, status: str, message: str, loading: Loading | None) -> Absence:
-    """Return why a deployment has no replica, by what Serve says of it and what a replica told last."""
+    """Return why a deployment has no replica, from Serve's state and the last report of a replica."""
     failure = loading.failure if loading else None
     has_failed = status in FAILED or (loading is not None and loading.has_failed)
     if failure is None and has_failed:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 PHASES = ("scheduling", "starting", "downloading", "reading_weights", "compiling", "warming_up", "joining")
-"""In their order: Serve and Ray start a process; the replica loads, as it tells itself; the ingress hears of it."""
+"""In their order: Serve and Ray start a process; the replica loads, as it reports itself; the ingress learns of it."""
 OUTSIDE = ("scheduling", "joining")
 """Those that only the ingress can measure: a start that it did not ask for lacks them."""
 MAX_STARTS = 5
@@ -37,7 +37,7 @@ def remaining_s(
 ) -> float | None:
     """Return how many seconds are left of a start that has been in `phase` for `elapsed_s`; None if nothing is known.
 
-    `percent` is how much of the phase is done, where a replica tells that.
+    `percent` is how much of the phase is done, where a replica reports that.
     """
     if not phases:
         return None

@@ -23,7 +23,7 @@ Phase = Literal["starting", "downloading", "reading_weights", "compiling", "warm
 SAME_START_S = 900.0
 """Seconds after which a new start of a replica no longer counts as another try of the one before."""
 TRIES = 3
-"""How often Serve starts a replica before it gives up."""
+"""How often Serve tries to start a replica before it gives up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class StartTimes:
         published: Callable[[str], Loading | None],
         demanded_at: Callable[[Place], float | None],
     ) -> None:
-        """`replicas` counts those of a deployment that run, `published` reads what one told last (it may block).
+        """`replicas` counts those of a deployment that run, `published` reads what one reported last (it may block).
 
         `demanded_at` is when this replica began to demand one (Unix seconds), None if it did not.
         """
@@ -153,7 +153,7 @@ class StartTimes:
 
 
 def started(deployment: str, loading: Loading, demanded_at: float | None, seen_at: float) -> Start:
-    """Return a start by what its replica told and when it was demanded and seen; no clock's difference is negative."""
+    """Return a start, from what its replica reported and when it was demanded and seen. No duration is negative."""
     phases = dict(loading.phases)
     if demanded_at is not None and demanded_at <= loading.since:
         phases["scheduling"] = loading.since - demanded_at

@@ -1,4 +1,4 @@
-"""Watching a model load from within its replica: what the engine prints tells the phase, and why it failed.
+"""Watching a model load from within its replica: the engine's output shows the phase, and why it failed.
 
 vLLM's engine is another process, whose output goes where this process's goes: into the log files that Ray has
 opened for it. They are read from where they ended when loading began.
@@ -63,7 +63,7 @@ class EngineOutput:
 
 
 def phase_of(printed: str, state: Loading) -> Loading:
-    """Return the state with the last phase that an engine's output tells of; no phase comes back once it is over."""
+    """Return the state with the last phase that the engine's output shows. A phase that is over does not come back."""
     for phase, pattern in MARKS:
         last = next(reversed(list(pattern.finditer(printed))), None)
         if last is not None and ORDER.index(phase) >= ORDER.index(state.phase):
@@ -88,7 +88,7 @@ def downloaded(model: AnyModel) -> tuple[bool, int | None]:
 
 @contextmanager
 def watched(model: AnyModel) -> Generator[None]:
-    """Tell of the phases while the block loads `model`; a failure is told and raised as ModelLoadFailed."""
+    """Report the phases while the block loads `model`; a failure is reported and raised as ModelLoadFailed."""
     states = [Loading.begun(_before(model))]
     publish(model.deployment, states[-1])
     output, ended = EngineOutput(), threading.Event()

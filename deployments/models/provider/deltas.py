@@ -1,4 +1,4 @@
-"""The chunks of a LangChain model as the deltas of a chat completion, and what they tell of its end and cost."""
+"""The chunks of a LangChain model as the deltas of a chat completion, and what they say about its end and cost."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ FINISH_REASONS: Mapping[str, str] = {
 """Every provider's word for an end that is not a plain "stop"."""
 
 FINISH_FIELDS = ("finish_reason", "stop_reason", "done_reason", "status")
-"""Where the classes tell it: OpenAI's and Google's, Anthropic's, Ollama's, OpenAI's responses."""
+"""Where the classes report it: OpenAI's and Google's, Anthropic's, Ollama's, OpenAI's responses."""
 
 
 @dataclass(slots=True)
 class Usage:
-    """What an answer has cost, as far as its provider has told."""
+    """What an answer has cost, as far as its provider has reported it."""
 
     prompt: int = 0
     completion: int = 0
@@ -61,7 +61,7 @@ class Deltas:
     def __init__(self) -> None:
         self.usage = Usage()
         self.reported_finish = ""
-        """The provider's word for why the answer ended, "" as long as it has told none."""
+        """The provider's word for why the answer ended, "" until it has sent one."""
         self.answer_bytes = 0
         self._calls: dict[object, int] = {}
 

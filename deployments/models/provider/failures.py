@@ -1,6 +1,6 @@
 """The errors of the providers' packages as this service's own.
 
-Each package has its own tree; all tell an HTTP status somewhere, and the response's
+Each package has its own tree; all carry an HTTP status somewhere, and the response's
 headers where there was one. What a provider says of its key or its account goes to the
 log; to the client goes only what it says of the request.
 """

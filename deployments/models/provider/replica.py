@@ -61,7 +61,7 @@ class ProviderReplica:
         self._chat_model, self._is_openai = chat_model, isinstance(chat_model, BaseChatOpenAI)
 
     async def check_health(self) -> None:
-        """Never fail: whether the provider can be reached, each request tells."""
+        """Never fail: each request shows whether the provider can be reached."""
 
     async def traits(self) -> Traits:
         """Return what the settings say, and the window that LangChain knows of the model."""

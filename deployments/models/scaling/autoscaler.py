@@ -1,4 +1,4 @@
-"""Serve's policy function for models: it asks the policy, and tells why a target has changed.
+"""Serve's policy function for models: it asks the policy, and reports why a target has changed.
 
 Serve's controller calls it several times a second, applies `upscale_delay_s`, `downscale_delay_s` and the bounds to
 what it returns, and keeps the state that it returns. So a change is seen at the next call, in the target.
@@ -88,7 +88,7 @@ def considered(ctx: AutoscalingContext) -> tuple[int, dict[str, Any], Decision |
 
 
 def reading_of(ctx: AutoscalingContext) -> Reading:
-    """Return what Serve tells; the figures of each replica are averages over the look-back period."""
+    """Return what Serve reports; the figures of each replica are averages over the look-back period."""
     figures: Mapping[str, Mapping[Any, float]] = ctx.aggregated_metrics or {}
     reporting = figures.get("max_running", {})
     loads = [Load(**{name: float(figures.get(name, {}).get(one, 0.0)) for name in FIGURES}) for one in reporting]

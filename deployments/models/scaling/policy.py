@@ -2,7 +2,7 @@
 
 Up and down have thresholds of their own, so that noise moves nothing back and forth. Up goes by where the demand will
 be once a new replica runs. Down goes by the most of two look-back periods: Serve waits for `downscale_delay_s`, and
-takes the number that it is told at the end of it.
+takes the number that it is given at the end of it.
 """
 
 import math
@@ -30,7 +30,7 @@ LEARNT = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What Serve tells at one moment; `loads` are those of the replicas that have reported."""
+    """What Serve reports at one moment; `loads` are those of the replicas that have reported."""
 
     now: float
     current: int
@@ -62,7 +62,7 @@ class Memory:
     samples: tuple[Sample, ...] = ()
     """The demand of the last minutes."""
     since: float | None = None
-    """When the first replica was seen; what it tells is an average over less than the look-back period at first."""
+    """When the first replica was seen; what it reports is an average over less than the look-back period at first."""
     step_s: float | None = None
     """What a step of the engine costs as such: the least that a replica has reported."""
     start_s: float = START_S
@@ -136,7 +136,7 @@ def _at_once(reading: Reading, memory: Memory) -> int:
 def _rise(reading: Reading, memory: Memory, value: float) -> float:
     """Return how much the demand will have risen once a new replica runs.
 
-    Where prompts queue, their number tells how much is asked for, and what is worked off is no trend.
+    Where prompts queue, their number shows the demand; how fast the queue drains is not a trend.
     """
     if is_queueing(reading.loads):
         return 0.0

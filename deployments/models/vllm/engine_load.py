@@ -1,4 +1,4 @@
-"""How busy an engine is, from what it tells after each of its steps. Imports no vllm."""
+"""How busy an engine is, from what it reports after each step. Does not import vllm."""
 
 import time
 from collections.abc import Mapping

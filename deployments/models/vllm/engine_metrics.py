@@ -33,13 +33,13 @@ class GatheredCounter(RayCounterWrapper):
     """A counter that Ray hears of once a second."""
 
     def inc(self, value: int | float = 1.0) -> None:
-        """Add to what is told then."""
+        """Add to what is reported next."""
         if value:
             _gathered.count(cast(Counter, self.metric), value, **self._tags)
 
 
 class EngineMetrics(RayPrometheusStatLogger):
-    """vLLM's own metrics, of which only the time between tokens differs: each step gives one, chosen by chance.
+    """vLLM's own metrics, of which only the time between tokens differs: each step contributes one, chosen at random.
 
     In one step it is the same for nearly all requests. So the histogram's quantiles
     hold, and its count is that of steps with a decoded token, not that of tokens.
@@ -49,7 +49,7 @@ class EngineMetrics(RayPrometheusStatLogger):
     _counter_cls = GatheredCounter
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        """Take what vLLM gives."""
+        """Record what vLLM reports."""
         super().__init__(*arguments, **named)
         self.steps = EngineSteps()
 

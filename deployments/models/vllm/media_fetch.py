@@ -45,9 +45,9 @@ def is_public(address: str) -> bool:
 async def inline_media(
     messages: Sequence[Mapping[str, Any]], domains: Collection[str], is_allowed: IsAllowed = is_public
 ) -> None:
-    """Replace the URLs of remote media in `messages` by its content; raises BadRequest for what cannot be had.
+    """Replace the URLs of remote media in `messages` by its content; raises BadRequest if one cannot be fetched.
 
-    Before the user's last message, what cannot be had becomes a note: it may have been there once.
+    Before the user's last message, a file that cannot be fetched becomes a note: it may have existed once.
     """
     check_media(messages, domains)
     newest = newest_question(messages)

@@ -41,7 +41,7 @@ def in_turns(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 
 def as_plain_text(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Return user and assistant in turn, the user first; tools are told of in words, instructions by the user."""
+    """Return user and assistant in turn, the user first; tools are put into words, instructions into user messages."""
     names: dict[str, str] = {}
     converted: list[ChatMessage] = []
     for message in with_one_system_message(messages):

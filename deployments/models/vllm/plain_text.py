@@ -78,7 +78,7 @@ class PlainTextChat(OpenAIServingChat):
 
 
 class _Prompt:
-    """How long the prompt of a stream is, which the engine's first result tells."""
+    """How long the prompt of a stream is, known from the engine's first result."""
 
     def __init__(self) -> None:
         self._tokens = 0

@@ -1,7 +1,8 @@
 """vLLM's handlers of transcriptions and translations, their files decoded elsewhere. Imports vllm.
 
-vLLM decodes in threads of the process that all requests of the model share. Here a process for each file does so
-(`audio.py`), and the tokens of an answer are counted, which vLLM tells only in streams, and there of the last piece.
+vLLM decodes in threads of the process that all requests of the model share. Here each file has a process of its own
+(`audio.py`). Here the tokens of an answer are counted, too: vLLM reports them only in streams, and there only for
+the last piece.
 """
 
 import asyncio
