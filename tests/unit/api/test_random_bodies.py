@@ -27,7 +27,7 @@ BODIES: list[tuple[str, dict[str, Any]]] = [
 ]
 FOREIGN = re.compile(r"`(str|int|bool|float)\b|pydantic|validation error|Traceback|NoneType|object at 0x|\w+Error\b")
 """What no error says: the bodies of these tests hold none of it."""
-PLENTY = settings(max_examples=examples(500), deadline=None, suppress_health_check=list(HealthCheck))
+PLENTY = settings(max_examples=examples(250), deadline=None, suppress_health_check=list(HealthCheck))
 
 scalars = (
     st.none()
@@ -175,7 +175,7 @@ messages = st.lists(
 )
 
 
-@settings(PLENTY, max_examples=examples(200))
+@settings(PLENTY, max_examples=examples(120))
 @given(messages, st.booleans())
 def test_any_sequence_of_anthropics_blocks(client: httpx.Client, said: list[Any], stream: bool) -> None:
     body = {"max_tokens": 5, "messages": said, "stream": stream}
