@@ -31,7 +31,7 @@ GAUGES = {
     "ray_serve_deployment_queued_queries": "queued",
 }
 MEANS = frozenset({"kv_cache"})
-DECISIONS = re.compile(r"^ray_chatllm_(?:autoscaling|scaling)_decisions")
+DECISIONS = re.compile(r"^ray_chatllm_scaling_decisions")
 GPU_FIELDS = ("utilization.gpu", "memory.used", "memory.total", "power.draw")
 
 
@@ -97,7 +97,7 @@ def _metrics(dashboard: str, token: str) -> dict[str, Any]:
     return {**totals, **({"decisions": decisions} if decisions else {})}
 
 
-DECISION_LABELS = frozenset({"deployment", "direction", "reason", "model"})
+DECISION_LABELS = frozenset({"model", "direction", "cause"})
 
 
 def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:

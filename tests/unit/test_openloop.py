@@ -176,10 +176,10 @@ def test_wrong_options_are_refused_with_the_place_and_the_remedy(arguments, sent
 
 def test_metrics_are_read_in_prometheus_format():
     text = '# HELP x\nray_vllm_num_requests_waiting{model_name="a\\"b",node="1"} 3.0\nother{a="b"} 1\n'
-    text += 'ray_chatllm_autoscaling_decisions_total{deployment="model-one",reason="KV cache"} 2.0 1700000000\n'
+    text += 'ray_chatllm_scaling_decisions_total{model="one",cause="KV cache"} 2.0 1700000000\n'
     assert [(name, value) for name, _, value in samples(text)] == [
         ("ray_vllm_num_requests_waiting", 3.0),
-        ("ray_chatllm_autoscaling_decisions_total", 2.0),
+        ("ray_chatllm_scaling_decisions_total", 2.0),
     ]
 
 
