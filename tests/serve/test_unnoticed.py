@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import statistics
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -99,6 +100,35 @@ async def open_loop(service: Launched, folder: Path, *arguments: object) -> Asyn
 def _written(folder: Path) -> dict[str, Any]:
     (path,) = folder.glob("*.json")
     return json.loads(path.read_text())
+
+
+async def test_the_report_has_what_the_service_did(service: Launched, tmp_path: Path) -> None:
+    admin = service.chatllm("keys", "create", "figures", "--admin").strip()
+    load = ("--model", "one,two", "--rates", 6, "--step", 3000, "--settle", 0, "--lengths", f"20/{TOKENS}")
+    async with service.client() as http:
+
+        async def counted() -> tuple[int, int]:
+            answer = await http.get("/v1/admin/metrics", headers={"authorization": f"Bearer {admin}"})
+            models = [one["total"] for one in answer.json()["models"]]
+            return sum(one["requests"].get("200", 0) for one in models), sum(one["output_tokens"] for one in models)
+
+        requests, tokens = await counted()
+        async with open_loop(service, tmp_path, *load) as report:
+            await asyncio.sleep(8)
+        # Two prompts of two tokens for each model, from which the generator learns how many tokens a word takes.
+        expected = requests + len(report.samples) + 4, tokens + sum(one[5] for one in report.samples) + 8
+
+        async def is_told() -> bool:
+            return await counted() == expected
+
+        await until(is_told, within_s=30)
+        answer = await http.get("/v1/admin/metrics", headers={"authorization": f"Bearer {admin}"})
+        own = [one["total"]["ttft"]["p50_s"] for one in answer.json()["models"] if one["total"]["ttft"]["count"]]
+    (step,) = report.document["steps"]
+    assert len(report.samples) > 30 and step["failures"] == {}
+    assert step["ttft_ms"]["p50"] >= PREFILL_MS and step["tpot_ms"]["p50"] >= 10
+    assert step["ttft_ms"]["p50"] == pytest.approx(statistics.mean(own) * 1e3, rel=0.25)
+    assert step["e2e_ms"]["p50"] >= PREFILL_MS + TOKENS * 10
 
 
 async def test_no_change_is_noticed_by_anybody(service: Launched, tmp_path: Path) -> None:
