@@ -82,6 +82,7 @@ async def test_an_ingress_replica_is_killed(cluster: RayCluster) -> None:
     node = next(iter(cluster.replicas("Ingress").values()))
     async with fault(cluster, "ingress replica killed") as told:
         os.kill(node.processes("ServeReplica:chatllm:Ingress")[0], signal.SIGKILL)
+        await asyncio.sleep(3)  # until Serve knows
     assert told.elsewhere <= 4, told.load.failed()
 
 

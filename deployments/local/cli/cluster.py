@@ -1,7 +1,9 @@
 """`chatllm cluster`: what nodes need before Ray starts on them, and whether a cluster is fit."""
 
+import contextlib
 import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +39,8 @@ def check(
     """
     from deployments.local.cluster import judge, survey
 
-    found = survey.here() if here else survey.survey(address)
+    with contextlib.redirect_stdout(sys.stderr):  # where Ray prints what it hears of nodes
+        found = survey.here() if here else survey.survey(address)
     findings = judge.judge(found)
     is_fit = all(finding.verdict != "fail" for finding in findings)
     if as_json:
