@@ -36,14 +36,14 @@ GPU_FIELDS = ("utilization.gpu", "memory.used", "memory.total", "power.draw")
 
 
 def main() -> None:
-    """Print until SIGTERM or until nobody reads."""
+    """Print until SIGTERM, or until the generator is gone."""
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     dashboard, token = sys.argv[1], os.environ.get("RAY_AUTH_TOKEN", "")
-    with suppress(BrokenPipeError):
-        while True:
-            print(json.dumps(observed(dashboard, token)), flush=True)
-            time.sleep(PERIOD_S)
+    parent = os.getppid()
+    while os.getppid() == parent:
+        print(json.dumps(observed(dashboard, token)), flush=True)
+        time.sleep(PERIOD_S)
 
 
 def _end(_number: int, _frame: object) -> None:
