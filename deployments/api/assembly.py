@@ -38,6 +38,7 @@ from deployments.lora.registry import AdapterRegistry
 from deployments.lora.store import AdapterStore
 from deployments.metrics.recorder import Recorder
 from deployments.metrics.remote import RedisFigures
+from deployments.metrics.replicas import sampled
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.store import FigureStore
 from deployments.metrics.stores import watched
@@ -94,6 +95,7 @@ async def opened(
         async with (
             assembled(current, stores, models, cache, problems=problems) as services,
             watched(database.ping, services.metrics, services.telemetry),
+            sampled(services.metrics.recorder, lambda: {name: models.replicas_of(name) for name in models.names.ids}),
         ):
             yield services
     finally:

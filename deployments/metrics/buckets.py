@@ -57,11 +57,15 @@ def _add(sums: dict[Name, int], more: Mapping[Name, int]) -> None:
 
 
 class Bucket(msgspec.Struct, array_like=True):
-    """The `number`th five seconds of the replica's clock; `peak` is how many requests ran at once at most."""
+    """The `number`th five seconds of the replica's clock; `peak` is how many requests ran at once at most.
+
+    `replicas` are those of each model, the most there were; a replica of the version before leaves them out.
+    """
 
     number: int
     peak: int = 0
     models: dict[str, Counts] = {}
+    replicas: dict[str, int] = {}
 
 
 pack = msgspec.msgpack.Encoder().encode

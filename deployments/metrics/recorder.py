@@ -27,7 +27,7 @@ class Recorder:
         self._packed: list[bytes] = [b""] * BUCKETS
         self._unpublished: set[int] = set()
         self._has_new_faults = False
-        self._now = Bucket(int(self.began_at / BUCKET_S), models={})
+        self._now = Bucket(int(self.began_at / BUCKET_S), models={}, replicas={})
 
     @property
     def clock(self) -> float:
@@ -57,6 +57,12 @@ class Recorder:
             code = summary.failure.code if summary.failure else ""
             self._faults.note(Fault(self._clock(), status, code, summary.model, request_id, key_id))
             self._has_new_faults = True
+
+    def note_replicas(self, replicas: Mapping[str, int]) -> None:
+        """Note how many replicas each model has now; of what a bucket's time saw, the most is kept."""
+        seen = self._bucket().replicas
+        for model, count in replicas.items():
+            seen[model] = max(count, seen.get(model, 0))
 
     def buckets(self) -> list[bytes]:
         """Return all that is kept, packed; the present bucket as far as it is."""
@@ -98,7 +104,7 @@ class Recorder:
                 slot = bucket.number % BUCKETS
                 self._packed[slot] = pack(bucket)
                 self._unpublished.add(slot)
-            self._now = Bucket(number, self.running, {})
+            self._now = Bucket(number, self.running, {}, {})
         return self._now
 
     def _over(self, number: int) -> Iterator[Bucket]:

@@ -16,11 +16,15 @@ LIVE_S = 15.0
 
 @dataclass(slots=True)
 class Point:
-    """The sums of one step of time; `peak` is the most requests at once, of all replicas together at most."""
+    """The sums of one step of time; `peak` is the most requests at once, of all replicas together at most.
+
+    `replicas` are those of each model, the most that any ingress replica saw.
+    """
 
     start: float
     counts: Counts = field(default_factory=Counts)
     peak: int = 0
+    replicas: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ def added_up(replicas: Sequence[ReplicaFigures], now: float, window_s: int, step
         peaks = [0] * len(points)
         for at, bucket in _within(buckets, replica.offset_s, points[0].start, step_s, len(points)):
             peaks[at] = max(peaks[at], bucket.peak)
+            for model, count in bucket.replicas.items():
+                points[at].replicas[model] = max(count, points[at].replicas.get(model, 0))
             for model, counts in bucket.models.items():
                 points[at].counts.add(counts)
                 models.setdefault(model, Counts()).add(counts)

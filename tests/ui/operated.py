@@ -138,7 +138,9 @@ def _replica(name: str, seen_s_ago: float, now: float, in_flight: int) -> dict[s
 def _point(made: Operated, start: float, seconds: float) -> dict[str, Any]:
     wave = 3.0 + 2.2 * math.sin(start / 170) + 0.8 * math.sin(start / 23)
     sums = _figures(made, wave, seconds, 1 + 0.4 * math.sin(start / 90))
-    return {"start": start, "seconds": seconds, "in_flight": round(2 * wave * made.traffic), **sums}
+    replicas = {"guide": 1 + round(wave * made.traffic / 2.5), "coder": int(math.sin(start / 200) > 0)}
+    in_flight = round(2 * wave * made.traffic)
+    return {"start": start, "seconds": seconds, "in_flight": in_flight, "replicas": replicas, **sums}
 
 
 def _figures(made: Operated, per_s: float, seconds: float, slowness: float = 1.0) -> dict[str, Any]:

@@ -216,6 +216,14 @@ def plans() -> list[Plan]:
             series.in_flight,
             number,
         ),
+        Plan(
+            "chart-replicas",
+            t("Replicas"),
+            t("Running, by model"),
+            "columns",
+            series.replicas,
+            number,
+        ),
     ]
 
 

@@ -45,6 +45,7 @@ class Point(Figures):
     start: float
     seconds: float
     in_flight: int = 0
+    replicas: dict[str, int] = {}
 
 
 class Model(BaseModel):

@@ -7,6 +7,7 @@ from ui.i18n import t
 from ui.ops.metrics import Metrics, Point
 
 Values = list[float | None]
+TONES = ("good", "cool", "wait", "bad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,19 @@ def reuse(points: Sequence[Point]) -> list[Series]:
 def in_flight(points: Sequence[Point]) -> list[Series]:
     """Requests at once."""
     return [Series(t("Concurrent"), "cool", [float(point.in_flight) for point in points])]
+
+
+def replicas(points: Sequence[Point]) -> list[Series]:
+    """Replicas of each model; past the number of colors, those with the fewest are added up."""
+    most = {name: max(point.replicas.get(name, 0) for point in points) for point in points for name in point.replicas}
+    names = sorted(most, key=lambda name: (-most[name], name))
+    shown, others = names[: len(TONES)], names[len(TONES) :]
+    series = [Series(name, tone, _replicas(points, (name,))) for name, tone in zip(shown, TONES, strict=False)]
+    return [*series, Series(t("Other models"), "quiet", _replicas(points, others))] if others else series
+
+
+def _replicas(points: Sequence[Point], names: Sequence[str]) -> Values:
+    return [float(sum(point.replicas.get(each, 0) for each in names)) if point.replicas else None for point in points]
 
 
 def share(results: dict[str, int], result: str) -> float | None:

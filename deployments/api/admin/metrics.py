@@ -53,12 +53,14 @@ class Figures(msgspec.Struct, kw_only=True):
 class MetricsPoint(Figures, kw_only=True):
     """The figures of one step, which began at `start` (Unix seconds) and of which `seconds` are over.
 
-    `in_flight` is how many requests ran at once at most.
+    `in_flight` is how many requests ran at once at most, `replicas` how many replicas each model had at most; empty
+    for a time of which nobody knows.
     """
 
     start: float
     seconds: float
     in_flight: int
+    replicas: dict[str, int]
 
 
 class ModelMetrics(msgspec.Struct):
@@ -205,6 +207,7 @@ def _shown(
                 start=point.start,
                 seconds=round(min(step_s, max(0.0, now - point.start)), 1),
                 in_flight=point.peak,
+                replicas=point.replicas,
                 **_sums(point.counts),
             )
             for point in report.points

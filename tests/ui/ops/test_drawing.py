@@ -7,7 +7,7 @@ import pytest
 from ui.ops import drawing
 from ui.ops.formats import clock, number, percent, seconds, whole, zone_named
 from ui.ops.metrics import Metrics, Point, Quantiles
-from ui.ops.series import Series, finished, first_tokens, in_flight, requests, reuse, share, tokens
+from ui.ops.series import Series, finished, first_tokens, in_flight, replicas, requests, reuse, share, tokens
 
 
 def columns(svg: str, tone: str) -> list[tuple[float, float, float]]:
@@ -79,6 +79,15 @@ def test_tokens_times_and_shares() -> None:
     assert values(in_flight(points)) == [[7.0, 0.0]]
     assert share({"BYPASS": 3}, "HIT") is None
     assert first_tokens(points)[0].latest == 0.1
+
+
+def test_replicas_are_told_by_model_and_those_without_a_color_together() -> None:
+    several = {name: count for count, name in enumerate("abcdef", 1)}
+    told = replicas([point(), point(replicas=several), point(replicas={"f": 2})])
+    assert [each.name for each in told] == ["f", "e", "d", "c", "Other models"]
+    assert values(told)[0] == [None, 6.0, 2.0] and values(told)[-1] == [None, 3.0, 0.0]
+    assert len({each.tone for each in told}) == 5
+    assert values(replicas([point()])) == []
 
 
 def test_a_step_that_has_just_begun_is_not_told() -> None:

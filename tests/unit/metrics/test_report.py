@@ -182,3 +182,16 @@ async def test_a_bucket_that_reaches_into_the_step_to_come_counts_in_the_present
     cluster.pass_time(8)
     cluster.replicas[0].asked()  # in the bucket from 8 to 13 s, of a step that ends after 10
     assert requests((await cluster.told_by(0, 120, 10)).report) == {0.0: 1}
+
+
+async def test_replicas_of_models_are_the_most_that_any_ingress_replica_saw() -> None:
+    cluster = Cluster(1_000.0, 50_000.0)
+    cluster.replicas[0].recorder.note_replicas({"quick": 1})
+    cluster.replicas[1].recorder.note_replicas({"quick": 2, "slow": 0})
+    cluster.replicas[1].recorder.note_replicas({"quick": 1, "slow": 0})
+    cluster.pass_time(30)
+    for replica in cluster.replicas:
+        replica.recorder.note_replicas({"quick": 3, "slow": 1})
+    points = (await cluster.told_by(0)).report.points
+    seen = {NOW - point.start: point.replicas for point in points if point.replicas}
+    assert seen == {0: {"quick": 2, "slow": 0}, -30: {"quick": 3, "slow": 1}}
