@@ -221,6 +221,17 @@ AUTOSCALING: Sequence[Row] = [
                 ],
             ),
             Panel(
+                "Decisions",
+                "Changes of the number of replicas by the scaling policy, with their cause; and what the load fills.",
+                [
+                    (
+                        f"sum by (direction, cause) (increase(ray_chatllm_scaling_decisions_total{OF_MODEL}[5m]))",
+                        "{{direction}}: {{cause}}",
+                    ),
+                    (f"max by (model) (ray_chatllm_scaling_demand_replicas{OF_MODEL})", "{{model}} demand"),
+                ],
+            ),
+            Panel(
                 "Changes of the target",
                 "Within 30 minutes; six or more are flapping.",
                 [(f"changes(chatllm:replicas:target{OF_DEPLOYMENT}[30m])", "{{deployment}}")],

@@ -14,6 +14,7 @@ from deployments.cache.steering import describe
 from deployments.chat.call import Answer
 from deployments.chat.summary import Summary
 from deployments.errors import ChatLLMError
+from deployments.infra import tracing
 from deployments.infra.timing import Timing
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import Weight
@@ -43,6 +44,7 @@ async def exchange(
         outcome = outcome or summary.failure
         summary.failure = None if isinstance(outcome, ClientGone) else outcome
         status = CLIENT_GONE_STATUS if isinstance(outcome, ClientGone) else outcome.status if outcome else 200
+        tracing.annotate(_described(summary))
         services.telemetry.ended(request_id, caller.key_id, summary, status, streams)
         meter.ended(summary, status)
 
@@ -74,6 +76,16 @@ def _outcome(error: BaseException) -> ChatLLMError | ClientGone:
     if isinstance(error, asyncio.CancelledError):
         return ClientGone()
     return error if isinstance(error, ChatLLMError | ClientGone) else ChatLLMError()
+
+
+def _described(summary: Summary) -> dict[str, str | int]:
+    """Return what a trace tells of a request that generates, in OpenTelemetry's words where it has some."""
+    return {
+        "gen_ai.request.model": summary.model,
+        "gen_ai.usage.input_tokens": summary.prompt_tokens,
+        "gen_ai.usage.output_tokens": summary.completion_tokens,
+        "chatllm.cache": summary.cache,
+    }
 
 
 def _headers(summary: Summary) -> dict[str, str]:

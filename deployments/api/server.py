@@ -26,6 +26,7 @@ from deployments.api.http.lenient import LenientRouting, speak_plainly_to_http10
 from deployments.api.http.middleware import ConcurrencyLimit, Lingering, RequestId
 from deployments.api.http.replies import error_response, translated
 from deployments.api.http.shortcut import Shortcut, answer_nobody
+from deployments.api.http.traced import Traced
 from deployments.api.metering import LimitHeaders
 from deployments.api.routes import (
     chat,
@@ -53,6 +54,7 @@ from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.lookup_client import ConnectedCache
 from deployments.config import Addresses, Current, Settings
 from deployments.errors import BadRequest, ChatLLMError, MethodNotAllowed, NotFound
+from deployments.infra import tracing
 from deployments.infra.detached import detached
 from deployments.infra.haproxy import warn_unless_mended
 from deployments.infra.heap import freeze_heap
@@ -113,6 +115,8 @@ def build_http(open_services: OpenServices, settings: Current[Settings], request
     app.add_middleware(Shortcut, method="POST", path=chat.PATH, endpoint=chat.create_chat_completion)
     app.add_middleware(LimitHeaders)
     app.add_middleware(ConcurrencyLimit, limit=lambda: settings.value.limits.max_concurrent_requests)
+    if tracing.is_on():
+        app.add_middleware(Traced)
     app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
     app.add_middleware(Lingering)
     app.add_middleware(LenientRouting)

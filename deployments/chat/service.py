@@ -35,6 +35,7 @@ from deployments.chat.waiting import BEGUN, WAITING, held_until, leave, nothing
 from deployments.errors import ChatLLMError, ModelFailed, ModelLoading, Overloaded, ProviderBusy, ProviderFailed
 from deployments.infra.heap import kept_json
 from deployments.infra.threads import run_sized
+from deployments.infra.tracing import traceparent
 from deployments.limits.estimate import prompt_tokens
 from deployments.models.assembly import DONE, assemble, payloads
 from deployments.models.bounds import check_bounds
@@ -142,7 +143,15 @@ class ChatService:
         # Together, so that what answers is what the cache takes it for: an adapter's weights may change at any await.
         adapter, identity = self._models.adapter(model), self._models.identity(model)
         model_request = ModelRequest(
-            call.id, kept_json(sent), call.streams, turn.may_trim, call.endpoint, adapter, identity, call.file
+            call.id,
+            kept_json(sent),
+            call.streams,
+            turn.may_trim,
+            call.endpoint,
+            adapter,
+            identity,
+            call.file,
+            traceparent(),
         )
         query = await run_sized(len(model_request.body), self._query, call, request, identity, turn.may_trim)
         summary.cache_key = query.key or ""

@@ -16,6 +16,7 @@ Each hop ends where the next begins, so that together they are the whole.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -29,18 +30,21 @@ class EngineTimes:
 
 
 class Timing:
-    """The hops of one request so far."""
+    """The hops of one request so far. `tell`, if there is one, is called with each hop's name, begin and end."""
 
-    __slots__ = ("_last", "began", "hops_s")
+    __slots__ = ("_last", "began", "hops_s", "tell")
 
     def __init__(self) -> None:
         self.began = self._last = time.perf_counter()
         self.hops_s: dict[str, float] = {}
+        self.tell: Callable[[str, float, float], None] | None = None
 
     def mark(self, hop: str) -> None:
         """Count the time since the last mark to `hop`."""
         now = time.perf_counter()
         self.hops_s[hop] = self.hops_s.get(hop, 0.0) + now - self._last
+        if self.tell is not None:
+            self.tell(hop, self._last, now)
         self._last = now
 
     def record_engine_times(self, hop: str, times: EngineTimes | None) -> None:

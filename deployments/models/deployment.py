@@ -16,6 +16,7 @@ from deployments.models.protocol import ModelRequest
 from deployments.models.provider.replica import ProviderReplica
 from deployments.models.scripted.replica import ScriptedReplica
 from deployments.models.shared_identity import shared_identities
+from deployments.models.tracing import traced
 from deployments.models.vllm.replica import VLLMReplica
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class _Loaded:
     async def __init__(self, model: AnyModel, log_level: str) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
         configure_logging(log_level)
         self._log_level = log_level
+        self._model_id = model.id
         super().__init__(model)  # pyright: ignore[reportCallIssue] - the replica's
         self._delivery = Delivery()
         self._identities = _identities(model)
@@ -45,7 +47,8 @@ class _Loaded:
         """Generate, and send the messages to the ingress replica that asked; cancelling ends the generation at once."""
         replica: Any = self
         may_be_kept = _is_of(model_request, self._identities)
-        await self._delivery.deliver(replica.generate(model_request), to, may_be_kept)
+        messages = traced(model_request, self._model_id, replica.generate(model_request))
+        await self._delivery.deliver(messages, to, may_be_kept)
 
 
 def _identities(model: AnyModel) -> Mapping[str, str]:

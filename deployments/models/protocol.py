@@ -88,6 +88,8 @@ class ModelRequest:
     """What the cache takes the answer for; a replica of the model as it was before or will be says that it is not."""
     file: bytes = b""
     """The recording that a transcription or translation is about."""
+    traceparent: str = ""
+    """The trace that it belongs to, if there is one; a replica of the version before may not have been told."""
 
     @property
     def size_bytes(self) -> int:

@@ -20,6 +20,7 @@ from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overl
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.infra.detached import detached
 from deployments.infra.traces import trace
+from deployments.infra.tracing import carried
 from deployments.limits.estimate import prompt_tokens
 from deployments.responses.following import follow
 from deployments.responses.request import ADMISSION, ResponseCall
@@ -174,7 +175,7 @@ class BackgroundResponses:
         """Run a response that is in the store, under this replica's name."""
         self._runs[run.response.id] = run
         run.begin()
-        task = detached(self._run(run, requested, messages), f"background-{run.response.id}")
+        task = detached(carried(self._run(run, requested, messages)), f"background-{run.response.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if self._flusher is None or self._flusher.done():

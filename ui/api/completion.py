@@ -16,6 +16,7 @@ import orjson
 from openai import AsyncAPIResponse
 from openai.types.responses import ResponseInputParam
 
+from ui.api import tracing
 from ui.api.errors import ApiError, from_body
 from ui.api.stream import Answering, Delta, Event, Finished, Question, Started
 from ui.files.images import content_parts
@@ -55,9 +56,10 @@ class Completions:
     async def ask(self, question: Question) -> AsyncGenerator[Event]:
         """Yield `Started`, `Answering`, `Delta`s, and `Finished`. Raises `ApiError`."""
         reading = _Reading()
-        async with aclosing(self._followed(self._asked(question), reading)) as events:
-            async for event in events:
-                yield event
+        with tracing.answering(question.model) as headers:
+            async with aclosing(self._followed(self._asked(question, headers), reading)) as events:
+                async for event in events:
+                    yield event
 
     async def take_up(self, response_id: str) -> AsyncGenerator[Event]:
         """Yield the events of an answer from its beginning. Raises `ApiError`."""
@@ -103,7 +105,7 @@ class Completions:
                     for event in reading.events(line):
                         yield event
 
-    def _asked(self, question: Question) -> Stream:
+    def _asked(self, question: Question, headers: dict[str, str]) -> Stream:
         return self._sdk.responses.with_streaming_response.create(
             model=question.model,
             input=_input(question),
@@ -112,6 +114,7 @@ class Completions:
             stream=True,
             truncation="auto",
             extra_body=_extension(question),
+            extra_headers=headers,
         )
 
     def _rejoined(self, reading: "_Reading") -> Stream:

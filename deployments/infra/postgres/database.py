@@ -14,6 +14,7 @@ from deployments.config import HistorySettings
 from deployments.errors import HistoryUnavailable, NotFound
 from deployments.infra.postgres.errors import RETRY_AFTER_S, translated, translation
 from deployments.infra.postgres.schema import migrate
+from deployments.infra.tracing import child
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ FIRST_DELAY_S = 0.1
 MAX_DELAY_S = 5.0
 MIGRATION_TIMEOUT_S = 600.0
 CLOSE_TIMEOUT_S = 5.0
+_POSTGRES = {"db.system.name": "postgresql"}
 
 
 class Database:
@@ -75,7 +77,7 @@ class Database:
         hold the caller any longer, and the outcome of what ran is unknown.
         """
         try:
-            with translated():
+            with child("postgres", _POSTGRES), translated():
                 async with (
                     asyncio.timeout(self._settings.timeout_s) as deadline,
                     self._borrowed(deadline) as connection,

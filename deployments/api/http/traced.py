@@ -1,0 +1,63 @@
+"""The span of a request at the ingress; in the application only where traces are on (infra/tracing.py)."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.infra import tracing
+from deployments.infra.timing import Timing
+
+NOT_TRACED = ("/health", "/ready")
+
+
+class Traced:
+    """Makes a span of each sampled request, with its hops below; inside of RequestId, which makes the `Timing`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in NOT_TRACED:
+            await self._app(scope, receive, send)
+            return
+        headers, method = Headers(scope=scope), scope["method"]
+        trace = tracing.begun("ingress", method, headers.get("traceparent", ""), headers.get("tracestate", ""))
+        if trace is None:
+            await self._app(scope, receive, send)
+            return
+        timing: Timing = scope["state"]["timing"]
+        timing.tell = trace.hop
+        status = 0
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            with trace.entered():
+                await self._app(scope, receive, send_and_note)
+        except BaseException as error:
+            tracing.failed(trace.span, error)
+            raise
+        finally:
+            timing.tell = None
+            _describe(trace, scope, status)
+            trace.span.end()
+
+
+def _describe(trace: tracing.RequestTrace, scope: Scope, status: int) -> None:
+    """Name the span after the route, not the path: ids stand in paths."""
+    route = getattr(scope.get("route"), "path", "") or ("" if "route" in scope else scope["path"])
+    trace.span.update_name(f"{scope['method']} {route}".strip())
+    trace.span.set_attributes(
+        {
+            "http.request.method": scope["method"],
+            "http.route": route,
+            "http.response.status_code": status,
+            "chatllm.request_id": scope["state"]["request_id"],
+        }
+    )
+    if status >= tracing.SERVER_ERROR:
+        tracing.failed(trace.span, RuntimeError())
+        trace.span.set_attribute("error.type", str(status))

@@ -1,0 +1,52 @@
+"""The span of a generation at its model replica (infra/tracing.py)."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from deployments.infra import tracing
+from deployments.models.protocol import Failed, Message, ModelRequest, Progress, Reply
+
+Messages = AsyncGenerator[Message | Progress]
+
+
+def traced(request: ModelRequest, model: str, messages: Messages) -> Messages:
+    """Return the messages of a generation; where its request is traced, a span is around them."""
+    traceparent = getattr(request, "traceparent", "")  # an ingress of the version before sends none
+    if not traceparent or not tracing.is_on():
+        return messages
+    trace = tracing.begun("model", "generate", traceparent)
+    return _observed(trace, request, model, messages) if trace else messages
+
+
+async def _observed(trace: tracing.RequestTrace, request: ModelRequest, model: str, messages: Messages) -> Messages:
+    span = trace.span
+    span.set_attributes({"gen_ai.request.model": model, "gen_ai.operation.name": request.endpoint})
+    try:
+        with trace.entered():
+            async with aclosing(messages):
+                async for message in messages:
+                    if isinstance(message, Reply):
+                        span.set_attributes(_figures(message))
+                    elif isinstance(message, Failed):
+                        tracing.failed(span, message.error)
+                    yield message
+    except BaseException as error:
+        tracing.failed(span, error)
+        raise
+    finally:
+        span.end()
+
+
+def _figures(reply: Reply) -> dict[str, float]:
+    """Return the key figures of an answer, by the names that vLLM's own traces have."""
+    figures: dict[str, float] = {
+        "gen_ai.usage.input_tokens": reply.prompt_tokens,
+        "gen_ai.usage.output_tokens": reply.completion_tokens,
+    }
+    if reply.times is not None:
+        figures |= {
+            "gen_ai.latency.time_in_queue": reply.times.queue,
+            "gen_ai.latency.time_in_model_prefill": reply.times.prefill,
+            "gen_ai.latency.time_in_model_decode": reply.times.decode,
+        }
+    return figures
