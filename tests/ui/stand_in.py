@@ -62,6 +62,8 @@ class Behaviour:
     writes_titles: bool = True
     fallback: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     models: dict[str, str] = field(default_factory=lambda: {"guide": "ready"})
+    models_delay_s: float = 0.0
+    """Before the models are listed."""
     max_model_len: int = 2048
     share_delay_s: float = 0.0
     history_fails: bool = False
@@ -323,6 +325,7 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
+        await asyncio.sleep(api.behaviour.models_delay_s)
         modalities = ["text", "image"] if api.behaviour.sees else ["text"]
         shown = [
             {

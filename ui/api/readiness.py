@@ -135,20 +135,21 @@ class Readiness:
         return self._is_reachable, self.models, [(state.id, state.status) for state in self._states]
 
     async def _poll(self) -> None:
-        was_reachable, was = self._is_reachable, self._summary()
+        was_reachable, known = self._is_reachable, [(state.id, state.status) for state in self._states]
         try:
-            self._states = (await self._api.ready()).models
-            self._is_reachable = True
+            states, is_reachable = (await self._api.ready()).models, True
         except ApiError:
-            self._is_reachable = False
-        if was_reachable != self._is_reachable:
+            states, is_reachable = self._states, False
+        has_changed = not was_reachable or known != [(state.id, state.status) for state in states]
+        if is_reachable and (not self.models or has_changed):
+            await self._find_models(states)  # first: a page that is told to be ready needs a model to send to
+        self._states, self._is_reachable = states, is_reachable
+        if was_reachable != is_reachable:
             self._phase_since = time.monotonic()
-        if self._is_reachable and (not self.models or was != self._summary()):
-            await self._find_models()
 
-    async def _find_models(self) -> None:
+    async def _find_models(self, states: list[ModelState]) -> None:
         try:
             self._known = await self._api.models()
             self.models = [model.id for model in self._known if model.chats]
         except ApiError:  # a rejected key shows when it is used; until then the models that /ready names suffice
-            self.models = [state.id for state in self._states]
+            self.models = [state.id for state in states]

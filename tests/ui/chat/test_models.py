@@ -1,9 +1,11 @@
 """Stories of several models: who is offered, how each stands, and what a message to one that failed comes to."""
 
+import asyncio
+
 import pytest
 
 from tests.ui.chat.test_chat import ask
-from tests.ui.conftest import Reader, until
+from tests.ui.conftest import Page, Reader, until
 from tests.ui.stand_in import StandIn
 from ui.api.readiness import Status
 from ui.chat.status_line import progress
@@ -105,3 +107,14 @@ def test_how_far_a_model_has_come_is_said_with_how_long_it_took_before() -> None
     assert progress(status) == "Loading weights 40% · 12 s of about 45 s"
     assert progress(Status("loading", 50.0, expected_s=45.0)) == "50 s"
     assert progress(Status("loading", 5.0, step="dancing")) == "5 s"
+
+
+async def test_a_page_is_not_ready_before_it_knows_a_model_to_ask(page: Page, api: StandIn) -> None:
+    api.behaviour.models_delay_s = 1.0
+    first, second = page.new_reader(), page.new_reader()
+    await first.open("/")
+    await asyncio.sleep(0.5)  # the service has told by now that it is ready, and not yet its models
+    await second.open("/")
+    await ask(second, "Who are you?")
+    await until(lambda: api.seen.finished == 1)
+    assert [request["model"] for request in api.seen.requests] == ["guide"]
