@@ -46,7 +46,7 @@ class ModelAutoscaler:
         self._decisions = Counter(
             "chatllm_scaling_decisions_total",
             "Changes of the number of replicas that a deployment shall have, by what made them.",
-            tag_keys=("model", "direction", "cause"),
+            tag_keys=("model", "direction", "cause"),  # pyright: ignore[reportArgumentType] - Ray types it wrongly
         )
         self._demand = Gauge(
             "chatllm_scaling_demand_replicas",

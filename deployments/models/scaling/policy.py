@@ -73,7 +73,8 @@ class Memory:
     def of(cls, state: Mapping[str, Any]) -> Self:
         """Return what `kept` returned; nothing where another version has written it."""
         try:
-            return cls(**{**state, "samples": tuple(map(tuple, state.get("samples", ())))})
+            values: dict[str, Any] = {**state, "samples": tuple(map(tuple, state.get("samples", ())))}
+            return cls(**values)
         except (TypeError, ValueError):
             return cls()
 

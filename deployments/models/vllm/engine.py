@@ -194,7 +194,9 @@ async def open_engine(model: VLLMModel) -> Engine:
     adapters = HeldAdapters(model, client, models)
     max_running = client.vllm_config.scheduler_config.max_num_seqs
     reported = EngineLoad(_steps(client), client.output_processor.request_states, max_running)
-    return Engine(client, handlers, Load(client), usage, create_error_response, *texts, adapters, reported)
+    return Engine(
+        client, handlers, Load(client), usage, create_error_response, *texts, adapters=adapters, reported=reported
+    )
 
 
 def _steps(client: BoundedLLM) -> EngineSteps:
