@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import ray
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from deployments.local.apply.cluster import APPLICATIONS
@@ -101,7 +102,7 @@ def _names(nodes: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _start(node: dict[str, Any]) -> Any:
-    strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    strategy: Any = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)  # Ray's stubs do not know it here
     return ray.remote(num_cpus=0, scheduling_strategy=strategy)(Probe).remote(node["NodeManagerAddress"])
 
 
@@ -113,9 +114,9 @@ def _answers(asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     for name, reference in asked.items():
         try:
             came[name] = ray.get(reference, timeout=max(0.0, end - time.monotonic()))
-        except ray.exceptions.GetTimeoutError:
+        except GetTimeoutError:
             silent[name] = f"no answer within {ANSWER_S:.0f} s"
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             silent[name] = (str(error).strip().splitlines() or [type(error).__name__])[-1]
     return came, silent
 
@@ -166,8 +167,8 @@ def _clock(actor: Any) -> tuple[float, float]:
     for _ in range(CLOCK_ROUNDS):
         before = time.time()
         try:
-            there = ray.get(actor.now.remote(), timeout=ANSWER_S)
-        except ray.exceptions.RayError:
+            there: Any = ray.get(actor.now.remote(), timeout=ANSWER_S)
+        except RayError:
             return best
         after = time.time()
         best = min(best, (there - (before + after) / 2, (after - before) / 2), key=lambda one: one[1])
