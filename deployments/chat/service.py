@@ -37,6 +37,7 @@ from deployments.infra.heap import kept_json
 from deployments.infra.threads import run_sized
 from deployments.infra.tracing import traceparent
 from deployments.limits.estimate import prompt_tokens
+from deployments.models.affinity import prompt_head
 from deployments.models.assembly import DONE, assemble, payloads
 from deployments.models.bounds import check_bounds
 from deployments.models.holding import Hold
@@ -152,6 +153,7 @@ class ChatService:
             identity,
             call.file,
             traceparent(),
+            prompt_head(sent) if call.endpoint in SALTED else b"",
         )
         query = await run_sized(len(model_request.body), self._query, call, request, identity, turn.may_trim)
         summary.cache_key = query.key or ""

@@ -90,6 +90,8 @@ class ModelRequest:
     """The recording that a transcription or translation is about."""
     traceparent: str = ""
     """The trace that it belongs to, if there is one; a replica of the version before may not have been told."""
+    head: bytes = b""
+    """What the prompts of one conversation have in common, for the router (affinity.py)."""
 
     @property
     def size_bytes(self) -> int:

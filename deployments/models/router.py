@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 
 from deployments.infra.ray.router import PendingRequest, PowerOfTwoChoicesRequestRouter, RunningReplica
+from deployments.models.affinity import preferred
 from deployments.models.presence import Presence, presence
 from deployments.models.protocol import ModelRequest
 
@@ -18,7 +19,10 @@ ADAPTERS = "adapters"
 
 
 class ObservedRouter(PowerOfTwoChoicesRequestRouter):
-    """Power of two choices, among those first that hold the request's adapter, and a note of how many there are."""
+    """Power of two choices, after the replica that knows the prompt's beginning and those that hold its adapter.
+
+    And a note of how many replicas there are.
+    """
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -30,7 +34,17 @@ class ObservedRouter(PowerOfTwoChoicesRequestRouter):
         others = await super().choose_replicas(candidate_replicas, pending_request)
         key = adapter_key(pending_request)
         holding = [replica for replica in self.curr_replicas.values() if key in held_by(replica)] if key else []
-        return [random.sample(holding, min(2, len(holding))), *others] if holding else others
+        if holding:
+            others = [random.sample(holding, min(2, len(holding))), *others]
+        knows = self._knows_head(head_of(pending_request), holding or candidate_replicas)
+        return [[knows], *others] if knows else others
+
+    def _knows_head(self, head: bytes, replicas: list[RunningReplica]) -> RunningReplica | None:
+        """Return the replica that has probably read a prompt's beginning before, unless it has too much to do."""
+        if not head or len(replicas) < 2:
+            return None
+        loads = {one.replica_id.unique_id: self.replica_queue_len_cache.get(one.replica_id) or 0 for one in replicas}
+        return preferred(head, {one.replica_id.unique_id: one for one in replicas}, loads)
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         self._presence().note(len(replicas))
@@ -48,6 +62,12 @@ def adapter_key(pending: PendingRequest | None) -> str:
     """Return what names the adapter that a request is for, "" where it is for none."""
     first = pending.args[0] if pending is not None and pending.args else None
     return first.adapter.key if isinstance(first, ModelRequest) and first.adapter else ""
+
+
+def head_of(pending: PendingRequest | None) -> bytes:
+    """Return what the prompts of the request's conversation have in common, b"" where nothing is known of that."""
+    first = pending.args[0] if pending is not None and pending.args else None
+    return first.head if isinstance(first, ModelRequest) else b""
 
 
 def held_by(replica: RunningReplica) -> Sequence[str]:

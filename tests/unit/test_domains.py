@@ -58,6 +58,7 @@ PUBLIC: dict[str, set[str]] = {
     "metrics": {"metrics.gathered", "metrics.grammars", "metrics.held"},
     "models": {
         "models.adapters",
+        "models.affinity",
         "models.assembly",
         "models.bounds",
         "models.catalogue",

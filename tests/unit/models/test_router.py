@@ -1,7 +1,8 @@
-"""Which replicas a request is tried on: first those that hold its adapter."""
+"""Which replicas a request is tried on: first the one that knows its prompt, and those that hold its adapter."""
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,14 +18,28 @@ from deployments.models.router import ADAPTERS, ObservedRouter
 PIRATE = Adapter("guide", "pirate", "pirate", "a" * 64, 8, 1)
 
 
+@dataclass(frozen=True)
+class ReplicaId:
+    unique_id: str
+
+
 class Router(ObservedRouter):
     """The router with replicas that a test gives it, and nothing of Serve around it."""
 
     def __init__(self, **held: list[str] | None) -> None:
+        self.queue_lengths: dict[Any, int] = {}
         self._replicas = {
-            name: SimpleNamespace(name=name, routing_stats=None if keys is None else {ADAPTERS: keys})
+            name: SimpleNamespace(
+                name=name,
+                replica_id=ReplicaId(name),
+                routing_stats=None if keys is None else {ADAPTERS: keys},
+            )
             for name, keys in held.items()
         }
+
+    @property
+    def replica_queue_len_cache(self) -> Any:
+        return self.queue_lengths
 
     @property
     def curr_replicas(self) -> Any:
@@ -61,6 +76,26 @@ async def test_where_none_holds_it_and_for_other_requests_it_is_as_always(held: 
     assert await chosen(Router(a=[PIRATE.key]), None) == [{"any"}]
     assert await chosen(Router(a=[PIRATE.key]), PIRATE, pending=None) == [{"any"}]
     assert await chosen(Router(a=[PIRATE.key]), PIRATE, pending=SimpleNamespace(args=[])) == [{"any"}]
+
+
+async def test_the_replica_that_knows_the_prompt_comes_before_all_others_unless_it_is_busy() -> None:
+    router = Router(a=[], b=[], c=[])
+    pending = SimpleNamespace(args=[ModelRequest("id", b"{}", False, head=b"head")])
+    replicas: Any = list(router.curr_replicas.values())
+    ((first,), others) = await router.choose_replicas(replicas, pending)  # type: ignore[arg-type]
+    assert others == ["any"] and (await router.choose_replicas(replicas[::-1], pending))[0] == [first]  # type: ignore[arg-type]
+    router.queue_lengths[first.replica_id] = 100
+    ((second,), _) = await router.choose_replicas(replicas, pending)  # type: ignore[arg-type]
+    assert second is not first
+    assert await router.choose_replicas(replicas[:1], pending) == [["any"]]  # type: ignore[arg-type]
+
+
+async def test_of_those_that_hold_the_adapter_the_one_that_knows_the_prompt_comes_first() -> None:
+    router = Router(a=[], b=[PIRATE.key], c=[PIRATE.key], d=[])
+    for head in (b"one", b"two", b"three", b"four"):
+        pending = SimpleNamespace(args=[ModelRequest("id", b"{}", False, adapter=PIRATE, head=head)])
+        first, holding, *_ = await router.choose_replicas(list(router.curr_replicas.values()), pending)  # type: ignore[arg-type]
+        assert first[0] in holding and len(holding) == 2
 
 
 NOTE_IN_ANOTHER_PROCESS = """
