@@ -24,6 +24,7 @@ from tests.valkey import Server
 
 # A busy machine is late by itself: only where the server is frozen does the deadline matter.
 PATIENT_S = 5.0
+SLOW_MACHINE_S = 1.0
 TIMEOUT_S = 0.25
 
 
@@ -215,10 +216,10 @@ async def test_a_frozen_server_costs_a_moment_then_nothing_and_the_replica_holds
             for _ in range(6):
                 began = time.monotonic()
                 await limiter.admit("key_a", limits)
-                assert time.monotonic() - began < TIMEOUT_S + 0.15
+                assert time.monotonic() - began < TIMEOUT_S + SLOW_MACHINE_S
             began = time.monotonic()
             rest = await admissions([limiter], limits, 0, 60)
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 60 * TIMEOUT_S / 5, "none of them waits"
             # Ten were taken while the server answered, six since; two seconds at most have filled in.
             assert 40 - 10 - 6 <= len(rest) <= 40 - 10 - 6 + 2
             assert limiter.failures["timeout"] >= 5 and limiter.failures["breaker_open"] >= 50
