@@ -12,7 +12,9 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 MAX_HEAD_CHARS = 4_096
-"""How much of a prompt is looked at."""
+"""How much of a prompt is looked at, with the next two."""
+MIN_USER_CHARS = 1_024
+MAX_PARTS = 8
 SURPLUS, SLACK = 1.25, 4
 """A replica takes a prompt that prefers it while it has fewer requests than so many times the mean, and this many."""
 
@@ -23,27 +25,33 @@ def prompt_head(request: Mapping[str, Any]) -> bytes:
     """Return what the turns of one conversation have in common; b"" for a request without a text to go by.
 
     That are the texts of a chat's messages until the first of the user's, or the beginning of a completion's prompt,
-    and the salt that keeps tenants' blocks apart.
+    and the salt that keeps tenants' blocks apart. Of the user's message the beginning counts however long is what
+    stands before it: many conversations can have that in common.
     """
-    found, left = blake2b(str(request.get("cache_salt") or "").encode(errors="replace"), digest_size=8), MAX_HEAD_CHARS
-    for text in _texts(request):
-        if not left:
-            break
-        found.update(b"\0" + text[:left].encode(errors="replace"))
-        left -= len(text[:left])
-    return found.digest() if left < MAX_HEAD_CHARS else b""
+    found, is_empty = blake2b(_bytes(str(request.get("cache_salt") or "")), digest_size=8), True
+    left = MAX_HEAD_CHARS
+    for text, is_users in _texts(request):
+        kept = text[: max(left, MIN_USER_CHARS if is_users else 0)]
+        found.update(b"\0" + _bytes(kept))
+        left, is_empty = max(0, left - len(kept)), is_empty and not kept
+    return b"" if is_empty else found.digest()
 
 
-def _texts(request: Mapping[str, Any]) -> Iterator[str]:
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="replace")
+
+
+def _texts(request: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Yield the texts of the head, each with whether it is the user's."""
     messages, prompt = request.get("messages"), request.get("prompt")
     if isinstance(prompt, str):
-        yield prompt
+        yield prompt, True
     for message in messages if isinstance(messages, list) else ():
-        content = message.get("content")
-        for part in content if isinstance(content, list) else ({"text": content},):
+        content, is_users = message.get("content"), message.get("role") == "user"
+        for part in content[:MAX_PARTS] if isinstance(content, list) else ({"text": content},):
             if isinstance(part, dict) and isinstance(text := part.get("text"), str):
-                yield text
-        if message.get("role") == "user":
+                yield text, is_users
+        if is_users:
             return
 
 

@@ -67,7 +67,8 @@ def adapter_key(pending: PendingRequest | None) -> str:
 def head_of(pending: PendingRequest | None) -> bytes:
     """Return what the prompts of the request's conversation have in common, b"" where nothing is known of that."""
     first = pending.args[0] if pending is not None and pending.args else None
-    return first.head if isinstance(first, ModelRequest) else b""
+    # Serve brings this module's newest text to an ingress of the version before, whose requests have no head.
+    return getattr(first, "head", b"") if isinstance(first, ModelRequest) else b""
 
 
 def held_by(replica: RunningReplica) -> Sequence[str]:

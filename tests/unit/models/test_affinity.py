@@ -37,6 +37,12 @@ def test_what_differs_there_has_another_head(other: dict[str, Any]) -> None:
     assert prompt_head(other) != prompt_head(chat("Be brief.", "Who are you?"))
 
 
+def test_conversations_with_a_long_beginning_in_common_are_spread_as_well() -> None:
+    system = "You are an agent. " * 1_000
+    assert prompt_head(chat(system, "Who are you?")) == prompt_head(chat(system, "Who are you?", "A guide.", "Why?"))
+    assert len({prompt_head(chat(system, str(at))) for at in range(100)}) == 100
+
+
 def test_a_completion_goes_by_the_beginning_of_its_prompt() -> None:
     beginning = "x" * MAX_HEAD_CHARS
     assert prompt_head({"prompt": f"{beginning}a"}) == prompt_head({"prompt": f"{beginning}b"})

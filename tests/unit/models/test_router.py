@@ -90,6 +90,13 @@ async def test_the_replica_that_knows_the_prompt_comes_before_all_others_unless_
     assert await router.choose_replicas(replicas[:1], pending) == [["any"]]  # type: ignore[arg-type]
 
 
+async def test_a_request_of_the_version_before_has_no_head() -> None:
+    router, request = Router(a=[], b=[]), ModelRequest("id", b"{}", False)
+    object.__delattr__(request, "head")
+    replicas: Any = list(router.curr_replicas.values())
+    assert await router.choose_replicas(replicas, SimpleNamespace(args=[request])) == [["any"]]  # type: ignore[arg-type]
+
+
 async def test_of_those_that_hold_the_adapter_the_one_that_knows_the_prompt_comes_first() -> None:
     router = Router(a=[], b=[PIRATE.key], c=[PIRATE.key], d=[])
     for head in (b"one", b"two", b"three", b"four"):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from deployments.config import VLLMModel
 from deployments.models.loading import preflight
 from deployments.models.loading.preflight import architectures_known, check, engine_arguments
 
+needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM")
 DEMO_MODEL = Path(__file__).parents[4] / "demo_model" / "weights"
 
 
@@ -62,6 +64,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
 }
 
 
+@needs_vllm
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_model_is_told_from_its_files(folder: Path, name: str) -> None:
     damage, code, part = DAMAGES[name]
@@ -73,6 +76,7 @@ def test_a_damaged_model_is_told_from_its_files(folder: Path, name: str) -> None
     assert part in failure.sentence
 
 
+@needs_vllm
 @pytest.mark.parametrize(
     ("engine", "code", "sentence"),
     [
@@ -127,6 +131,7 @@ def test_a_download_that_does_not_fit_the_disk_is_refused_with_both_figures(
     assert check(model("Qwen/Qwen3-0.6B")) is None
 
 
+@needs_vllm
 def test_what_vllm_knows_is_read_without_importing_it() -> None:
     assert {"LlamaForCausalLM", "Qwen3ForCausalLM"} <= architectures_known()
     assert {"model", "dtype", "max_model_len", "enable_log_requests"} <= engine_arguments()
