@@ -67,3 +67,22 @@ class Rates:
         asked = max(0.0, read + waiting_tokens - before[4])
         busy = min(1.0, max(0.0, busy_s - before[1]) / seconds)
         return Rate(busy, max(0.0, steps - before[2]) / seconds, asked / seconds, read / seconds)
+
+
+class Mean:
+    """The mean of the values since it was last taken, in constant memory: Serve asks only where a deployment scales."""
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._count = 0
+
+    def add(self, *values: float) -> None:
+        """Count values in."""
+        self._sum += sum(values)
+        self._count += len(values)
+
+    def take(self) -> float:
+        """Return the mean since the last call, 0 where nothing came."""
+        found = self._sum / self._count if self._count else 0.0
+        self._sum, self._count = 0.0, 0
+        return found

@@ -2,7 +2,7 @@
 
 import time
 
-from deployments.models.scaling.load import Load, Rates
+from deployments.models.scaling.load import Load, Mean, Rates
 
 
 class ScriptedLoad:
@@ -11,24 +11,23 @@ class ScriptedLoad:
     def __init__(self, max_running: int) -> None:
         self._max_running = max_running
         self._read = 0
-        self._first_tokens: list[float] = []
+        self._ttft_s = Mean()
         self._rates = Rates()
 
     def first_token(self, ttft_s: float) -> None:
         """Take note of a first token."""
         self._read += 1
-        self._first_tokens.append(ttft_s)
+        self._ttft_s.add(ttft_s)
 
     def load(self, running: int, waiting: int, target_ttft_s: float | None) -> Load:
         """Return the load now, of `running` requests of which `waiting` have no token."""
         rate = self._rates.since_last(time.monotonic(), 0.0, 0, self._read, waiting)
-        first, self._first_tokens = self._first_tokens, []
         return Load(
             running=running - waiting,
             waiting=waiting,
             max_running=self._max_running,
             asked_tokens_per_s=rate.asked_tokens_per_s,
             read_tokens_per_s=rate.read_tokens_per_s,
-            ttft_s=sum(first) / len(first) if first else 0.0,
+            ttft_s=self._ttft_s.take(),
             target_ttft_s=target_ttft_s or 0.0,
         )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.models.scaling.load import Load, Rates
+from deployments.models.scaling.load import Load, Mean, Rates
 
 ALONE = 8
 """Steps in a row with one sequence, whose mean counts as what a step costs: single ones arrive unevenly."""
@@ -20,7 +20,7 @@ class EngineSteps:
         self.kv_cache = 0.0
         self.step_s = 0.0
         """The least seconds of a step with one sequence alone; 0 until there were some."""
-        self._first_tokens: list[float] = []
+        self.ttft_s = Mean()
         self._at = 0.0
         self._is_busy = False
         self._alone: list[float] = []
@@ -38,12 +38,7 @@ class EngineSteps:
         self.read_tokens += prompt_tokens
         if first_tokens_s:
             self._alone.clear()
-            self._first_tokens += first_tokens_s
-
-    def mean_ttft_s(self) -> float:
-        """Return the mean since the last call, 0 where no first token came."""
-        first, self._first_tokens = self._first_tokens, []
-        return sum(first) / len(first) if first else 0.0
+            self.ttft_s.add(*first_tokens_s)
 
     def _note_alone(self, seconds: float, is_alone: bool) -> None:
         if not is_alone:
@@ -83,6 +78,6 @@ class EngineLoad:
             step_s=steps.step_s,
             asked_tokens_per_s=rate.asked_tokens_per_s,
             read_tokens_per_s=rate.read_tokens_per_s,
-            ttft_s=max(steps.mean_ttft_s(), oldest_s),
+            ttft_s=max(steps.ttft_s.take(), oldest_s),
             target_ttft_s=target_ttft_s or 0.0,
         )

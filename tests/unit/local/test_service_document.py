@@ -116,6 +116,10 @@ def test_a_vllm_model_scales_by_its_load_unless_the_file_names_another_policy() 
     assert "policy" not in scaled({"id": "script", "kind": "scripted"})
 
 
+def test_a_model_that_pools_keeps_the_policy_of_serve() -> None:
+    assert "policy" not in scaled({**VLLM, "engine": {**VLLM["engine"], "runner": "pooling"}})
+
+
 def test_a_model_without_bounds_keeps_its_number_of_replicas() -> None:
     application: dict[str, Any] = {"args": VLLM, "deployments": [{"name": "model-guide", "num_replicas": 2}]}
     scale_by_load(application)

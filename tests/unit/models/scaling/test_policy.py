@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from deployments.models.scaling.demand import TREND_S, demand, overload, slope
-from deployments.models.scaling.load import Load, Rates
+from deployments.models.scaling.load import Load, Mean, Rates
 from deployments.models.scaling.policy import Memory, Reading, decide
 
 IDLE = Load(max_running=100)
@@ -72,9 +72,10 @@ def test_a_missed_goal_starts_a_replica_only_while_prompts_queue() -> None:
     assert decide(reading(drained), Memory()).replicas == 1, "it works off what it has"
 
 
-def test_no_replica_goes_while_first_tokens_are_near_the_goal() -> None:
-    near = replace(HALF, running=10, waiting=3, ttft_s=1.2, target_ttft_s=2.0)
-    assert decide(reading(near, near), Memory()).replicas == 2
+def test_no_replica_goes_while_requests_queue() -> None:
+    queued = Load(waiting=200, max_running=256, busy=1.0)
+    assert decide(reading(queued, queued, queued), Memory()).replicas == 3
+    assert decide(reading(*[replace(queued, waiting=1)] * 3), Memory()).replicas == 0, "one is no queue"
 
 
 def test_with_no_replica_it_stays_with_the_target_and_tells_who_is_held() -> None:
@@ -134,3 +135,10 @@ def test_rates_come_from_counters() -> None:
     assert rates.since_last(0.0, 5.0, 100, 1000, 200).asked_tokens_per_s == 0.0
     rate = rates.since_last(10.0, 9.0, 500, 3000, 1200)
     assert (rate.busy, rate.steps_per_s, rate.read_tokens_per_s, rate.asked_tokens_per_s) == (0.4, 40.0, 200.0, 300.0)
+
+
+def test_a_mean_is_of_what_came_since_it_was_taken_and_keeps_nothing() -> None:
+    mean = Mean()
+    mean.add(1.0, 2.0)
+    mean.add(6.0)
+    assert (mean.take(), mean.take()) == (3.0, 0.0)

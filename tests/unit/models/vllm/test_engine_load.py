@@ -1,11 +1,13 @@
 """What a vLLM replica reports to the autoscaler, from what its engine tells after each step."""
 
 import time
+import tracemalloc
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from deployments.models.scripted.load import ScriptedLoad
 from deployments.models.vllm.engine_load import ALONE, EngineLoad, EngineSteps
 
 
@@ -72,3 +74,17 @@ def test_a_replica_reports_what_runs_and_who_waits_longest(monkeypatch: pytest.M
     steps.read(0, [0.1, 0.3])
     assert load.load(None).ttft_s == pytest.approx(0.2)
     assert load.load(None).ttft_s == 0.0
+
+
+def test_first_tokens_that_nobody_asks_about_take_no_memory() -> None:
+    steps, scripted = EngineSteps(), ScriptedLoad(8)
+    tracemalloc.start()
+    try:
+        for number in range(5_000):
+            steps.read(1, [float(number)])
+            scripted.first_token(float(number))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 50_000
+    assert scripted.load(0, 0, None).ttft_s == pytest.approx(2499.5)
