@@ -116,7 +116,7 @@ def build_http(open_services: OpenServices, settings: Current[Settings], request
     app.add_middleware(LimitHeaders)
     app.add_middleware(ConcurrencyLimit, limit=lambda: settings.value.limits.max_concurrent_requests)
     if tracing.is_on():
-        app.add_middleware(Traced)
+        app.add_middleware(Traced, past_routing=(chat.PATH,))
     app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
     app.add_middleware(Lingering)
     app.add_middleware(LenientRouting)

@@ -15,6 +15,7 @@ Spans hold names, ids, counts and times: nothing of a prompt, an answer or a key
 """
 
 import functools
+import logging
 import os
 import time
 from collections.abc import Coroutine, Generator, Mapping
@@ -24,6 +25,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer
+
+logger = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 DEFAULT_SAMPLING = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
@@ -87,15 +90,17 @@ class RequestTrace:
 
 
 def begun(part: str, name: str, traceparent: str, tracestate: str = "") -> RequestTrace | None:
-    """Begin the span of what another process asked of this `part` of the service; None if it is not sampled.
+    """Begin the span of what another process asked of this `part` of the service.
 
-    The caller ends the span.
+    None if it is not sampled, or OpenTelemetry's settings are wrong. The caller ends the span.
     """
+    tracer = _tracer(part)
+    if tracer is None:
+        return None
     from opentelemetry.trace import SpanKind
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent, "tracestate": tracestate})
-    tracer = _tracer(part)
     span = tracer.start_span(name, parent, SpanKind.SERVER)
     return RequestTrace(tracer, span) if span.is_recording() else None
 
@@ -137,8 +142,18 @@ def failed(span: "Span", error: BaseException) -> None:
     span.set_status(Status(StatusCode.ERROR))
 
 
-@functools.cache
-def _tracer(part: str) -> "Tracer":
+@functools.cache  # so that wrong settings are told once and not tried again by each request
+def _tracer(part: str) -> "Tracer | None":
+    """Return what makes spans; None, and one line in the log, where OpenTelemetry refuses its settings."""
+    try:
+        return _made_tracer(part)
+    except Exception as error:  # noqa: BLE001 - the boundary to OpenTelemetry: a wrong variable must cost no request
+        # By its type alone: its message quotes the value, which may hold credentials of a collector.
+        logger.error("traces are off: check the OTEL_… variables", extra={"reason": type(error).__name__})
+        return None
+
+
+def _made_tracer(part: str) -> "Tracer":
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor

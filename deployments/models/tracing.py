@@ -14,11 +14,17 @@ def traced(request: ModelRequest, model: str, messages: Messages) -> Messages:
     traceparent = getattr(request, "traceparent", "")  # an ingress of the version before sends none
     if not traceparent or not tracing.is_on():
         return messages
+    return _observed(traceparent, request, model, messages)
+
+
+async def _observed(traceparent: str, request: ModelRequest, model: str, messages: Messages) -> Messages:
+    # Begun here: what is never iterated, as its ingress cannot be reached, would never end its span.
     trace = tracing.begun("model", "generate", traceparent)
-    return _observed(trace, request, model, messages) if trace else messages
-
-
-async def _observed(trace: tracing.RequestTrace, request: ModelRequest, model: str, messages: Messages) -> Messages:
+    if trace is None:
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
+        return
     span = trace.span
     span.set_attributes({"gen_ai.request.model": model, "gen_ai.operation.name": request.endpoint})
     try:

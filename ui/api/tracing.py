@@ -4,10 +4,13 @@ Off unless OTEL_EXPORTER_OTLP_ENDPOINT (or …_TRACES_ENDPOINT) is set; the SDK'
 """
 
 import functools
+import logging
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 DEFAULT_SAMPLING = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
@@ -23,12 +26,13 @@ def is_on() -> bool:
 @contextmanager
 def answering(model: str) -> Generator[dict[str, str]]:
     """Put a span around an answer, and yield the headers that carry it to the service; none while traces are off."""
-    if not is_on():
+    tracer = _tracer() if is_on() else None
+    if tracer is None:
         yield {}
         return
     from opentelemetry.trace import SpanKind, Status, StatusCode
 
-    span = _tracer().start_span("answer", kind=SpanKind.CLIENT, attributes={"gen_ai.request.model": model})
+    span = tracer.start_span("answer", kind=SpanKind.CLIENT, attributes={"gen_ai.request.model": model})
     context = span.get_span_context()
     try:
         yield {"traceparent": f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"}
@@ -40,8 +44,18 @@ def answering(model: str) -> Generator[dict[str, str]]:
         span.end()
 
 
-@functools.cache
+@functools.cache  # so that wrong settings are told once and not tried again by each answer
 def _tracer() -> Any:
+    """Return what makes spans; None, and one line in the log, where OpenTelemetry refuses its settings."""
+    try:
+        return _made_tracer()
+    except Exception as error:  # noqa: BLE001 - the boundary to OpenTelemetry: a wrong variable must cost no answer
+        # By its type alone: its message quotes the value, which may hold credentials of a collector.
+        logger.error("traces are off (%s): check the OTEL_… variables", type(error).__name__)
+        return None
+
+
+def _made_tracer() -> Any:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor

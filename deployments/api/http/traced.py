@@ -1,5 +1,7 @@
 """The span of a request at the ingress; in the application only where traces are on (infra/tracing.py)."""
 
+from collections.abc import Collection
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,8 +14,10 @@ NOT_TRACED = ("/health", "/ready")
 class Traced:
     """Makes a span of each sampled request, with its hops below; inside of RequestId, which makes the `Timing`."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, past_routing: Collection[str] = ()) -> None:
+        """`past_routing` has the paths that are answered without a route of the application."""
         self._app = app
+        self._past_routing = past_routing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in NOT_TRACED:
@@ -42,13 +46,16 @@ class Traced:
             raise
         finally:
             timing.tell = None
-            _describe(trace, scope, status)
+            _describe(trace, scope, self._route(scope), status)
             trace.span.end()
 
+    def _route(self, scope: Scope) -> str:
+        """Return the route of a request, "" where it has none, as one for an unknown path."""
+        return getattr(scope.get("route"), "path", "") or (scope["path"] if scope["path"] in self._past_routing else "")
 
-def _describe(trace: tracing.RequestTrace, scope: Scope, status: int) -> None:
-    """Name the span after the route, not the path: ids stand in paths."""
-    route = getattr(scope.get("route"), "path", "") or ("" if "route" in scope else scope["path"])
+
+def _describe(trace: tracing.RequestTrace, scope: Scope, route: str, status: int) -> None:
+    """Name the span after the route, never the path: ids, keys and share tokens stand in paths."""
     trace.span.update_name(f"{scope['method']} {route}".strip())
     trace.span.set_attributes(
         {

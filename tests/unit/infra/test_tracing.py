@@ -47,3 +47,18 @@ def test_off_it_imports_nothing_and_costs_a_fraction_of_a_microsecond_a_hop() ->
         with tracing.child("postgres", {}):
             pass
     assert (time.thread_time() - began) / count < 20e-6  # some 1 µs, on a machine five times slower with room
+
+
+def test_a_wrong_setting_leaves_the_page_without_traces(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
+    of_page._tracer.cache_clear()
+    try:
+        for _ in range(3):
+            with of_page.answering("guide") as headers:
+                assert headers == {}
+    finally:
+        of_page._tracer.cache_clear()
+    assert [record.levelname for record in caplog.records if "traces are off" in record.message] == ["ERROR"]
