@@ -89,7 +89,7 @@ class CacheLookup:
     async def _held(
         self, values: Sequence[bytes | None], claims: Sequence[Claim | None], known: Mapping[Claim, bytes]
     ) -> list[bytes]:
-        """Return who holds what is missing: as `told`, else as `acquire` says."""
+        """Return who holds what is missing: as `known` says, else as `acquire` says."""
         wanted = [c for value, c in zip(values, claims, strict=True) if value is None and c and c not in known]
         owners = {**known, **dict(zip(wanted, await self.acquire(wanted), strict=False))} if wanted else known
         pairs = zip(values, claims, strict=True)

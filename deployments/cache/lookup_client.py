@@ -120,6 +120,8 @@ class ConnectedCache(HandleCache):
         try:
             async with asyncio.timeout(REFRESH_TIMEOUT_S):
                 connection = await self._pool.get(address)
+            if connection.is_lost:  # `lost` was called before it could find a replica, and is not called again
+                raise ConnectionResetError
         except (ConnectionError, TimeoutError) as error:
             self._pool.discard(address)
             logger.warning("a replica of the cache cannot be reached", extra={"error": type(error).__name__})

@@ -96,15 +96,15 @@ def _user(blocks: Sequence[Block], where: str) -> list[dict[str, Any]]:
             parts.extend(_parts(block, place))
             continue
         if parts and not (messages and messages[-1]["role"] == "tool"):
-            messages.append(_assistant_message(parts))
+            messages.append(_user_message(parts))
             parts = []
         result, images = _result(block, place)
         messages.append(result)
         parts.extend(images)
-    return [*messages, _assistant_message(parts)] if parts or not messages else messages
+    return [*messages, _user_message(parts)] if parts or not messages else messages
 
 
-def _assistant_message(parts: list[Part]) -> dict[str, Any]:
+def _user_message(parts: list[Part]) -> dict[str, Any]:
     """Return a user's message; as a text where it is one, which every chat template takes."""
     is_text = len(parts) == 1 and parts[0]["type"] == "text"
     return {"role": "user", "content": parts[0]["text"] if is_text else parts or ""}

@@ -44,7 +44,7 @@ def _new_item(item: Mapping[str, Any], where: str) -> NewItem | ItemReference:
 
 
 def _call(item: Mapping[str, Any], field: str, where: str) -> dict[str, Any]:
-    """Return the payload of a call, of whose field `said` the model is the author."""
+    """Return the payload of a call, of whose `field` the model is the author."""
     payload = {name: _text(item, name, where) for name in ("call_id", "name", field)}
     check_arguments(payload[field], f"{where}.{field}")
     namespace = item.get("namespace")

@@ -20,7 +20,7 @@ from deployments.cache.lookup_server import LookupServer
 from deployments.cache.remote import LookupReply
 from deployments.cache.store import MemoryStore
 from deployments.config import CacheSettings
-from deployments.infra.transport.connection import SECRET_BYTES
+from deployments.infra.transport.connection import SECRET_BYTES, Connection
 from deployments.infra.transport.framing import HEAD, LOOKUP_REPLY
 from deployments.infra.transport.framing import encode as encode_frame
 from deployments.infra.transport.server import Address
@@ -344,6 +344,29 @@ async def test_a_client_finds_through_it_what_another_one_stored() -> None:
     assert (await client.lookup_or_claim("other", claim)).owner == b"me"
     await client.aclose()
     await server.aclose()
+
+
+async def test_a_connection_that_is_lost_before_it_is_known_is_not_kept(
+    cache: ConnectedCache, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup_client, "REFRESH_S", 0.01)
+    get, lost = cache._pool.get, list[Connection]()
+
+    async def get_and_lose(address: Address) -> Connection:
+        connection = await get(address)
+        connection.abort()
+        await asyncio.sleep(0.01)  # it hears that it is lost
+        lost.append(connection)
+        return connection
+
+    monkeypatch.setattr(cache._pool, "get", get_and_lose)
+    async with asyncio.timeout(5):
+        while len(lost) < 3:
+            await cache.lookup(["one"])
+            await asyncio.sleep(0.01)
+    assert not cache._by_connection and not cache._replicas
+    monkeypatch.setattr(cache._pool, "get", get)
+    await connected(cache)
 
 
 async def test_an_answer_that_is_none_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
