@@ -93,8 +93,12 @@ def taken_apart(document: Tree) -> None:
 
 
 def scale_by_load(application: Tree) -> None:
-    """Let a vLLM model that scales do so by the load of its engines, unless the file names another policy."""
-    if not isinstance(model_of(application["args"]), VLLMModel):
+    """Let a vLLM model that scales do so by the load of its engines, unless the file names another policy.
+
+    A model with `runner: pooling` keeps Serve's: its requests have no token until they end, so none counts as running.
+    """
+    model = model_of(application["args"])
+    if not isinstance(model, VLLMModel) or model.engine.get("runner") == "pooling":
         return
     for deployment in deployments_of(application):
         if isinstance(scaling := deployment.get("autoscaling_config"), dict):

@@ -2,7 +2,7 @@
 
 Up and down have thresholds of their own, so that noise moves nothing back and forth. Up goes by where the demand will
 be once a new replica runs. Down goes by the most of two look-back periods: Serve waits for `downscale_delay_s`, and
-takes the number that it is given at the end of it.
+takes the number that it is given at the end of it. While prompts queue no replica goes, whatever fills the others.
 """
 
 import math
@@ -111,8 +111,8 @@ def decide(reading: Reading, memory: Memory) -> Verdict:
         return Verdict(needed, cause, _why(reading, memory, cause, is_rising), found.replicas, memory)
     lately = reading.now - 2 * reading.look_back_s
     most = max([expected, *(value for at, value, _ in memory.samples if at >= lately)])
-    enough = max(_above(most, ROOMY), reading.current if _is_near_goal(reading) else 0)
-    if enough < reading.target:
+    enough = _above(most, ROOMY)
+    if enough < reading.target and not is_queueing(reading.loads):
         return Verdict(enough, "idle", _why(reading, memory, "idle", False), found.replicas, memory)
     return Verdict(reading.target, cause, _why(reading, memory, cause, False), found.replicas, memory)
 
@@ -157,11 +157,6 @@ def _is_late(reading: Reading) -> bool:
     """
     misses = 0.0 < reading.target_ttft_s < reading.ttft_s
     return misses and is_queueing(reading.loads) and overload(reading.loads) > 1.0
-
-
-def _is_near_goal(reading: Reading) -> bool:
-    """Whether first tokens take more than half of what they may, and prompts queue."""
-    return 0.0 < reading.target_ttft_s < 2 * reading.ttft_s and is_queueing(reading.loads)
 
 
 def _learnt(reading: Reading, memory: Memory) -> Memory:
