@@ -105,6 +105,10 @@ class Availability:
         for demand in self._demands.values():
             await demand.aclose()
 
+    def add(self, model: ModelBase, place: Place) -> None:
+        """Expect requests for a model: its metric of held ones is there from now on."""
+        self._room(model, place)
+
     def replicas(self, place: Place) -> int:
         """Return how many replicas run, as far as Serve has informed this process."""
         replicas = presence(*place).replicas

@@ -111,6 +111,7 @@ class ModelClient:
             if model.handle is not None and model.place not in self._deployments:
                 # Taking options starts the handle's router, so that replicas are known before the first request.
                 self._deployments[model.place] = model.handle.options(stream=False)
+                self._available.add(model.settings, model.place)
         self.offer([adapter for adapter in self._adapters.values() if adapter.model in models])
 
     async def open(self) -> None:

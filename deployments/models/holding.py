@@ -66,7 +66,7 @@ class HoldingRoom:
     ) -> None:
         """`remaining_s` returns how long it probably takes until a replica runs, None if that is unknown.
 
-        `tell` is called with how many are held, whenever that changes.
+        `tell` is called with how many are held, at once and whenever that changes.
         """
         self.held = 0
         self.has_replica = has_replica
@@ -74,6 +74,7 @@ class HoldingRoom:
         self.clock = clock
         self._model = model
         self._tell = tell
+        tell(0)
 
     def enter(self, max_held: int, hold_s: float, wait_s: float | None = None) -> Hold:
         """Return one of `max_held` places, for `hold_s` seconds or `wait_s` if that is less.

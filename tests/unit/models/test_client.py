@@ -12,6 +12,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 
 from deployments.config import ScriptedModel, Timeouts
 from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, Timeout, Unavailable
+from deployments.models import availability
 from deployments.models.client import APPLICATION, ModelClient, ServedModel
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
@@ -149,6 +150,18 @@ async def test_past_a_deadline_it_is_cancelled_at_the_engine(timeouts: Timeouts,
         await is_stopped.wait()
         await asyncio.wait(handle.calls)
     assert handle.calls[0].cancelled()
+
+
+async def test_the_metric_of_held_requests_is_there_before_any_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int]] = []
+    monkeypatch.setattr(availability, "tell_held", lambda model, held: told.append((model, held)))
+
+    async def work(_request: ModelRequest, to: Destination) -> None: ...
+
+    served: Any = ServedModel(MODEL, "identity", Handle(work))  # type: ignore[arg-type]
+    client = ModelClient({MODEL.id: served}, ModelNames([MODEL.id], MODEL.id), TIMEOUTS)
+    assert told == [(MODEL.id, 0)]
+    await client.aclose()
 
 
 async def test_an_answer_whose_end_was_lost_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def test_every_change_of_how_many_are_held_is_told() -> None:
     room = HoldingRoom("it", lambda: False, lambda: None, tell=told.append)
     with room.enter(2, 300), room.enter(2, 300), pytest.raises(ModelLoading):
         room.enter(2, 300)
-    assert told == [1, 2, 1, 0]
+    assert told == [0, 1, 2, 1, 0]
 
 
 @pytest.mark.parametrize(("hold_s", "wait_s", "left_s"), [(300, None, 300), (300, 20, 20), (10, 20, 10)])
