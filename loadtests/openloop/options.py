@@ -146,7 +146,8 @@ _EXAMPLES = """Open-loop load on a running service, rate after rate, and a repor
   make loadtest ARGS="--rates 2,4,8 --lengths 512/128"   # these rates, with these lengths
   make loadtest ARGS="--turns 4 --prefixes 8 --prefix-tokens 1000 --web 8089"
 
-The key is read from CHATLLM_API_KEY, else from api.key in the service's state folder. Ctrl-C stops the load; the
+The key is read from CHATLLM_API_KEY, for a service of this machine else from
+api.key in its state folder. Ctrl-C stops the load; the
 report then has what was measured until then."""
 
 

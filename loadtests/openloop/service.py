@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from loadtests.bare_vllm import NotStarted
 from loadtests.openloop.options import REPOSITORY, Options
 from loadtests.openloop.workload import WORDS
 
 TIMEOUT_S = 120.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHORT, LONG = 20, 420
 """Words of the two prompts by which tokens are told from words."""
 
@@ -36,21 +38,40 @@ def state_folder() -> Path:
     return Path(os.environ.get("CHATLLM_STATE") or REPOSITORY / ".chatllm")
 
 
-def api_key() -> str:
-    """Return the API key; where there is none, the service will say so."""
-    return os.environ.get("CHATLLM_API_KEY") or _content(state_folder() / "api.key")
+def api_key(url: str) -> str:
+    """Return the API key, that of this machine for a service of this machine alone: it has no limits.
+
+    Raises NotStarted where another machine's is not given.
+    """
+    if key := os.environ.get("CHATLLM_API_KEY"):
+        return key
+    if not is_local(url):
+        raise NotStarted(f"--url: {url} is another machine: set CHATLLM_API_KEY to a key that its service knows")
+    return _content(state_folder() / "api.key")
+
+
+def ray_token(url: str, dashboard: str) -> str:
+    """Return Ray's token: RAY_AUTH_TOKEN, else this machine's, where service and dashboard are of this machine."""
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        return token
+    return _content(state_folder() / "ray.token") if is_local(url) and is_local(dashboard) else ""
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is one of this machine."""
+    return urlsplit(url).hostname in LOOPBACK
 
 
 def found(options: Options) -> Service:
     """Ask the service what it has, and each model for an answer; raises NotStarted with the remedy."""
-    key = api_key()
+    key = api_key(options.url)
     names = [one["id"] for one in _asked(options.url, "/v1/models", key)["data"]]
     models = options.models or tuple(names[:1])
     if unknown := [model for model in models if model not in names]:
         raise NotStarted(f"--model: {options.url} has no {unknown[0]!r}: it has {', '.join(names) or 'none'}")
     per_word = sum(_tokens_per_word(options.url, key, model) for model in models) / len(models)
     dashboard = options.dashboard or _dashboard(options.url)
-    return Service(options.url, key, models, per_word, dashboard, _content(state_folder() / "ray.token"))
+    return Service(options.url, key, models, per_word, dashboard, ray_token(options.url, dashboard))
 
 
 def _tokens_per_word(url: str, key: str, model: str) -> float:
@@ -94,11 +115,13 @@ def _refusal(error: urllib.error.HTTPError) -> str:
 
 def _dashboard(url: str) -> str:
     """Return the address of Ray's dashboard if the service of this machine is the one that is measured, else ""."""
+    if not is_local(url):
+        return ""
     try:
         record = json.loads(_content(state_folder() / "instance.json"))
     except ValueError:
         return ""
-    return f"http://127.0.0.1:{record['dashboard_port']}" if url.endswith(f":{record['port']}") else ""
+    return f"http://127.0.0.1:{record['dashboard_port']}" if urlsplit(url).port == record["port"] else ""
 
 
 def _content(path: Path) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from loadtests.bare_vllm import NotStarted
+from loadtests.openloop import service as of_service
 from loadtests.openloop.arrivals import arrivals
 from loadtests.openloop.charts import Chart, Line, figure
 from loadtests.openloop.figures import Goal, step_of
@@ -349,3 +351,37 @@ async def test_a_service_that_is_not_there_or_has_no_such_model_is_told_in_a_sen
     async with serving(Service()) as url, loadtest(url, tmp_path, "--model", "guide,other") as process:
         _, told = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1 and b"--model:" in told and b"has no 'other': it has guide" in told
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    """This machine's service, with its key and Ray's token."""
+    monkeypatch.setenv("CHATLLM_STATE", str(tmp_path))
+    for name in ("CHATLLM_API_KEY", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "api.key").write_text("sk-own\n")
+    (tmp_path / "ray.token").write_text("own-token\n")
+    (tmp_path / "instance.json").write_text(json.dumps({"port": 8000, "dashboard_port": 8265}))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_service_of_this_machine_gets_its_key_and_is_watched(host, state):
+    url = f"http://{host}:8000"
+    assert of_service.api_key(url) == "sk-own"
+    assert of_service._dashboard(url) == "http://127.0.0.1:8265"
+    assert of_service._dashboard(f"http://{host}:18000") == ""
+    assert of_service.ray_token(url, "http://127.0.0.1:8265") == "own-token"
+
+
+@pytest.mark.parametrize("host", ["gpu", "127.0.0.1.example.com", "localhost@gpu", "10.0.0.1"])
+def test_no_other_machine_gets_this_ones_key_or_token(host, state, monkeypatch):
+    url = f"http://{host}:8000"
+    with pytest.raises(NotStarted, match="set CHATLLM_API_KEY"):
+        of_service.api_key(url)
+    assert of_service._dashboard(url) == ""
+    assert of_service.ray_token(url, "http://127.0.0.1:8265") == ""
+    assert of_service.ray_token("http://127.0.0.1:8000", f"http://{host}:8265") == ""
+    monkeypatch.setenv("CHATLLM_API_KEY", "sk-given")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "given-token")
+    assert of_service.api_key(url) == "sk-given"
+    assert of_service.ray_token(url, f"http://{host}:8265") == "given-token"
