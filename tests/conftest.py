@@ -1,6 +1,5 @@
 """Fixtures of all tests: real embedded servers on state folders of their own, started when a test first asks."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -18,6 +17,7 @@ from deployments.local.servers.valkey import ValkeyServer
 from deployments.local.state import StateFolder
 from tests import certificates, missing_programs, processor_time, second_attempt, time_limits, workers
 from tests.databases import execute, own_database
+from tests.folders import roomy_memory
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,12 +52,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 @pytest.fixture(scope="session")
 def new_folder() -> Generator[Callable[[], Path]]:
     """Makes folders with short paths: in memory where there is room, since databases wait for their disk."""
-    memory = Path("/dev/shm")
-    is_roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 1024**3
+    parent = roomy_memory()
     made: list[Path] = []
 
     def make() -> Path:
-        made.append(Path(tempfile.mkdtemp(prefix="chatllm-test-", dir=memory if is_roomy else None)))
+        made.append(Path(tempfile.mkdtemp(prefix="chatllm-test-", dir=parent)))
         return made[-1]
 
     yield make

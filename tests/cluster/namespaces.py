@@ -21,6 +21,7 @@ PREFIX = "cllm"
 OWNED = re.compile(rf"\b{PREFIX}(\d+)-")
 START_S = 60
 PROGRAMS = ("ip", "nsenter", "unshare", "mount", "setpriv")
+APART = ("unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc")
 # It adopts what loses its parent, and the kernel takes from it what has ended.
 INIT = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); [signal.pause() for _ in iter(int, 1)]"
 
@@ -29,14 +30,20 @@ def missing() -> str | None:
     """Return what this machine lacks for network namespaces, None where it has all."""
     if absent := [program for program in PROGRAMS if shutil.which(program) is None]:
         return f"{absent[0]} (apt install iproute2 util-linux mount)"
-    name = f"{PREFIX}{os.getpid()}-try"
+    mine = f"{PREFIX}{os.getpid()}-"
+    name, bridge, cable, peer = f"{mine}try", f"{mine}tb", f"{mine}tc", f"{mine}tp"
     try:
         _run("ip", "netns", "add", name)
-        _run("ip", "netns", "exec", name, "unshare", "--mount", "--pid", "--fork", "true")
-    except subprocess.CalledProcessError:
-        return "root with network namespaces"
+        _run("ip", "netns", "exec", name, *APART, "true")
+        _run("ip", "link", "add", bridge, "type", "bridge")
+        _run("ip", "link", "add", cable, "type", "veth", "peer", "name", peer)
+        _run("ip", "link", "set", cable, "master", bridge)
+        _run("ip", "link", "set", peer, "netns", name)
+    except subprocess.CalledProcessError as error:
+        return f"root with network namespaces ({' '.join(error.cmd[:4])} is not permitted)"
     finally:
-        subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+        for made in (("link", "delete", cable), ("link", "delete", bridge), ("netns", "delete", name)):
+            subprocess.run(["ip", *made], capture_output=True, check=False)
     return None
 
 
@@ -70,8 +77,7 @@ class Machine:
             inside = temporary / ROOT.relative_to("/tmp")
             steps.insert(0, f"mkdir -p {inside} && mount --rbind {ROOT} {inside}")
         network = ["setpriv", "--pdeathsig=KILL", "ip", "netns", "exec", self.namespace]
-        apart = ["unshare", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
-        self._holder = subprocess.Popen([*network, *apart, "sh", "-ec", "; ".join(steps)])
+        self._holder = subprocess.Popen([*network, *APART, "sh", "-ec", "; ".join(steps)])
         end = time.monotonic() + START_S
         while b"signal.pause" not in _command_line(self._first()):
             if time.monotonic() > end or self._holder.poll() is not None:

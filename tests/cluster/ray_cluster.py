@@ -20,6 +20,7 @@ from deployments.local.apply.cluster import Cluster as Dashboard
 from deployments.local.apply.cluster import Deployed, Unreachable
 from tests.cluster import stores
 from tests.cluster.namespaces import ROOT, Machine, machines
+from tests.folders import roomy_memory
 from tests.launched import ARTIFACTS, FOREIGN
 
 GCS_PORT, API_PORT, DASHBOARD_PORT = 6390, 8000, 8265
@@ -157,7 +158,7 @@ def ray_cluster(
     document: Callable[[list[Machine]], dict[str, Any]], workers: tuple[str, ...] = WORKERS
 ) -> Iterator[RayCluster]:
     """Start stores, a head and workers; deploy; wait until all is healthy; remove them all."""
-    folder = Path(tempfile.mkdtemp(prefix="chatllm-test-", dir="/dev/shm"))
+    folder = Path(tempfile.mkdtemp(prefix="chatllm-test-", dir=roomy_memory()))
     token = secrets.token_hex(32)
     try:
         with machines(folder, "stores", "head", *workers) as (store, head, *others):
