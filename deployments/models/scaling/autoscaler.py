@@ -5,9 +5,10 @@ what it returns, and keeps the state that it returns. So a change is seen at the
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from ray.serve.config import AutoscalingContext
 from ray.serve.metrics import Counter, Gauge
@@ -38,6 +39,14 @@ class Said:
     cause: str
     reason: str
 
+    @classmethod
+    def of(cls, state: Any) -> Self | None:
+        """Return what was kept; None where nothing was, or another version has written it."""
+        try:
+            return cls(**state) if state else None
+        except TypeError:
+            return None
+
 
 class ModelAutoscaler:
     """The policy of one deployment, in Serve's controller."""
@@ -53,9 +62,22 @@ class ModelAutoscaler:
             "How many replicas the load of a deployment would fill.",
             tag_keys=("model",),
         )
+        self._failures: set[str] = set()
 
     def __call__(self, ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-        """Return how many replicas there should be, and what is to be remembered."""
+        """Return how many replicas there should be, and what is to be remembered; both as before if it fails.
+
+        Serve's controller would stop updating all applications for an exception.
+        """
+        try:
+            return self._decided(ctx)
+        except Exception as error:
+            if (cause := type(error).__name__) not in self._failures:
+                self._failures.add(cause)
+                logger.exception("Scaling %s failed: it keeps its number of replicas", ctx.deployment_name)
+            return ctx.target_num_replicas, ctx.policy_state or {}
+
+    def _decided(self, ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
         wanted, state, decision, demand = considered(ctx)
         self._demand.set(demand, {"model": ctx.deployment_name})
         if decision is not None:
@@ -81,7 +103,7 @@ def considered(ctx: AutoscalingContext) -> tuple[int, dict[str, Any], Decision |
     verdict = decide(reading, Memory.of(ctx.policy_state.get(MEMORY, {})))
     if reading.current and not reading.loads:
         verdict = _as_serve_would(ctx, verdict)
-    before = Said(**found) if (found := ctx.policy_state.get(SAID)) else None
+    before = Said.of(ctx.policy_state.get(SAID))
     said = Said(ctx.target_num_replicas, verdict.replicas, verdict.cause, verdict.reason)
     state = {MEMORY: verdict.memory.kept(), SAID: {name: getattr(said, name) for name in Said.__slots__}}
     return verdict.replicas, state, _decision(ctx, before, verdict), verdict.demand
@@ -91,7 +113,7 @@ def reading_of(ctx: AutoscalingContext) -> Reading:
     """Return what Serve reports; the figures of each replica are averages over the look-back period."""
     figures: Mapping[str, Mapping[Any, float]] = ctx.aggregated_metrics or {}
     reporting = figures.get("max_running", {})
-    loads = [Load(**{name: float(figures.get(name, {}).get(one, 0.0)) for name in FIGURES}) for one in reporting]
+    loads = [Load(**{name: _figure(figures.get(name, {}).get(one, 0.0)) for name in FIGURES}) for one in reporting]
     series: Mapping[str, Mapping[Any, Sequence[TimeStampedValue]]] = ctx.raw_metrics or {}
     latest = [Load(**{name: _last(series.get(name, {}).get(one)) for name in FIGURES}) for one in reporting]
     return Reading(
@@ -106,7 +128,11 @@ def reading_of(ctx: AutoscalingContext) -> Reading:
 
 
 def _last(series: "Sequence[TimeStampedValue] | None") -> float:
-    return float(series[-1].value) if series else 0.0
+    return _figure(series[-1].value) if series else 0.0
+
+
+def _figure(value: float) -> float:
+    return float(value) if math.isfinite(value) else 0.0
 
 
 def _as_serve_would(ctx: AutoscalingContext, verdict: Verdict) -> Verdict:

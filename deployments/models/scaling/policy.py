@@ -112,7 +112,8 @@ def decide(reading: Reading, memory: Memory) -> Verdict:
     lately = reading.now - 2 * reading.look_back_s
     most = max([expected, *(value for at, value, _ in memory.samples if at >= lately)])
     enough = _above(most, ROOMY)
-    if enough < reading.target and not is_queueing(reading.loads):
+    is_whole = len(reading.loads) >= reading.current  # who does not report may be the busiest
+    if enough < reading.target and is_whole and not is_queueing(reading.loads):
         return Verdict(enough, "idle", _why(reading, memory, "idle", False), found.replicas, memory)
     return Verdict(reading.target, cause, _why(reading, memory, cause, False), found.replicas, memory)
 

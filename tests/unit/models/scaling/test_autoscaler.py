@@ -1,5 +1,7 @@
 """What stands between Serve and the policy: the reading of a context, and the decisions that are told."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from ray.serve.autoscaling_policy import default_autoscaling_policy
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
 from deployments.infra.ray import key_value
-from deployments.models.scaling import AUTOSCALER
+from deployments.models.scaling import AUTOSCALER, autoscaler
 from deployments.models.scaling.autoscaler import considered, reading_of
 from deployments.models.scaling.decisions import MAX_DECISIONS, Decision, newest, record, recorded
 from deployments.models.scaling.load import Load
@@ -79,6 +81,25 @@ def test_without_a_report_it_goes_by_ongoing_requests_as_serve_does() -> None:
 
 def test_serve_takes_its_import_path() -> None:
     assert AutoscalingPolicy(policy_function=AUTOSCALER).get_policy().__name__ == "ModelAutoscaler"
+
+
+def test_a_policy_that_fails_keeps_the_target_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(autoscaler.logger, "exception", lambda message, *_: said.append(message))
+    policy, broken = autoscaler.ModelAutoscaler(), context(CROWDED, target=5, state={"memory": {}})
+    broken.current_time = "soon"  # type: ignore[assignment]
+    for _ in range(3):
+        assert policy(broken) == (5, {"memory": {}})
+    assert len(said) == 1
+
+
+def test_figures_that_are_no_numbers_count_as_none() -> None:
+    assert considered(context(replace(CROWDED, running=math.nan, kv_cache=math.inf)))[0] >= 1
+
+
+def test_what_another_version_said_is_forgotten() -> None:
+    state = {"said": {"target": 1, "unknown": 2}}
+    assert considered(context(CROWDED, target=3, state=state))[2] is None
 
 
 async def test_the_last_decisions_are_kept_for_each_deployment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,12 @@ def test_no_replica_goes_while_requests_queue() -> None:
     assert decide(reading(*[replace(queued, waiting=1)] * 3), Memory()).replicas == 0, "one is no queue"
 
 
+def test_no_replica_goes_while_some_do_not_report() -> None:
+    four = [replace(HALF, running=10, kv_cache=0.1)] * 4
+    assert decide(Reading(1000.0, 8, 8, four), Memory()).replicas == 8
+    assert decide(Reading(1000.0, 4, 4, four), Memory()).replicas == 1
+
+
 def test_with_no_replica_it_stays_with_the_target_and_tells_who_is_held() -> None:
     verdict = decide(Reading(1000.0, 0, 1, (), queued=12), Memory())
     assert (verdict.replicas, verdict.reason) == (1, "12 held")
