@@ -200,7 +200,8 @@ def _dump(file: Path) -> Generator[IO[bytes]]:
 def _address(url: str) -> str:
     """Return a database's address without its password, which others could see among this process's arguments."""
     parts = urlsplit(url)
-    netloc = re.sub(r":[^@]*@", "@", parts.netloc)
+    user, at, host = parts.netloc.rpartition("@")  # a password may hold an @ that nobody escaped
+    netloc = user.partition(":")[0] + at + host
     query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] != "password"], quote_via=quote)
     return parts._replace(netloc=netloc, query=query).geturl()
 

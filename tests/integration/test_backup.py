@@ -213,4 +213,7 @@ def test_a_password_is_not_among_the_arguments(
             back_up(url, tmp_path / "key", tmp_path / "target")
     assert [password for _, password in seen] == ["p@ss", "p@ss"]
     assert not any("p%40ss" in word or "p@ss" in word for command, _ in seen for word in command)
+    with pytest.raises(LauncherError):
+        back_up("postgresql://u:one@tail@h:1/db", tmp_path / "key", tmp_path / "target")
+    assert seen[-1] == ([*seen[-1][0][:-1], "--dbname=postgresql://u@h:1/db"], "one@tail")
     assert seen[0][0][-1] == "--dbname=postgresql://u@h:1/db?sslmode=require"
