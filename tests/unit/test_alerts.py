@@ -27,7 +27,7 @@ REDIS = 'ray_chatllm_store_up{store="redis"}'
 REASONS = "ray_chatllm_cache_reasons_total"
 PENDING = "ray_chatllm_history_pending"
 FREE, USED = 'ray_node_disk_free{ip="10.0.0.1"}', 'ray_node_disk_usage{ip="10.0.0.1"}'
-UP = 'up{job="ray",instance="10.0.0.1:1"}'
+UP, UP_TOO = 'up{job="ray",instance="10.0.0.1:1"}', 'up{job="ray",instance="10.0.0.2:1"}'
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ CASES = [
     Case("DeploymentUnhealthy", "it is updating", {STATUS: "3x20"}, 10, False),
     Case("QueueGrows", "one more is held each minute", {HELD: "0+2x30"}, 25, True),
     Case("QueueGrows", "in three places", {HELD: "5x30", QUEUED: "0+1x30", WAITING: "0+1x30"}, 25, True),
+    Case("QueueGrows", "it is full", {HELD: "0+100x5 500x40"}, 40, True),
+    Case("QueueGrows", "it is long, and steady", {HELD: "0+12x5 60x40"}, 40, False),
     Case("QueueGrows", "it is short", {WAITING: "0+0.5x30"}, 25, False),
-    Case("QueueGrows", "it becomes shorter", {WAITING: "200-3x30"}, 25, False),
+    Case("QueueGrows", "it becomes shorter", {WAITING: "150-3x30"}, 25, False),
     Case("PostgresAway", "one replica does not reach it", {POSTGRES: "1 1 0x10", POSTGRES + " ": "1x10"}, 5, True),
     Case("PostgresAway", "Redis is away", {POSTGRES: "1x10", REDIS: "0x10"}, 5, False),
     Case("RedisAway", "it is away", {REDIS: "1 1 0x10", POSTGRES: "1x10"}, 5, True),
@@ -78,6 +80,9 @@ CASES = [
     Case("DiskFillsUp", "20 %, and steady", {FREE: "20x400", USED: "80x400"}, 380, False),
     Case("NodeSilent", "a node does not answer", {UP: "1 1 0x10"}, 8, True),
     Case("NodeSilent", "there is no node", {}, 8, True),
+    Case("NodeSilent", "one of two died", {UP: "1x30", UP_TOO: "1x10 stale"}, 15, True),
+    Case("NodeSilent", "one more came", {UP: "1x30", UP_TOO: "_x10 1x20"}, 15, False),
+    Case("NodeSilent", "one was taken out some time ago", {UP: "1x40", UP_TOO: "1x10 stale"}, 25, False),
     Case("NodeSilent", "all answer", {UP: "1x10"}, 8, False),
 ]
 
