@@ -10,8 +10,8 @@ Postgres, the page. Both sides stand side by side and are measured in alternatin
 rounds, so that whatever else the machine does falls on both. Every prompt is
 new: no answer comes from the cache, each is looked up and stored. Medians go to
 a table, a picture and, with every round, a JSON file in loadtests/results/. With
-`--url` the key is read from CHATLLM_API_KEY, else from api.key in the service's
-state folder; start, memory and processor time are then not measured.
+`--url` the key is read from CHATLLM_API_KEY, for a service of this machine else
+from api.key in its state folder; start, memory and processor time are then not measured.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from loadtests.bare_vllm import EngineOf, NotStarted, bare_server
+from loadtests.openloop.service import api_key
 from loadtests.report import Report, Side
 from loadtests.sides import MARK, Processes, ends_with_its_service, new_mark, whole_service
 from loadtests.streams import Figures, Target, measure, stream
@@ -90,7 +91,7 @@ async def bench(options: argparse.Namespace) -> int:
 async def _service(options: argparse.Namespace) -> AsyncGenerator[Side]:
     model = options.model or EngineOf.read(options.config.resolve()).model
     if options.url:
-        yield await _answering(Side(Target("service", options.url, model, _key())))
+        yield await _answering(Side(Target("service", options.url, model, api_key(options.url))))
         return
     print("starting the service", flush=True)
     async with whole_service(options.config.resolve()) as started:
@@ -177,14 +178,6 @@ async def _round(side: Side, width: int, max_tokens: int, is_widest: bool) -> Fi
 def _weigh(side: Side) -> None:
     if side.processes:
         side.ingress_mb.append(side.processes.ingress_uss_mb())
-
-
-def _key() -> str:
-    """Return the API key; where there is none, the service will say so."""
-    if key := os.environ.get("CHATLLM_API_KEY"):
-        return key
-    file = Path(os.environ.get("CHATLLM_STATE") or REPOSITORY / ".chatllm") / "api.key"
-    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
 
 if __name__ == "__main__":
