@@ -6,7 +6,9 @@ Serve's controller makes them; ingress replicas read them there for the operatio
 import asyncio
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Thread
 
 import msgspec
 
@@ -15,6 +17,7 @@ from deployments.infra.ray import key_value
 logger = logging.getLogger(__name__)
 
 MAX_DECISIONS = 50
+TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +51,67 @@ def recorded(application: str, deployment: str) -> Sequence[Decision]:
         return []
 
 
-async def newest(places: Sequence[tuple[str, tuple[str, str]]]) -> Sequence[tuple[str, Decision]]:
-    """Return the last decisions about some models, each with its model's id, the newest first.
+_Places = Sequence[tuple[str, tuple[str, str]]]
+_Found = Sequence[tuple[str, Decision]]
 
-    `places` are the models' ids with the names of application and deployment. Takes a call to Ray's head for each;
-    there are none while that does not answer.
+
+class NewestDecisions:
+    """The last decisions about some models, for the operations page.
+
+    A call to Ray's head has no time limit, and there is none while the head is away. So they are read in a thread of
+    their own, one at a time: no executor fills up, and the process can end.
     """
 
-    def read() -> list[tuple[str, Decision]]:
-        return [(model, decision) for model, place in dict(places).items() for decision in recorded(*place)]
+    def __init__(self) -> None:
+        self._known: _Found = ()
+        self._answer: Future[_Found] | None = None
 
-    try:
-        found = await asyncio.to_thread(read)
-    except Exception as error:  # noqa: BLE001 - Ray's errors of any kind: the rest of the page is shown without it
-        logger.warning("the autoscaler's decisions cannot be read", extra={"reason": type(error).__name__})
-        return []
+    async def of(self, places: _Places) -> _Found:
+        """Return each with its model's id, the newest first; what was known before if Ray's head is silent for 2 s.
+
+        `places` are the models' ids with the names of application and deployment. Takes a call to the head for each.
+        """
+        if self._answer is None:
+            self._answer = _in_own_thread(places)
+        answer = self._answer
+        await asyncio.wait([asyncio.wrap_future(answer)], timeout=TIMEOUT_S)
+        if answer.done():
+            self._take(answer)
+        return self._known
+
+    def _take(self, answer: "Future[_Found]") -> None:
+        if self._answer is answer:
+            self._answer = None
+        try:
+            self._known = answer.result()
+        except Exception as error:  # noqa: BLE001 - Ray's errors of any kind: the rest of the page is shown without it
+            logger.warning("the autoscaler's decisions cannot be read", extra={"reason": type(error).__name__})
+
+
+def _read(places: _Places) -> _Found:
+    found = [(model, decision) for model, place in dict(places).items() for decision in recorded(*place)]
     return sorted(found, key=lambda each: -each[1].at)[:MAX_DECISIONS]
+
+
+def _in_own_thread(places: _Places) -> "Future[_Found]":
+    answer: Future[_Found] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(_read(places))
+        except BaseException as error:  # noqa: BLE001 - the boundary of the thread: whoever waits gets it
+            answer.set_exception(error)
+
+    Thread(target=run, name="scaling-decisions", daemon=True).start()
+    return answer
+
+
+_newest = NewestDecisions()
+
+
+async def newest(places: _Places) -> _Found:
+    """Return the last decisions about some models, as `NewestDecisions` reads them for this process."""
+    return await _newest.of(places)
 
 
 def _key(application: str, deployment: str) -> str:

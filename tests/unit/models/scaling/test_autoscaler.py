@@ -1,6 +1,7 @@
 """What stands between Serve and the policy: the reading of a context, and the decisions that are told."""
 
 import math
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from ray.serve.autoscaling_policy import default_autoscaling_policy
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
 from deployments.infra.ray import key_value
-from deployments.models.scaling import AUTOSCALER, autoscaler
+from deployments.models.scaling import AUTOSCALER, autoscaler, decisions
 from deployments.models.scaling.autoscaler import considered, reading_of
 from deployments.models.scaling.decisions import MAX_DECISIONS, Decision, newest, record, recorded
 from deployments.models.scaling.load import Load
@@ -114,3 +115,19 @@ async def test_the_last_decisions_are_kept_for_each_deployment(monkeypatch: pyte
     assert len(found) == MAX_DECISIONS and found[0][0] == "a" and ("b", recorded("app", "model-b")[0]) in found
     kept["scaling:app:model-a"] = b"{}"
     assert recorded("app", "model-a") == []
+
+
+async def test_a_head_that_hangs_is_asked_once_and_what_was_known_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, calls = threading.Event(), []
+
+    def hang(key: str) -> None:
+        calls.append(key)
+        gate.wait(60)
+
+    monkeypatch.setattr(decisions, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(key_value, "get", hang)
+    known = decisions.NewestDecisions()
+    for _ in range(5):
+        assert list(await known.of([("a", ("app", "model-a"))])) == []
+    assert len(calls) == 1
+    gate.set()
