@@ -121,7 +121,7 @@ def for_cluster(repository: Path | None = None) -> dict[str, str]:
 
 
 def env_file(environment: Mapping[str, str], repository: Path | None = None) -> Iterator[str]:
-    """Yield the lines of a file that `sh` sources and systemd and containers read: each value after its reason."""
+    """Yield the lines of a file that `sh` sources and systemd reads: each value after its reason."""
     values, reasons = for_cluster(repository), {one.name: one.why for one in VARIABLES}
     for name, value in values.items():
         yield f"# {reasons[name]}"

@@ -111,7 +111,7 @@ def _head_store(environment: Mapping[str, str]) -> str:
         return ""
     url = address if "://" in address else f"redis://{address}"
     try:
-        return asyncio.run(_eviction(url, environment.get("RAY_REDIS_PASSWORD")))
+        return asyncio.run(_eviction(url, environment.get("RAY_REDIS_PASSWORD") or environment.get("REDIS_PASSWORD")))
     except Exception as error:  # noqa: BLE001 - whatever is wrong there is what is asked
         return f"{variables.HEAD_STORE} cannot be reached: {str(error) or type(error).__name__}"
 
