@@ -192,7 +192,9 @@ async def open_engine(model: VLLMModel) -> Engine:
     texts = [LongTexts(client.renderer.get_tokenizer(), client.model_config.max_model_len) for _ in range(2)]
     usage = RunningUsage(client.output_processor.request_states)
     adapters = HeldAdapters(model, client, models)
-    max_running = client.vllm_config.scheduler_config.max_num_seqs
+    parallel = client.vllm_config.parallel_config
+    engines = parallel.data_parallel_size_local if parallel.local_engines_only else parallel.data_parallel_size
+    max_running = client.vllm_config.scheduler_config.max_num_seqs * max(1, engines)
     reported = EngineLoad(_steps(client), client.output_processor.request_states, max_running)
     return Engine(
         client, handlers, Load(client), usage, create_error_response, *texts, adapters=adapters, reported=reported

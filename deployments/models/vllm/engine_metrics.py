@@ -52,6 +52,7 @@ class EngineMetrics(RayPrometheusStatLogger):
         """Record what vLLM reports."""
         super().__init__(*arguments, **named)
         self.steps = EngineSteps()
+        self._telling: int | None = None
 
     def record(
         self,
@@ -63,7 +64,9 @@ class EngineMetrics(RayPrometheusStatLogger):
         """Record the figures of one step; to be called in the event loop."""
         if iteration_stats is not None:
             self.steps.read(iteration_stats.num_prompt_tokens, iteration_stats.time_to_first_tokens_iter)
-        if scheduler_stats is not None:
+        # Of engines side by side (data parallelism) one tells for all how long steps take and how full they are.
+        if scheduler_stats is not None and self._telling in (None, engine := named.get("engine_idx", 0)):
+            self._telling = engine
             waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
             running, kv_cache = scheduler_stats.num_running_reqs, scheduler_stats.kv_cache_usage
             self.steps.ended(time.monotonic(), running, waiting, kv_cache)

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from deployments.metrics.gathered import GatheredMetrics
+from deployments.models.vllm.engine_load import EngineSteps
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # vLLM's own imports
-    from vllm.v1.metrics.stats import IterationStats
+    from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 
     from deployments.models.vllm import engine_metrics
     from deployments.models.vllm.engine_metrics import EngineMetrics, GatheredCounter, GatheredGauge, thinned
@@ -70,3 +71,13 @@ def test_gauges_and_counters_reach_ray_when_they_are_gathered(monkeypatch: pytes
 
 def test_vllm_makes_its_metrics_from_them() -> None:
     assert (EngineMetrics._gauge_cls, EngineMetrics._counter_cls) == (GatheredGauge, GatheredCounter)
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_of_engines_side_by_side_one_tells_how_full_they_are(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    monkeypatch.setattr(EngineMetrics.__mro__[1], "record", lambda *_, **__: None)
+    metrics = object.__new__(EngineMetrics)
+    metrics.steps, metrics._telling = EngineSteps(), None
+    for engine, full in ((first, 0.5), (first + 1, 0.9)):
+        metrics.record(SchedulerStats(num_running_reqs=1, kv_cache_usage=full), None, engine_idx=engine)
+    assert (metrics.steps.steps, metrics.steps.kv_cache) == (1, 0.5)
