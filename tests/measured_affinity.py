@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import yaml
 
+from deployments.app import ROUTER
 from deployments.models.router import ObservedRouter
 from tests.launched import GUIDE, ROOT, launched
 
@@ -31,13 +32,13 @@ class WithoutAffinity(ObservedRouter):
         return None
 
 
-def service_file(router: type[ObservedRouter]) -> dict[str, Any]:
+def service_file(router: str) -> dict[str, Any]:
     """Return the demo model's file with more replicas, behind a router."""
     document = yaml.safe_load(GUIDE.read_text())
     document["applications"][1]["args"]["engine"]["model"] = str(ROOT / "demo_model/weights")
     deployment = document["applications"][1]["deployments"][0]
     deployment |= {"num_replicas": REPLICAS, "ray_actor_options": {"num_cpus": 0.1}}
-    deployment["request_router_config"] = {"request_router_class": f"{router.__module__}.{router.__qualname__}"}
+    deployment["request_router_config"] = {"request_router_class": router}
     return document
 
 
@@ -90,7 +91,8 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(f"{CONVERSATIONS} conversations of {TURNS} turns, {AT_ONCE} at a time; load average {os.getloadavg()[0]:.1f}")
     print("| router | tokens of later prompts that were kept | first token p50 | p95 |\n| --- | --- | --- | --- |")
-    for name, router in (("Serve's own", WithoutAffinity), ("by conversation", ObservedRouter)):
+    without = "tests.measured_affinity.WithoutAffinity"  # here it is `__main__`'s
+    for name, router in (("Serve's own", without), ("by conversation", ROUTER)):
         with launched(service_file(router)) as service:
             share, p50, p95 = asyncio.run(measured(service.url, service.key))
         print(f"| {name} | {share:.0%} | {p50:.0f} ms | {p95:.0f} ms |", flush=True)
