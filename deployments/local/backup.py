@@ -122,22 +122,11 @@ def _write(file: IO[bytes], url: str, key: Path) -> None:
         file.write(_header(keys.FILE, len(secret)) + secret + _padding(len(secret)))
     at = file.tell()
     file.write(_header(DUMP, 0))
-    command = [str(programs_folder() / "pg_dump"), "--format=custom", "--no-password", f"--dbname={_address(url)}"]
-    with tempfile.TemporaryFile() as errors:
-        # Through a pipe: into a file it would write where things are within that, which holds more than the dump.
-        dumping = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=_environment(url))  # noqa: S603 - our own program
+    options = ["--format=custom", "--no-password", f"--dbname={_address(url)}"]
+    # Through a pipe: into a file it would write where things are within that, which holds more than the dump.
+    with _program("pg_dump", options, url, "pg_dump failed", stdout=subprocess.PIPE) as dumping:
         assert dumping.stdout is not None
-        try:
-            with dumping.stdout:
-                shutil.copyfileobj(dumping.stdout, file, CHUNK)
-        except BaseException:
-            dumping.kill()
-            raise
-        finally:
-            dumping.wait()
-        errors.seek(0)
-        if dumping.returncode:
-            raise LauncherError(f"pg_dump failed: {_last_line(errors.read())}")
+        shutil.copyfileobj(dumping.stdout, file, CHUNK)
     size = file.tell() - at - tarfile.BLOCKSIZE
     file.write(_padding(size) + bytes(2 * tarfile.BLOCKSIZE))
     file.seek(at)
@@ -156,25 +145,39 @@ def _padding(size: int) -> bytes:
 
 def _run(program: str, options: Sequence[str], file: Path, url: str = "") -> bytes:
     """Run one of Postgres's programs with the dump as its input and return what it prints."""
-    command = [str(programs_folder() / program), *options]
-    with _dump(file) as dump, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        running = subprocess.Popen(  # noqa: S603 - our own program
-            command, stdin=subprocess.PIPE, stdout=output, stderr=errors, env=_environment(url)
-        )
-        assert running.stdin is not None
-        try:
+    with _dump(file) as dump, tempfile.TemporaryFile() as output:
+        failure = f"{file} cannot be restored"
+        with _program(program, options, url, failure, stdin=subprocess.PIPE, stdout=output) as running:
+            assert running.stdin is not None
             with suppress(BrokenPipeError), running.stdin:  # it does not read all where it needs or understands less
                 shutil.copyfileobj(dump, running.stdin, CHUNK)
-        except BaseException:
-            running.kill()
-            raise
-        finally:
-            running.wait()
         output.seek(0)
+        return output.read()
+
+
+@contextmanager
+def _program(
+    name: str,
+    options: Sequence[str],
+    url: str,
+    failure: str,
+    stdin: int | None = None,
+    stdout: int | IO[bytes] | None = None,
+) -> Generator[subprocess.Popen[bytes]]:
+    """Run one of Postgres's programs while the block serves it; LauncherError begins with `failure` if that fails."""
+    command = [str(programs_folder() / name), *options]
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(  # noqa: S603 - our own program
+            command, stdin=stdin, stdout=stdout, stderr=errors, env=_environment(url)
+        ) as running:
+            try:
+                yield running
+            except BaseException:
+                running.kill()
+                raise
         errors.seek(0)
         if running.returncode:
-            raise LauncherError(f"{file} cannot be restored: {_last_line(errors.read())}")
-        return output.read()
+            raise LauncherError(f"{failure}: {_last_line(errors.read())}")
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from deployments.local.state import LauncherError
 
 INGRESS = "Ingress"
 CONFIG = "user_config"
-UNSET = object()
 
 Names = Sequence[str]
 """Where a value stands below `user_config`, from the outside in."""
@@ -19,23 +18,16 @@ Names = Sequence[str]
 
 def with_setting(text: str, names: Names, value: Any) -> str:
     """Return the file's text with this value under `user_config:` of `Ingress`, whether or not there was one."""
-    return _edited(text, names, value)
+    wanted, names = parsed_text(text), (CONFIG, *names)
+    _put(_entry(wanted), names, value)
+    return checked(_written(text, _node(text), names, value), wanted)
 
 
 def without_setting(text: str, names: Names) -> str:
     """Return the file's text without this value, and without what is left empty; LauncherError if it has none."""
-    return _edited(text, names, UNSET)
-
-
-def _edited(text: str, names: Names, value: Any) -> str:
     wanted = parsed_text(text)
-    entry = _entry(wanted)
-    names = (CONFIG, *names)
-    if value is UNSET:
-        names = _removed(entry, names)
-        return checked(_cut(text, _node(text), names), wanted)
-    _put(entry, names, value)
-    return checked(_written(text, _node(text), names, value), wanted)
+    gone = _removed(_entry(wanted), (CONFIG, *names))
+    return checked(_cut(text, _node(text), gone), wanted)
 
 
 def _entry(document: Tree) -> Tree:

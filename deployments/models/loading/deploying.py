@@ -3,15 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Thread
 from typing import Any
 
 from ray import serve
 
 from deployments.infra.ray.handles import CALL_ERRORS
+from deployments.infra.threads import in_own_thread
 from deployments.models.loading.failure import LoadFailure, in_message
 from deployments.models.loading.progress import Loading, expected_s, published
 
@@ -72,7 +72,7 @@ class AbsentDeployments:
         if time.monotonic() - self._read_at > CACHE_S:
             self._read_at = time.monotonic()
             if self._answer is None:
-                self._answer = _in_own_thread(self._ask)
+                self._answer = in_own_thread("serve-status", self._ask)
             await asyncio.wait([asyncio.wrap_future(self._answer)], timeout=TIMEOUT_S)
             self._take(self._answer)
         return self._known.get((application, deployment)) or self._known.get((application, ""), STARTING)
@@ -134,17 +134,3 @@ WAITING = (
     "No machine has the CPUs, GPUs or memory free that its replicas ask for: lower ray_actor_options or num_replicas, "
     "or add a machine."
 )
-
-
-def _in_own_thread(ask: Callable[[], _Known]) -> Future[_Known]:
-    """Return what `ask` will return; its thread does not hold up the end of the process."""
-    answer: Future[_Known] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(ask())
-        except BaseException as error:  # noqa: BLE001 - the boundary of the thread: whoever waits gets it
-            answer.set_exception(error)
-
-    Thread(target=run, name="serve-status", daemon=True).start()
-    return answer

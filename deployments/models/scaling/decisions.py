@@ -8,11 +8,11 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Thread
 
 import msgspec
 
 from deployments.infra.ray import key_value
+from deployments.infra.threads import in_own_thread
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class NewestDecisions:
         `places` are the models' ids with the names of application and deployment. Takes a call to the head for each.
         """
         if self._answer is None:
-            self._answer = _in_own_thread(places)
+            self._answer = in_own_thread("scaling-decisions", lambda: _read(places))
         answer = self._answer
         await asyncio.wait([asyncio.wrap_future(answer)], timeout=TIMEOUT_S)
         if answer.done():
@@ -91,19 +91,6 @@ class NewestDecisions:
 def _read(places: _Places) -> _Found:
     found = [(model, decision) for model, place in dict(places).items() for decision in recorded(*place)]
     return sorted(found, key=lambda each: -each[1].at)[:MAX_DECISIONS]
-
-
-def _in_own_thread(places: _Places) -> "Future[_Found]":
-    answer: Future[_Found] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(_read(places))
-        except BaseException as error:  # noqa: BLE001 - the boundary of the thread: whoever waits gets it
-            answer.set_exception(error)
-
-    Thread(target=run, name="scaling-decisions", daemon=True).start()
-    return answer
 
 
 _newest = NewestDecisions()
