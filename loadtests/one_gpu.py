@@ -1,14 +1,14 @@
 """All of the load tests for one GPU, in one run of at most twelve minutes.
 
-    python -m loadtests.one_gpu --results out              # on a machine with one GPU of 40 GB or more
-    python -m loadtests.one_gpu --scripted --budget 240    # the same steps without a GPU, with a scripted model
+    python -m loadtests.one_gpu --results out --budget 570   # on a machine with one GPU of 40 GB or more
+    python -m loadtests.one_gpu --scripted --budget 240      # the same steps without a GPU, with a scripted model
 
 The model has the shape of Llama-3.1-8B in bfloat16 and random weights, which take the same time; nothing is
-downloaded. What is done, each step only if its time is left:
+downloaded. What is done, each step only if its time is left, and each with its reports whatever comes of the others:
 
     saturation    rates to saturation with one replica, 512 prompt and 128 answer tokens
     overhead      the service beside bare vLLM on the same card, one round (loadtests.bench)
-    autoscaling   1 -> 2 replicas on one card (`gpu_memory_utilization: 0.4` each), at a rate above what one takes
+    autoscaling   1 -> 2 replicas on one card (`gpu_memory_utilization: 0.4` each), twice at a rate that one misses
 """
 
 import argparse
@@ -16,8 +16,10 @@ import asyncio
 import json
 import os
 import sys
+import tarfile
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,54 +28,71 @@ from typing import Any
 import yaml
 
 from loadtests.bare_vllm import EngineOf, NotStarted, bare_server
+from loadtests.llama_shape import write_model
 from loadtests.sides import Service, ends_with_its_service, new_mark, whole_service
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TOKENIZER = REPOSITORY / "demo_model/weights"
 MODEL = "llama-8b"
-VOCABULARY = 128_256
-LLAMA: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "torch_dtype": "bfloat16",
-    "vocab_size": VOCABULARY,
-    "hidden_size": 4096,
-    "intermediate_size": 14_336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "hidden_act": "silu",
-    "max_position_embeddings": 8192,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 500_000.0,
-    "tie_word_embeddings": False,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-"""Meta-Llama-3.1-8B's config.json, with a shorter window and without its scaling of positions."""
 PARTS = ("Ingress", "CacheLookup")
 BUDGET_S = 700.0
 LEFT_FOR_THE_END_S = 20.0
-SECONDS = {"saturation": 230.0, "overhead": 180.0, "autoscaling": 170.0}
-"""What each step takes at most."""
+GRACE_S = 20.0
+"""For a step that was stopped, to write its report."""
+OVERLOAD = 1.3
+"""How many times the highest rate of one replica the autoscaling is tried with: the queue stays within its bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step takes at most, and the options of its load."""
+
+    limit_s: float
+    load: str = ""
+
+
+GPU = {
+    "saturation": Step(160, "--first-rate 8 --steps 6 --step 16 --drain 8 --goal-ttft 1 --goal-tpot 0.05"),
+    "overhead": Step(120),
+    # A replica starts for about a minute, in the first of the two times that the rate is held.
+    "autoscaling": Step(175, "--step 70 --settle 20 --drain 10 --goal-ttft 1 --goal-tpot 0.05"),
+}
+SCRIPTED = {
+    "saturation": Step(75, "--first-rate 4 --steps 5 --step 8 --settle 2 --drain 4 --goal-ttft 0.5"),
+    "autoscaling": Step(100, "--step 40 --settle 10 --drain 5 --goal-ttft 0.5"),
+}
 
 
 @dataclass(slots=True)
 class Budget:
-    """The time that is left, and what was skipped for want of it."""
+    """The time that is left, and what has come of the steps."""
 
     ends_at: float
-    skipped: list[str] = field(default_factory=list[str])
+    steps: Mapping[str, Step]
+    outcomes: dict[str, str] = field(default_factory=dict[str, str])
 
     def takes(self, step: str) -> bool:
-        """Return whether there is time for a step; says so if there is not."""
+        """Return whether there is time for a step, and for those after `overhead`; says so if there is not."""
         left_s = self.ends_at - time.monotonic() - LEFT_FOR_THE_END_S
-        if left_s >= SECONDS[step]:
+        kept_s = self.steps["autoscaling"].limit_s if step == "overhead" else 0.0
+        if left_s >= self.steps[step].limit_s + kept_s:
             return True
-        self.skipped.append(step)
-        print(f"{step}: skipped, {max(0.0, left_s):.0f} s are left and it takes {SECONDS[step]:.0f} s", flush=True)
+        self.outcomes[step] = "skipped"
+        needed = f"{self.steps[step].limit_s:.0f} s" + (f", and {kept_s:.0f} s are kept" if kept_s else "")
+        print(f"{step}: skipped, {max(0.0, left_s):.0f} s are left and it takes {needed}", flush=True)
         return False
+
+    async def take(self, step: str, do: Callable[[], Awaitable[bool]]) -> None:
+        """Do a step if its time is left; whatever fails in it, the next one is tried."""
+        if not self.takes(step):
+            return
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self.steps[step].limit_s + GRACE_S):
+                self.outcomes[step] = "done" if await do() else "failed"
+        except (NotStarted, OSError, ValueError, LookupError) as error:  # TimeoutError is an OSError
+            self.outcomes[step] = "failed"
+            print(f"{step}: {type(error).__name__}: {error}", flush=True)
+        print(f"{step}: {self.outcomes[step]} after {time.monotonic() - began:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -97,38 +116,42 @@ def _options() -> argparse.Namespace:
 async def one_gpu(options: argparse.Namespace) -> int:
     """Do what there is time for, and return the exit status."""
     options.results.mkdir(parents=True, exist_ok=True)
-    budget, failed = Budget(time.monotonic() + options.budget), list[str]()
+    budget = Budget(time.monotonic() + options.budget, SCRIPTED if options.scripted else GPU)
     with tempfile.TemporaryDirectory(prefix="chatllm-one-gpu-") as folder:
         write_model(Path(folder) / "model")
         config = Path(folder) / "service.yaml"
-        config.write_text(yaml.safe_dump(service_file(Path(folder) / "model", options.scripted, most=1)))
+        _write_service_file(config, options.scripted, most=1)
         async with whole_service(config) as service:
             print(f"the service is ready after {service.ready_s:.0f} s", flush=True)
-            if budget.takes("saturation") and not await _saturation(service, options):
-                failed.append("saturation")
-            if not options.scripted and budget.takes("overhead") and not await _overhead(service, config, options):
-                failed.append("overhead")
-            if budget.takes("autoscaling"):
-                config.write_text(yaml.safe_dump(service_file(Path(folder) / "model", options.scripted, most=2)))
-                failed += [] if await _autoscaling(service, config, options) else ["autoscaling"]
-    print(f"failed: {', '.join(failed) or 'nothing'}; skipped: {', '.join(budget.skipped) or 'nothing'}")
-    return int(bool(failed or budget.skipped))
+            run = Run(service, config, options, budget)
+            for step, do in (
+                ("saturation", run.saturation),
+                ("overhead", run.overhead),
+                ("autoscaling", run.autoscaling),
+            ):
+                if step in budget.steps:
+                    await budget.take(step, do)
+            _summarize(options.results, service, budget)
+    return int(set(budget.outcomes.values()) != {"done"})
 
 
-def write_model(folder: Path) -> None:
-    """Write the configuration and a tokenizer of as many tokens; vLLM makes the weights up (`load_format: dummy`)."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")
-    settings = (TOKENIZER / "tokenizer_config.json").read_text(encoding="utf-8")
-    (folder / "tokenizer_config.json").write_text(settings, encoding="utf-8")
-    tokenizer: dict[str, Any] = json.loads((TOKENIZER / "tokenizer.json").read_text(encoding="utf-8"))
-    vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
-    # Random weights say any token: each has to have a text, or nothing would be streamed.
-    taken = set(vocabulary.values()) | {token["id"] for token in tokenizer["added_tokens"]}
-    for number in range(VOCABULARY):
-        if number not in taken:
-            vocabulary[f"\u0120w{number}"] = number  # \u0120 is how byte-level BPE writes a space
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+def _summarize(results: Path, service: Service, budget: Budget) -> None:
+    """Leave what came of each step and, where one failed, the service's logs, of which a request's text is no part."""
+    summary = {
+        "ready_s": round(service.ready_s, 1),
+        "steps": budget.outcomes,
+        "highest_rate_per_s": highest_rate(results),
+    }
+    (results / "one_gpu.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    if "failed" in budget.outcomes.values():
+        with tarfile.open(results / "service_logs.tar.gz", "w:gz") as archive:
+            archive.add(service.state / "logs", "logs")
+    print(json.dumps(summary), flush=True)
+
+
+def _write_service_file(config: Path, is_scripted: bool, most: int) -> None:
+    document = service_file(config.parent / "model", is_scripted, most)
+    config.write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
 def service_file(model: Path, is_scripted: bool, most: int) -> dict[str, Any]:
@@ -141,7 +164,8 @@ def service_file(model: Path, is_scripted: bool, most: int) -> dict[str, Any]:
         "max_num_seqs": 256,
         "gpu_memory_utilization": 0.4,
     }
-    scripted = {"kind": "scripted", "prefill_ms": 100, "token_ms": 10, "tokens": 4096, "context_tokens": 100_000}
+    scripted = {"kind": "scripted", "prefill_ms": 100, "token_ms": 10, "slots": 16, "tokens": 4096}
+    scripted["context_tokens"] = 100_000
     arguments = {"id": MODEL, **(scripted if is_scripted else {"kind": "vllm", "engine": engine})}
     scaling = {
         "min_replicas": 1,
@@ -175,66 +199,76 @@ def service_file(model: Path, is_scripted: bool, most: int) -> dict[str, Any]:
     }
 
 
-async def _saturation(service: Service, options: argparse.Namespace) -> bool:
-    """Leave a report with the highest rate; whether one was found."""
-    load = [
-        "--first-rate",
-        "2",
-        "--steps",
-        "8",
-        "--step",
-        "20",
-        "--drain",
-        "8",
-        "--goal-ttft",
-        "1",
-        "--goal-tpot",
-        "0.05",
-    ]
-    return await _loadtest(service, options, "saturation", *load) == 0
-
-
-async def _autoscaling(service: Service, config: Path, options: argparse.Namespace) -> bool:
-    """Let it scale to two replicas, and ask for half as much again as one of them took."""
-    if await _run(service, "autoscaling", "-m", "deployments.local.cli", "apply", str(config), "--yes"):
-        return False
-    rate = 1.5 * (highest_rate(options.results) or 8.0)
-    await _loadtest(service, options, "autoscaling", "--rates", f"{rate:.3g}", "--step", "100", "--drain", "20")
-    return True
-
-
 def highest_rate(results: Path) -> float | None:
     """Return what the newest report of the saturation found, if any."""
     reports = sorted(results.glob("*-loadtest-saturation.json"))
     return json.loads(reports[-1].read_text(encoding="utf-8"))["highest_rate_per_s"] if reports else None
 
 
-async def _overhead(service: Service, config: Path, options: argparse.Namespace) -> bool:
-    """Compare with bare vLLM beside it, in a round of 1, 16 and 64 streams."""
-    async with AsyncExitStack() as stack:
-        engine = EngineOf.read(config)
-        log = options.results / "bare_vllm.log"
-        bare = await stack.enter_async_context(bare_server(engine, log, {"CHATLLM_BENCH": new_mark()}))
-        asked = ("--url", service.url, "--bare-url", bare, "--model", MODEL, "--config", str(config), "--rounds", "1")
-        return not await _run(service, "overhead", "-m", "loadtests.bench", *asked, "--results", str(options.results))
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The steps, each of which returns whether it left what it is for."""
+
+    service: Service
+    config: Path
+    options: argparse.Namespace
+    budget: Budget
+
+    async def saturation(self) -> bool:
+        """Leave a report with the highest rate; whether one was found."""
+        return await self._loadtest("saturation") == 0
+
+    async def overhead(self) -> bool:
+        """Compare with bare vLLM beside it, in a round of 1, 16 and 64 streams."""
+        results = self.options.results
+        async with AsyncExitStack() as stack:
+            engine = EngineOf.read(self.config)
+            bare = await stack.enter_async_context(
+                bare_server(engine, results / "bare_vllm.log", {"CHATLLM_BENCH": new_mark()})
+            )
+            where = ("--url", self.service.url, "--bare-url", bare, "--model", MODEL, "--config", str(self.config))
+            return not await self._run(
+                "overhead", "loadtests.bench", *where, "--rounds", "1", "--results", str(results)
+            )
+
+    async def autoscaling(self) -> bool:
+        """Let it scale to two replicas, and ask twice for more than one of them took; whether two met the goal."""
+        _write_service_file(self.config, self.options.scripted, most=2)
+        if await self._run("autoscaling", "deployments.local.cli", "apply", str(self.config), "--yes"):
+            return False
+        rate = f"{OVERLOAD * (highest_rate(self.options.results) or 8.0):.3g}"
+        return await self._loadtest("autoscaling", "--rates", f"{rate},{rate}") == 0
+
+    async def _loadtest(self, step: str, *more: str) -> int:
+        where = ("--url", self.service.url, "--model", MODEL, "--name", step, "--results", str(self.options.results))
+        load = self.budget.steps[step].load.split()
+        return await self._run(step, "loadtests.openloop", "--lengths", "512/128", *where, *load, *more)
+
+    async def _run(self, step: str, module: str, *arguments: str) -> int:
+        """Run a module of the repository against the service for as long as its step may take; return its status."""
+        key = {"CHATLLM_API_KEY": self.service.key, "CHATLLM_STATE": str(self.service.state)}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, *arguments, cwd=REPOSITORY, env={**os.environ, **key}
+        )
+        try:
+            return await asyncio.wait_for(process.wait(), self.budget.steps[step].limit_s)
+        except TimeoutError:
+            print(f"{step}: not done after {self.budget.steps[step].limit_s:.0f} s, stopped", flush=True)
+            return 1
+        finally:
+            await _ended(process)
 
 
-async def _loadtest(service: Service, options: argparse.Namespace, step: str, *load: str) -> int:
-    where = ("--url", service.url, "--model", MODEL, "--name", step, "--results", str(options.results))
-    return await _run(service, step, "-m", "loadtests.openloop", "--lengths", "512/128", *where, *load)
-
-
-async def _run(service: Service, step: str, *arguments: str) -> int:
-    """Run a command of the repository against the service for as long as its step may take; return its status."""
-    environment = {**os.environ, "CHATLLM_API_KEY": service.key, "CHATLLM_STATE": str(service.state)}
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=REPOSITORY, env=environment)
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Let a process end with what it has, else kill it."""
+    if process.returncode is not None:
+        return
+    process.terminate()
     try:
-        return await asyncio.wait_for(process.wait(), SECONDS[step])
+        await asyncio.wait_for(process.wait(), GRACE_S - 2)
     except TimeoutError:
-        print(f"{step}: not done after {SECONDS[step]:.0f} s, stopped", flush=True)
-        process.terminate()
-        await asyncio.wait_for(process.wait(), LEFT_FOR_THE_END_S)
-        return 1
+        process.kill()
+        await process.wait()
 
 
 if __name__ == "__main__":

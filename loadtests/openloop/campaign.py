@@ -89,6 +89,8 @@ class _Run:
         self._until = 0.0
         self.sent: list[Sent] = []
         self.asked: list[Asked] = []
+        self._open: dict[int, Sent] = {}
+        """Those that are being answered, by `id`."""
 
     def arrive(self, began: float, rate: float) -> None:
         """Begin each session when it is due, however many are still being answered; returns when the step is over."""
@@ -117,7 +119,9 @@ class _Run:
             sent = Sent(due, asked.model, asked.is_stream, asked.max_tokens, turn)
             self.sent.append(sent)
             self.asked.append(asked)
+            self._open[id(sent)] = sent
             self._client.send(asked, sent)
+            del self._open[id(sent)]
             if sent.sample.failure or turn == mix.turns:
                 return
             session.messages.append({"role": "assistant", "content": sent.text})
@@ -129,11 +133,9 @@ class _Run:
     def end(self, within_s: float) -> None:
         """Wait that long for what is still being answered; what is not answered then is `UNFINISHED`."""
         self._pool.join(within_s)
-        open_ = [sent for sent in self.sent if not sent.sample.total_s and sent.sample.failure == "cut off"]
         self._pool.kill(timeout=5.0)
-        for sent in open_:
-            if sent.sample.failure in ("cut off", "GreenletExit"):
-                sent.sample.failure = UNFINISHED
+        for sent in self._open.values():
+            sent.sample.failure = UNFINISHED  # also in mid-answer: nobody but us cut it off
 
     def cut(self) -> None:
         """Wait for no answer any more."""

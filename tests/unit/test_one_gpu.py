@@ -12,11 +12,13 @@ from deployments.config import VLLMModel
 from deployments.local.ray.serve_schema import require_room, validated
 from deployments.local.service_document import settings_of
 from loadtests import one_gpu
-from loadtests.bare_vllm import EngineOf
+from loadtests.bare_vllm import EngineOf, NotStarted
+from loadtests.llama_shape import write_model
+from loadtests.openloop.options import options
 
 
 def test_every_token_of_the_made_up_model_has_a_text(tmp_path: Path) -> None:
-    one_gpu.write_model(tmp_path / "model")
+    write_model(tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     size = json.loads((tmp_path / "model/config.json").read_text())["vocab_size"]
     assert len(tokenizer) == size
@@ -49,8 +51,48 @@ def test_bare_vllm_takes_the_same_engine(tmp_path: Path) -> None:
     assert EngineOf.read(path).engine["load_format"] == "dummy"
 
 
+def budget(left_s: float) -> one_gpu.Budget:
+    return one_gpu.Budget(time.monotonic() + left_s + one_gpu.LEFT_FOR_THE_END_S, one_gpu.GPU)
+
+
 def test_a_step_without_its_time_is_skipped(capsys: pytest.CaptureFixture[str]) -> None:
-    budget = one_gpu.Budget(time.monotonic() + one_gpu.SECONDS["overhead"] + 30)
-    assert budget.takes("overhead") and not budget.takes("saturation")
-    assert budget.skipped == ["saturation"] and "saturation: skipped" in capsys.readouterr().out
-    assert sum(one_gpu.SECONDS.values()) + one_gpu.LEFT_FOR_THE_END_S + 100 <= one_gpu.BUDGET_S <= 720
+    short = budget(one_gpu.GPU["saturation"].limit_s - 1)
+    assert not short.takes("saturation")
+    assert short.outcomes == {"saturation": "skipped"} and "saturation: skipped" in capsys.readouterr().out
+
+
+def test_the_comparison_leaves_the_autoscaling_its_time() -> None:
+    limits = {name: step.limit_s for name, step in one_gpu.GPU.items()}
+    assert budget(limits["overhead"] + limits["autoscaling"] + 1).takes("overhead")
+    assert not budget(limits["overhead"] + limits["autoscaling"] - 1).takes("overhead")
+    assert budget(limits["autoscaling"] + 1).takes("autoscaling")
+
+
+@pytest.mark.parametrize("steps", [one_gpu.GPU, one_gpu.SCRIPTED])
+def test_the_load_of_a_step_ends_within_its_time(steps: dict[str, one_gpu.Step]) -> None:
+    for name in ("saturation", "autoscaling"):
+        load = ["--rates", "1,1"] if name == "autoscaling" else []
+        asked = options([*steps[name].load.split(), *load])
+        count = len(asked.rates) or asked.most_steps
+        assert count * (asked.step_s + asked.drain_s) + 10 <= steps[name].limit_s
+    starts_s = 100 if steps is one_gpu.GPU else 20
+    most_s = sum(step.limit_s for step in steps.values()) + one_gpu.LEFT_FOR_THE_END_S + starts_s
+    assert most_s <= (one_gpu.BUDGET_S if steps is one_gpu.GPU else 240)
+
+
+async def test_a_step_that_fails_does_not_end_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    async def failing() -> bool:
+        raise NotStarted("vLLM ended at its start")
+
+    async def missing_its_goal() -> bool:
+        return False
+
+    async def doing() -> bool:
+        return True
+
+    run = budget(1000)
+    await run.take("overhead", failing)
+    await run.take("saturation", missing_its_goal)
+    await run.take("autoscaling", doing)
+    assert run.outcomes == {"overhead": "failed", "saturation": "failed", "autoscaling": "done"}
+    assert "overhead: NotStarted: vLLM ended at its start" in capsys.readouterr().out

@@ -328,6 +328,14 @@ async def test_failures_are_named_and_meet_no_goal(tmp_path, fault, kind):
     assert document["highest_rate_per_s"] is None
 
 
+async def test_answers_that_nobody_waits_for_any_more_are_unfinished_and_not_cut_off(tmp_path):
+    asked = ("--rates", 10, "--step", 2, "--settle", 0, "--drain", 2, "--lengths", "20/200")
+    async with serving(Service(delay_s=0.5)) as url, loadtest(url, tmp_path, *asked) as process:
+        document, *_ = await report(process, tmp_path, 1)
+    (step,) = document["steps"]
+    assert step["failures"] == {"unfinished": step["requests"]} and step["requests"] > 5
+
+
 async def test_what_is_stopped_still_reports(tmp_path):
     service = Service()
     async with (
