@@ -5,6 +5,7 @@ several installations, and any other Ray cluster, run side by side.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from deployments.infra.ray import variables
@@ -16,6 +17,23 @@ FIXED_PORTS = 4
 INGRESS_PORTS = 60
 
 DEFAULT_PROMETHEUS_PORT = 9090
+
+HAPROXY, TEMPORARY, ENGINES = "h", "t", "v"
+"""Folders within the runtime folder, named briefly because the paths of sockets are bounded."""
+
+
+def empty_runtime(runtime: Path) -> None:
+    """Remove what an earlier run left in the runtime folder, such as sockets of killed engines, and make its folders.
+
+    Call it only while nothing runs there.
+    """
+    for leftover in runtime.iterdir():
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+    for name in (HAPROXY, TEMPORARY, ENGINES):
+        (runtime / name).mkdir(exist_ok=True)
 
 
 def ray_environment(
@@ -31,7 +49,7 @@ def ray_environment(
         # An address would lead to another cluster; byte code is what makes the second start fast.
         if name not in ("RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE")
     }
-    haproxy = runtime / "h"
+    haproxy = runtime / HAPROXY
     return {
         **variables.for_one_machine(),
         "RAY_PROMETHEUS_HOST": f"http://127.0.0.1:{prometheus_port}",
@@ -42,8 +60,8 @@ def ray_environment(
         # On Linux too this makes Ray take 127.0.0.1 as the node's address.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # What engines and libraries leave goes with this folder; in /tmp it would outlive a replica that is killed.
-        "VLLM_RPC_BASE_PATH": str(runtime),
-        "TMPDIR": str(runtime / "t"),
+        "VLLM_RPC_BASE_PATH": str(runtime / ENGINES),
+        "TMPDIR": str(runtime / TEMPORARY),
         **variables.fixed(),
         "RAY_AUTH_TOKEN_PATH": str(state / "ray.token"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "cfg"),

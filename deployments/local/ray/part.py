@@ -15,7 +15,7 @@ from deployments.local.keys import write_secret
 from deployments.local.processes import leftovers
 from deployments.local.processes.child import end, spawn, tail
 from deployments.local.processes.supervisor import Supervised, Supervisor
-from deployments.local.ray.environment import ray_environment
+from deployments.local.ray.environment import empty_runtime, ray_environment
 from deployments.local.ray.report import RayReport
 from deployments.local.service_file import gpus
 from deployments.local.settings import REPOSITORY
@@ -98,10 +98,7 @@ class RayPart(Supervised):
     def _runtime(self) -> Path:
         """Return a fresh folder for sockets and logs; the logs of the run before are gone with it."""
         runtime = self._state.make_sockets("ray")
-        for leftover in runtime.iterdir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        (runtime / "h").mkdir(exist_ok=True)
-        (runtime / "t").mkdir(exist_ok=True)
+        empty_runtime(runtime)
         logs = self._state.logs / "ray"
         if logs.is_symlink():
             logs.unlink()

@@ -1,5 +1,6 @@
 """The environment of Ray: nothing collides, nothing leads elsewhere, nothing is slow by accident."""
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from deployments.infra.haproxy import WRAPPER, warn_unless_mended
 from deployments.local.processes import leftovers
-from deployments.local.ray.environment import FIXED_PORTS, INGRESS_PORTS, ray_environment
+from deployments.local.ray.environment import FIXED_PORTS, INGRESS_PORTS, empty_runtime, ray_environment
 
 STORES = {"DATABASE_URL": "postgresql://db", "REDIS_URL": "redis://cache"}
 
@@ -49,6 +50,18 @@ def test_ray_s_dashboard_knows_prometheus_and_asks_for_no_grafana(
         "http://prometheus:9090",
         "http://grafana:3000",
     )
+
+
+def test_sockets_of_killed_engines_are_gone_at_the_next_start(tmp_path: Path) -> None:
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    engines = Path(environment(tmp_path)["VLLM_RPC_BASE_PATH"])
+    empty_runtime(runtime)
+    for left in (engines, runtime):
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(left / "bf1f503a"))
+    empty_runtime(runtime)
+    assert engines.is_dir() and not list(engines.iterdir()) and not (runtime / "bf1f503a").exists()
 
 
 def test_all_ports_lie_in_one_block(tmp_path: Path) -> None:
