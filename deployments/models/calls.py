@@ -13,51 +13,88 @@ from typing import Any
 MAX_UNSETTLED = 256
 REPLY_TIMEOUT_S = 30.0
 """How long the reply of a call may take after its answer; then the call is cancelled."""
+CROWDED_TIMEOUT_S = 1.0
+"""The same while new requests wait for room: a replica that no longer replies holds those of all others no longer."""
 
 
 class Calls:
     """The calls of one process to all replicas."""
 
-    def __init__(self, max_unsettled: int = MAX_UNSETTLED, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        max_unsettled: int = MAX_UNSETTLED,
+        reply_timeout_s: float = REPLY_TIMEOUT_S,
+        crowded_timeout_s: float = CROWDED_TIMEOUT_S,
+    ) -> None:
         self._max_unsettled = max_unsettled
         self._reply_timeout_s = reply_timeout_s
-        self._unsettled: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
+        self._crowded_timeout_s = crowded_timeout_s
+        self._answered_at: dict[asyncio.Task[None], float] = {}
+        """When the answer of each unsettled call was complete (seconds of the event loop's clock), in this order."""
         self._has_room = asyncio.Event()
         self._has_room.set()
+        self._sweep: asyncio.TimerHandle | None = None
 
     @property
     def unsettled(self) -> int:
         """How many calls have no reply yet though their answers are here."""
-        return len(self._unsettled)
+        return len(self._answered_at)
 
     async def room(self) -> None:
-        """Wait while too many calls are unsettled."""
+        """Wait while too many calls are unsettled; those that have been so for too long are cancelled meanwhile."""
         while not self._has_room.is_set():
-            await self._has_room.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._cancel_older_than(self._crowded_timeout_s)):
+                    await self._has_room.wait()
 
     def settle(self, call: asyncio.Task[None]) -> None:
         """Leave a call to itself whose answer is here; whatever it replies or fails with tells nobody anything."""
         if call.done():
             return _ignore(call)
-        loop = asyncio.get_running_loop()
-        self._unsettled[call] = loop.call_later(self._reply_timeout_s, call.cancel)
-        if len(self._unsettled) >= self._max_unsettled:
+        self._answered_at[call] = asyncio.get_running_loop().time()
+        if len(self._answered_at) >= self._max_unsettled:
             self._has_room.clear()
         call.add_done_callback(self._replied)
+        if self._sweep is None:
+            self._schedule(self._reply_timeout_s)
         return None
 
     async def aclose(self) -> None:
         """Cancel the calls that are unsettled."""
-        calls = list(self._unsettled)
+        if self._sweep is not None:
+            self._sweep.cancel()
+        calls = list(self._answered_at)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
     def _replied(self, call: asyncio.Task[None]) -> None:
-        self._unsettled.pop(call).cancel()
-        if len(self._unsettled) < self._max_unsettled:
-            self._has_room.set()
+        self._forget(call)
         _ignore(call)
+
+    def _forget(self, call: asyncio.Task[None]) -> None:
+        self._answered_at.pop(call, None)
+        if len(self._answered_at) < self._max_unsettled:
+            self._has_room.set()
+
+    def _schedule(self, delay_s: float) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(delay_s, self._cancel_late)
+
+    def _cancel_late(self) -> None:
+        self._sweep = None
+        next_s = self._cancel_older_than(self._reply_timeout_s)
+        if self._answered_at:
+            self._schedule(next_s)
+
+    def _cancel_older_than(self, timeout_s: float) -> float:
+        """Cancel the calls that have been unsettled for so long; return after how many seconds the next one has."""
+        now = asyncio.get_running_loop().time()
+        for call, answered_at in list(self._answered_at.items()):
+            if now - answered_at < timeout_s:
+                return timeout_s - (now - answered_at)
+            call.cancel()
+            self._forget(call)
+        return timeout_s
 
 
 def begun(response: Awaitable[Any]) -> asyncio.Task[None]:

@@ -48,3 +48,24 @@ async def test_a_call_that_never_replies_is_cancelled() -> None:
         while calls.unsettled:
             await asyncio.sleep(0.01)
     assert reply.cancelled()
+
+
+async def test_a_replica_that_no_longer_replies_does_not_hold_the_requests_of_others() -> None:
+    calls = Calls(max_unsettled=2, reply_timeout_s=3600, crowded_timeout_s=0.05)
+    silent = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    for reply in silent:
+        calls.settle(begun(reply))
+    async with asyncio.timeout(10):
+        await asyncio.gather(calls.room(), calls.room())
+    await asyncio.sleep(0)
+    assert silent[0].cancelled() and calls.unsettled < 2
+    await calls.aclose()
+
+
+async def test_late_replies_are_waited_for_while_there_is_room() -> None:
+    calls, late = Calls(max_unsettled=2, crowded_timeout_s=0.0), asyncio.get_running_loop().create_future()
+    calls.settle(begun(late))
+    await calls.room()
+    await asyncio.sleep(0)
+    assert calls.unsettled == 1 and not late.cancelled()
+    await calls.aclose()
