@@ -103,6 +103,10 @@ class Models(Protocol):
         """Return the hosts from which the media in a model's messages may be fetched."""
         ...
 
+    def routes_by_prompt(self, model: str) -> bool:
+        """Return whether a request must say what its prompt begins with: not while one replica answers all of them."""
+        ...
+
     def fallback(self, model: str) -> Sequence[str]:
         """Return the models that answer instead while this one is loading, has failed or refuses for capacity."""
         ...

@@ -153,7 +153,7 @@ class ChatService:
             identity,
             call.file,
             traceparent(),
-            prompt_head(sent) if call.endpoint in SALTED else b"",
+            prompt_head(sent) if call.endpoint in SALTED and self._models.routes_by_prompt(model) else b"",
         )
         query = await run_sized(len(model_request.body), self._query, call, request, identity, turn.may_trim)
         summary.cache_key = query.key or ""

@@ -216,6 +216,10 @@ class ModelClient:
         """Return the hosts from which a model's media is fetched."""
         return self._served(model).settings.allowed_media_domains
 
+    def routes_by_prompt(self, model: str) -> bool:
+        """Return whether it matters to which replica a prompt goes: not while there is one."""
+        return self.replicas_of(model) != 1
+
     def max_prompt_messages(self, model: str) -> int:
         """Return how many messages of a conversation are considered as context."""
         return self._served(model).settings.max_prompt_messages

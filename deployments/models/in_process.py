@@ -81,6 +81,10 @@ class InProcessModels:
     def shares_prefixes(self, model: str) -> bool | None:
         return self._settings[model].cache.shared_prefixes
 
+    def routes_by_prompt(self, model: str) -> bool:
+        """Return False: all requests go to the one model in this process."""
+        return False
+
     def allowed_media_domains(self, model: str) -> tuple[str, ...]:
         return self._settings[model].allowed_media_domains
 

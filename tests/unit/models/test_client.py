@@ -203,3 +203,13 @@ async def test_an_answer_is_over_when_its_last_message_is_here(monkeypatch: pyte
     found, handle = await messages(work)
     assert found == [END] and time.perf_counter() - began < 5
     assert handle.calls[0].cancelled()
+
+
+@pytest.mark.parametrize(("replicas", "matters"), [(None, True), (0, True), (1, False), (2, True)])
+async def test_what_a_prompt_begins_with_matters_unless_one_replica_answers_all(
+    replicas: int | None, matters: bool
+) -> None:
+    served: Any = ServedModel(MODEL, "identity", Handle(never_loaded))  # type: ignore[arg-type]
+    client = ModelClient({MODEL.id: served}, ModelNames([MODEL.id], MODEL.id), TIMEOUTS)
+    presence(*served.place).replicas = replicas
+    assert client.routes_by_prompt(MODEL.id) is matters
