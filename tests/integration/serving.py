@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
@@ -10,7 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import httpx
-import uvicorn
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
@@ -21,6 +19,7 @@ from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
 from deployments.config import Addresses, CacheSettings, Current, HistorySettings, ScriptedModel, Settings
 from deployments.models.in_process import InProcessModels
+from tests import asgi_server
 from tests.databases import own_database
 
 
@@ -53,20 +52,9 @@ async def served(
     addresses = Addresses(database_url=SecretStr(database_url), redis_url=SecretStr(redis_url))
     cache = cache or CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
     app = build_http(lambda: opened(Current(settings), addresses, InProcessModels(*models), cache), Current(settings))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(around(app), port=port, log_level="warning"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not serving.done()
-        await asyncio.sleep(0.01)
-    _, secret = await app.state.services.keys.create(f"test {secrets.token_hex(4)}")
-    try:
-        yield Served(f"http://127.0.0.1:{port}", secret)
-    finally:
-        server.should_exit = True
-        await serving
+    async with asgi_server.served(around(app)) as url:
+        _, secret = await app.state.services.keys.create(f"test {secrets.token_hex(4)}")
+        yield Served(url, secret)
 
 
 @contextmanager

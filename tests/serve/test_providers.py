@@ -3,17 +3,16 @@
 import asyncio
 import json
 import os
-import threading
 import time
 from collections.abc import Generator
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from tests.asgi_server import served_aside
 from tests.launched import Launched, free_ports, launched, service_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -51,12 +50,8 @@ class Gateway:
 @pytest.fixture(scope="module")
 def gateway() -> Generator[Gateway]:
     gateway = Gateway()
-    server = uvicorn.Server(uvicorn.Config(gateway, port=gateway.port, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield gateway
-    server.should_exit = True
-    thread.join(10)
+    with served_aside(gateway, gateway.port, lifespan="off"):
+        yield gateway
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ it alone.
 import asyncio
 import contextlib
 import json
-import socket
 import sys
 import threading
 import time
@@ -18,10 +17,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from tests.asgi_server import served_aside
 from tests.ui.runs import Run, follow, tokens_of, write
 
 KEY = "sk-stand-in"
@@ -178,18 +177,11 @@ class StandIn:
     @contextlib.contextmanager
     def served(self, port: int = 0) -> Iterator[str]:
         """Serve in a thread; yields the base URL. Always on 127.0.0.1."""
-        listener = socket.create_server(("127.0.0.1", port))
-        config = uvicorn.Config(self.app, log_level="warning", timeout_graceful_shutdown=1, lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            self.go_on.set()
-            server.should_exit = True
-            thread.join(10)
-            listener.close()
+        with served_aside(self.app, port, timeout_graceful_shutdown=1, lifespan="off") as url:
+            try:
+                yield url
+            finally:
+                self.go_on.set()
 
 
 def _reachable(api: StandIn) -> Callable[[], None]:

@@ -1,7 +1,6 @@
 """The whole HTTP application in this process: scripted models and in-memory stores behind a real server."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from starlette.types import ASGIApp
 
 from deployments.api.assembly import Closing, Stores, assembled
@@ -43,6 +41,7 @@ from deployments.models.names import ModelNames
 from deployments.responses.memory import MemoryResponses
 from deployments.usage.memory import MemoryUsage
 from deployments.usage.writer import UsageWriter
+from tests.asgi_server import served
 
 
 @dataclass
@@ -106,17 +105,12 @@ async def running(
             started.set_result(services)
             yield services
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    app = around(build_http(opened, current))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
     _, secret = await keys.create("test")
-    url = f"http://127.0.0.1:{port}"
-    async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {secret}"}, timeout=10) as http:
+    headers = {"authorization": f"Bearer {secret}"}
+    async with (
+        served(around(build_http(opened, current))) as url,
+        httpx.AsyncClient(base_url=url, headers=headers, timeout=10) as http,
+    ):
         services = await started
         yield Service(
             url,
@@ -132,8 +126,6 @@ async def running(
             lookup,
             services.metrics,
         )
-    server.should_exit = True
-    await serving
 
 
 @pytest.fixture
