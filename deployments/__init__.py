@@ -10,6 +10,7 @@
     hub/         downloads from a Hugging Face hub
     lora/        adapters that are loaded while the service runs: files, store, registry
     history/     conversations: store, SQL, the writer behind the answer
+    streams/     streams that a client comes back to: numbered events, kept in a log in Redis for a while
     responses/   OpenAI's Responses upon conversations: request, events, store, background
     messages/    Anthropic's Messages as chat completions, and back
     keys/        API keys and whom they authenticate

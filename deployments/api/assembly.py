@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from deployments.api.observing import RunObserver
+from deployments.api.resuming import Repetition
 from deployments.api.services import ServedModels, Services
 from deployments.cache.client import CacheClient, NoCache
 from deployments.chat.coalescing import Coalescer
@@ -48,6 +49,9 @@ from deployments.responses.background import BackgroundResponses
 from deployments.responses.postgres import PostgresResponses
 from deployments.responses.service import Responses
 from deployments.responses.store import ResponseStore
+from deployments.streams.remote import RedisStreams
+from deployments.streams.service import ResumableStreams
+from deployments.streams.store import StreamStore
 from deployments.usage.postgres import PostgresUsage
 from deployments.usage.store import UsageStore
 from deployments.usage.writer import UsageWriter
@@ -67,6 +71,7 @@ class Stores:
     limits: LimitStore
     figures: FigureStore
     starts: StartStore
+    streams: StreamStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ def _durable(database: Database, settings: Settings, addresses: Addresses) -> St
         limits=RedisLimits(url, namespace, limits.timeout_s, limits.lease_s),
         figures=RedisFigures(url, namespace),
         starts=PostgresStarts(database),
+        streams=RedisStreams(url, namespace, limits.timeout_s),
     )
 
 
@@ -156,7 +162,8 @@ async def assembled(
         stack.push_async_callback(metrics.aclose)
         telemetry = _telemetry(metrics, writer, cache)
         stack.callback(telemetry.flush)
-        coalescer = Coalescer(cache, Peers(models.listener) if models.listener else None)
+        peers = Peers(models.listener) if models.listener else None
+        coalescer = Coalescer(cache, peers)
         stack.push_async_callback(coalescer.aclose)
         chat = _chat(settings, stores, writer, cache, models, coalescer)
         current.follow(lambda now: chat.configure(now.cache.shared, now.cache.replay_ms, now.timeouts.silence_s))
@@ -164,6 +171,7 @@ async def assembled(
         current.follow(lambda now: adapters.configure(now.models))
         await adapters.open()
         stack.push_async_callback(adapters.aclose)
+        observer = RunObserver(telemetry, usage_writer)
         responses = Responses(
             chat, models, stores.responses, stores.history, writer, settings.history.max_context_bytes
         )
@@ -174,11 +182,14 @@ async def assembled(
             writer,
             settings.responses,
             waiting_s=lambda: 2 * current.value.timeouts.total_s,
-            observer=RunObserver(telemetry, usage_writer),
+            observer=observer,
             resume=limiter.resume,
         )
         await background.open()
         stack.push_async_callback(background.aclose, closing.background_s)
+        repetition = Repetition(chat, limiter, observer)
+        streams = ResumableStreams(stores.streams, peers, lambda: current.value.streams, repetition)
+        stack.push_async_callback(streams.aclose, closing.background_s)
         yield Services(
             current,
             authenticator,
@@ -199,6 +210,7 @@ async def assembled(
             response_store=stores.responses,
             storage=StorageLimit(stores.history.stored_bytes),
             adapters=adapters,
+            streams=streams,
             cache=cache,
             problems=problems,
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from fastapi import Request
 from starlette.responses import Response
@@ -9,15 +10,17 @@ from starlette.responses import Response
 from deployments.api.http.connection import ClientGone, Connection
 from deployments.api.http.replies import EventStream
 from deployments.api.metering import CLIENT_GONE_STATUS, Meter
+from deployments.api.resuming import is_resumable, opened, outcome_of
 from deployments.api.services import Services
 from deployments.cache.steering import describe
-from deployments.chat.call import Answer
+from deployments.chat.call import Answer, ChatCall
 from deployments.chat.summary import Summary
 from deployments.errors import ChatLLMError
 from deployments.infra import tracing
 from deployments.infra.timing import Timing
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import Weight
+from deployments.streams.request import KeptRequest
 
 
 async def exchange(
@@ -27,12 +30,14 @@ async def exchange(
     streams: bool,
     work: Callable[[Summary], Awaitable[Answer]],
     weight: Weight,
+    call: ChatCall | None = None,
 ) -> Response:
     """Answer with what `work` returns; it fills in the summary until the answer has ended.
 
     `work` is cancelled when the client leaves. Every endpoint that can generate
     goes through here, so that each request is counted and limited in one place.
-    `weight` is what it asks of the engine. Raises TooManyRequests before `work` begins.
+    `weight` is what it asks of the engine, `call` what is answered where its stream may be resumable.
+    Raises TooManyRequests before `work` begins.
     """
     request_id: str = request.state.request_id
     services.telemetry.began()
@@ -54,18 +59,28 @@ async def exchange(
             await meter.admit()
             timing.mark("admission")
             answer = await work(summary)
+            headers, told = _headers(summary), ended
+            if answer.frames is not None and call is not None and is_resumable(request, call, services.settings):
+                kept = KeptRequest(call, caller.key_id, meter.record())
+                outcome = outcome_of(summary, meter, ended)
+                frames, more = await opened(services.streams, kept, answer.frames, outcome)
+                headers |= more
+                if frames is not None:  # it ends by itself, whoever reads it
+                    answer, told = replace(answer, frames=frames), _nobody
     except BaseException as error:
         connection.close()
         ended(_outcome(error))
         raise
-    headers = _headers(summary)
     if answer.frames is not None:
         trailer = timing.trailer if request.headers.get("x-server-timing") == "trailer" else None
         silence_s = services.settings.timeouts.silence_s
-        return EventStream(answer.frames, headers, request_id, connection, ended, trailer, silence_s, answer.waits_for)
+        return EventStream(answer.frames, headers, request_id, connection, told, trailer, silence_s, answer.waits_for)
     connection.close()
     ended(None)
     return Response(answer.body, 200, headers, answer.media_type)
+
+
+def _nobody(_: ChatLLMError | ClientGone | None) -> None: ...
 
 
 def _outcome(error: BaseException) -> ChatLLMError | ClientGone:

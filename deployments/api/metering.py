@@ -12,6 +12,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -106,6 +107,16 @@ class Meter:
     def admission(self) -> Admission | None:
         """What the key's limits allowed; None without limits."""
         return self._admission
+
+    def record(self) -> dict[str, Any]:
+        """Return what another replica needs to go on holding what was admitted; empty where that is nothing."""
+        return self._admission.record() if self._admission is not None else {}
+
+    def leave(self) -> None:
+        """Let another replica go on holding what was admitted, which has the record."""
+        admission, self._admission = self._admission, None
+        if admission is not None:
+            admission.leave()
 
     def hand_over(self) -> None:
         """Leave the admission to a response that goes on after this request, and ends it."""

@@ -45,6 +45,7 @@ from deployments.api.routes import (
     shares,
     speech,
     stored_completions,
+    streams,
     tokens,
     usage,
 )
@@ -94,6 +95,7 @@ ROUTES = (
     pooling,
     speech,
     adapters,
+    streams,
 )
 """Modules that each define one `router`. The first route that matches answers: `search` precedes `conversations`."""
 

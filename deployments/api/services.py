@@ -34,6 +34,7 @@ from deployments.models.scaling.decisions import Decision
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.service import Responses
 from deployments.responses.store import ResponseStore
+from deployments.streams.service import ResumableStreams
 from deployments.usage.store import UsageStore
 from deployments.usage.writer import UsageWriter
 
@@ -115,6 +116,7 @@ class Services:
     response_store: ResponseStore
     storage: StorageLimit
     adapters: AdapterRegistry
+    streams: ResumableStreams
     cache: CacheClient | NoCache = field(default_factory=NoCache)
     problems: Callable[[], Sequence[str]] = tuple
     """Tells what is wrong with the configuration, for administrators."""

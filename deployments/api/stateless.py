@@ -51,4 +51,5 @@ async def ask(
         call.streams,
         work,
         weight_of(endpoint, body, services.settings.key_limits.assumed_answer_tokens),
+        call,
     )

@@ -31,6 +31,8 @@ class ChatCall:
     wait_s: float | None = None
     file: bytes = b""
     """The recording, where the call is about one."""
+    is_repeated: bool = False
+    """Whether the replica that answered it was lost: what it has kept is not kept again."""
 
     @property
     def streams(self) -> bool:

@@ -49,12 +49,12 @@ class Peers:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._delivery = Delivery()
-        self._find: Callable[[bytes], Generation | None] = lambda _: None
+        self._finders: list[Callable[[bytes], Generation | None]] = []
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
 
     def serve(self, find: Callable[[bytes], Generation | None]) -> None:
-        """Give others the generations that `find` returns for their streams."""
-        self._find = find
+        """Give others the generations that `find` returns for their streams, besides those of earlier calls."""
+        self._finders.append(find)
         self._listener.on_control = self._receive
 
     @property
@@ -124,7 +124,7 @@ class Peers:
 
     async def _arrived(self, stream: bytes) -> Generation | None:
         for _ in range(round(ARRIVAL_S / 0.01)):
-            if generation := self._find(stream):
+            if generation := next((found for find in self._finders if (found := find(stream))), None):
                 return generation
             await asyncio.sleep(0.01)
         return None

@@ -266,7 +266,7 @@ class ChatService:
             leave(answer, hold, summary)
             if not is_accepted:
                 summary.note_usage(answer.usage)
-            elif not is_whole:
+            elif not is_whole and not summary.is_left:
                 summary.timing.mark("decode")
                 taken = answer.taken()
                 summary.completion_tokens, completion = await run_sized(len(taken), _cut_short, taken)

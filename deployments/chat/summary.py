@@ -52,6 +52,8 @@ class Summary:
     """The generation that began for the request, if one did: its key pays for it (cost.py)."""
     is_follower: bool = False
     """Whether the request only follows what is generated, and counted, without it."""
+    is_left: bool = False
+    """Whether another replica goes on with the request: nothing of it is kept or counted here."""
 
     @property
     def began(self) -> float:

@@ -46,6 +46,7 @@ from deployments.config.settings import (
     Timeouts,
     UsageSettings,
 )
+from deployments.config.streams import StreamSettings
 
 __all__ = [
     "SEMANTIC_CACHE",
@@ -76,6 +77,7 @@ __all__ = [
     "Section",
     "SemanticSettings",
     "Settings",
+    "StreamSettings",
     "Timeouts",
     "UsageSettings",
     "VLLMModel",

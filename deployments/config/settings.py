@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from deployments.config.cache import CachePolicy, CacheSettings
 from deployments.config.models import AnyModel, ModelBase, ModelPolicy
 from deployments.config.section import PositiveSeconds, Section
+from deployments.config.streams import StreamSettings
 
 Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,*]+)$")]
 """As browsers send it: a scheme, a host and its port unless it is the scheme's own, without a path."""
@@ -186,6 +187,7 @@ class InPlace(Section):
     keys: KeySettings = KeySettings()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    streams: StreamSettings = StreamSettings()
     cors: CorsSettings = CorsSettings()
     log_level: LogLevel = Field(default="INFO", description="Level of the service's own log.")
 

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from deployments.infra.redis.client import connect
 from deployments.infra.redis.errors import translated
-from deployments.limits.scripts import Script, Scripts
+from deployments.infra.redis.scripts import Script, Scripts
 from deployments.limits.store import RECOUNT_S, Demand, Limit, Rest, Verdict
 
 # Settling and renewing happen behind the answers.
@@ -20,7 +21,7 @@ REFUSALS: tuple[Limit | None, ...] = (
 ASKS_FOR_MONTH = len(REFUSALS)
 
 
-ADMIT, SETTLE, RENEW = Script("admit"), Script("settle"), Script("renew")
+ADMIT, SETTLE, RENEW = (Script(Path(__file__).parent / f"{name}.lua") for name in ("admit", "settle", "renew"))
 
 
 class RedisLimits:

@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"chat"},
     "models": {"cache", "limits", "lora", "metrics"},
     "responses": {"cache", "chat", "history", "limits", "models"},
+    "streams": {"cache", "chat", "models"},
     "usage": {"history"},
     "weights": set(),
 }
@@ -40,7 +41,17 @@ PUBLIC: dict[str, set[str]] = {
         "cache.replay",
         "cache.steering",
     },
-    "chat": {"chat.call", "chat.cost", "chat.parameters", "chat.ports", "chat.service", "chat.summary"},
+    "chat": {
+        "chat.call",
+        "chat.continuation",
+        "chat.cost",
+        "chat.generation",
+        "chat.parameters",
+        "chat.peers",
+        "chat.ports",
+        "chat.service",
+        "chat.summary",
+    },
     "history": {
         "history.memory",
         "history.postgres",

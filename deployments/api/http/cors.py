@@ -19,6 +19,8 @@ EXPOSED_HEADERS = (
     "x-cache-reason",
     "x-chatllm-ignored",
     "x-chatllm-model",
+    "x-chatllm-resumable",
+    "x-chatllm-stream-id",
     "x-ratelimit-limit-requests",
     "x-ratelimit-limit-tokens",
     "x-ratelimit-remaining-requests",

@@ -79,4 +79,5 @@ async def create_chat_completion(request: Request) -> Response:
         call.streams,
         work,
         weight_of("chat", body, services.settings.key_limits.assumed_answer_tokens),
+        None if offers_functions else call,
     )

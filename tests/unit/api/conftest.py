@@ -35,10 +35,13 @@ from deployments.limits.memory import MemoryLimits
 from deployments.lora.memory import MemoryAdapters
 from deployments.metrics.memory import MemoryFigures
 from deployments.metrics.sharing import Metrics
+from deployments.models.delivery.listener import Listener
 from deployments.models.in_process import InProcessModels
 from deployments.models.loading.starts import MemoryStarts
 from deployments.models.names import ModelNames
 from deployments.responses.memory import MemoryResponses
+from deployments.streams.memory import MemoryStreams
+from deployments.streams.store import StreamStore
 from deployments.usage.memory import MemoryUsage
 from deployments.usage.writer import UsageWriter
 from tests.asgi_server import served
@@ -60,6 +63,7 @@ class Service:
     cache: CacheClient
     lookup: CacheLookup
     metrics: Metrics
+    secret: str
     extra: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -69,18 +73,24 @@ async def running(
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
     store: MemoryStore | None = None,
+    stream_store: StreamStore | None = None,
+    listener: Listener | None = None,
+    beside: Service | None = None,
     around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
     **more: Any,
 ) -> AsyncGenerator[Service]:
     """Serve `models` on a free port of this machine; `store` keeps their answers, `more` are further settings.
 
-    `around` puts something around the application.
+    `around` puts something around the application; `listener` is where other replicas of the service reach this one,
+    `beside` is one of them: both have the same keys, conversations and limits.
     """
     more.setdefault("usage", UsageSettings(flush_s=0.05))
     settings = Settings(models=models, limits=limits or Limits(), timeouts=timeouts or Timeouts(), **more)
     current = Current(settings)
     in_process = InProcessModels(*models, names=ModelNames.of(settings))
-    history, keys, completions = MemoryHistory(), MemoryKeys(), MemoryCompletions()
+    in_process.listener = listener
+    history, keys = (beside.history, beside.keys) if beside else (MemoryHistory(), MemoryKeys())
+    completions = MemoryCompletions()
     stores = Stores(
         history=history,
         completions=completions,
@@ -92,6 +102,7 @@ async def running(
         limits=MemoryLimits(30),
         figures=MemoryFigures(),
         starts=MemoryStarts(),
+        streams=stream_store or MemoryStreams(),
     )
     lookup = CacheLookup(settings.cache, store or MemoryStore())
     policies = {in_process.identity(model.id): model.cache for model in models}
@@ -105,7 +116,7 @@ async def running(
             started.set_result(services)
             yield services
 
-    _, secret = await keys.create("test")
+    secret = beside.secret if beside else (await keys.create("test"))[1]
     headers = {"authorization": f"Bearer {secret}"}
     async with (
         served(around(build_http(opened, current))) as url,
@@ -125,6 +136,7 @@ async def running(
             cache,
             lookup,
             services.metrics,
+            secret,
         )
 
 

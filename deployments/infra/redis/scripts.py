@@ -19,12 +19,14 @@ from deployments.infra.redis.errors import StoreError, translated
 
 MAX_CALLS = 256
 
+Argument = str | bytes | int
+
 
 class Script:
-    """The text of a Lua script, beside this module."""
+    """The text of a Lua script, in a file."""
 
-    def __init__(self, name: str) -> None:
-        self.text = (Path(__file__).parent / f"{name}.lua").read_text(encoding="utf-8")
+    def __init__(self, path: Path) -> None:
+        self.text = path.read_text(encoding="utf-8")
         self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -32,10 +34,10 @@ class Script:
 class _Call:
     script: Script
     keys: Sequence[str]
-    arguments: Sequence[str | int]
+    arguments: Sequence[Argument]
     reply: asyncio.Future[Any]
 
-    def command(self, is_known: bool) -> tuple[str | int, ...]:
+    def command(self, is_known: bool) -> tuple[Argument, ...]:
         """Return the call, with the script's name in place of its text for a server that knows it."""
         head = ("EVALSHA", self.script.sha) if is_known else ("EVAL", self.script.text)
         return (*head, len(self.keys), *self.keys, *self.arguments)
@@ -50,13 +52,26 @@ class Scripts:
         self._waiting: deque[_Call] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Return the script's reply; raises StoreError. Cancelled before it was sent, it never runs."""
         call = _Call(script, keys, arguments, asyncio.get_running_loop().create_future())
-        self._waiting.append(call)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._send_all(), name="limit-scripts")
+        self._start([call])
         return await call.reply
+
+    async def run_all(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]) -> list[Any]:
+        """Return the script's replies to several calls, each its keys and arguments, in as few round trips as possible.
+
+        Raises StoreError if one of them fails; the others may have been made.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = [_Call(script, keys, arguments, loop.create_future()) for keys, arguments in calls]
+        self._start(waiting)
+        return list(await asyncio.gather(*(call.reply for call in waiting)))
+
+    def _start(self, calls: Sequence[_Call]) -> None:
+        self._waiting.extend(calls)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._send_all(), name="redis-scripts")
 
     async def aclose(self) -> None:
         """End the round trip that is under way; those who wait get a StoreError."""
@@ -93,7 +108,7 @@ class Scripts:
                 replies[at] = reply
         return replies
 
-    async def _execute(self, commands: Sequence[tuple[str | int, ...]]) -> list[Any]:
+    async def _execute(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
         """Return the replies, errors among them; the keys of a cluster's commands lie on different servers."""
         if isinstance(self._client, RedisCluster):
             client: Any = self._client

@@ -1,0 +1,29 @@
+-- Adds events to a stream's log, or only keeps it for another while.
+-- KEYS: 1 the stream (hash), 2 its log (stream), 3 the key's logs (sorted set, by the time they lapse)
+-- ARGV: 1 owner, 2 events ('' for none), 3 number after the last, 4 a log's life in ms, 5 1 for the end, 6 its name
+-- Returns what the owner hears (store.py).
+local found = redis.call('HMGET', KEYS[1], 'owner', 'state')
+if not found[2] then
+    return 'missing'
+elseif found[2] == 'cancelled' then
+    return 'cancelled'
+elseif found[1] ~= ARGV[1] then
+    return 'taken'
+end
+if ARGV[2] ~= '' then
+    -- One that is there already, from a call whose outcome was not known, has an id that is not the greatest.
+    local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+    if not last or tonumber(string.match(last[1], '^%d+')) < tonumber(ARGV[3]) then
+        redis.call('XADD', KEYS[2], ARGV[3] .. '-0', 'f', ARGV[2])
+    end
+end
+if ARGV[5] == '1' then
+    redis.call('HSET', KEYS[1], 'state', 'ended')
+    redis.call('HDEL', KEYS[1], 'request')
+end
+local time = redis.call('TIME')
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+redis.call('ZADD', KEYS[3], 'XX', time[1] * 1000 + time[2] / 1000 + ARGV[4], ARGV[6])
+redis.call('PEXPIRE', KEYS[3], ARGV[4])
+return 'running'
