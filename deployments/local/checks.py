@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import shutil
 import sys
 import sysconfig
@@ -21,6 +22,8 @@ from deployments.models.loading import preflight
 GIB = 1024**3
 COMPILERS = ("gcc", "clang")
 """Where Triton looks, after the variable CC."""
+HAPROXY_CONNECTIONS, OTHER_FILES = 4096, 100
+"""Ray's choice of how many HAProxy takes, each of which is two files; and its files besides."""
 
 
 def require_ports(settings: LauncherSettings, host: str) -> None:
@@ -79,6 +82,18 @@ def require_libnuma() -> None:
         ctypes.CDLL("libnuma.so.1")
     except OSError:
         raise LauncherError("vLLM needs libnuma.so.1 on a CPU: apt install libnuma1") from None
+
+
+def require_open_files() -> None:
+    """HAProxy may open as many files as its connections take; without them it does not start. LauncherError says so."""
+    connections = int(os.environ.get("RAY_SERVE_HAPROXY_MAXCONN") or HAPROXY_CONNECTIONS)
+    needed, (_, limit) = 2 * connections + OTHER_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise LauncherError(
+            f"HAProxy needs {needed:,} open files for {connections:,} connections, and {limit:,} are allowed: raise "
+            "the hard limit (`LimitNOFILE=65536` for systemd, `--ulimit nofile=65536` for Docker), or set "
+            f"RAY_SERVE_HAPROXY_MAXCONN={max(1, (limit - OTHER_FILES) // 2)}"
+        )
 
 
 def available_gib() -> float:

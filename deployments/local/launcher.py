@@ -118,6 +118,7 @@ class Launcher:
                 checks.require_compiler()
             elif any(isinstance(model, VLLMModel) for model in service.settings.models):
                 checks.require_libnuma()
+            checks.require_open_files()
             checks.require_ports(self._settings, service.host)
             checks.require_stores(self._settings)
             service.write(config_path(state.path))

@@ -20,11 +20,13 @@ import asyncpg
 import pytest
 import redis
 
+from deployments.local.cluster.probe import _head_store
 from deployments.local.processes.child import holders, spawn
 from deployments.local.processes.supervisor import Supervisor
 from deployments.local.servers.postgres import PostgresServer
 from deployments.local.servers.valkey import ValkeyServer
 from deployments.local.state import LauncherError, Locked, StateFolder
+from tests import valkey
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
 LAUNCHED = Path(__file__).with_name("launched.py")
@@ -451,3 +453,16 @@ def test_a_fork_that_fails_is_logged_told_and_tried_again(tmp_path: Path, caplog
     supervisor.stop()
     failed = next(record for record in caplog.records if record.message == "a server does not start")
     assert failed.server == "sleep" and "FileNotFoundError" in failed.reason  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [({}, "locked"), ({"RAY_REDIS_PASSWORD": "no"}, "cannot be reached"), ({"RAY_REDIS_PASSWORD": "p@w"}, "kept")],
+)
+def test_a_redis_with_a_password_is_looked_into_only_with_it(tmp_path: Path, given: dict[str, str], found: str) -> None:
+    """The store of a cluster's head: Ray's own start may have been given the password on its command line."""
+    server = valkey.Server(tmp_path, "--requirepass", "p@w", "--maxmemory-policy", "noeviction")
+    try:
+        assert found in _head_store({"RAY_REDIS_ADDRESS": f"127.0.0.1:{server.port}", **given})
+    finally:
+        server.kill()

@@ -74,6 +74,12 @@ VARIABLES = (
         "after a minute without the head, Ray's choice, nodes end themselves and all replicas on them",
         "cluster",
     ),
+    Variable(
+        "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S",
+        "1",
+        "a request waits for 5 s, Ray's choice, for a node that was cut off, before another one gets it",
+        "cluster",
+    ),
     Variable("RAY_SERVE_HAPROXY_NBTHREAD", "2", "HAProxy shares the machine with the model", "one machine"),
     Variable(
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S",
@@ -132,6 +138,12 @@ def env_file(environment: Mapping[str, str], repository: Path | None = None) -> 
         )
     yield "# without it the cluster ends with its head; host:port of a Redis or Valkey that evicts nothing"
     yield f"{HEAD_STORE}={shlex.quote(environment[HEAD_STORE])}" if environment.get(HEAD_STORE) else f"# {HEAD_STORE}="
+
+
+def plain_env_file(environment: Mapping[str, str], repository: Path | None = None) -> Iterator[str]:
+    """Yield the lines of a file for `docker run --env-file` and its like, which take quotes for part of the value."""
+    stores = {name: environment[name] for name in (*STORES, HEAD_STORE) if environment.get(name)}
+    yield from (f"{name}={value}" for name, value in {**for_cluster(repository), **stores}.items())
 
 
 def _values(scope: Scope) -> dict[str, str]:

@@ -18,12 +18,14 @@ cluster_app = typer.Typer(help="Set up the nodes of a cluster, and check them.",
 @cluster_app.command()
 def env(
     repository: Annotated[Path | None, typer.Option(help="Where the repository is on the nodes, if not here.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Without quotes and comments, as Docker reads it.")] = False,
 ) -> None:
     """Print the variables that every node must have before Ray starts, as an env file.
 
     The addresses of the stores are taken from this command's own environment.
     """
-    typer.echo("\n".join(variables.env_file(os.environ, repository)))
+    lines = variables.plain_env_file if plain else variables.env_file
+    typer.echo("\n".join(lines(os.environ, repository)))
 
 
 @cluster_app.command()

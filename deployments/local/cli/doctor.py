@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deployments.local.checks import GIB, require_compiler, require_libnuma
+from deployments.local.checks import GIB, require_compiler, require_libnuma, require_open_files
 from deployments.local.install import PYTHONS
 from deployments.local.instance import Instance
 from deployments.local.memory.shares import this_machine, with_memory
@@ -45,6 +45,7 @@ def examine(settings: LauncherSettings) -> Iterator[Finding]:
         ("memory", _memory),
         ("disk", _disk),
         ("shared memory", _shared_memory),
+        ("open files", _open_files),
         ("ports", _ports),
         ("GPU", _gpu),
         ("Postgres", _postgres),
@@ -108,6 +109,11 @@ def _shared_memory(settings: LauncherSettings) -> Finding:
             "warn", "shared memory", f"{text}, Ray falls back to slow files: give the container --shm-size=1g"
         )
     return Finding("ok", "shared memory", text)
+
+
+def _open_files(settings: LauncherSettings) -> Finding:
+    require_open_files()
+    return Finding("ok", "open files", "enough for HAProxy's connections")
 
 
 def _ports(settings: LauncherSettings) -> Finding:

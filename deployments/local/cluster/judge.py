@@ -119,6 +119,10 @@ def _head_store(survey: Survey) -> Iterator[Finding]:
         case "":
             text = "the cluster ends with its head: nothing keeps its state"
             yield Finding("warn", head.name, "head", text, remedy)
+        case "locked":
+            text = "nobody has looked whether its state may be evicted: that Redis asks for a password"
+            given = "set RAY_REDIS_PASSWORD to what `ray start --redis-password` was given, and start Ray there anew"
+            yield Finding("warn", head.name, "head", text, given)
         case "evicts":
             text = "its state may be evicted: that Redis drops keys when its memory is full"
             yield Finding("fail", head.name, "head", text, remedy)

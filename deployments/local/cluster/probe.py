@@ -10,8 +10,10 @@ import stat
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
+from redis.exceptions import AuthenticationError, ResponseError
 
 from deployments.infra.haproxy import MARK
 from deployments.infra.ray import variables
@@ -109,18 +111,30 @@ def _head_store(environment: Mapping[str, str]) -> str:
     address = environment.get(variables.HEAD_STORE, "")
     if not address:
         return ""
-    url = address if "://" in address else f"redis://{address}"
+    password = environment.get("RAY_REDIS_PASSWORD") or environment.get("REDIS_PASSWORD") or ""
     try:
-        return asyncio.run(_eviction(url, environment.get("RAY_REDIS_PASSWORD") or environment.get("REDIS_PASSWORD")))
+        return asyncio.run(_eviction(with_password(address, password)))
+    except AuthenticationError as error:
+        return _unreached(error) if password else "locked"
+    except ResponseError as error:
+        return _unreached(error) if password or "HELLO" not in str(error) else "locked"
     except Exception as error:  # noqa: BLE001 - whatever is wrong there is what is asked
-        return f"{variables.HEAD_STORE} cannot be reached: {str(error) or type(error).__name__}"
+        return _unreached(error)
 
 
-async def _eviction(url: str, password: str | None) -> str:
+def _unreached(error: Exception) -> str:
+    return f"{variables.HEAD_STORE} cannot be reached: {str(error) or type(error).__name__}"
+
+
+def with_password(address: str, password: str) -> str:
+    """Return the address of a Redis as a URL, with the password unless it brings one of its own."""
+    scheme, _, place = (address if "://" in address else f"redis://{address}").partition("://")
+    return f"{scheme}://:{quote(password, safe='')}@{place}" if password and "@" not in place else f"{scheme}://{place}"
+
+
+async def _eviction(url: str) -> str:
     client = redis_client(url, STORE_S)
     try:
-        if password:
-            await client.execute_command("AUTH", password)
         memory = await client.info("memory")
     finally:
         await client.aclose()

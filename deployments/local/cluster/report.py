@@ -43,7 +43,10 @@ class NodeReport:
     """What is wrong with the file of Ray's token, or nothing."""
     redis_has_password: bool = True
     head_store: str = ""
-    """`kept`, `evicts`, or what is wrong with what RAY_REDIS_ADDRESS names; empty where it names nothing."""
+    """`kept`, `evicts`, `locked`, or what is wrong with what RAY_REDIS_ADDRESS names; empty where it names nothing.
+
+    It is `locked` where it asks for a password that is not known here.
+    """
     haproxy: HAProxy | None = None
 
 

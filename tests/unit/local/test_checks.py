@@ -1,5 +1,6 @@
 """What must hold before a start: what a GPU needs besides itself, and the adapters that are named."""
 
+import resource
 import sys
 import sysconfig
 from pathlib import Path
@@ -13,6 +14,24 @@ from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError
 
 HEADERS = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+
+
+@pytest.mark.parametrize(
+    ("limit", "connections", "is_enough"),
+    [(1024, "", False), (8192, "", False), (8300, "", True), (1024, "400", True), (resource.RLIM_INFINITY, "", True)],
+)
+def test_haproxy_has_files_enough_for_its_connections(
+    monkeypatch: pytest.MonkeyPatch, limit: int, connections: str, is_enough: bool
+) -> None:
+    """HAProxy 2.8 with 4,096 connections ends at its start where it may open fewer than 8,209 files."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, limit))
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_MAXCONN", connections)
+    if is_enough:
+        checks.require_open_files()
+        return
+    with pytest.raises(LauncherError, match="LimitNOFILE") as raised:
+        checks.require_open_files()
+    assert str(raised.value).endswith(f"={(limit - 100) // 2}")
 
 
 @pytest.fixture

@@ -26,6 +26,12 @@ def test_a_shell_reads_the_env_file_as_it_is_meant() -> None:
     assert variables.HEAD_STORE not in found
 
 
+def test_docker_reads_the_plain_file_as_it_is_meant() -> None:
+    """Each line to its end is a value, whatever stands in it."""
+    found = dict(line.split("=", 1) for line in variables.plain_env_file(STORES, Path("/opt/a b")))
+    assert found == variables.for_cluster(Path("/opt/a b")) | STORES
+
+
 def test_what_is_for_one_machine_alone_is_not_for_clusters_and_the_other_way_round() -> None:
     here, cluster = variables.for_one_machine(), variables.for_cluster()
     assert "RAY_memory_monitor_refresh_ms" in here.keys() - cluster.keys()

@@ -79,7 +79,9 @@ def test_each_fault_is_found_with_its_node_and_a_remedy(found: Survey, verdict: 
     assert text in finding.text and finding.remedy
 
 
-@pytest.mark.parametrize(("state", "verdict"), [("", "warn"), ("evicts", "fail"), ("cannot be reached: x", "fail")])
+@pytest.mark.parametrize(
+    ("state", "verdict"), [("", "warn"), ("locked", "warn"), ("evicts", "fail"), ("cannot be reached: x", "fail")]
+)
 def test_the_head_s_own_store_is_judged(state: str, verdict: str) -> None:
     (finding,) = wrong(Survey({"head": report("head", head_store=state)}, "head"))
     assert (finding.verdict, finding.subject) == (verdict, "head")
