@@ -129,12 +129,46 @@ async def test_what_a_lost_replica_had_not_begun_to_answer_another_one_answers(t
                 assert (await http.get("/fine")).status_code == 200
                 for _ in range(6):
                     assert (await http.post("/v1/chat/completions", json={})).status_code == 200
-            for path, body in (("responses", {}), ("chat/completions", {"conversation": "conv_1"})):
+            for path, body in (
+                ("responses", b"{}"),
+                ("chat/completions", b'{"conversation": "conv_1"}'),
+                ("chat/completions", b'{"c\\u006fnversation": "conv_1"}'),
+            ):
                 statuses: list[int] = []
                 for _ in range(4):
                     async with httpx.AsyncClient(base_url=url) as http:
-                        statuses.append((await http.post(f"/v1/{path}", json=body)).status_code)
-                assert 502 in statuses
+                        statuses.append((await http.post(f"/v1/{path}", content=body)).status_code)
+                assert 502 in statuses, (path, body)
+
+
+@pytest.mark.parametrize("body", [b"1\r\n{\r\n", b"2\r\n{}\r\n0\r\n\r\n"])
+async def test_a_body_in_chunks_is_sent_to_one_replica_alone(tmp_path: Path, body: bytes) -> None:
+    """The chunk that tells of its conversation may come last."""
+    fine = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with replica(b"") as losing, replica(fine) as good:
+        with haproxied(tmp_path, losing, good) as url:
+            async with httpx.AsyncClient(base_url=url) as http:
+                assert (await http.get("/fine")).status_code == 200
+            statuses: list[bytes] = []
+            for _ in range(4):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
+                writer.write(head + body)
+                async with asyncio.timeout(10):
+                    statuses.append((await reader.readuntil(b"\r\n"))[9:12])
+                writer.close()
+            assert b"502" in statuses
+
+
+async def test_what_tells_of_other_letters_by_escapes_is_sent_again(tmp_path: Path) -> None:
+    fine = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"
+    async with replica(b"") as losing, replica(fine) as good:
+        with haproxied(tmp_path, losing, good) as url:
+            async with httpx.AsyncClient(base_url=url) as http:
+                assert (await http.get("/fine")).status_code == 200
+                for _ in range(4):
+                    asked = b'{"messages": [{"content": "gr\\u00fc\\u00df \\u4e16\\u754c, \\u2026"}]}'
+                    assert (await http.post("/v1/chat/completions", content=asked)).status_code == 200
 
 
 @pytest.mark.parametrize(("said", "status"), [(500, 502), (503, 503), (404, 503)])
@@ -180,6 +214,8 @@ def test_statistics_and_metrics_are_for_this_machine_alone(tmp_path: Path) -> No
         for address in inner:
             socket.create_connection(tuple(address.split(":")), timeout=5).close()
         assert "option splice" not in config and "option abortonclose" in config
+        servers = re.findall(r"^ *server .*$", config, re.MULTILINE)
+        assert servers and all(server.endswith(" tcp-ut 3s") for server in servers)
 
 
 async def test_a_stream_to_an_http_1_0_client_is_plain_bytes(tmp_path: Path) -> None:
