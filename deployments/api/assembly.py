@@ -16,6 +16,9 @@ from deployments.chat.coalescing import Coalescer
 from deployments.chat.peers import Peers
 from deployments.chat.service import ChatService
 from deployments.config import Addresses, Current, Settings
+from deployments.files.postgres import PostgresFiles
+from deployments.files.store import FileStore
+from deployments.files.sweeper import FileSweeper
 from deployments.history.postgres import PostgresHistory
 from deployments.history.shares.postgres import PostgresShares
 from deployments.history.shares.store import ShareStore
@@ -72,6 +75,11 @@ class Stores:
     figures: FigureStore
     starts: StartStore
     streams: StreamStore
+    files: FileStore
+
+    async def stored_bytes(self, tenant: str) -> int:
+        """Return how many bytes a tenant keeps, of all kinds."""
+        return await self.history.stored_bytes(tenant) + (await self.files.used(tenant)).bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,7 @@ def _durable(database: Database, settings: Settings, addresses: Addresses) -> St
         figures=RedisFigures(url, namespace),
         starts=PostgresStarts(database),
         streams=RedisStreams(url, namespace, limits.timeout_s),
+        files=PostgresFiles(database),
     )
 
 
@@ -190,6 +199,9 @@ async def assembled(
         repetition = Repetition(chat, limiter, observer)
         streams = ResumableStreams(stores.streams, peers, lambda: current.value.streams, repetition)
         stack.push_async_callback(streams.aclose, closing.background_s)
+        sweeper = FileSweeper(stores.files)
+        await sweeper.open()
+        stack.push_async_callback(sweeper.aclose)
         yield Services(
             current,
             authenticator,
@@ -208,9 +220,10 @@ async def assembled(
             responses=responses,
             background=background,
             response_store=stores.responses,
-            storage=StorageLimit(stores.history.stored_bytes),
+            storage=StorageLimit(stores.stored_bytes),
             adapters=adapters,
             streams=streams,
+            files=stores.files,
             cache=cache,
             problems=problems,
         )

@@ -34,6 +34,7 @@ from deployments.api.routes import (
     conversations,
     docs,
     embeddings,
+    files,
     health,
     me,
     messages,
@@ -96,6 +97,7 @@ ROUTES = (
     speech,
     adapters,
     streams,
+    files,
 )
 """Modules that each define one `router`. The first route that matches answers: `search` precedes `conversations`."""
 

@@ -14,6 +14,7 @@ from deployments.chat.ports import Models
 from deployments.chat.service import ChatService
 from deployments.config import Current, Settings
 from deployments.errors import BadRequest, ChatLLMError, Unauthenticated
+from deployments.files.store import FileStore
 from deployments.history.shares.store import ShareStore
 from deployments.history.storage import StorageLimit
 from deployments.history.store import HistoryStore
@@ -117,6 +118,7 @@ class Services:
     storage: StorageLimit
     adapters: AdapterRegistry
     streams: ResumableStreams
+    files: FileStore
     cache: CacheClient | NoCache = field(default_factory=NoCache)
     problems: Callable[[], Sequence[str]] = tuple
     """Tells what is wrong with the configuration, for administrators."""

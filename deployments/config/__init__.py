@@ -33,6 +33,7 @@ from deployments.config.section import (
 )
 from deployments.config.settings import (
     CorsSettings,
+    FileSettings,
     HistorySettings,
     IngressUserConfig,
     KeyLimitPolicy,
@@ -58,6 +59,7 @@ __all__ = [
     "CacheSettings",
     "CorsSettings",
     "Current",
+    "FileSettings",
     "HistorySettings",
     "IngressUserConfig",
     "KeyLimitPolicy",

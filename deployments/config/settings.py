@@ -46,6 +46,19 @@ class ResponseSettings(Section):
     )
 
 
+class FileSettings(Section):
+    """The files that clients upload for batches, and those that batches write."""
+
+    max_bytes: int = Field(default=209_715_200, ge=1024, description="Bytes of one file (200 MB at OpenAI).")
+    max_bytes_per_key: int = Field(default=2_147_483_648, ge=1024, description="Bytes of all files of one key.")
+    max_files_per_key: int = Field(default=1_000, ge=1, description="Files of one key.")
+    ttl_days: float = Field(default=30.0, gt=0, le=3_650, description="Days after which a file is deleted.")
+    upload_s: PositiveSeconds = Field(default=600.0, description="Seconds within which an upload must arrive.")
+    max_uploads: int = Field(
+        default=16, ge=1, description="Files that one ingress replica receives at once; more are a 503."
+    )
+
+
 class KeySettings(Section):
     """The checking of API keys."""
 
@@ -79,8 +92,8 @@ class KeyLimitPolicy(Section):
     storage_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="Bytes of conversations, responses and stored completions that a key without `storage_bytes` of "
-        "its own may keep; no limit if not given.",
+        description="Bytes of conversations, responses, stored completions and files that a key without "
+        "`storage_bytes` of its own may keep; no limit if not given.",
     )
 
 
@@ -214,6 +227,7 @@ class Settings(InPlace):
     cache: CacheSettings = CacheSettings()
     history: HistorySettings = HistorySettings()
     responses: ResponseSettings = ResponseSettings()
+    files: FileSettings = FileSettings()
     key_limits: KeyLimitSettings = KeyLimitSettings()
     usage: UsageSettings = UsageSettings()
     encrypt_replica_traffic: bool | None = Field(

@@ -35,7 +35,8 @@ class StorageLimit:
         if stored + adding_bytes > limit_bytes:
             raise StorageFull(
                 f"This key may store {limit_bytes:,} bytes and stores {stored:,}, to which this request adds about "
-                f"{adding_bytes:,}. Delete conversations, responses or stored completions, or send 'store': false."
+                f"{adding_bytes:,}. Delete conversations, responses, stored completions or files, or send "
+                "'store': false."
             )
         self._known[tenant] = (known_at, stored + adding_bytes)
 

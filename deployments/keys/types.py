@@ -22,7 +22,7 @@ class KeyLimits:
     """What a key may use; None is no limit. Months are those of UTC.
 
     `concurrent_requests` counts sequences: a request has one for each answer to each of its prompts.
-    `storage_bytes` is what it may keep: conversations, responses and stored completions.
+    `storage_bytes` is what it may keep: conversations, responses, stored completions and files.
     """
 
     requests_per_minute: int | None = None

@@ -16,6 +16,7 @@ COMPOSING = {"api", "local", "app"}
 MAY_IMPORT: dict[str, set[str]] = {
     "cache": {"models"},
     "chat": {"cache", "limits", "lora", "models"},
+    "files": {"history"},
     "history": {"chat", "keys"},
     "keys": {"history"},
     "limits": {"keys", "models"},

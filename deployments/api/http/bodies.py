@@ -6,6 +6,8 @@ more than a second where the same amount of text takes five milliseconds.
 """
 
 import asyncio
+import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
@@ -21,25 +23,38 @@ RESERVED_DEPTH = 30
 
 async def body_of(request: Request, max_bytes: int, timeout_s: float) -> bytes:
     """Return the whole body; raises BodyTooLarge before reading more than `max_bytes`, SlowSender, or ClientGone."""
+    parts = [part async for part in stream_of(request, max_bytes, timeout_s)]
+    return b"".join(parts)
+
+
+async def stream_of(request: Request, max_bytes: int, timeout_s: float) -> AsyncGenerator[bytes]:
+    """Yield the body as it comes, within `timeout_s` of the sender's own time; raises what `body_of` does.
+
+    What is done with a part before the next is asked for does not count.
+    """
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedEncoding
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for part in request.stream():
-                size += len(part)
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
-                parts.append(part)
-    except TimeoutError:
-        raise SlowSender(f"The request's body did not arrive within {timeout_s:g} s.") from None
-    except ClientDisconnect:
-        raise ClientGone from None
-    return b"".join(parts)
+    size, left_s = 0, timeout_s
+    parts = request.stream()
+    while True:
+        asked_at = time.monotonic()
+        try:
+            async with asyncio.timeout(left_s):
+                part = await anext(parts, None)
+        except TimeoutError:
+            raise SlowSender(f"The request's body did not arrive within {timeout_s:g} s.") from None
+        except ClientDisconnect:
+            raise ClientGone from None
+        if part is None:
+            return
+        left_s -= time.monotonic() - asked_at
+        size += len(part)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        yield part
 
 
 def decoded(body: bytes, max_values: int) -> Any:

@@ -44,11 +44,11 @@ def parsed(body: bytes, boundary: bytes) -> Form:
     texts: dict[str, list[str]] = {}
     files: dict[str, list[bytes]] = {}
     for head, content in _parts(body, b"--" + boundary):
-        name, is_file = _described(head)
-        if is_file:
+        name, filename = described(head)
+        if filename is not None:
             files.setdefault(name, []).append(content)
         else:
-            texts.setdefault(name, []).append(_text(name, content))
+            texts.setdefault(name, []).append(text_of(name, content))
     return Form(texts, files)
 
 
@@ -79,15 +79,15 @@ def _split(body: bytes, start: int, stop: int) -> tuple[bytes, bytes]:
     return body[start:blank], body[blank + 4 : stop]
 
 
-def _described(head: bytes) -> tuple[str, bool]:
-    """Return the name of a part's field, and whether it is a file."""
+def described(head: bytes) -> tuple[str, str | None]:
+    """Return the name of a part's field, and its file name where it is a file."""
     for line in head.decode("utf-8", "replace").split("\r\n"):
         name, _, value = line.partition(":")
         if name.strip().lower() == "content-disposition":
             header = _header("content-disposition", value.strip())
             field = header.get_param("name", header="content-disposition")
             if header.get_content_disposition() == "form-data" and isinstance(field, str) and field:
-                return field, header.get_filename() is not None
+                return field, header.get_filename()
     raise BadRequest("A part of the form does not name its field.")
 
 
@@ -97,7 +97,8 @@ def _header(name: str, value: str) -> Message:
     return message
 
 
-def _text(name: str, content: bytes) -> str:
+def text_of(name: str, content: bytes) -> str:
+    """Return what a field that is no file holds; raises BadRequest."""
     if len(content) > MAX_FIELD_BYTES:
         raise BadRequest(f"'{name[:64]}' may have at most {MAX_FIELD_BYTES} bytes.", name[:64])
     try:

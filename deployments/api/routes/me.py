@@ -92,7 +92,8 @@ async def read_me(request: Request, caller: CallerOf) -> Response:
             "limits": {name: getattr(caller.limits, name) for name in LIMIT_NAMES},
             "remaining": _left(caller.limits, verdict, used, now),
             "usage": {"start": str(first), **sums_of(used)},
-            "stored_bytes": await services.history.stored_bytes(caller.tenant),
+            "stored_bytes": await services.history.stored_bytes(caller.tenant)
+            + (await services.files.used(caller.tenant)).bytes,
         }
     )
 

@@ -1,8 +1,7 @@
 """`/v1/audio/…`: recordings become text, for models that can; no model speaks."""
 
 import secrets
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -15,13 +14,14 @@ from deployments.api.exchange import exchange
 from deployments.api.http.bodies import body_of
 from deployments.api.http.multipart import MULTIPART, OVERHEAD_BYTES, Form, boundary_of, parsed
 from deployments.api.http.requests import checked
+from deployments.api.http.uploads import Uploads
 from deployments.api.schemas.objects import Transcript, TranscriptEvent
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import cache_control_of, caller_of, services_of, wait_of
 from deployments.api.stateless import ERRORS
 from deployments.chat.call import Answer, ChatCall
 from deployments.chat.summary import Summary
-from deployments.errors import BadRequest, BodyTooLarge, Overloaded
+from deployments.errors import BadRequest, BodyTooLarge
 from deployments.infra.threads import run_sized
 from deployments.limits.estimate import Weight
 from deployments.models.protocol import Endpoint
@@ -82,25 +82,7 @@ TRANSCRIBE = documented(
 TRANSLATE = documented(TranslationForm, Transcript, example=EXAMPLE, errors=ERRORS, media=MULTIPART)
 
 
-class Uploads:
-    """How many recordings are held at once, which is bounded: each has many megabytes."""
-
-    def __init__(self) -> None:
-        self._held = 0
-
-    @contextmanager
-    def place(self, limit: int) -> Generator[None]:
-        """Hold one; raises Overloaded where there is no room."""
-        if self._held >= limit:
-            raise Overloaded("Too many recordings are being transcribed; please try again.", None, 1.0)
-        self._held += 1
-        try:
-            yield
-        finally:
-            self._held -= 1
-
-
-UPLOADS = Uploads()
+UPLOADS = Uploads("Too many recordings are being transcribed; please try again.")
 
 
 @router.post("/v1/audio/transcriptions", response_model=None, openapi_extra=TRANSCRIBE)

@@ -78,18 +78,20 @@ def documented(
     also: Mapping[int, Schema] | None = None,
     public: bool = False,
     media: str = "application/json",
+    answer_media: str = "application/json",
 ) -> dict[str, Any]:
     """Return the `openapi_extra` of a route.
 
     `body` and `answer` are what it takes and gives as JSON, `example` a body to send
     (where there is none: an answer), `events` the data of each server-sent event where
     the answer may be streamed, `errors` what it raises besides what any route can, `also`
-    answers of another status than 200, `public` says that it needs no key, `media` is the body's type.
+    answers of another status than 200, `public` says that it needs no key, `media` is the body's type,
+    `answer_media` the whole answer's.
     """
     shown = {"example": example} if example else {}
     content: dict[str, Any] = {}
     if answer is not None:
-        content["application/json"] = {"schema": _schema(answer), **({} if body is not None else shown)}
+        content[answer_media] = {"schema": _schema(answer), **({} if body is not None else shown)}
     if events is not None:
         content["text/event-stream"] = {"itemSchema": _event(events)}
     responses: dict[str, Any] = {"200": {"description": "Success", "content": content}}

@@ -25,6 +25,7 @@ from deployments.config import (
     Timeouts,
     UsageSettings,
 )
+from deployments.files.memory import MemoryFiles
 from deployments.history.memory import MemoryHistory
 from deployments.history.shares.memory import MemoryShares
 from deployments.history.stored.memory import MemoryCompletions
@@ -64,6 +65,7 @@ class Service:
     lookup: CacheLookup
     metrics: Metrics
     secret: str
+    files: MemoryFiles
     extra: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -90,7 +92,7 @@ async def running(
     in_process = InProcessModels(*models, names=ModelNames.of(settings))
     in_process.listener = listener
     history, keys = (beside.history, beside.keys) if beside else (MemoryHistory(), MemoryKeys())
-    completions = MemoryCompletions()
+    completions, files = MemoryCompletions(), beside.files if beside else MemoryFiles()
     stores = Stores(
         history=history,
         completions=completions,
@@ -103,6 +105,7 @@ async def running(
         figures=MemoryFigures(),
         starts=MemoryStarts(),
         streams=stream_store or MemoryStreams(),
+        files=files,
     )
     lookup = CacheLookup(settings.cache, store or MemoryStore())
     policies = {in_process.identity(model.id): model.cache for model in models}
@@ -137,6 +140,7 @@ async def running(
             lookup,
             services.metrics,
             secret,
+            files,
         )
 
 

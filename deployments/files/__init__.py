@@ -1,0 +1,1 @@
+"""Files of tenants: what batches read and write."""
