@@ -6,9 +6,12 @@
 
 What is made again is compared with what was sent, letter by letter, for each
 choice and each of its fields. Where they differ the answer ends in failure: a
-text that nobody generated is never sent.
+text that nobody generated is never sent. The whole answer is put together from
+what was sent, so that the ids of tool calls and the log probabilities in it are
+those that the client has.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -28,6 +31,7 @@ class Continuation:
     def __init__(self, sent: bytes) -> None:
         """`sent` are the complete events that were sent so far, at least one."""
         events = payloads(sent)
+        self._sent = [sent]
         self._head = {name: events[0][name] for name in ("id", "created") if name in events[0]}
         self._texts: dict[Path, str] = {}
         self._tokens: dict[Path, int] = {}
@@ -45,11 +49,16 @@ class Continuation:
             if isinstance(message, Reply):
                 if any(self._texts.values()):
                     return _failed()
-                body = orjson.dumps({**orjson.loads(message.body), **self._head})
-                return Reply(body, message.prompt_tokens, message.completion_tokens, message.finish_reason)
+                return replace(message, body=orjson.dumps(self._whole(orjson.loads(message.body))))
         except _Differs:
             return _failed()
         return message
+
+    def _whole(self, again: dict[str, Any]) -> dict[str, Any]:
+        """Return the whole answer, as it was sent, from the one that was generated again."""
+        sent = {choice["index"]: choice for choice in assemble(payloads(b"".join(self._sent)))["choices"]}
+        choices = [{**choice, **sent.get(choice["index"], {})} for choice in again["choices"]]
+        return {**again, **self._head, "choices": choices}
 
     def _note(self, choice: dict[str, Any]) -> None:
         """Keep the text of one choice, assembled from its events."""
@@ -71,7 +80,8 @@ class Continuation:
         choices = [rest for choice in event.get("choices", ()) if (rest := self._choice(choice))]
         if not choices and event.get("choices"):
             return b""
-        return sse({**event, **self._head, "choices": choices})
+        self._sent.append(rest := sse({**event, **self._head, "choices": choices}))
+        return rest
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any] | None:
         index = choice["index"]

@@ -14,7 +14,7 @@ from deployments.chat.renaming import Renaming
 from deployments.errors import ChatLLMError, Overloaded, Unavailable
 from deployments.infra.detached import detached
 from deployments.infra.traces import trace
-from deployments.models.protocol import Failed, Frames, Message, Progress, Reply, Usage
+from deployments.models.protocol import Failed, Frames, Message, Progress, Reply, Restarted, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -68,16 +68,17 @@ class Generation:
         """Whether the whole answer is there."""
         return isinstance(self._end, Reply)
 
-    def put(self, message: Message | Progress) -> None:
+    def put(self, message: Message | Progress | Restarted) -> None:
         """Take the next message from the source; after the end, nothing is taken any more.
 
         Never raises: it is called by the connection that all streams of a replica share.
         """
         if self._end is not None:
-            return
+            return None
         if isinstance(message, Progress):
-            message.note_in(self.usage)
-            return
+            return message.note_in(self.usage)
+        if isinstance(message, Restarted):
+            return self.restart()
         rest = message if self._continuation is None else self._unsent(self._continuation, message)
         if isinstance(rest, Frames):
             self._add(rest.data)
@@ -85,6 +86,7 @@ class Generation:
             self._finish(rest)
             if isinstance(rest, Failed):
                 self._task.cancel()  # the source may still be at work
+        return None
 
     def _unsent(self, continuation: Continuation, message: Message) -> Message | None:
         """Return what of a message was not sent before the restart; a failure where it cannot be read."""

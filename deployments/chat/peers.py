@@ -26,7 +26,7 @@ from deployments.infra.transport.server import Address
 from deployments.models.delivery.listener import Listener, Stream
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Control, Destination, Leave, Subscribe
-from deployments.models.protocol import Failed, Frames, Message, Progress, Put, Reply, Usage
+from deployments.models.protocol import Failed, Frames, Message, Progress, Put, Reply, Restarted, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class _Relay:
         self._patience_s = ANSWER_TIMEOUT_S
         self._ended = asyncio.Event()
 
-    def receive(self, message: Message | Progress) -> None:
+    def receive(self, message: Message | Progress | Restarted) -> None:
         """Take a message; the one that reports the loss of the stream is not passed on."""
         self._heard_at, self._patience_s = time.monotonic(), SILENCE_S
         if isinstance(message, Reply | Failed):

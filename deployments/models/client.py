@@ -4,43 +4,27 @@ Translates Ray's errors, keeps the deadlines and knows which model can answer.
 """
 
 import asyncio
-import logging
+import time
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-import grpc
-from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.serve.exceptions import (
-    BackPressureError,
-    DeploymentUnavailableError,
-    RayServeException,
-    ReplicaUnavailableError,
-    RequestCancelledError,
-)
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
 from deployments.cache.steering import Mode
-from deployments.config import ModelBase, Timeouts
-from deployments.errors import (
-    BodyTooLarge,
-    ChatLLMError,
-    ModelFailed,
-    ModelNotFound,
-    Overloaded,
-    Timeout,
-    Unavailable,
-)
+from deployments.config import ModelBase, ProviderModel, Timeouts
+from deployments.errors import ChatLLMError, ModelFailed, ModelNotFound, Timeout, Unavailable
 from deployments.infra.ray.handles import CALL_ERRORS, carrying
-from deployments.infra.traces import trace
 from deployments.lora.types import Adapter
 from deployments.models.availability import Availability, ModelState
+from deployments.models.call_errors import LOST, RETRY_AFTER_S, is_loss, translated
 from deployments.models.calls import Calls, begun
 from deployments.models.deadlines import Deadlines
 from deployments.models.delivery.listener import Listener
+from deployments.models.failover import Failover, ReplicaLost
 from deployments.models.holding import Hold
 from deployments.models.identity import adapter_identity
 from deployments.models.loading.deploying import Absence, AbsentDeployments
@@ -50,12 +34,9 @@ from deployments.models.presence import presence
 from deployments.models.protocol import Failed, ModelRequest, Put, Traits
 from deployments.models.scaling.decisions import Decision, newest
 
-logger = logging.getLogger(__name__)
-
 APPLICATION = "chatllm"
 OTHERS = ("Ingress", "CacheLookup")
 """Deployments that scale by their load as well, if the file says so."""
-RETRY_AFTER_S = 5.0
 RUNNING_TIMEOUT_S = 2.0
 LOAD_TIMEOUT_S = 600.0
 ARRIVAL_TIMEOUT_S = 5.0
@@ -288,26 +269,43 @@ class ModelClient:
         """Give the messages of a replica to `put`; return after the last of them, or once its call has failed.
 
         While no replica runs, one is demanded, and this waits; whoever asks bounds that (`hold`). Cancelling it
-        withdraws the demand, or cancels the request at the replica, and so at the engine. Raises ModelFailed,
-        Overloaded when the queue is full, Unavailable when the replica is lost. An answer that misses a deadline ends
-        with a Timeout, and this is cancelled.
+        withdraws the demand, or cancels the request at the replica, and so at the engine. When the replica is lost,
+        another one goes on with the answer where that is possible. Raises ModelFailed, Overloaded when the queue is
+        full, Unavailable when the replica is lost for good. An answer that misses a deadline ends with a Timeout, and
+        this is cancelled.
         """
         served = self._valid(model)
         await self._available.ready(served.settings, served.place)
+        answer = Failover(model, request, put, may_repeat=not isinstance(served.settings, ProviderModel))
+        total_at = time.monotonic() + self._timeouts.total_s
+        while True:
+            try:
+                return await self._attempt(model, answer, total_at)
+            except ReplicaLost as lost:
+                answer.resume(lost)
+
+    async def _attempt(self, model: str, answer: Failover, total_at: float) -> None:
+        """Have one replica work on an answer until `total_at` (monotonic seconds); raises ReplicaLost."""
         await self._calls.room()
-        stream = self._listener.stream(put)
-        deadlines = Deadlines(stream, self._timeouts, partial(_expire, put, asyncio.current_task()))
+        request = answer.request
+        stream = answer.stream = self._listener.stream(answer.put)
+        expire = partial(_expire, answer.put, asyncio.current_task())
+        deadlines = Deadlines(stream, self._timeouts, expire, total_at)
         response = carrying(self._handle(model), request.size_bytes).deliver.remote(request, stream.destination)
         call = begun(cast(Awaitable[None], response))
         try:
             await stream.ended_or(call)
+            if stream.is_lost:
+                raise ReplicaLost(LOST)
             if not stream.has_ended:
                 await call
                 if not await stream.ended(ARRIVAL_TIMEOUT_S):
                     raise Unavailable("The end of the model's answer was lost; please try again.", None, 1.0)
-        except ChatLLMError:
+        except (ChatLLMError, ReplicaLost):
             raise
         except Exception as error:  # noqa: BLE001 - error translation for Ray: however a call ends, its answer ends too
+            if is_loss(error):
+                raise ReplicaLost(translated(error).message) from None
             raise translated(error) from None
         finally:
             deadlines.stop()
@@ -322,34 +320,3 @@ def _expire(put: Put, task: "asyncio.Task[None] | None") -> None:
     put(Failed(Timeout("The model did not answer in time.", None, RETRY_AFTER_S)))
     if task is not None:
         task.cancel()
-
-
-def translated(error: Exception) -> ChatLLMError:
-    """Turn an error of a call into one of ours; its text, which can hold a remote traceback, stays behind."""
-    match error:
-        case BackPressureError():
-            return Overloaded("", None, error.retry_after_s or 1.0)
-        case DeploymentUnavailableError():
-            return ModelFailed()
-        case ReplicaUnavailableError() | RayActorError():
-            return Unavailable("The model's replica was lost; please try again.", None, 1.0)
-        case RequestCancelledError():
-            return Unavailable("The request was cancelled by the server.", None, 1.0)
-        case RayTaskError() if isinstance(cause := getattr(error, "cause", None), ChatLLMError):
-            return cause
-        case RayTaskError():
-            return ChatLLMError("The model's replica failed.")
-        case grpc.RpcError() if _status(error) == grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return BodyTooLarge("The request is larger than what the model's replica accepts in one message.")
-        case grpc.RpcError():
-            logger.warning("a call to a model's replica failed: gRPC's status %s", _status(error))
-            return Unavailable("The model's replica was lost; please try again.", None, 1.0)
-        case RayError() | RayServeException():
-            return Unavailable("", None, RETRY_AFTER_S)
-        case _:
-            logger.error("unexpected error of a call to a model's replica: %s", trace(error))
-            return ChatLLMError()
-
-
-def _status(error: grpc.RpcError) -> grpc.StatusCode | None:
-    return error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else None

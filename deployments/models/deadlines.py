@@ -14,12 +14,16 @@ class Deadlines:
     A message costs no timer: the one that runs looks, when it is due, at when the last frames came.
     """
 
-    def __init__(self, stream: Stream, timeouts: Timeouts, expire: Callable[[], None]) -> None:
+    def __init__(
+        self, stream: Stream, timeouts: Timeouts, expire: Callable[[], None], total_at: float | None = None
+    ) -> None:
+        """`total_at` is when all of the answer is due (monotonic seconds), where it began before this stream."""
         self._stream = stream
         self._idle_s = timeouts.idle_s
         self._expire = expire
         now = time.monotonic()
-        self._first_at, self._total_at = now + timeouts.first_token_s, now + timeouts.total_s
+        self._first_at = now + timeouts.first_token_s
+        self._total_at = now + timeouts.total_s if total_at is None else total_at
         self._loop = asyncio.get_running_loop()
         self._timer = self._schedule(now)
 

@@ -4,10 +4,12 @@ A model replica speaks finished OpenAI frames; nobody downstream parses tokens.
 For each `ModelRequest` it yields any number of `Frames` and then exactly one
 `Reply` or `Failed`. A generation that is not streamed yields the last alone,
 and tells with `Progress` what it has cost so far; a streamed chat tells so once,
-before its first frame, how long its prompt is.
+before its first frame, how long its prompt is. Frames come with the ids of the
+tokens that they say, so that another replica can go on after them (failover.py).
 """
 
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,11 +94,25 @@ class ModelRequest:
     """The trace that it belongs to, if there is one; a replica of the version before may not have been told."""
     head: bytes = b""
     """What the prompts of one conversation have in common, for the router (affinity.py)."""
+    wants_tokens: bool = False
+    """Whether frames are to come with the ids of their tokens."""
+    resumed: bytes = b""
+    """The ids of tokens (`packed`) that were generated elsewhere: the answer begins with them, and goes on."""
 
     @property
     def size_bytes(self) -> int:
         """How much of it there is to be carried."""
-        return len(self.body) + len(self.file)
+        return len(self.body) + len(self.file) + len(self.resumed)
+
+    @property
+    def tells_tokens(self) -> bool:
+        """Whether it wants tokens; an ingress of the version before does not know them."""
+        return getattr(self, "wants_tokens", False)
+
+    @property
+    def resumed_tokens(self) -> list[int]:
+        """The ids of the tokens after which the answer is to go on."""
+        return unpacked(getattr(self, "resumed", b""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +120,8 @@ class Frames:
     """One or more complete server-sent events, to be relayed as they are, without the closing `[DONE]`."""
 
     data: bytes
+    tokens: bytes | None = None
+    """The ids (`packed`) of the tokens that were generated since the last frames; None: it cannot be gone on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +146,11 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Restarted:
+    """The replica was lost: another one begins the same answer again, from its first frame on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """What a generation has used so far, so that one which is aborted has its price."""
 
@@ -142,5 +165,18 @@ class Progress:
 
 Message = Frames | Reply | Failed
 
-Put = Callable[[Message | Progress], None]
+Put = Callable[[Message | Progress | Restarted], None]
 """Takes the messages of one answer, in their order, as they arrive; it never raises and never waits."""
+
+
+TOKEN_BYTES = 4
+
+
+def packed(tokens: Iterable[int]) -> bytes:
+    """Return ids of tokens as they cross: four bytes each, in the order of the machines."""
+    return array("I", tokens).tobytes()
+
+
+def unpacked(tokens: bytes) -> list[int]:
+    """Return the ids of tokens that crossed."""
+    return array("I", tokens).tolist()

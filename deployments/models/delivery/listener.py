@@ -58,6 +58,7 @@ class Stream:
             self.is_lost = True
             self.close()
             self._put(Failed(Unavailable(message, None, 1.0)))
+            self._wake()
 
     async def ended(self, timeout_s: float) -> bool:
         """Wait until the sender's last message is here; False if it does not come in time."""
@@ -66,8 +67,8 @@ class Stream:
         return self.has_ended
 
     async def ended_or(self, call: "asyncio.Task[None]") -> None:
-        """Wait until the sender's last message is here, or `call` is done."""
-        if not self.has_ended:
+        """Wait until the sender's last message is here, the stream is lost, or `call` is done."""
+        if not self.has_ended and not self.is_lost:
             await asyncio.wait((self._end_here(), call), return_when=asyncio.FIRST_COMPLETED)
 
     def _end_here(self) -> "asyncio.Future[None]":
@@ -84,6 +85,9 @@ class Stream:
         self.has_ended = True
         self.close()
         self._put(message)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 

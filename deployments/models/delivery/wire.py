@@ -16,11 +16,22 @@ import msgspec
 from deployments import errors
 from deployments.errors import ChatLLMError
 from deployments.infra.timing import EngineTimes
-from deployments.infra.transport.framing import FAILED, FRAMES, LEAVE, PART, PROGRESS, REPLY, SUBSCRIBE, Frame
+from deployments.infra.transport.framing import (
+    FAILED,
+    FRAMES,
+    LEAVE,
+    PART,
+    PROGRESS,
+    REPLY,
+    SUBSCRIBE,
+    TOKEN_FRAMES,
+    Frame,
+)
 from deployments.infra.transport.server import Address
 from deployments.models.protocol import Failed, Frames, Message, Progress, Reply
 
 TOKENS = struct.Struct(">QQ")
+LENGTH = struct.Struct(">I")
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 
 
@@ -78,8 +89,8 @@ class _Failure(msgspec.Struct, array_like=True):
 def encode(message: Crossing) -> tuple[int, bytes]:
     """Return a message as the kind and payload of its frame."""
     match message:
-        case Frames(data):
-            return FRAMES, data
+        case Frames(data, tokens):
+            return (FRAMES, data) if tokens is None else (TOKEN_FRAMES, LENGTH.pack(len(tokens)) + tokens + data)
         case Reply(body, prompt_tokens, completion_tokens, finish_reason, times, may_be_kept):
             reply = _Reply(body, prompt_tokens, completion_tokens, finish_reason, times, may_be_kept)
             return REPLY, msgspec.msgpack.encode(reply)
@@ -99,6 +110,9 @@ def encode(message: Crossing) -> tuple[int, bytes]:
 def decode(frame: Frame) -> Crossing:
     """Return the message of a frame; raises ValueError if it is not one."""
     _, kind, payload = frame
+    if kind == TOKEN_FRAMES:
+        start = LENGTH.size + LENGTH.unpack_from(payload)[0]
+        return Frames(payload[start:], payload[LENGTH.size : start])
     if kind == FRAMES:
         return Frames(payload)
     if kind == REPLY:

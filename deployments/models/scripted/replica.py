@@ -8,8 +8,7 @@ and fills schemas with what the message holds (the other modules of this folder)
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,7 +20,7 @@ from deployments.infra.threads import run_sized
 from deployments.infra.timing import EngineTimes
 from deployments.lora.files import checked
 from deployments.lora.types import Adapter
-from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads, sse
+from deployments.models.assembly import TEXT_COMPLETION, assemble, payloads
 from deployments.models.progress import PROGRESS_S
 from deployments.models.prompts import check_token_ids
 from deployments.models.protocol import (
@@ -41,6 +40,7 @@ from deployments.models.scripted.embedding import embeddings, pooled
 from deployments.models.scripted.load import ScriptedLoad
 from deployments.models.scripted.prompt import text_of
 from deployments.models.scripted.scores import ranked, scored
+from deployments.models.scripted.speaking import Pace, Speech, resumed_of, usage_figures
 from deployments.models.scripted.speech import heard, heard_chunks, usage_of
 from deployments.models.scripted.tokens import VOCABULARY, detokenized, tokenized
 
@@ -51,52 +51,6 @@ POOLING: Mapping[Endpoint, Callable[[dict[str, Any], str, int], dict[str, Any]]]
     "score": scored,
 }
 """What is made of vectors."""
-
-
-@dataclass(frozen=True, slots=True)
-class Speech:
-    """What is about to be said: the `choices` entries of its events, what all events share, and what it costs.
-
-    The first `openings` events hold no token; `reports_usage` adds to each event the usage so far.
-    """
-
-    chunks: Iterator[dict[str, Any]]
-    head: dict[str, Any]
-    usage: dict[str, Any]
-    reports_usage: bool
-    openings: int = 0
-
-    def event(self, position: int, choice: dict[str, Any]) -> bytes:
-        """Return the server-sent event of one `choices` entry."""
-        if not self.reports_usage:
-            return sse({**self.head, "choices": [choice]})
-        tokens = self.tokens_at(position)
-        return sse({**self.head, "choices": [choice], "usage": _usage(self.usage["prompt_tokens"], tokens)})
-
-    def tokens_at(self, position: int) -> int:
-        """Return how many tokens there are once the event at that position is out."""
-        return min(max(0, position + 1 - self.openings), self.usage["completion_tokens"])
-
-
-class Pace:
-    """When the tokens of one answer are due."""
-
-    def __init__(self, step_s: float, in_step: bool) -> None:
-        self._step_s = step_s
-        self._in_step = in_step
-        self._due = 0.0
-
-    async def step(self) -> None:
-        """Wait for the next token; one that is late, on a busy machine, does not make the following ones hurry."""
-        if not self._in_step:
-            await asyncio.sleep(self._step_s)
-            return
-        now = asyncio.get_running_loop().time()
-        # Counted from the answer's last step: a timer that fires a little early must not give a token twice.
-        self._due += self._step_s
-        if self._due < now:
-            self._due = (now // self._step_s + 1) * self._step_s
-        await asyncio.sleep(self._due - now)
 
 
 class ScriptedReplica:
@@ -194,18 +148,20 @@ class ScriptedReplica:
     def _chat(self, model_request: ModelRequest, request: dict[str, Any]) -> Speech:
         prompt_tokens = self._prompt_tokens(request, model_request.trim)
         answers = choices(request, self._model.tokens)
-        usage = _usage(prompt_tokens, sum(len(choice.deltas) for choice in answers))
+        usage = usage_figures(prompt_tokens, sum(len(choice.deltas) for choice in answers))
         usage["completion_tokens_details"] = {"reasoning_tokens": sum(choice.reasoning_tokens for choice in answers)}
         head = self._head(f"chatcmpl-{model_request.request_id}", "chat.completion.chunk", request)
-        return Speech(chunks(answers, request), head, usage, _reports_usage(request), len(answers))
+        resumed = resumed_of(model_request) if len(answers) == 1 else None
+        return Speech(chunks(answers, request), head, usage, _reports_usage(request), len(answers), resumed)
 
     def _completion(self, model_request: ModelRequest, request: dict[str, Any]) -> Speech:
         lengths = [len(prompt.split()) for prompt in prompts_of(request)]
         self._require_room(max(lengths), "prompt")
         answers = continuations(request, self._model.tokens)
         head = self._head(f"cmpl-{model_request.request_id}", TEXT_COMPLETION, request)
-        usage = _usage(sum(lengths), sum(len(one.tokens) for one in answers))
-        return Speech(completion_chunks(answers, request), head, usage, _reports_usage(request))
+        usage = usage_figures(sum(lengths), sum(len(one.tokens) for one in answers))
+        resumed = resumed_of(model_request) if len(answers) == 1 and not request.get("echo") else None
+        return Speech(completion_chunks(answers, request), head, usage, _reports_usage(request), 0, resumed)
 
     def _pooled(self, endpoint: Endpoint, request: dict[str, Any]) -> dict[str, Any]:
         """Return what is made of vectors; raises BadRequest where the model makes none."""
@@ -236,14 +192,14 @@ class ScriptedReplica:
         if is_streamed:
             yield Progress(speech.usage["prompt_tokens"], 0)
         for position, choice in enumerate(speech.chunks):
-            if position and self._model.token_ms:
+            if position and self._model.token_ms and not speech.is_resumed(position):
                 await pace.step()
             if self._model.fail_after is not None and position > self._model.fail_after:
                 raise ChatLLMError("The scripted model failed, as its script says.")
             event = speech.event(position, choice)
             sent += event
             if is_streamed:
-                yield Frames(event)
+                yield Frames(event, speech.tokens_of(position, event))
             elif time.perf_counter() - reported_at > PROGRESS_S:
                 reported_at = time.perf_counter()
                 yield Progress(speech.usage["prompt_tokens"], speech.tokens_at(position))
@@ -287,11 +243,3 @@ class ScriptedReplica:
 
 def _reports_usage(request: dict[str, Any]) -> bool:
     return bool((request.get("stream_options") or {}).get("continuous_usage_stats"))
-
-
-def _usage(prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-    }

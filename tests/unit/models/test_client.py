@@ -18,7 +18,7 @@ from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
 from deployments.models.names import ModelNames
 from deployments.models.presence import presence
-from deployments.models.protocol import Failed, Frames, Message, ModelRequest, Progress, Reply
+from deployments.models.protocol import Failed, Frames, Message, ModelRequest, Progress, Reply, Restarted
 
 Deliver = Callable[[ModelRequest, Destination], Awaitable[None]]
 MODEL = ScriptedModel(id="played", kind="scripted")
@@ -60,9 +60,10 @@ async def messages(work: Deliver, body: bytes = b"{}", timeouts: Timeouts = TIME
     await client.open()
     found: list[Message] = []
 
-    def put(message: Message | Progress) -> None:
+    def put(message: Message | Progress | Restarted) -> None:
         assert not isinstance(message, Progress)
-        found.append(message)
+        if not isinstance(message, Restarted):
+            found.append(message)
 
     try:
         await asyncio.create_task(client.generate(MODEL.id, ModelRequest("r", body, True), put))
