@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 24, 8
 RATE = "[$__rate_interval]"
 OF_MODEL = '{model=~"$model"}'
 OF_DEPLOYMENT = '{deployment=~"$deployment"}'
+OF_SCALED = '{model=~"$deployment"}'
+"""The autoscaler calls what it scales `model`, and names it by its deployment."""
 
 
 @dataclass(frozen=True)
@@ -225,10 +227,10 @@ AUTOSCALING: Sequence[Row] = [
                 "Changes of the number of replicas by the scaling policy, with their cause; and what the load fills.",
                 [
                     (
-                        f"sum by (direction, cause) (increase(ray_chatllm_scaling_decisions_total{OF_MODEL}[5m]))",
+                        f"sum by (direction, cause) (increase(ray_chatllm_scaling_decisions_total{OF_SCALED}[5m]))",
                         "{{direction}}: {{cause}}",
                     ),
-                    (f"max by (model) (ray_chatllm_scaling_demand_replicas{OF_MODEL})", "{{model}} demand"),
+                    (f"max by (model) (ray_chatllm_scaling_demand_replicas{OF_SCALED})", "{{model}} demand"),
                 ],
             ),
             Panel(
@@ -336,8 +338,9 @@ VARIABLES = {
     "model": ("Model", "label_values(ray_chatllm_requests_total, model)"),
     "deployment": ("Deployment", "label_values(chatllm:replicas:target, deployment)"),
 }
+DECISIONS = f"ray_chatllm_scaling_decisions_total{OF_SCALED}"
 SCALED = {
-    "name": "Target changed",
+    "name": "Target changed",  # by hand too, and by a policy that tells no reasons
     "enable": True,
     "iconColor": "orange",
     "datasource": SOURCE,
@@ -345,6 +348,20 @@ SCALED = {
     "titleFormat": "{{deployment}} scales",
     "step": "30s",
 }
+
+
+DECIDED = {
+    "name": "Decision",
+    "enable": True,
+    "iconColor": "blue",
+    "datasource": SOURCE,
+    # A series begins with its first decision, whose increase Prometheus does not see.
+    "expr": f"sum by (model, direction, cause) (increase({DECISIONS}[1m]) > 0"
+    f" or {DECISIONS} unless {DECISIONS} offset 1m)",
+    "titleFormat": "{{model}} {{direction}}: {{cause}}",
+    "step": "30s",
+}
+"""The sentence with the figures is on /ops and in the controller's log: as a label it would be a series each."""
 
 
 def dashboard(name: str) -> dict[str, Any]:
@@ -363,7 +380,7 @@ def dashboard(name: str) -> dict[str, Any]:
         "editable": True,
         "graphTooltip": 1,
         "links": [{"type": "dashboards", "tags": ["chatllm"], "title": "ChatLLM", "includeVars": True}],
-        "annotations": {"list": [SCALED] if name == "autoscaling" else []},
+        "annotations": {"list": [SCALED, DECIDED] if name == "autoscaling" else []},
         "templating": {"list": [_source(), *(_variable(variable, *VARIABLES[variable]) for variable in used)]},
         "panels": [{"id": number, **panel} for number, panel in enumerate(panels, 1)],
     }

@@ -28,6 +28,7 @@ REASONS = "ray_chatllm_cache_reasons_total"
 PENDING = "ray_chatllm_history_pending"
 FREE, USED = 'ray_node_disk_free{ip="10.0.0.1"}', 'ray_node_disk_usage{ip="10.0.0.1"}'
 UP, UP_TOO = 'up{job="ray",instance="10.0.0.1:1"}', 'up{job="ray",instance="10.0.0.2:1"}'
+USED_TOO = 'ray_resources{job="ray",instance="10.0.0.2:1",Name="CPU",State="USED"}'
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,25 @@ CASES = [
     Case("DiskFillsUp", "20 %, and steady", {FREE: "20x400", USED: "80x400"}, 380, False),
     Case("NodeSilent", "a node does not answer", {UP: "1 1 0x10"}, 8, True),
     Case("NodeSilent", "there is no node", {}, 8, True),
-    Case("NodeSilent", "one of two died", {UP: "1x30", UP_TOO: "1x10 stale"}, 15, True),
+    Case(
+        "NodeSilent",
+        "one of two died with replicas",
+        {UP: "1x30", UP_TOO: "1x10 stale", USED_TOO: "2x10 stale"},
+        15,
+        True,
+    ),
+    Case(
+        "NodeSilent", "it was drained before", {UP: "1x30", UP_TOO: "1x10 stale", USED_TOO: "2x8 0x2 stale"}, 15, False
+    ),
+    Case("NodeSilent", "it moved its replicas", {UP: "1x30", UP_TOO: "1x30", USED_TOO: "2x8 0x22"}, 15, False),
     Case("NodeSilent", "one more came", {UP: "1x30", UP_TOO: "_x10 1x20"}, 15, False),
-    Case("NodeSilent", "one was taken out some time ago", {UP: "1x40", UP_TOO: "1x10 stale"}, 25, False),
+    Case(
+        "NodeSilent",
+        "one was taken out some time ago",
+        {UP: "1x40", UP_TOO: "1x10 stale", USED_TOO: "2x10 stale"},
+        25,
+        False,
+    ),
     Case("NodeSilent", "all answer", {UP: "1x10"}, 8, False),
 ]
 
