@@ -8,8 +8,14 @@ Serve builds the router itself, hence the registry in presence.py.
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
-from deployments.infra.ray.router import PendingRequest, PowerOfTwoChoicesRequestRouter, RunningReplica
+from deployments.infra.ray.router import (
+    PendingRequest,
+    PowerOfTwoChoicesRequestRouter,
+    ReachableReplica,
+    RunningReplica,
+)
 from deployments.models.affinity import preferred
 from deployments.models.presence import Presence, presence
 from deployments.models.protocol import ModelRequest
@@ -45,6 +51,9 @@ class ObservedRouter(PowerOfTwoChoicesRequestRouter):
             return None
         loads = {one.replica_id.unique_id: self.replica_queue_len_cache.get(one.replica_id) or 0 for one in replicas}
         return preferred(head, {one.replica_id.unique_id: one for one in replicas}, loads)
+
+    def create_replica_wrapper(self, replica_info: Any) -> RunningReplica:
+        return ReachableReplica(replica_info)
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         self._presence().note(len(replicas))

@@ -11,8 +11,10 @@ from tests.cluster.ray_cluster import RayCluster, ray_cluster
 
 
 def deployment(name: str, replicas: int, resources: dict[str, float] | None = None) -> dict[str, Any]:
+    """No node has all replicas of those that have several."""
     options = {"num_cpus": 0.1, **({"resources": resources} if resources else {})}
-    return {"name": name, "num_replicas": replicas, "ray_actor_options": options}
+    placed = {"max_replicas_per_node": replicas - 1} if replicas > 1 else {}
+    return {"name": name, "num_replicas": replicas, "ray_actor_options": options, **placed}
 
 
 def model(identifier: str, replicas: int, resources: dict[str, float] | None = None) -> dict[str, Any]:

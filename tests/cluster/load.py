@@ -36,6 +36,12 @@ class Attempt:
     ingress: str = ""
     status: int = 0
     failure: str = ""
+    hops: str = ""
+    """`Server-Timing`, of a plain answer."""
+
+    @property
+    def took_s(self) -> float:
+        return self.ended - self.began
 
 
 @dataclass
@@ -55,7 +61,7 @@ class Load:
 
     def slowest_s(self, without: Iterable[str] = ()) -> float:
         """Return the longest time that a request of the other nodes took, whether it failed or not."""
-        return max((one.ended - one.began for one in self.attempts if one.entry not in without), default=0.0)
+        return max((one.took_s for one in self.attempts if one.entry not in without), default=0.0)
 
 
 @asynccontextmanager
@@ -113,6 +119,7 @@ async def _ask(http: httpx.AsyncClient, attempt: Attempt, number: int) -> None:
     try:
         async with http.stream("POST", CHAT, json={**body, "stream": is_stream}) as response:
             attempt.ingress, attempt.status = response.headers.get(NODE_HEADER, ""), response.status_code
+            attempt.hops = response.headers.get("server-timing", "")
             text = (await response.aread()).decode()
         is_whole = text.rstrip().endswith("data: [DONE]") if is_stream else bool(json.loads(text)["choices"])
         if response.status_code != 200 or not is_whole or '"error"' in text:

@@ -14,6 +14,11 @@ SECRET_BYTES = 32
 HANDSHAKE_TIMEOUT_S = 5.0
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 """What may wait for an end that does not read, before whoever writes must wait too."""
+KERNEL_NOTICES = {"TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 3000}
+"""By these a machine that vanishes is missed after three seconds, however busy the processes on it are.
+
+Seconds, and milliseconds for the last, which bounds for how long what was sent may stay without the kernel's receipt.
+"""
 
 
 class Receiver(Protocol):
@@ -37,6 +42,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, receiver: Receiver, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self.is_lost = False
+        self.is_local = False
+        """Whether both ends are on one machine, once it is made."""
         self._receiver = receiver
         self._max_frame_bytes = max_frame_bytes
         self._loop = asyncio.get_running_loop()
@@ -73,8 +80,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self._transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
+        self.is_local = _host(transport, "sockname") == _host(transport, "peername")
         # A node that vanishes says nothing: the kernel asks after it, else its connection would stay forever.
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _have_the_kernel_notice(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -105,6 +113,17 @@ class Connection(asyncio.Protocol):
         pieces, self._pieces = self._pieces, []
         if self._transport is not None and not self.is_lost:
             self._transport.write(b"".join(pieces))
+
+
+def _host(transport: asyncio.BaseTransport, end: str) -> str:
+    return (transport.get_extra_info(end) or ("",))[0]
+
+
+def _have_the_kernel_notice(of: socket.socket) -> None:
+    of.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KERNEL_NOTICES.items():
+        if hasattr(socket, name):  # all but the first two are Linux's
+            of.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class AcceptedConnection(Connection):

@@ -41,6 +41,9 @@ class Delivery:
         connection = await self._connection(to)
         task = asyncio.current_task()
         self._senders[connection].add(task)
+        if not connection.is_local:
+            # So the ingress knows by which connection it will come, and misses this machine before the first token.
+            connection.write(to.stream, *encode(Progress(0, 0)))
         try:
             async with aclosing(messages):
                 async for message in messages:

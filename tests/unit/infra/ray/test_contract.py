@@ -13,6 +13,7 @@ import pytest
 
 DEPLOYMENTS = Path(__file__).parents[4] / "deployments"
 CONTRACT: dict[str, tuple[str, ...]] = {
+    "ray._private.grpc_utils:init_grpc_channel": ("address", "options", "asynchronous"),
     "ray._private.node:Node.__init__": ("ray_params", "head", "shutdown_at_exit", "spawn_reaper"),
     "ray._private.node:Node.start_api_server": ("include_dashboard", "raise_on_failure"),
     "ray._private.node:Node.start_raylet": (),
@@ -43,6 +44,10 @@ CONTRACT: dict[str, tuple[str, ...]] = {
         "controller_options",
         "proxy_location",
     ),
+    "ray.serve._private.constants:RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": (),
+    "ray.serve.generated.serve_pb2_grpc:ASGIServiceStub": (),
+    "ray.serve.request_router:RequestRouter.create_replica_wrapper": ("replica_info",),
+    "ray.serve.request_router:RunningReplica.stub": (),
     "ray.serve._private.client:ServeControllerClient.__init__": ("controller",),
     "ray.serve._private.controller:ServeController.get_app_configs": (),
     "ray.serve.context:_get_global_client": (),

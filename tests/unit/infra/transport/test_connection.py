@@ -1,6 +1,7 @@
 """Connections between two ends in one event loop, plain and encrypted, on asyncio's and uvloop's transports."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -11,7 +12,7 @@ import uvloop
 
 from deployments.infra.transport import connection as connection_module
 from deployments.infra.transport.client import ConnectionPool, connect
-from deployments.infra.transport.connection import Connection
+from deployments.infra.transport.connection import KERNEL_NOTICES, Connection
 from deployments.infra.transport.framing import CHANNEL_BYTES, FRAMES, Frame
 from deployments.infra.transport.server import Address, Server
 from deployments.infra.transport.tls import WrongCertificate, is_loopback
@@ -98,6 +99,19 @@ def test_frames_go_both_ways_in_their_order(run: Callable[[Test], None]) -> None
         assert [await ends.near.next() for _ in sent] == sent
         connection.close()
         await until(lambda: ends.far.losses and ends.near.losses)
+
+    run(test)
+
+
+def test_the_kernel_misses_a_machine_that_vanishes_within_seconds(run: Callable[[Test], None]) -> None:
+    async def test(ends: Ends) -> None:
+        connection = await connect(ends.address, ends.near)
+        await until(lambda: connection.is_local)
+        found = connection._transport.get_extra_info("socket")
+        tcp = {name: found.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in KERNEL_NOTICES}
+        assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) and tcp == KERNEL_NOTICES
+        assert tcp["TCP_USER_TIMEOUT"] == 3000, "milliseconds, unlike the others"
+        connection.close()
 
     run(test)
 

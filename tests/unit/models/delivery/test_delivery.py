@@ -71,6 +71,34 @@ class Inbox:
         return found
 
 
+async def test_a_machine_that_vanishes_before_the_first_token_is_missed() -> None:
+    """To 127.0.0.2 one comes from another address, as to another machine."""
+    listener, delivery, messages = Listener(), Delivery(), list[Message | Progress]()
+    await listener.open("127.0.0.2", False)
+    stream = listener.stream(messages.append)
+    goes_on = asyncio.Event()
+
+    async def prefill() -> AsyncGenerator[Message]:
+        await goes_on.wait()
+        yield END
+
+    task = asyncio.create_task(delivery.deliver(prefill(), stream.destination))
+    try:
+        async with asyncio.timeout(5):
+            while not messages:
+                await asyncio.sleep(0.005)
+        assert messages == [Progress(0, 0)]
+        delivery._pool.discard(stream.destination.address)  # what the kernel does after three seconds
+        async with asyncio.timeout(5):
+            while not stream.is_lost:
+                await asyncio.sleep(0.005)
+        assert isinstance(messages[-1], Failed)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await listener.aclose()
+
+
 def test_messages_arrive_in_order_and_streams_apart(run: Callable) -> None:
     async def test(listener: Listener) -> None:
         delivery = Delivery()
