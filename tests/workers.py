@@ -77,6 +77,7 @@ def _part(item: pytest.Item) -> str:
     return "engine" if imports_engine(item.path) else "beside"
 
 
-def _starts_first(item: pytest.Item) -> int:
-    folder = item.path.relative_to(item.config.rootpath).parts[1]
-    return FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)
+def _starts_first(item: pytest.Item) -> tuple[int, bool]:
+    """Order by folder; unit tests of no folder, which are of whole programs, take longer than the others."""
+    _, folder, *inside = item.path.relative_to(item.config.rootpath).parts
+    return FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS), len(inside) > 1
