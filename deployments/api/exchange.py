@@ -44,6 +44,7 @@ async def exchange(
     timing: Timing = request.state.timing
     summary = Summary(timing=timing)
     meter = request.state.meter = Meter(request, services.limiter, services.usage_writer, caller, weight)
+    summary.job = meter.job
 
     def ended(outcome: ChatLLMError | ClientGone | None) -> None:
         outcome = outcome or summary.failure
@@ -113,6 +114,10 @@ def _headers(summary: Summary) -> dict[str, str]:
         headers["age"] = str(summary.age_s)
     if summary.cache_key:
         headers["x-cache-key"] = summary.cache_key
+    if (waiting := summary.job.notice()) is not None:
+        headers["x-chatllm-queue-position"] = str(waiting.position)
+        if waiting.wait_s is not None:
+            headers["x-chatllm-estimated-wait"] = str(max(1, round(waiting.wait_s)))
     if summary.ignored:
         headers["x-chatllm-ignored"] = ", ".join(summary.ignored)
     return headers

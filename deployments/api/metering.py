@@ -18,6 +18,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.http.dialect import is_anthropic
+from deployments.api.patience import job_of
 from deployments.chat.cost import Cost, when_final
 from deployments.chat.summary import Summary
 from deployments.keys.authenticator import Caller
@@ -73,6 +74,7 @@ class Meter:
         self._weight = weight
         body_bytes = getattr(request.state, "body_bytes", 0)
         self._tokens = weight.tokens(body_bytes)
+        self.job = job_of(request.headers, caller, weight)
         self._admission: Admission | None = None
         self._is_admitted = False
 

@@ -35,7 +35,13 @@ def when_final(summary: Summary, settle: Callable[[Cost], None], prompt_estimate
     if generation is None:
         settle(_of_others(summary) if summary.is_reused else Cost(summary.prompt_tokens, summary.completion_tokens))
     else:
-        generation.when_ended(lambda: settle(_of_own(generation, summary, estimate)))
+        generation.when_ended(lambda: _settle(_of_own(generation, summary, estimate), summary, settle))
+
+
+def _settle(cost: Cost, summary: Summary, settle: Callable[[Cost], None]) -> None:
+    if cost.tokens:
+        summary.job.settle(cost.prompt_tokens, cost.completion_tokens)
+    settle(cost)
 
 
 def _of_own(generation: Generation, summary: Summary, prompt_estimate: int) -> Cost:

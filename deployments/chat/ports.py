@@ -8,6 +8,7 @@ from deployments.chat.call import ChatCall
 from deployments.lora.types import Adapter
 from deployments.models.holding import Hold
 from deployments.models.protocol import ModelRequest, Put
+from deployments.queueing.job import Job
 
 
 class Turn(Protocol):
@@ -122,10 +123,11 @@ class Models(Protocol):
         """
         ...
 
-    async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
+    async def generate(self, model: str, request: ModelRequest, put: Put, job: Job | None = None) -> None:
         """Pass the messages of an answer to `put` and return after the last; cancelling aborts the work in the engine.
 
+        While the model's engines are full it waits in the order of the queue, as `job`; None for one of its own key.
         Waits while the model has no replica: whoever reads the answer bounds that (`hold`). Raises ModelFailed,
-        Overloaded, Unavailable or Timeout, at any point.
+        Overloaded, TooManyRequests, Unavailable or Timeout, at any point.
         """
         ...

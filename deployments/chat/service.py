@@ -31,7 +31,7 @@ from deployments.chat.generation import Generation, Subscription
 from deployments.chat.lookup import AnswerLookup, Cache, CacheQuery
 from deployments.chat.ports import Conversations, Models, NoTurn, Turn
 from deployments.chat.summary import Summary
-from deployments.chat.waiting import BEGUN, WAITING, held_until, leave, nothing
+from deployments.chat.waiting import BEGUN, WAITING, first_frames, held_until, leave, notice
 from deployments.errors import ChatLLMError, ModelFailed, ModelLoading, Overloaded, ProviderBusy, ProviderFailed
 from deployments.infra.heap import kept_json
 from deployments.infra.threads import run_sized
@@ -158,7 +158,9 @@ class ChatService:
         query = await run_sized(len(model_request.body), self._query, call, request, identity, turn.may_trim)
         summary.cache_key = query.key or ""
         summary.prompt_estimate = prompt_tokens(len(model_request.body))
-        found = await self._lookup.find(query, model_request, partial(self._models.generate, model, model_request))
+        summary.job.size(summary.prompt_estimate)
+        generate = partial(self._models.generate, model, model_request, job=summary.job)
+        found = await self._lookup.find(query, model_request, generate)
         summary.timing.mark("cache")
         summary.cache, summary.cache_reason = found.result, found.reason
         if isinstance(found.answer, CacheEntry):
@@ -170,7 +172,7 @@ class ChatService:
         frames = self._streamed(found.answer, hold, call, turn, summary)
         # It has begun, or raises while the status can still be chosen; only one that waits long comes before that.
         has_begun = await anext(frames) == BEGUN
-        return Answer(frames=frames, waits_for=None if has_begun else hold.notice if hold else nothing)
+        return Answer(frames=frames, waits_for=None if has_begun else partial(notice, hold, summary))
 
     async def _held(self, answer: Subscription, model: str, wait_s: float | None) -> Hold | None:
         """Return the request's place where it must wait for a replica; leaves the answer if it may not."""
@@ -243,7 +245,7 @@ class ChatService:
         is_accepted = is_whole = False
         try:
             try:
-                frames = await answer.next(0.0 if hold else self._silence_s)
+                frames = await first_frames(answer, hold, summary, self._silence_s)
             except TimeoutError:
                 yield WAITING
                 frames = await held_until(answer.next, hold)

@@ -10,6 +10,7 @@ from deployments.chat.generation import Generation
 from deployments.errors import ChatLLMError
 from deployments.infra.timing import Timing
 from deployments.models.protocol import Reply, Usage
+from deployments.queueing.job import Job
 
 
 class _Tokens(msgspec.Struct):
@@ -50,6 +51,8 @@ class Summary:
     """What of the request was left out because it was only offered, such as built-in tools."""
     generation: Generation | None = None
     """The generation that began for the request, if one did: its key pays for it (cost.py)."""
+    job: Job = field(default_factory=Job)
+    """How the queue of its model sees the request."""
     is_follower: bool = False
     """Whether the request only follows what is generated, and counted, without it."""
     is_left: bool = False

@@ -1,6 +1,7 @@
 """Waiting for an answer to begin, while its model has no replica or is slow."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from deployments.chat.generation import Subscription
@@ -10,6 +11,9 @@ from deployments.models.holding import Hold
 BEGUN = b""
 WAITING = b":"
 """What a stream yields before its frames; neither is sent."""
+
+QUEUED_S = 1.0
+"""After this time a client is told that it waits in the queue."""
 
 T = TypeVar("T")
 
@@ -27,13 +31,31 @@ async def held_until(take: Callable[[float | None], Awaitable[T]], hold: Hold | 
 
 def leave(answer: Subscription, hold: Hold | None, summary: Summary) -> None:
     """Give answer and place back; a generation that ends with this, before any replica heard of it, costs nothing."""
+    is_waiting = summary.job.is_waiting or (hold is not None and hold.is_open and hold.left_s() is not None)
     answer.close()
     if hold is not None:
-        is_waiting = hold.is_open and hold.left_s() is not None
         hold.close()
-        if is_waiting and answer.is_stopped:
-            summary.generation = None
+    if is_waiting and answer.is_stopped:
+        summary.generation = None
 
 
-def nothing() -> None:
-    """Say nothing in particular to a client whose answer takes long to begin."""
+def notice(hold: Hold | None, summary: Summary) -> str | None:
+    """Return what a client sees whose answer has not begun; None where there is nothing in particular to say."""
+    told = hold.notice() if hold else None
+    where = None if told else summary.job.notice()
+    return told if where is None else str(where)
+
+
+async def first_frames(
+    answer: Subscription, hold: Hold | None, summary: Summary, silence_s: float | None
+) -> bytes | None:
+    """Return the first frames; raises TimeoutError once the client must be told that it waits, and for what."""
+    if hold is not None:
+        return await answer.next(0.0)
+    if silence_s is not None and silence_s <= QUEUED_S:
+        return await answer.next(silence_s)
+    with suppress(TimeoutError):
+        return await answer.next(QUEUED_S)
+    if summary.job.is_waiting:
+        raise TimeoutError
+    return await answer.next(None if silence_s is None else silence_s - QUEUED_S)

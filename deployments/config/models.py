@@ -31,6 +31,18 @@ class ModelCacheSettings(Section):
     )
 
 
+class QueueSettings(Section):
+    """How requests wait while a model's engines are full: keys share what there is, and nobody waits for ever."""
+
+    max_waiting: int = Field(
+        default=1024, ge=1, description="Requests that wait at once in one ingress replica; another one is a 503."
+    )
+    max_waiting_per_key: int = Field(
+        default=256, ge=1, description="How many of these may be of one key; another one is a 429."
+    )
+    max_wait_s: PositiveSeconds = Field(default=120.0, description="Seconds that a request waits at most.")
+
+
 COUNTS = frozenset(
     {
         "tensor_parallel_size",
@@ -77,6 +89,7 @@ class ModelPolicy(Section):
         default=256, ge=0, description="Requests that wait so at once in one ingress replica; another one is a 503."
     )
     cache: ModelCacheSettings = ModelCacheSettings()
+    queue: QueueSettings = QueueSettings()
 
 
 class ModelBase(ModelPolicy):
@@ -88,6 +101,11 @@ class ModelBase(ModelPolicy):
     def max_sequences(self) -> int:
         """How many sequences one replica runs at once."""
         raise NotImplementedError
+
+    @property
+    def queued_above(self) -> int | None:
+        """How many sequences one replica is given at once, as long as it has not said; None for any number."""
+        return self.max_sequences
 
     @property
     def output_modalities(self) -> tuple[str, ...]:
@@ -253,6 +271,11 @@ class ScriptedModel(ModelBase):
         return self.slots or 2 * VLLM_MAX_NUM_SEQS
 
     @property
+    def queued_above(self) -> int | None:
+        """Its `slots`."""
+        return self.slots
+
+    @property
     def output_modalities(self) -> tuple[str, ...]:
         """Text, and embeddings and transcripts if it makes any."""
         embeddings = ("embeddings",) if self.embedding_dimensions else ()
@@ -307,6 +330,11 @@ class ProviderModel(ModelBase):
     def max_sequences(self) -> int:
         """As many as vLLM runs on most GPUs; a provider tells no bound."""
         return 2 * VLLM_MAX_NUM_SEQS
+
+    @property
+    def queued_above(self) -> int | None:
+        """No bound but what Serve gives a replica at once."""
+        return None
 
     @field_validator("parameters")
     @classmethod

@@ -9,6 +9,7 @@ from deployments.config import KeySettings
 from deployments.errors import HistoryUnavailable, Unauthenticated, Unavailable
 from deployments.keys.store import KeyStore
 from deployments.keys.types import PREFIX, SECRET_LENGTH, UNLIMITED, Key, KeyLimits, hash_of
+from deployments.queueing.job import Priority
 
 # How long a key that was not found is refused without a query.
 REFUSED_TTL_S = 1.0
@@ -38,6 +39,8 @@ class Caller:
     name: str
     is_admin: bool = False
     limits: KeyLimits = UNLIMITED
+    weight: int = 1
+    priority: Priority = "interactive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,8 @@ class Authenticator:
             raise Unauthenticated
         if not key.is_valid():
             raise Unauthenticated(REASONS.get(key.state, ""))
-        return Caller(key.tenant, key.id, key.name, key.is_admin, key.limits.within(self._defaults))
+        limits, priority = key.limits.within(self._defaults), key.priority or "interactive"
+        return Caller(key.tenant, key.id, key.name, key.is_admin, limits, key.weight or 1, priority)
 
     async def aclose(self) -> None:
         """End the look-ups that are under way."""

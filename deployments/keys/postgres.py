@@ -74,4 +74,6 @@ def _key(row: asyncpg.Record) -> Key:
         disabled_at=row["disabled_at"],
         is_admin=row["is_admin"],
         limits=KeyLimits(**{name: row[name] for name in LIMIT_NAMES}),
+        weight=row["weight"],
+        priority=row["priority"],
     )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal, TypedDict
 
 from deployments.errors import BadRequest
+from deployments.queueing.job import PRIORITIES, Priority
 
 PREFIX = "sk-chatllm-"
 ID_PREFIX = "key_"
@@ -52,6 +53,7 @@ UNLIMITED = KeyLimits()
 LIMIT_NAMES = tuple(field.name for field in fields(KeyLimits))
 # What every store and every replica can count exactly.
 MAX_LIMIT = 2**48
+MAX_WEIGHT = 1000
 ANY_NUMBER = MAX_LIMIT
 """The `concurrent_requests` of a key that has no such limit, whatever the configuration gives to others."""
 
@@ -70,6 +72,10 @@ class Key:
     disabled_at: datetime | None = None
     is_admin: bool = False
     limits: KeyLimits = UNLIMITED
+    weight: int | None = None
+    """Its share of a busy model in relation to other keys'; None is 1."""
+    priority: Priority | None = None
+    """The class in which its requests wait; None is interactive."""
 
     @property
     def state(self) -> State:
@@ -97,6 +103,8 @@ class KeyChanges(TypedDict, total=False):
     concurrent_requests: int | None
     tokens_per_month: int | None
     storage_bytes: int | None
+    weight: int | None
+    priority: Priority | None
 
 
 def checked(changes: KeyChanges) -> KeyChanges:
@@ -107,6 +115,11 @@ def checked(changes: KeyChanges) -> KeyChanges:
         value = changes.get(limit)
         if value is not None and not 1 <= value <= MAX_LIMIT:
             raise BadRequest(f"'{limit}' must be from 1 to {MAX_LIMIT}.", limit)
+    weight = changes.get("weight")
+    if weight is not None and not 1 <= weight <= MAX_WEIGHT:
+        raise BadRequest(f"'weight' must be from 1 to {MAX_WEIGHT}.", "weight")
+    if changes.get("priority") not in (None, *PRIORITIES):
+        raise BadRequest(f"'priority' must be one of {', '.join(PRIORITIES)}.", "priority")
     return changes
 
 

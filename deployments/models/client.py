@@ -32,7 +32,9 @@ from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.presence import presence
 from deployments.models.protocol import Failed, ModelRequest, Put, Traits
+from deployments.models.queues import ModelQueues, capacity
 from deployments.models.scaling.decisions import Decision, newest
+from deployments.queueing.job import Job
 
 APPLICATION = "chatllm"
 OTHERS = ("Ingress", "CacheLookup")
@@ -79,6 +81,7 @@ class ModelClient:
         self._available = Availability(self._deployments.__getitem__, self._is_served, AbsentDeployments())
         self._listener = Listener()
         self._calls = Calls()
+        self._queues = ModelQueues(capacity)
         self._traits: dict[str, Traits] = {}
         self._configured: Mapping[str, ServedModel] = {}
         self._is_encrypted = is_encrypted
@@ -265,24 +268,25 @@ class ModelClient:
         except CALL_ERRORS as error:
             raise translated(error) from None
 
-    async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
+    async def generate(self, model: str, request: ModelRequest, put: Put, job: Job | None = None) -> None:
         """Give the messages of a replica to `put`; return after the last of them, or once its call has failed.
 
-        While no replica runs, one is demanded, and this waits; whoever asks bounds that (`hold`). Cancelling it
-        withdraws the demand, or cancels the request at the replica, and so at the engine. When the replica is lost,
-        another one goes on with the answer where that is possible. Raises ModelFailed, Overloaded when the queue is
-        full, Unavailable when the replica is lost for good. An answer that misses a deadline ends with a Timeout, and
-        this is cancelled.
+        While no replica runs, one is demanded, and this waits; whoever asks bounds that (`hold`). While the engines are
+        full it waits for the turn of `job`. Cancelling it withdraws the demand, or cancels the request at the replica,
+        and so at the engine. When the replica is lost, another one goes on with the answer where that is possible.
+        Raises ModelFailed, Overloaded and TooManyRequests as the queue does, Unavailable when the replica is lost for
+        good. An answer that misses a deadline ends with a Timeout, and this is cancelled.
         """
         served = self._valid(model)
         await self._available.ready(served.settings, served.place)
-        answer = Failover(model, request, put, may_repeat=not isinstance(served.settings, ProviderModel))
-        total_at = time.monotonic() + self._timeouts.total_s
-        while True:
-            try:
-                return await self._attempt(model, answer, total_at)
-            except ReplicaLost as lost:
-                answer.resume(lost)
+        async with self._queues.admitted(served.settings, served.place, request.endpoint, job):
+            answer = Failover(model, request, put, may_repeat=not isinstance(served.settings, ProviderModel))
+            total_at = time.monotonic() + self._timeouts.total_s
+            while True:
+                try:
+                    return await self._attempt(model, answer, total_at)
+                except ReplicaLost as lost:
+                    answer.resume(lost)
 
     async def _attempt(self, model: str, answer: Failover, total_at: float) -> None:
         """Have one replica work on an answer until `total_at` (monotonic seconds); raises ReplicaLost."""

@@ -17,8 +17,10 @@ from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.protocol import ModelRequest, Put, Traits
 from deployments.models.provider.replica import ProviderReplica
+from deployments.models.queues import UNBOUNDED, ModelQueues
 from deployments.models.scaling.decisions import Decision
 from deployments.models.scripted.replica import ScriptedReplica
+from deployments.queueing.job import Job
 
 
 class InProcessModels:
@@ -38,6 +40,7 @@ class InProcessModels:
         self._identities = identities(models)
         for adapter, parent in self.names.adapters.items():
             self.replicas[adapter], self._settings[adapter] = self.replicas[parent], self._settings[parent]
+        self.queues = ModelQueues(lambda settings, _: settings.queued_above or UNBOUNDED)
         self._adapters: dict[str, Adapter] = {}
         self._since = time.monotonic()
 
@@ -124,9 +127,13 @@ class InProcessModels:
             return None
         return self.rooms[settings.id].enter(settings.max_held_requests, settings.hold_s, wait_s)
 
-    async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
+    async def generate(self, model: str, request: ModelRequest, put: Put, job: Job | None = None) -> None:
         while not self.is_ready:  # noqa: ASYNC110 - tests set it
             await asyncio.sleep(0.005)
-        async with aclosing(self.replicas[model].generate(request)) as messages:
+        settings = self._settings[model]
+        async with (
+            self.queues.admitted(settings, ("", settings.id), request.endpoint, job),
+            aclosing(self.replicas[model].generate(request)) as messages,
+        ):
             async for message in messages:
                 put(message)

@@ -17,6 +17,9 @@ class Presence:
     since: float = field(default_factory=time.monotonic)
     """When the number last left or reached zero (monotonic seconds)."""
 
+    places: tuple[tuple[int, int], ...] = ()
+    """Of each replica, how many sequences its engine runs at once (0: not known yet) and how many requests it takes."""
+
     def note(self, replicas: int) -> None:
         if bool(replicas) != bool(self.replicas):
             self.since = time.monotonic()

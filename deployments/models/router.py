@@ -20,8 +20,8 @@ from deployments.models.affinity import preferred
 from deployments.models.presence import Presence, presence
 from deployments.models.protocol import ModelRequest
 
-ADAPTERS = "adapters"
-"""The key under which replicas report the adapters that they hold to the routers."""
+ADAPTERS, SLOTS = "adapters", "slots"
+"""Under these keys replicas report to the routers which adapters they hold, and how many sequences they run at once."""
 
 
 class ObservedRouter(PowerOfTwoChoicesRequestRouter):
@@ -56,7 +56,11 @@ class ObservedRouter(PowerOfTwoChoicesRequestRouter):
         return ReachableReplica(replica_info)
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
-        self._presence().note(len(replicas))
+        seen = self._presence()
+        seen.note(len(replicas))
+        # Serve brings this module's newest text to an ingress of the version before, which knows of no places.
+        if hasattr(seen, "places"):
+            seen.places = tuple(map(places_of, replicas))
         super().update_replicas(replicas)
 
     def on_replica_actor_died(self, replica_id: object) -> None:
@@ -78,6 +82,11 @@ def head_of(pending: PendingRequest | None) -> bytes:
     first = pending.args[0] if pending is not None and pending.args else None
     # Serve brings this module's newest text to an ingress of the version before, whose requests have no head.
     return getattr(first, "head", b"") if isinstance(first, ModelRequest) else b""
+
+
+def places_of(replica: RunningReplica) -> tuple[int, int]:
+    """Return how many sequences a replica said that it runs at once, 0 if it has not yet, and what Serve gives it."""
+    return int((replica.routing_stats or {}).get(SLOTS) or 0), replica.max_ongoing_requests
 
 
 def held_by(replica: RunningReplica) -> Sequence[str]:

@@ -15,16 +15,17 @@ EVERYWHERE = {"config", "errors", "infra"}
 COMPOSING = {"api", "local", "app"}
 MAY_IMPORT: dict[str, set[str]] = {
     "cache": {"models"},
-    "chat": {"cache", "limits", "lora", "models"},
+    "chat": {"cache", "limits", "lora", "models", "queueing"},
     "files": {"history"},
     "history": {"chat", "keys"},
-    "keys": {"history"},
+    "keys": {"history", "queueing"},
     "limits": {"keys", "models"},
     "hub": {"models"},
     "lora": {"hub", "models"},
     "messages": {"chat", "models"},
     "metrics": {"chat"},
-    "models": {"cache", "limits", "lora", "metrics"},
+    "models": {"cache", "limits", "lora", "metrics", "queueing"},
+    "queueing": set(),
     "responses": {"cache", "chat", "history", "limits", "models"},
     "streams": {"cache", "chat", "models"},
     "usage": {"history"},
@@ -84,6 +85,7 @@ PUBLIC: dict[str, set[str]] = {
         "models.protocol",
         "models.scaling.process_load",
     },
+    "queueing": {"queueing.gate", "queueing.job", "queueing.queue"},
 }
 """The modules of a domain that other domains import; all else of it is its own."""
 

@@ -20,11 +20,13 @@ from deployments.keys.types import (
     LIMIT_NAMES,
     MAX_LIMIT,
     MAX_NAME,
+    MAX_WEIGHT,
     Key,
     KeyChanges,
     KeyLimits,
     State,
 )
+from deployments.queueing.job import Priority
 
 MAX_BODY_BYTES = 65_536
 MAX_TIME_S = 253_402_300_799  # the end of the year 9999
@@ -49,13 +51,22 @@ class LimitsBody(msgspec.Struct, forbid_unknown_fields=True):
     storage_bytes: Count = None
 
 
+Weight = Annotated[int, msgspec.Meta(ge=1, le=MAX_WEIGHT)] | None
+
+
 class KeySettings(msgspec.Struct, forbid_unknown_fields=True):
-    """What may be set of a key, beside its name; `expires_at` is in Unix seconds, null for never."""
+    """What may be set of a key, beside its name; `expires_at` is in Unix seconds, null for never.
+
+    While a model is busy, keys share it in proportion to `weight` (1 if null); with the `priority` "batch" a key has
+    only what others leave.
+    """
 
     admin: bool | msgspec.UnsetType = msgspec.UNSET
     disabled: bool | msgspec.UnsetType = msgspec.UNSET
     expires_at: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_S)] | None = None
     limits: LimitsBody | None = None
+    weight: Weight = None
+    priority: Priority | None = None
 
 
 class NewKey(KeySettings, kw_only=True):
@@ -84,6 +95,8 @@ class APIKey(msgspec.Struct):
     expires_at: int | None
     revoked_at: int | None
     limits: LimitsBody
+    weight: int
+    priority: Priority
     secret: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -201,6 +214,7 @@ def _changes(body: dict[str, Any]) -> KeyChanges:
     if "expires_at" in body:
         expires_at = body["expires_at"]
         changes["expires_at"] = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC)
+    changes |= {name: body[name] for name in ("weight", "priority") if name in body}
     return cast("KeyChanges", changes)
 
 
@@ -217,6 +231,8 @@ def _shown(key: Key) -> dict[str, Any]:
         "expires_at": _seconds(key.expires_at),
         "revoked_at": _seconds(key.revoked_at),
         "limits": _limits(key.limits),
+        "weight": key.weight or 1,
+        "priority": key.priority or "interactive",
     }
 
 

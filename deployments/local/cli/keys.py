@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from deployments.keys.types import ANY_NUMBER, LIMIT_NAMES, MAX_LIMIT, Key, KeyChanges, KeyLimits
+from deployments.keys.types import ANY_NUMBER, LIMIT_NAMES, MAX_LIMIT, MAX_WEIGHT, Key, KeyChanges, KeyLimits
 from deployments.local import keys
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import StateFolder
+from deployments.queueing.job import Priority
 
 keys_app = typer.Typer(help="Create, list, change and revoke API keys.", no_args_is_help=True)
 
@@ -36,6 +37,12 @@ Monthly = Annotated[int | None, typer.Option("--monthly-tokens", min=0, help="To
 StorageMB = Annotated[
     int | None, typer.Option("--storage-mb", min=0, help="MB that the key may store; 0 for the configured limit.")
 ]
+Weight = Annotated[
+    int | None, typer.Option(min=0, max=MAX_WEIGHT, help="Share of a busy model in relation to other keys'; 0 for 1.")
+]
+PriorityClass = Annotated[
+    Priority | None, typer.Option("--priority", help="How its requests wait: batch has only what interactive leaves.")
+]
 
 
 @keys_app.command()
@@ -48,9 +55,11 @@ def create(
     concurrent: AtOnce = None,
     monthly_tokens: Monthly = None,
     storage_mb: StorageMB = None,
+    weight: Weight = None,
+    priority: PriorityClass = None,
 ) -> None:
     """Create a key and print it, alone. It cannot be shown again."""
-    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb)
+    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb) | _queueing(weight, priority)
     changes["is_admin"] = admin
     with borrowed_postgres() as url:
         typer.echo(keys.run(url, lambda store: store.create(name, changes))[1])
@@ -78,9 +87,11 @@ def update(
     concurrent: AtOnce = None,
     monthly_tokens: Monthly = None,
     storage_mb: StorageMB = None,
+    weight: Weight = None,
+    priority: PriorityClass = None,
 ) -> None:
     """Change the given settings of a key. The change takes effect within seconds."""
-    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb)
+    changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb) | _queueing(weight, priority)
     if name is not None:
         changes["name"] = name
     if admin is not None:
@@ -138,6 +149,15 @@ def _changes(
     return changes
 
 
+def _queueing(weight: int | None, priority: Priority | None) -> KeyChanges:
+    changes: KeyChanges = {}
+    if weight is not None:
+        changes["weight"] = weight or None
+    if priority is not None:
+        changes["priority"] = priority
+    return changes
+
+
 def at_once(text: str) -> int | None:
     """Return the limit of what runs at once that `text` says, None for the default; raises BadParameter."""
     if text == DEFAULT:
@@ -168,6 +188,8 @@ def _line(key: Key) -> str:
     words += [f"expires {key.expires_at:%Y-%m-%d %H:%M}"] if key.expires_at else []
     limits = _limits(key.limits)
     words += [limits] if limits else []
+    words += [f"weight {key.weight}"] if key.weight else []
+    words += [key.priority] if key.priority else []
     return "  ".join(words)
 
 

@@ -58,7 +58,7 @@ class EngineLoad:
         """`requests` are those of vLLM's output processor, one for each sequence."""
         self._steps = steps
         self._requests = requests
-        self._max_running = max_running
+        self.max_running = max_running
         self._rates = Rates()
 
     def load(self, target_ttft_s: float | None) -> Load:
@@ -71,7 +71,7 @@ class EngineLoad:
         return Load(
             running=len(self._requests) - len(waiting),
             waiting=len(waiting),
-            max_running=self._max_running,
+            max_running=self.max_running,
             kv_cache=steps.kv_cache,
             busy=rate.busy,
             steps_per_s=rate.steps_per_s,

@@ -39,7 +39,7 @@ from deployments.models.protocol import (
     Traits,
 )
 from deployments.models.refusals import engine_error, invalid_request
-from deployments.models.router import ADAPTERS
+from deployments.models.router import ADAPTERS, SLOTS
 from deployments.models.vllm.greedy import repeated, settle_greedy
 from deployments.models.vllm.media_fetch import inline_media
 
@@ -108,8 +108,8 @@ class VLLMReplica:
         await self._engine.adapters.hold(adapters)
 
     async def record_routing_stats(self) -> dict[str, Any]:
-        """Tell Serve's routers which adapters are here (a method that Serve knows by its name)."""
-        return {ADAPTERS: self._engine.adapters.ids}
+        """Tell Serve's routers what is here: adapters, places for sequences (a method that Serve knows by its name)."""
+        return {ADAPTERS: self._engine.adapters.ids, SLOTS: self._engine.reported.max_running}
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Tell Serve's autoscaler how busy the engine is (a method that Serve knows by its name)."""

@@ -19,6 +19,7 @@ from deployments.errors import (
     ProviderFailed,
 )
 from deployments.models.protocol import Failed, ModelRequest, Put
+from deployments.queueing.job import Job
 from tests.unit.api.conftest import Service, running
 
 PATH = "/v1/chat/completions"
@@ -46,13 +47,13 @@ class Refusing:
         self.asked: list[str] = []
         self._generate = service.models.generate
 
-    async def generate(self, model: str, request: ModelRequest, put: Put) -> None:
+    async def generate(self, model: str, request: ModelRequest, put: Put, job: Job | None = None) -> None:
         error = self.errors.get(model)
         if error:
             self.asked.append(model)
             put(Failed(type(error)(error.message, error.param, error.retry_after_s)))
             return
-        await self._generate(model, request, put)
+        await self._generate(model, request, put, job)
 
 
 def refuse(service: Service, **errors: ChatLLMError) -> Refusing:

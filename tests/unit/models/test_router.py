@@ -116,8 +116,8 @@ router = cloudpickle.loads(sys.stdin.buffer.read())
 PowerOfTwoChoicesRequestRouter.update_replicas = lambda self, replicas: None
 made = router.__new__(router)
 made._deployment_id = SimpleNamespace(app_name="app", name="it")
-made.update_replicas(["a", "b"])
-print(presence("app", "it").replicas)
+made.update_replicas([SimpleNamespace(routing_stats={"slots": 8}, max_ongoing_requests=n) for n in (4, 16)])
+print(presence("app", "it").replicas, presence("app", "it").places)
 """
 
 
@@ -126,4 +126,4 @@ def test_what_serve_makes_of_it_in_another_process_is_known_there() -> None:
     config = RequestRouterConfig(request_router_class=ROUTER)  # pyright: ignore[reportArgumentType] - Ray types it wrongly
     sent = config.get_serialized_request_router_cls()
     told = subprocess.run([sys.executable, "-c", NOTE_IN_ANOTHER_PROCESS], input=sent, capture_output=True, check=True)
-    assert told.stdout.split()[-1] == b"2"
+    assert told.stdout.strip().endswith(b"2 ((8, 4), (8, 16))")

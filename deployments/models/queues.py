@@ -1,0 +1,57 @@
+"""The queues of one ingress replica in front of its models' engines, one for each deployment."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+
+from deployments.config import ModelBase
+from deployments.models.presence import presence
+from deployments.models.protocol import Endpoint
+from deployments.queueing.gate import Gate
+from deployments.queueing.job import Job
+from deployments.queueing.queue import Bounds
+
+Place = tuple[str, str]
+"""The names of a model's application and its deployment in Serve."""
+
+WITHOUT_ENGINE: frozenset[Endpoint] = frozenset({"tokenize", "detokenize"})
+"""What takes no place in an engine."""
+
+UNBOUNDED = 2**31
+
+
+def capacity(model: ModelBase, place: Place) -> int:
+    """Return how many sequences the running replicas of a model hold, as they report it; until then, as it is set."""
+    seen = presence(*place)
+    if not seen.places:
+        return (model.queued_above or UNBOUNDED) * max(1, seen.replicas or 1)
+    return max(1, sum(min(slots or model.queued_above or UNBOUNDED, at_once) for slots, at_once in seen.places))
+
+
+class ModelQueues:
+    """Lets requests to models, in their order."""
+
+    def __init__(self, capacity: Callable[[ModelBase, Place], int]) -> None:
+        """`capacity` returns how many sequences this process may have in the engines of a model."""
+        self._capacity = capacity
+        self._gates: dict[Place, Gate] = {}
+
+    def admitted(
+        self, model: ModelBase, place: Place, endpoint: Endpoint, job: Job | None
+    ) -> AbstractAsyncContextManager[None]:
+        """Wait for the job's turn at a model, and keep its places until the end of the block; see `Gate.admitted`."""
+        if endpoint in WITHOUT_ENGINE:
+            return nullcontext()
+        return self.gate(model, place).admitted(job or Job())
+
+    def gate(self, model: ModelBase, place: Place) -> Gate:
+        """Return the queue of a model, with the bounds that hold now."""
+        gate, bounds = self._gates.get(place), model.queue
+        if gate is None:
+            gate = self._gates[place] = Gate(lambda: self._capacity(model, place))
+        gate.configure(Bounds(bounds.max_waiting, bounds.max_waiting_per_key, bounds.max_wait_s))
+        return gate
+
+    def start(self) -> None:
+        """Start who may start, as after a change of the models' replicas."""
+        for gate in self._gates.values():
+            gate.start()

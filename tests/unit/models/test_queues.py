@@ -1,0 +1,40 @@
+"""The queues in front of models: how much engines are given, and what passes them by."""
+
+import asyncio
+
+import pytest
+
+from deployments.config import ModelBase, ScriptedModel, VLLMModel
+from deployments.models.presence import presence
+from deployments.models.protocol import Endpoint
+from deployments.models.queues import UNBOUNDED, ModelQueues, capacity
+
+PLACE = ("app", "model-it")
+ENDPOINTS: tuple[Endpoint, ...] = ("chat", "tokenize")
+SCRIPTED = ScriptedModel(id="it", kind="scripted", slots=4)
+VLLM = VLLMModel(id="it", engine={"model": "x", "max_num_seqs": 32})
+
+
+@pytest.mark.parametrize(
+    ("model", "places", "expected"),
+    [
+        (VLLM, (), 32),
+        (VLLM, ((0, 512),), 32),
+        (VLLM, ((64, 512), (64, 512)), 128),
+        (VLLM, ((64, 48), (0, 512)), 80),
+        (SCRIPTED, ((0, 512), (0, 512)), 8),
+        (ScriptedModel(id="it", kind="scripted"), ((0, 512), (0, 256)), 768),
+        (ScriptedModel(id="it", kind="scripted"), (), UNBOUNDED),
+    ],
+)
+def test_engines_get_what_they_hold(model: ModelBase, places: tuple[tuple[int, int], ...], expected: int) -> None:
+    place = ("app", f"{model.kind}-{places}")  # type: ignore[attr-defined]
+    presence(*place).places = places
+    assert capacity(model, place) == expected
+
+
+async def test_the_tokenizer_waits_for_nobody() -> None:
+    queues = ModelQueues(lambda model, place: 1)
+    full, past = (queues.admitted(SCRIPTED, PLACE, endpoint, None) for endpoint in ENDPOINTS)
+    async with asyncio.timeout(5), full, past:
+        assert queues.gate(SCRIPTED, PLACE).queue.waiting == 0
