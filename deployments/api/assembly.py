@@ -48,6 +48,8 @@ from deployments.metrics.store import FigureStore
 from deployments.metrics.stores import watched
 from deployments.metrics.telemetry import Telemetry
 from deployments.models.loading.starts import PostgresStarts, StartStore
+from deployments.queueing.remote import RedisCapacity
+from deployments.queueing.shares import CapacityStore
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.postgres import PostgresResponses
 from deployments.responses.service import Responses
@@ -80,6 +82,8 @@ class Stores:
     async def stored_bytes(self, tenant: str) -> int:
         """Return how many bytes a tenant keeps, of all kinds."""
         return await self.history.stored_bytes(tenant) + (await self.files.used(tenant)).bytes
+
+    capacity: CapacityStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ def _durable(database: Database, settings: Settings, addresses: Addresses) -> St
         starts=PostgresStarts(database),
         streams=RedisStreams(url, namespace, limits.timeout_s),
         files=PostgresFiles(database),
+        capacity=RedisCapacity(url, namespace),
     )
 
 
@@ -156,6 +161,7 @@ async def assembled(
         await models.open()
         stack.push_async_callback(models.aclose)
         await models.learn_starts(stores.starts)
+        await models.share_capacity(stores.capacity)
         usage_writer = UsageWriter(stores.usage, settings.usage)
         await usage_writer.open()
         stack.push_async_callback(usage_writer.drain, closing.usage_s)

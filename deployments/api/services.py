@@ -32,6 +32,7 @@ from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Traits
 from deployments.models.scaling.decisions import Decision
+from deployments.queueing.shares import CapacityStore
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.service import Responses
 from deployments.responses.store import ResponseStore
@@ -63,6 +64,10 @@ class ServedModels(Models, AdaptedModels, Protocol):
 
     async def learn_starts(self, store: StartStore) -> None:
         """Judge how long models take to start by what is in `store`, and keep there what is seen."""
+        ...
+
+    async def share_capacity(self, store: CapacityStore) -> None:
+        """Fill only this process's share of the models' engines, as `store` has it for all ingress replicas."""
         ...
 
     async def aclose(self) -> None:

@@ -35,6 +35,7 @@ from deployments.models.protocol import Failed, ModelRequest, Put, Traits
 from deployments.models.queues import ModelQueues, capacity
 from deployments.models.scaling.decisions import Decision, newest
 from deployments.queueing.job import Job
+from deployments.queueing.shares import CapacityStore
 
 APPLICATION = "chatllm"
 OTHERS = ("Ingress", "CacheLookup")
@@ -106,8 +107,13 @@ class ModelClient:
         """Judge how long models take to start by what is in `store`, and keep there what is seen from now on."""
         await self._available.learn_starts(store, lambda: list(self._deployments))
 
+    async def share_capacity(self, store: CapacityStore) -> None:
+        """Fill only this process's share of the models' engines, as `store` has it for all ingress replicas."""
+        await self._queues.share(store)
+
     async def aclose(self) -> None:
         """Close the connections of the replicas; answers that are under way fail."""
+        await self._queues.aclose()
         await self._available.aclose()
         await self._listener.aclose()
         await self._calls.aclose()

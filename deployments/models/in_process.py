@@ -21,6 +21,7 @@ from deployments.models.queues import UNBOUNDED, ModelQueues
 from deployments.models.scaling.decisions import Decision
 from deployments.models.scripted.replica import ScriptedReplica
 from deployments.queueing.job import Job
+from deployments.queueing.shares import CapacityStore
 
 
 class InProcessModels:
@@ -49,7 +50,8 @@ class InProcessModels:
             if isinstance(replica, ProviderReplica):
                 await replica.start()
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        await self.queues.aclose()
 
     def resolve(self, name: str | None) -> str:
         return self.names.resolve(name)
@@ -117,6 +119,9 @@ class InProcessModels:
         return await self.replicas[model].waiting()
 
     async def learn_starts(self, store: StartStore) -> None: ...
+
+    async def share_capacity(self, store: CapacityStore) -> None:
+        await self.queues.share(store)
 
     def _has_replica(self) -> bool:
         return self.is_ready

@@ -8,7 +8,9 @@ from deployments.models.presence import presence
 from deployments.models.protocol import Endpoint
 from deployments.queueing.gate import Gate
 from deployments.queueing.job import Job
+from deployments.queueing.leasing import SharedCapacity, Use
 from deployments.queueing.queue import Bounds
+from deployments.queueing.shares import CapacityStore
 
 Place = tuple[str, str]
 """The names of a model's application and its deployment in Serve."""
@@ -17,6 +19,10 @@ WITHOUT_ENGINE: frozenset[Endpoint] = frozenset({"tokenize", "detokenize"})
 """What takes no place in an engine."""
 
 UNBOUNDED = 2**31
+
+
+def _name(place: Place) -> str:
+    return "/".join(place)
 
 
 def capacity(model: ModelBase, place: Place) -> int:
@@ -34,6 +40,8 @@ class ModelQueues:
         """`capacity` returns how many sequences this process may have in the engines of a model."""
         self._capacity = capacity
         self._gates: dict[Place, Gate] = {}
+        self._models: dict[Place, ModelBase] = {}
+        self._shares: SharedCapacity | None = None
 
     def admitted(
         self, model: ModelBase, place: Place, endpoint: Endpoint, job: Job | None
@@ -45,11 +53,37 @@ class ModelQueues:
 
     def gate(self, model: ModelBase, place: Place) -> Gate:
         """Return the queue of a model, with the bounds that hold now."""
-        gate, bounds = self._gates.get(place), model.queue
+        gate, bounds, self._models[place] = self._gates.get(place), model.queue, model
         if gate is None:
-            gate = self._gates[place] = Gate(lambda: self._capacity(model, place))
+            gate = self._gates[place] = Gate(lambda: self._own(place))
+            gate.changed = lambda: self._changed(place)
         gate.configure(Bounds(bounds.max_waiting, bounds.max_waiting_per_key, bounds.max_wait_s))
         return gate
+
+    async def share(self, store: CapacityStore) -> None:
+        """From now on fill only this process's share of each model, which `store` tells all ingress replicas."""
+        self._shares = SharedCapacity(store, self._use, self.start)
+        await self._shares.open()
+
+    async def aclose(self) -> None:
+        """Give the shares back."""
+        if self._shares is not None:
+            await self._shares.aclose()
+
+    def _own(self, place: Place) -> int:
+        capacity = self._capacity(self._models[place], place)
+        return self._shares.of(_name(place), capacity) if self._shares else capacity
+
+    def _use(self) -> dict[str, Use]:
+        return {
+            _name(place): Use(self._capacity(self._models[place], place), gate.queue.wanted, gate.queue.slots.running)
+            for place, gate in self._gates.items()
+        }
+
+    def _changed(self, place: Place) -> None:
+        gate = self._gates[place]
+        if self._shares and gate.queue.waiting and self._own(place) < self._capacity(self._models[place], place):
+            self._shares.hurry()
 
     def start(self) -> None:
         """Start who may start, as after a change of the models' replicas."""

@@ -51,6 +51,11 @@ class FairQueue:
         """How many wait."""
         return self.orders["interactive"].size + self.orders["batch"].size
 
+    @property
+    def wanted(self) -> int:
+        """How many places would be filled if there were enough."""
+        return self.slots.running + self.waiting
+
     def enter(self, job: Job, now: float) -> Entry | None:
         """Let a job start at once, and return None; or let it wait.
 

@@ -85,7 +85,7 @@ PUBLIC: dict[str, set[str]] = {
         "models.protocol",
         "models.scaling.process_load",
     },
-    "queueing": {"queueing.gate", "queueing.job", "queueing.queue"},
+    "queueing": {"queueing.gate", "queueing.job", "queueing.leasing", "queueing.queue", "queueing.shares"},
 }
 """The modules of a domain that other domains import; all else of it is its own."""
 

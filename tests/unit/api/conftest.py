@@ -1,6 +1,7 @@
 """The whole HTTP application in this process: scripted models and in-memory stores behind a real server."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ from deployments.models.delivery.listener import Listener
 from deployments.models.in_process import InProcessModels
 from deployments.models.loading.starts import MemoryStarts
 from deployments.models.names import ModelNames
+from deployments.queueing.shares import MemoryCapacity
 from deployments.responses.memory import MemoryResponses
 from deployments.streams.memory import MemoryStreams
 from deployments.streams.store import StreamStore
@@ -106,6 +108,7 @@ async def running(
         starts=MemoryStarts(),
         streams=stream_store or MemoryStreams(),
         files=files,
+        capacity=MemoryCapacity(time.monotonic),
     )
     lookup = CacheLookup(settings.cache, store or MemoryStore())
     policies = {in_process.identity(model.id): model.cache for model in models}

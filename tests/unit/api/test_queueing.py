@@ -14,7 +14,7 @@ from deployments.queueing.gate import Gate
 from tests.unit.api.conftest import Service, running
 
 PATH = "/v1/chat/completions"
-MODEL: dict[str, Any] = {"id": "it", "kind": "scripted", "tokens": 100, "token_ms": 10, "slots": 1}
+MODEL: dict[str, Any] = {"id": "it", "kind": "scripted", "tokens": 200, "token_ms": 20, "slots": 1}
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def queued(service: Service, count: int) -> None:
 async def test_a_light_key_waits_for_no_flood(service: Service) -> None:
     flood, light, asked = await key(service), await key(service), Asked(service)
     for at in range(4):
-        await asked.ask(f"flood {at}", flood, at, max_tokens=50)
+        await asked.ask(f"flood {at}", flood, at, max_tokens=60)
     await asked.ask("light", light, 4)
     assert await asyncio.gather(*asked.tasks) == [200] * 5
     assert asked.answered.index("light") <= 2
@@ -85,7 +85,7 @@ async def test_a_light_key_waits_for_no_flood(service: Service) -> None:
 
 async def test_a_stream_is_told_its_position_and_then_answered(service: Service) -> None:
     mine, asked = await key(service), Asked(service)
-    await asked.ask("first", mine, 0, max_tokens=50)
+    await asked.ask("first", mine, 0, max_tokens=60)
     await asked.ask("second", mine, 1)
     async with service.http.stream("POST", PATH, json=body(stream=True), headers=mine) as response:
         assert response.status_code == 200 and response.headers["x-chatllm-queue-position"] == "2"
@@ -98,7 +98,7 @@ async def test_a_stream_is_told_its_position_and_then_answered(service: Service)
 async def test_past_the_bounds_a_key_and_everybody_hear_when_to_come_again(service: Service) -> None:
     flood, light, asked = await key(service), await key(service), Asked(service)
     for at in range(5):
-        await asked.ask(f"flood {at}", flood, at, max_tokens=30)
+        await asked.ask(f"flood {at}", flood, at, max_tokens=60)
     refused = await service.http.post(PATH, json=body(), headers=flood)
     assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
     for at in range(2):
@@ -110,7 +110,7 @@ async def test_past_the_bounds_a_key_and_everybody_hear_when_to_come_again(servi
 
 async def test_who_leaves_while_waiting_never_reaches_the_model_and_pays_nothing(service: Service) -> None:
     mine, leaver, asked = await key(service), await key(service, tokens_per_minute=1000), Asked(service)
-    await asked.ask("first", mine, 0, max_tokens=30)
+    await asked.ask("first", mine, 0, max_tokens=60)
     task = await asked.ask("gone", leaver, 1)
     task.cancel()
     await queued(service, 0)
@@ -121,16 +121,15 @@ async def test_who_leaves_while_waiting_never_reaches_the_model_and_pays_nothing
 
 async def test_what_cannot_be_answered_in_time_is_refused_at_once(service: Service) -> None:
     mine, asked = await key(service), Asked(service)
-    for at in range(5):  # so that it is known how fast they end
-        await asked.ask(f"{at}", mine, at)
-    await asyncio.gather(*asked.tasks)
-    for at in range(5):
-        await asked.ask(f"again {at}", mine, at, max_tokens=50)
+    learnt = [service.http.post(PATH, json=body(), headers=mine) for _ in range(5)]
+    await asyncio.gather(*learnt)  # so that it is known how fast they end
+    for at in range(4):
+        await asked.ask(f"{at}", mine, at, max_tokens=5 if at else 100)
     headers = {**mine, "x-request-timeout": "0.01"}
     refused = await service.http.post(PATH, json=body(), headers=headers)
     assert refused.status_code == 503 and "time-out" in refused.json()["error"]["message"]
     assert int(refused.headers["retry-after"]) >= 1
-    assert await asyncio.gather(*asked.tasks) == [200] * 10
+    assert await asyncio.gather(*asked.tasks) == [200] * 4
 
 
 @pytest.mark.parametrize("header", ["x-request-timeout", "x-chatllm-priority"])
@@ -141,7 +140,7 @@ async def test_a_header_that_says_nothing_is_refused(service: Service, header: s
 
 async def test_batch_requests_wait_for_interactive_ones(service: Service) -> None:
     batch, person, asked = await key(service, priority="batch"), await key(service), Asked(service)
-    await asked.ask("first", person, 0, max_tokens=30)
+    await asked.ask("first", person, 0, max_tokens=60)
     await asked.ask("batch", batch, 1)
     await asked.ask("second", person, 2)
     await asyncio.gather(*asked.tasks)
