@@ -78,12 +78,11 @@ class Stores:
     starts: StartStore
     streams: StreamStore
     files: FileStore
+    capacity: CapacityStore
 
     async def stored_bytes(self, tenant: str) -> int:
         """Return how many bytes a tenant keeps, of all kinds."""
         return await self.history.stored_bytes(tenant) + (await self.files.used(tenant)).bytes
-
-    capacity: CapacityStore
 
 
 @dataclass(frozen=True, slots=True)
