@@ -2,7 +2,8 @@
 
 Up and down have thresholds of their own, so that noise moves nothing back and forth. Up goes by where the demand will
 be once a new replica runs. Down goes by the most of two look-back periods: Serve waits for `downscale_delay_s`, and
-takes the number that it is given at the end of it. While prompts queue no replica goes, whatever fills the others.
+takes the number that it is given at the end of it. While prompts queue no replica goes, whatever fills the others. One
+that does not report counts as full there: it is new, or hangs.
 """
 
 import math
@@ -111,9 +112,9 @@ def decide(reading: Reading, memory: Memory) -> Verdict:
         return Verdict(needed, cause, _why(reading, memory, cause, is_rising), found.replicas, memory)
     lately = reading.now - 2 * reading.look_back_s
     most = max([expected, *(value for at, value, _ in memory.samples if at >= lately)])
-    enough = _above(most, ROOMY)
-    is_whole = len(reading.loads) >= reading.current  # who does not report may be the busiest
-    if enough < reading.target and is_whole and not is_queueing(reading.loads):
+    silent = max(0, reading.current - len(reading.loads))  # whoever does not report may be full
+    enough = _above(most + silent, ROOMY)
+    if enough < reading.target and not is_queueing(reading.loads):
         return Verdict(enough, "idle", _why(reading, memory, "idle", False), found.replicas, memory)
     return Verdict(reading.target, cause, _why(reading, memory, cause, False), found.replicas, memory)
 

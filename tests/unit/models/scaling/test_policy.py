@@ -78,10 +78,13 @@ def test_no_replica_goes_while_requests_queue() -> None:
     assert decide(reading(*[replace(queued, waiting=1)] * 3), Memory()).replicas == 0, "one is no queue"
 
 
-def test_no_replica_goes_while_some_do_not_report() -> None:
+def test_a_replica_that_does_not_report_counts_as_full_and_keeps_no_other_one() -> None:
     four = [replace(HALF, running=10, kv_cache=0.1)] * 4
-    assert decide(Reading(1000.0, 8, 8, four), Memory()).replicas == 8
     assert decide(Reading(1000.0, 4, 4, four), Memory()).replicas == 1
+    assert decide(Reading(1000.0, 8, 8, four), Memory()).replicas == 8, "half of them"
+    assert decide(Reading(1000.0, 5, 5, four), Memory()).replicas == 3, "0.4 and 1.0, below 55 % of each"
+    full = [replace(HALF, running=65)] * 4
+    assert decide(Reading(1000.0, 5, 5, full), Memory()).replicas == 5
 
 
 def test_with_no_replica_it_stays_with_the_target_and_tells_who_is_held() -> None:
