@@ -28,6 +28,7 @@ from deployments.metrics.sharing import Metrics
 from deployments.metrics.telemetry import Telemetry
 from deployments.models.client import ModelState
 from deployments.models.delivery.listener import Listener
+from deployments.models.loading.estimate import Start
 from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.protocol import Traits
@@ -80,6 +81,10 @@ class ServedModels(Models, AdaptedModels, Protocol):
 
     async def decisions(self) -> Sequence[tuple[str, Decision]]:
         """Return the last decisions of the autoscaler with the models that they are about, the newest first."""
+        ...
+
+    def starts(self) -> Sequence[tuple[str, Start]]:
+        """Return the last starts of the models with their ids, the newest first."""
         ...
 
     def writes_titles(self, model: str) -> bool:

@@ -1,10 +1,13 @@
 """Work beside the event loop: what takes time in proportion to a request, and calls that may never return."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Thread
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,3 +42,34 @@ def in_own_thread(name: str, work: Callable[[], T]) -> "Future[T]":
 
     Thread(target=run, name=name, daemon=True).start()
     return answer
+
+
+class KeptAnswer(Generic[T]):
+    """What a call without a time limit returned last, such as one to Ray's head, which may be away.
+
+    It is made in a thread of its own, one at a time: no executor fills up, and the process can end.
+    """
+
+    def __init__(self, name: str, known: T) -> None:
+        """`name` says what it is in the log; `known` is the answer until there is one."""
+        self._name = name
+        self._known = known
+        self._answer: Future[T] | None = None
+
+    async def of(self, work: Callable[[], T], timeout_s: float) -> T:
+        """Return what `work` returns; what was known before where it fails, or does not end in time."""
+        if self._answer is None:
+            self._answer = in_own_thread(self._name.replace(" ", "-"), work)
+        answer = self._answer
+        await asyncio.wait([asyncio.wrap_future(answer)], timeout=timeout_s)
+        if answer.done():
+            self._take(answer)
+        return self._known
+
+    def _take(self, answer: "Future[T]") -> None:
+        if self._answer is answer:
+            self._answer = None
+        try:
+            self._known = answer.result()
+        except Exception as error:  # noqa: BLE001 - Ray's errors of any kind: the rest is shown without it
+            logger.warning("the %s cannot be read", self._name, extra={"reason": type(error).__name__})

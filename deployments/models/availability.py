@@ -17,7 +17,7 @@ from deployments.errors import ModelFailed, ModelLoading
 from deployments.metrics.held import tell_held
 from deployments.models.holding import Hold, HoldingRoom
 from deployments.models.loading.deploying import STARTING, Absence, AbsentDeployments
-from deployments.models.loading.estimate import remaining_s
+from deployments.models.loading.estimate import Start, remaining_s
 from deployments.models.loading.progress import published
 from deployments.models.loading.starts import MemoryStarts, StartStore, StartTimes
 from deployments.models.presence import presence
@@ -98,6 +98,10 @@ class Availability:
         await self._starts.aclose()
         self._starts = self._start_times(store)
         await self._starts.open(places)
+
+    def past_starts(self) -> Sequence[Start]:
+        """Return the newest starts that are known, of all deployments."""
+        return self._starts.known
 
     async def aclose(self) -> None:
         """Watch no longer, and withdraw all demands."""

@@ -28,6 +28,7 @@ from deployments.models.failover import Failover, ReplicaLost
 from deployments.models.holding import Hold
 from deployments.models.identity import adapter_identity
 from deployments.models.loading.deploying import Absence, AbsentDeployments
+from deployments.models.loading.estimate import Start
 from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.presence import presence
@@ -44,6 +45,7 @@ RUNNING_TIMEOUT_S = 2.0
 LOAD_TIMEOUT_S = 600.0
 ARRIVAL_TIMEOUT_S = 5.0
 TEXT_ALONE = ("text",)
+MAX_STARTS_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,12 @@ class ModelClient:
         """Return the last decisions of the autoscaler with the models that they are about, the newest first."""
         places = [(served.settings.id, served.place) for served in self._configured.values()]
         return await newest([*places, *((name, (APPLICATION, name)) for name in OTHERS)])
+
+    def starts(self) -> Sequence[tuple[str, Start]]:
+        """Return the last starts of the models with their ids, the newest first."""
+        names = {served.settings.deployment: served.settings.id for served in self._configured.values()}
+        known = sorted(self._available.past_starts(), key=lambda start: -start.began_at)
+        return [(names[start.deployment], start) for start in known if start.deployment in names][:MAX_STARTS_SHOWN]
 
     async def traits(self, model: str) -> Traits:
         """Return the model's modalities: those that a replica reported, until then those of its settings."""

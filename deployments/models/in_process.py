@@ -13,6 +13,7 @@ from deployments.models.client import ModelState
 from deployments.models.delivery.listener import Listener
 from deployments.models.holding import Hold, HoldingRoom
 from deployments.models.identity import adapter_identity, identities
+from deployments.models.loading.estimate import Start
 from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.protocol import ModelRequest, Put, Traits
@@ -103,6 +104,9 @@ class InProcessModels:
         return self._settings[model].fallback
 
     async def decisions(self) -> Sequence[tuple[str, Decision]]:
+        return []
+
+    def starts(self) -> Sequence[tuple[str, Start]]:
         return []
 
     async def states(self) -> list[ModelState]:

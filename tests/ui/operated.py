@@ -29,6 +29,8 @@ class Operated:
     errors: list[dict[str, Any]] = field(default_factory=lambda: [error(age_s) for age_s in (12, 95, 400)])
     keys: list[dict[str, Any]] = field(default_factory=lambda: [key("local"), key("robot"), key("ops", admin=True)])
     decisions: list[dict[str, Any]] = field(default_factory=list)
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    nodes: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
     windows: list[int] = field(default_factory=list)
 
@@ -126,6 +128,8 @@ def _metrics(made: Operated, now: float, window_s: int, step_s: int) -> dict[str
         "replicas": [_replica("9f2c64aa01d3e7b5", 0.0, now, 3), _replica("41d09be7c2a86f30", 380.0, now, 0)],
         "errors": made.errors,
         "decisions": made.decisions,
+        "starts": made.starts,
+        "nodes": made.nodes,
     }
 
 

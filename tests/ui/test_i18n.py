@@ -16,6 +16,7 @@ from ui.chat import status_line
 from ui.chat.attachments import PDF_WORDS
 from ui.chat.welcome import DEMO_PROMPTS, PROMPTS
 from ui.i18n import CATALOGUES, languages, preferred
+from ui.ops.cluster_tables import PHASES
 from ui.sidebar.sidebar import GROUPS
 
 
@@ -28,7 +29,7 @@ def said() -> set[str]:
         | {about for _, about in (*DEMO_PROMPTS, *PROMPTS)}
         | set(GROUPS)
     )
-    named |= set(PDF_WORDS.values()) | set(status_line.STEPS.values())
+    named |= set(PDF_WORDS.values()) | set(PHASES.values())
     for path in Path(ui.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "t" and node.args:

@@ -11,6 +11,7 @@ from ui.api.errors import ApiError, explain
 from ui.i18n import t
 from ui.ops import series
 from ui.ops.chart import Chart, Plan
+from ui.ops.cluster_tables import NodeTable, StartTable
 from ui.ops.formats import clock, number, percent, seconds, whole
 from ui.ops.metrics import KeyUsage, Metrics
 from ui.ops.tables import DecisionTable, ErrorTable, KeyTable, ModelTable, ReplicaTable, has_traffic, names_of
@@ -35,7 +36,8 @@ class Board:
             with tag("div", "charts"):
                 self._charts = [Chart(plan) for plan in plans()]
             self._models, self._decisions, self._errors = ModelTable(), DecisionTable(), ErrorTable()
-            self._keys, self._replicas = KeyTable(), ReplicaTable()
+            self._starts, self._keys = StartTable(), KeyTable()
+            self._replicas, self._nodes = ReplicaTable(), NodeTable()
         self._notice.set_visibility(False)
 
     def _lay_out_head(self, on_range: Callable[[bool], Any], way_out: str, on_leave: Callable[[], Any]) -> None:
@@ -75,7 +77,9 @@ class Board:
         self._models.show(metrics.models)
         self._decisions.show(metrics.decisions, zone)
         self._errors.show(metrics.errors, names_of(keys), zone)
+        self._starts.show(metrics.starts, zone)
         self._replicas.show(metrics.replicas, metrics.end)
+        self._nodes.show(metrics.nodes)
 
     def show_keys(self, keys: Sequence[KeyUsage]) -> None:
         """Show the keys and their usage."""

@@ -50,5 +50,10 @@ def clock(at: float, zone: tzinfo) -> str:
     return f"{datetime.fromtimestamp(at, zone):%H:%M:%S}"
 
 
+def moment(at: float, zone: tzinfo) -> str:
+    """Return the day and the time of day."""
+    return f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M}"
+
+
 def _localised(text: str) -> str:
     return text.translate(_GERMAN) if language() == "de" else text

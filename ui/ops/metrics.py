@@ -96,6 +96,29 @@ class Decision(BaseModel):
     reason: str = ""
 
 
+class Start(BaseModel):
+    """A start of a model's replica that ended well, with the seconds of its phases in their order."""
+
+    at: float
+    model: str
+    took_s: float
+    phases: dict[str, float] = {}
+
+
+class Node(BaseModel):
+    """A node of the cluster, which may be gone."""
+
+    id: str
+    name: str = ""
+    address: str = ""
+    is_head: bool = False
+    is_alive: bool = True
+    cpus: float = 0.0
+    gpus: float = 0.0
+    memory_bytes: int = 0
+    lost_because: str = ""
+
+
 class Metrics(BaseModel):
     """The body of `/v1/admin/metrics`."""
 
@@ -111,6 +134,8 @@ class Metrics(BaseModel):
     replicas: list[Replica] = []
     errors: list[RecentError] = []
     decisions: list[Decision] = []
+    starts: list[Start] = []
+    nodes: list[Node] = []
 
 
 class Key(BaseModel):

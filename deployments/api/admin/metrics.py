@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, cast
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, cast
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,132 +11,31 @@ from starlette.responses import Response
 
 from deployments.api.admin.keys import admin_of
 from deployments.api.http.replies import JSON
+from deployments.api.schemas.metrics import (
+    AdminMetrics,
+    ClusterNode,
+    Figures,
+    MetricsPoint,
+    ModelMetrics,
+    ModelStart,
+    Quantiles,
+    RecentError,
+    ReplicaMetrics,
+    ScalingDecision,
+)
 from deployments.api.schemas.objects import LoadPhase
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import ServedModels, services_of
 from deployments.errors import BadRequest, ChatLLMError, Forbidden
+from deployments.infra.ray.nodes import nodes
 from deployments.metrics.buckets import Counts
 from deployments.metrics.histogram import quantile
 from deployments.metrics.sharing import Reported
 from deployments.models.client import ModelState
+from deployments.models.loading.estimate import PHASES, Start
 from deployments.models.scaling.decisions import Decision
 
 MAX_POINTS = 360
-
-
-class Quantiles(msgspec.Struct):
-    """How long it took, in seconds, to within an eighth; null where nothing was counted."""
-
-    count: int
-    p50_s: float | None
-    p95_s: float | None
-
-
-class Figures(msgspec.Struct, kw_only=True):
-    """Requests that ended and what they used.
-
-    `requests` are by status (499 is a client that left), `cache` by result (HIT, JOIN, MISS, BYPASS).
-    `output_tokens` were generated, `reused_tokens` came from the cache or from a generation that was
-    shared; both count when the request ends. `ttft` is the time to the first token of streams, without
-    those from the cache, `duration` that of whole requests.
-    """
-
-    requests: dict[str, int]
-    cache: dict[str, int]
-    prompt_tokens: int
-    output_tokens: int
-    reused_tokens: int
-    ttft: Quantiles
-    duration: Quantiles
-
-
-class MetricsPoint(Figures, kw_only=True):
-    """The figures of one step, which began at `start` (Unix seconds) and of which `seconds` are over.
-
-    `in_flight` is how many requests ran at once at most, `replicas` how many replicas each model had at most; empty
-    for a time of which nobody knows.
-    """
-
-    start: float
-    seconds: float
-    in_flight: int
-    replicas: dict[str, int]
-
-
-class ModelMetrics(msgspec.Struct):
-    """A model now, and its figures over the whole time.
-
-    Of the requests that its engines hold, `waiting` have no token yet and `running` have; null where
-    its replicas do not tell in time, and for an adapter, whose requests are among those of its model. `reason` is
-    why it has not loaded, `phase`, `percent`, `expected_s` and `remaining_s` are how far it is, as in `/ready`.
-    """
-
-    id: str
-    status: str
-    elapsed_s: float
-    replicas: int
-    running: int | None
-    waiting: int | None
-    total: Figures
-    reason: str
-    phase: LoadPhase | None
-    percent: int | None
-    expected_s: float | None
-    remaining_s: float | None
-
-
-class ReplicaMetrics(msgspec.Struct):
-    """An ingress replica; one that has not been seen for 15 s is gone, but what it counted is in the figures."""
-
-    id: str
-    started_at: float
-    seen_s_ago: float
-    is_there: bool
-    in_flight: int
-
-
-class RecentError(msgspec.Struct):
-    """A request that ended in an error, at a time in Unix seconds; `model` is "" where none was found."""
-
-    at: float
-    status: int
-    code: str
-    model: str
-    request_id: str
-    key_id: str
-
-
-class ScalingDecision(msgspec.Struct):
-    """A change of the number of replicas that a model shall have, at a time in Unix seconds, and why."""
-
-    at: float
-    model: str
-    before: int
-    after: int
-    cause: str
-    reason: str
-
-
-class AdminMetrics(msgspec.Struct):
-    """The figures of all ingress replicas, added up, from `start` to `end` (Unix seconds) in steps of `step_s`.
-
-    `replicas_seen` ingress replicas are there. With `is_partial` some figures are missing, and
-    `partial_because` says why: while Redis is away, they are those of the replica that answers.
-    """
-
-    object: Literal["metrics"]
-    start: float
-    end: float
-    step_s: int
-    replicas_seen: int
-    is_partial: bool
-    partial_because: str | None
-    points: list[MetricsPoint]
-    total: Figures
-    models: list[ModelMetrics]
-    replicas: list[ReplicaMetrics]
-    errors: list[RecentError]
-    decisions: list[ScalingDecision]
 
 
 router = APIRouter(prefix="/v1/admin/metrics", tags=["admin"], dependencies=[Depends(admin_of)])
@@ -152,15 +51,19 @@ async def read_metrics(
 
     Counted are requests that may generate: chats, completions, responses, embeddings, tokens. Other
     replicas' figures are 2 s old at most. The errors are the last 50 of the service (from 500 on) and
-    the last 50 of its callers. The decisions are the last 50 of the autoscaler, whenever they were made.
+    the last 50 of its callers. The decisions are the last 50 of the autoscaler, whenever they were made, the
+    starts the last five of each model. Of nodes that are gone, the last ten are named.
     """
     if window_s % step_s or window_s // step_s > MAX_POINTS:
         raise BadRequest(f"'window_s' must be a multiple of 'step_s', and {MAX_POINTS} of it at most.", "window_s")
     services = services_of(request)
-    reported, held, decisions = await asyncio.gather(
-        services.metrics.report(window_s, step_s), _held(services.models), services.models.decisions()
+    reported, held, decisions, known = await asyncio.gather(
+        services.metrics.report(window_s, step_s), _held(services.models), services.models.decisions(), nodes()
     )
-    body = msgspec.json.encode(_shown(reported, held, decisions, step_s))
+    shown = _shown(reported, held, decisions, step_s)
+    shown.starts = [_start(model, start) for model, start in services.models.starts()]
+    shown.nodes = [ClusterNode(**asdict(node)) for node in known]
+    body = msgspec.json.encode(shown)
     return JSON(body, 200, {"cache-control": "no-store"})
 
 
@@ -226,7 +129,14 @@ def _shown(
             ScalingDecision(made.at, model, made.before, made.after, made.cause, made.reason)
             for model, made in decisions
         ],
+        starts=[],
+        nodes=[],
     )
+
+
+def _start(model: str, start: Start) -> ModelStart:
+    phases = {name: round(start.phases[name], 2) for name in PHASES if name in start.phases}
+    return ModelStart(start.began_at, model, round(sum(phases.values()), 2), phases)
 
 
 def _model(held: _Held, total: Counts) -> ModelMetrics:

@@ -92,9 +92,15 @@ class StartTimes:
         self._replicas = replicas
         self._published = published
         self._demanded_at = demanded_at
+        self._known: Sequence[Start] = ()
         self._typical: Mapping[str, Mapping[str, float]] = {}
         self._absent: dict[Place, float | None] = {}
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def known(self) -> Sequence[Start]:
+        """The newest starts of all deployments, as they were read last."""
+        return self._known
 
     def phases(self, deployment: str) -> Mapping[str, float]:
         """Return the seconds that each phase typically takes; none where no start is known."""
@@ -148,6 +154,7 @@ class StartTimes:
         except ChatLLMError as error:
             log.warning("the starts of models cannot be read: %s", error.code)
             return
+        self._known = starts
         names = {start.deployment for start in starts}
         self._typical = {name: typical([start for start in starts if start.deployment == name]) for name in names}
 

@@ -3,18 +3,13 @@
 Serve's controller makes them; ingress replicas read them there for the operations page.
 """
 
-import asyncio
-import logging
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import msgspec
 
 from deployments.infra.ray import key_value
-from deployments.infra.threads import in_own_thread
-
-logger = logging.getLogger(__name__)
+from deployments.infra.threads import KeptAnswer
 
 MAX_DECISIONS = 50
 TIMEOUT_S = 2.0
@@ -56,36 +51,17 @@ _Found = Sequence[tuple[str, Decision]]
 
 
 class NewestDecisions:
-    """The last decisions about some models, for the operations page.
-
-    A call to Ray's head has no time limit, and there is none while the head is away. So they are read in a thread of
-    their own, one at a time: no executor fills up, and the process can end.
-    """
+    """The last decisions about some models, for the operations page."""
 
     def __init__(self) -> None:
-        self._known: _Found = ()
-        self._answer: Future[_Found] | None = None
+        self._kept = KeptAnswer[_Found]("autoscaler's decisions", ())
 
     async def of(self, places: _Places) -> _Found:
         """Return each with its model's id, the newest first; what was known before if Ray's head is silent for 2 s.
 
         `places` are the models' ids with the names of application and deployment. Takes a call to the head for each.
         """
-        if self._answer is None:
-            self._answer = in_own_thread("scaling-decisions", lambda: _read(places))
-        answer = self._answer
-        await asyncio.wait([asyncio.wrap_future(answer)], timeout=TIMEOUT_S)
-        if answer.done():
-            self._take(answer)
-        return self._known
-
-    def _take(self, answer: "Future[_Found]") -> None:
-        if self._answer is answer:
-            self._answer = None
-        try:
-            self._known = answer.result()
-        except Exception as error:  # noqa: BLE001 - Ray's errors of any kind: the rest of the page is shown without it
-            logger.warning("the autoscaler's decisions cannot be read", extra={"reason": type(error).__name__})
+        return await self._kept.of(lambda: _read(places), TIMEOUT_S)
 
 
 def _read(places: _Places) -> _Found:

@@ -92,6 +92,22 @@ async def test_an_administrator_sees_why_the_number_of_replicas_changed(reader: 
     assert rows(reader, "decisions")[0][1:] == ["guide", "2 → 3", reason]
 
 
+async def test_an_administrator_sees_what_starts_took_and_on_which_nodes(reader: Reader, admin: Operated) -> None:
+    await opened(reader)
+    await reader.sees("No start of a model has been seen.")
+    phases = {"scheduling": 2.0, "starting": 8.0, "reading_weights": 12.5, "compiling": 0.0, "joining": 0.4}
+    admin.starts = [{"at": 1_800_000_000.0, "model": "guide", "took_s": 22.9, "phases": phases}]
+    lost = {"id": "b" * 56, "name": "w1", "address": "10.0.0.2", "is_alive": False, "lost_because": "heartbeat"}
+    head = {"id": "a" * 56, "name": "head", "address": "10.0.0.1", "is_head": True, "cpus": 8.0, "memory_bytes": 2**34}
+    admin.nodes = [head, lost]
+    await until(lambda: rows(reader, "nodes"))
+    (started,) = rows(reader, "starts")
+    assert started[:3] == ["2027-01-15 08:00", "guide", "22.9 s"]
+    assert started[3] == "Scheduling 2 s · Starting 8 s · Loading weights 12.5 s · Joining 400 ms"
+    assert rows(reader, "nodes")[0] == ["head", "Head", "10.0.0.1", "8", "0", "16 GiB"]
+    assert rows(reader, "nodes")[1][:3] == ["w1", "Gone heartbeat", "10.0.0.2"]
+
+
 async def test_it_goes_on_by_itself(reader: Reader, admin: Operated) -> None:
     await opened(reader)
     asked = admin.asked

@@ -16,6 +16,8 @@ from deployments.models import availability
 from deployments.models.client import APPLICATION, ModelClient, ServedModel
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
+from deployments.models.loading.estimate import Start
+from deployments.models.loading.starts import MemoryStarts
 from deployments.models.names import ModelNames
 from deployments.models.presence import presence
 from deployments.models.protocol import Failed, Frames, Message, ModelRequest, Progress, Reply, Restarted
@@ -214,3 +216,17 @@ async def test_what_a_prompt_begins_with_matters_unless_one_replica_answers_all(
     client = ModelClient({MODEL.id: served}, ModelNames([MODEL.id], MODEL.id), TIMEOUTS)
     presence(*served.place).replicas = replicas
     assert client.routes_by_prompt(MODEL.id) is matters
+
+
+async def test_past_starts_are_told_by_model_the_newest_first() -> None:
+    served = ServedModel(MODEL, "identity", Handle(lambda *_: asyncio.sleep(0)))  # type: ignore[arg-type, return-value]
+    client = ModelClient({MODEL.id: served}, ModelNames([MODEL.id], MODEL.id), TIMEOUTS)
+    store, first = MemoryStarts(), Start(MODEL.deployment, 1.0, {"starting": 2.0})
+    second = Start(MODEL.deployment, 5.0, {"starting": 3.0})
+    for start in (first, second, Start("model-removed", 9.0, {})):
+        await store.add(start)
+    try:
+        await client.learn_starts(store)
+        assert client.starts() == [(MODEL.id, second), (MODEL.id, first)]
+    finally:
+        await client.aclose()
