@@ -14,7 +14,8 @@ class DrainRate:
     def __init__(self) -> None:
         self._amount = 0.0
         self._seconds = 0.0
-        self._seen = 0
+        self.seen = 0
+        """How often something has left."""
         self._at = 0.0
         self._is_backlogged = False
 
@@ -24,7 +25,7 @@ class DrainRate:
         fade = math.exp(-passed / MEMORY_S) if self._is_backlogged else 1.0
         self._seconds = self._seconds * fade + (MEMORY_S * (1.0 - fade) if self._is_backlogged else 0.0)
         self._amount = self._amount * fade + amount
-        self._seen += amount > 0.0
+        self.seen += amount > 0.0
         self._at, self._is_backlogged = now, is_backlogged
 
     def per_s(self, now: float) -> float | None:
@@ -32,6 +33,6 @@ class DrainRate:
         passed = max(0.0, now - self._at) if self._is_backlogged else 0.0
         fade = math.exp(-passed / MEMORY_S)
         seconds = self._seconds * fade + MEMORY_S * (1.0 - fade)
-        if seconds < MIN_SEEN_S or self._seen < MIN_SEEN:
+        if seconds < MIN_SEEN_S or self.seen < MIN_SEEN:
             return None
         return self._amount * fade / seconds

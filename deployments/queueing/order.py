@@ -17,6 +17,8 @@ from deployments.queueing.job import Job
 
 QUANTUM = 64.0
 """Less than most jobs cost, so that a turn is one job."""
+NEW_IN_A_ROW = 3
+"""So many jobs of flows that were empty come before one of the others, which never starve so."""
 MAX_DEBTORS = 10_000
 MAX_SCAN = 64
 """Flows that are looked at for one that may start, where not all may."""
@@ -54,7 +56,10 @@ class FairOrder:
         self._flows: dict[str, Flow] = {}
         self._new: deque[Flow] = deque()
         self._old: deque[Flow] = deque()
+        self._new_in_a_row = 0
         self._debts: OrderedDict[str, float] = OrderedDict()
+        self.new_rate = DrainRate()
+        """How fast flows that were empty spend."""
         self.size = 0
         self.backlog = 0.0
 
@@ -65,6 +70,10 @@ class FairOrder:
         """Return a key's flow; None if nothing of it waits."""
         found = self._flows.get(key_id)
         return found if found and found.waiting else None
+
+    def new_flows(self) -> Iterator[Flow]:
+        """Yield those that come first, in their order."""
+        return (flow for flow in self._new if flow.waiting)
 
     def flows(self) -> Iterator[Flow]:
         """Yield the flows in which something waits."""
@@ -102,6 +111,8 @@ class FairOrder:
         if flow is None:
             return None
         entry = flow.waiting.popleft()
+        self._new_in_a_row = self._new_in_a_row + 1 if flow.is_new else 0
+        self.new_rate.note(now, entry.cost if flow.is_new else 0.0, self.size > 1)
         flow.deficit -= entry.cost
         flow.rate.note(now, entry.cost, bool(flow.waiting))
         self._note_gone(flow, entry)
@@ -142,7 +153,7 @@ class FairOrder:
             return None
         turns = 0
         while True:
-            turn = self._new or self._old
+            turn = self._new if self._new and not (self._old and self._new_in_a_row >= NEW_IN_A_ROW) else self._old
             flow = turn[0]
             if flow.waiting and flow.deficit > 0.0:
                 return flow
@@ -163,9 +174,9 @@ class FairOrder:
                 self._skip_rounds()
 
     def _skip_rounds(self) -> None:
-        """Give all flows at once what they get in the rounds in which none may spend."""
-        lacking = [-flow.deficit / (self._quantum * flow.weight) for flow in self.flows()]
-        rounds = math.floor(min(lacking))
+        """Give the flows at once what they get in the rounds in which none may spend."""
+        flows = [flow for flow in self._old if flow.waiting]
+        rounds = math.floor(min((-flow.deficit / (self._quantum * flow.weight) for flow in flows), default=0.0))
         if rounds > 0:
-            for flow in self.flows():
+            for flow in flows:
                 flow.deficit += rounds * self._quantum * flow.weight

@@ -4,6 +4,7 @@ A job starts at once while nothing waits and a place is free; that costs a compa
 the order of its class. What cannot wait any more is refused, with the time at which there is room for it again.
 """
 
+import math
 from dataclasses import dataclass
 
 from deployments.errors import Overloaded, TooManyRequests
@@ -11,12 +12,14 @@ from deployments.queueing.capacity import Slots
 from deployments.queueing.drain import DrainRate
 from deployments.queueing.job import Job, Notice, Priority
 from deployments.queueing.lengths import AnswerLengths
-from deployments.queueing.order import Entry, FairOrder
+from deployments.queueing.order import NEW_IN_A_ROW, Entry, FairOrder
 from deployments.queueing.promises import Promises
-from deployments.queueing.waits import jobs_ahead, own_before, tokens_ahead
+from deployments.queueing.waits import is_first, jobs_ahead, own_before, shared_ahead, tokens_ahead
 
 UNKNOWN_RETRY_S = 5.0
 MAX_RETRY_S = 3600.0
+MIN_OWN_SEEN = 8
+"""Jobs of a key after which its own rate says more than everybody's."""
 PATIENCE_S = 30.0
 """After this time without a start the batch class has one all the same, so that it never starves."""
 
@@ -146,50 +149,59 @@ class FairQueue:
         flow = self.orders[job.priority].flow(job.key_id)
         own = len(flow.waiting) if flow else 0
         has_own, has_place = (self._is_promised(each, job, now) for each in (self.own_promises, self.promises))
-        own_kept = 0 if has_own else min(self.own_promises.of(job.key_id), bounds.waiting_per_key // 2)
-        if own + own_kept >= bounds.waiting_per_key:
-            number = own - bounds.waiting_per_key + 1 + self.own_promises.of(job.key_id)
-            retry_s = _promised(self.own_promises, job, self._own_retry_s(entry, own, number, now), now)
-            raise TooManyRequests(
-                f"{own} requests of this key wait already, as many as may. Please try again in {round(retry_s)} s.",
-                None,
-                retry_s,
-            )
-        kept = 0 if has_place else min(len(self.promises), bounds.waiting // 2)
-        if self.waiting + kept >= bounds.waiting:
-            number = self.waiting - bounds.waiting + 1 + len(self.promises)
-            rate = self._jobs_rate.per_s(now)
-            raise Overloaded("", None, _promised(self.promises, job, number / rate if rate else UNKNOWN_RETRY_S, now))
+        waits: dict[int, tuple[Promises, float]] = {}
+        mine, all_ = self.own_promises.of(job.key_id), len(self.promises)
+        if own + (0 if has_own else min(mine, bounds.waiting_per_key // 2)) >= bounds.waiting_per_key:
+            number = own - bounds.waiting_per_key + 1 + mine
+            waits[TooManyRequests.status] = self.own_promises, self._own_retry_s(entry, number, now)
+        if self.waiting + (0 if has_place else min(all_, bounds.waiting // 2)) >= bounds.waiting:
+            number, rate = self.waiting - bounds.waiting + 1 + all_, self._jobs_rate.per_s(now)
+            waits[Overloaded.status] = self.promises, number / rate if rate else UNKNOWN_RETRY_S
+        if not waits:
+            return
+        # In whole seconds, as `Retry-After` has them.
+        retry_s = min(MAX_RETRY_S, max(1.0, *(float(math.ceil(wait_s)) for _, wait_s in waits.values())))
+        for promises, _ in waits.values():
+            promises.give(job.key_id, now + retry_s)
+        if TooManyRequests.status in waits:
+            text = f"{own} requests of this key wait already, as many as may. Please try again in {retry_s:.0f} s."
+            raise TooManyRequests(text, None, retry_s)
+        raise Overloaded("", None, retry_s)
 
     def _is_promised(self, promises: Promises, job: Job, now: float) -> bool:
         promises.expire(now)
         return not job.is_first_attempt and promises.redeem(job.key_id, now)
 
-    def _own_retry_s(self, entry: Entry, own: int, number: int, now: float) -> float:
+    def _own_retry_s(self, entry: Entry, number: int, now: float) -> float:
         """Return the seconds until so many of the key's own jobs have started."""
         order = self.orders[entry.job.priority]
         flow = order.flow(entry.job.key_id)
         assert flow is not None
-        tokens = max(1, number) * flow.backlog / own
-        if (rate := flow.rate.per_s(now)) is not None:
-            return tokens / rate
-        rate = self._rate.per_s(now)
-        return tokens_ahead(order, flow.key_id, flow.weight, tokens) / rate if rate else UNKNOWN_RETRY_S
+        tokens = max(1, number) * flow.backlog / len(flow.waiting)
+        own, rate = flow.rate.per_s(now), self._rate.per_s(now)
+        if rate is None:
+            return UNKNOWN_RETRY_S
+        # The key's own rate is that of the past: with more keys than before, its share is less.
+        shared_s = shared_ahead(order, flow.key_id, flow.weight, tokens) / rate
+        return max(shared_s, tokens / own) if own else shared_s
 
     def _wait_s(self, entry: Entry, now: float) -> float | None:
         """Return how long a job will probably wait yet; None where nobody knows."""
         order = self.orders[entry.job.priority]
-        flow = order.flow(entry.job.key_id)
-        before = own_before(order, entry)
-        if flow and (own := flow.rate.per_s(now)) is not None:
-            return before / own
-        rate = self._rate.per_s(now)
+        rate, flow = self._rate.per_s(now), order.flow(entry.job.key_id)
         if rate is None:
             return None
-        ahead = tokens_ahead(order, entry.job.key_id, entry.job.weight, before) if before else 0.0
-        if entry.job.priority == "batch":
-            ahead += self.orders["interactive"].backlog
-        return ahead / rate
+        if is_first(order, entry):
+            return self._later_s(entry, tokens_ahead(order, entry), rate)
+        if flow and flow.rate.seen >= MIN_OWN_SEEN and (own := flow.rate.per_s(now)):
+            return own_before(order, entry) / own
+        # Those who come meanwhile, and had nothing waiting, go before it.
+        rest = rate - (order.new_rate.per_s(now) or 0.0)
+        return self._later_s(entry, tokens_ahead(order, entry), max(rest, rate / (NEW_IN_A_ROW + 1)))
+
+    def _later_s(self, entry: Entry, ahead: float, rate: float) -> float:
+        interactive = self.orders["interactive"].backlog if entry.job.priority == "batch" else 0.0
+        return (ahead + interactive) / rate
 
     def _whole_s(self, now: float) -> float:
         """Return about how long all that waits takes, or infinity where nobody knows."""
@@ -200,10 +212,3 @@ class FairQueue:
     def _note_left(self, now: float, cost: float, jobs: int, is_backlogged: bool) -> None:
         self._rate.note(now, cost, is_backlogged)
         self._jobs_rate.note(now, jobs, is_backlogged)
-
-
-def _promised(promises: Promises, job: Job, wait_s: float, now: float) -> float:
-    """Return in how many whole seconds, as `Retry-After` has them, there is room, and keep it then."""
-    retry_s = min(MAX_RETRY_S, max(1.0, float(-int(-wait_s // 1))))
-    promises.give(job.key_id, now + retry_s)
-    return retry_s
