@@ -20,10 +20,17 @@ from ui.app import Service
 from ui.settings import ApiKey, Settings
 
 
-@pytest.fixture
-def api() -> StandIn:
-    """Return the service, not yet reachable."""
+@pytest.fixture(scope="session")
+def any_api() -> StandIn:
+    """The service of all tests: to build its routes takes longer than many a test."""
     return StandIn()
+
+
+@pytest.fixture
+def api(any_api: StandIn) -> StandIn:
+    """Return the service as if it were new, not yet reachable."""
+    any_api.reset()
+    return any_api
 
 
 @pytest.fixture

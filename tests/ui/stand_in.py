@@ -110,8 +110,8 @@ class StandIn:
     def reset(self) -> None:
         """Forget everything that was stored, told or seen; what is still being answered is cancelled."""
         for run in self.runs.values():
-            if run.task is not None and not run.is_over:
-                run.task.get_loop().call_soon_threadsafe(run.task.cancel)
+            if run.task is not None and not run.is_over and not (loop := run.task.get_loop()).is_closed():
+                loop.call_soon_threadsafe(run.task.cancel)
         self.go_on.set()
         self.behaviour = Behaviour()
         self.seen = Seen()
