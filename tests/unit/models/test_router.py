@@ -1,7 +1,9 @@
 """Which replicas a request is tried on: first the one that knows its prompt, and those that hold its adapter."""
 
+import asyncio
 import subprocess
 import sys
+from collections import deque
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -107,6 +109,7 @@ async def test_of_those_that_hold_the_adapter_the_one_that_knows_the_prompt_come
 
 NOTE_IN_ANOTHER_PROCESS = """
 import sys
+from collections import deque
 from ray import cloudpickle
 from types import SimpleNamespace
 from deployments.infra.ray.router import PowerOfTwoChoicesRequestRouter
@@ -127,3 +130,42 @@ def test_what_serve_makes_of_it_in_another_process_is_known_there() -> None:
     sent = config.get_serialized_request_router_cls()
     told = subprocess.run([sys.executable, "-c", NOTE_IN_ANOTHER_PROCESS], input=sent, capture_output=True, check=True)
     assert told.stdout.strip().endswith(b"2 ((8, 4), (8, 16))")
+
+
+class Full(ObservedRouter):
+    """A router whose replicas are full, and nothing of Serve around it."""
+
+    def __init__(self) -> None:
+        self._waiting_for_room = deque()
+
+    def _compute_backoff_s(self, attempt: int) -> float:
+        return 60.0 if attempt else 0.01
+
+
+@pytest.fixture
+def nothing_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PowerOfTwoChoicesRequestRouter, "decrement_queue_len_cache", lambda self, replica_id: None)
+
+
+@pytest.mark.usefixtures("nothing_counted")
+async def test_each_request_that_ends_lets_one_look_for_room_at_once() -> None:
+    router = Full()
+    router.decrement_queue_len_cache("nobody waits")
+    first, second = (asyncio.create_task(router._backoff(1)) for _ in range(2))
+    await asyncio.sleep(0)
+    router.decrement_queue_len_cache("a")
+    async with asyncio.timeout(10):
+        await first
+    assert not second.done()
+    second.cancel()
+    await asyncio.wait((second,))
+    assert not router._waiting_for_room
+
+
+@pytest.mark.usefixtures("nothing_counted")
+async def test_where_no_request_ends_it_is_looked_for_after_serve_s_own_pause() -> None:
+    router = Full()
+    async with asyncio.timeout(10):
+        await router._backoff(0)
+    assert not router._waiting_for_room
+    router.decrement_queue_len_cache("a")
