@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deployments.api.http.lenient import speak_plainly_to_http10
-from deployments.config import ScriptedModel
+from deployments.config import ScriptedModel, Timeouts
 from tests.haproxied import haproxied
 from tests.launched import free_ports
 from tests.unit.api.conftest import running
@@ -139,6 +139,25 @@ async def test_what_a_lost_replica_had_not_begun_to_answer_another_one_answers(t
                     async with httpx.AsyncClient(base_url=url) as http:
                         statuses.append((await http.post(f"/v1/{path}", content=body)).status_code)
                 assert 502 in statuses, (path, body)
+
+
+@pytest.mark.parametrize("body_s", [2.0, 30.0])
+async def test_a_slow_body_has_the_time_that_the_service_file_gives_it(tmp_path: Path, body_s: float) -> None:
+    """HAProxy waits for a second, so as to be able to send it to another replica, and then lets it go on."""
+    body = b'{"model": "quick", "messages": [{"role": "user", "content": "hello"}]}'
+    async with running(QUICK, timeouts=Timeouts(body_s=body_s)) as service:
+        with haproxied(tmp_path, port_of(service.url)) as url:
+            key = service.http.headers["authorization"].encode()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
+            head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: %s\r\ncontent-length: %d\r\n\r\n"
+            writer.write(head % (key, len(body)) + body[:5])
+            if body_s > 10:
+                await asyncio.sleep(3)
+                writer.write(body[5:])
+            async with asyncio.timeout(20):
+                answer = await reader.readuntil(b"\r\n")
+            writer.close()
+    assert answer.split()[1] == (b"200" if body_s > 10 else b"408")
 
 
 @pytest.mark.parametrize("body", [b"1\r\n{\r\n", b"2\r\n{}\r\n0\r\n\r\n"])
