@@ -154,6 +154,7 @@ class Client:
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             f"Authorization: Bearer {self._target.key}",
+            *self._target.headers,
             "Connection: close",
         ]
         return ("\r\n".join([*lines, "", ""]) + body).encode()

@@ -30,6 +30,8 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--scale", action="store_true", help="for N ingress replicas N times the streams, model replicas and clients"
     )
+    parser.add_argument(
+        "--resumable", action="store_true", help="measure each number of streams again, as streams to come back to"
+    )
     parser.add_argument("--window", type=float, default=8.0, help="seconds for which tokens are counted")
     parser.add_argument("--idle-streams", type=int, default=2000)
     parser.add_argument("--requests", type=int, default=20_000, help="answers of one token, for memory and requests/s")
@@ -113,6 +118,9 @@ async def _one_ingress(run: "Run", options: argparse.Namespace, outcome: Outcome
     for streams in map(int, options.streams.split(",")):
         outcome.widths.append(await run.width(streams, step_ms(streams)))
         print(outcome.widths[-1].line(), flush=True)
+        if options.resumable:
+            again = await run.resumable().width(streams, step_ms(streams))
+            print(f"{again.line()}  resumable: {again.total_us / outcome.widths[-1].total_us:.2f} times", flush=True)
 
 
 class Run:
@@ -125,6 +133,12 @@ class Run:
         self._window_s = window_s
         self.idle_burn: dict[str, float] = {}
         """Seconds of CPU that each part takes in a second without any request."""
+
+    def resumable(self) -> "Run":
+        """Return the same, with requests for streams that can be resumed."""
+        other = copy(self)
+        other._target = replace(self._target, headers=("x-chatllm-resumable: 1",))
+        return other
 
     async def rest(self) -> None:
         """Have every model answer once, and measure what the idle stack burns."""
@@ -247,7 +261,8 @@ def document(application: str, ingresses: int, replicas_of_models: int = 1) -> d
         {"name": name, "num_replicas": count, "max_ongoing_requests": 5000, "ray_actor_options": {"num_cpus": 0.1}}
         for name, count in replicas.items()
     ]
-    args = {"models": models, "timeouts": hour, "limits": {"max_concurrent_requests": 5000}}
+    limits, streams = {"max_concurrent_requests": 5000}, {"max_logs_per_key": 100_000}
+    args = {"models": models, "timeouts": hour, "limits": limits, "streams": streams}
     application_ = {"name": "chatllm", "import_path": application, "args": args, "deployments": deployments}
     return {"proxy_location": "EveryNode", "applications": [application_]}
 

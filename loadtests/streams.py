@@ -28,6 +28,8 @@ class Target:
     url: str
     model: str
     key: str = field(default="", repr=False)
+    headers: tuple[str, ...] = ()
+    """Further lines of each request's head (`paced.py` alone sends them)."""
 
 
 @dataclass(slots=True)

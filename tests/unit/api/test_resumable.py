@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import openai
 import orjson
 import pytest
 
@@ -19,12 +20,19 @@ from deployments.models.protocol import ModelRequest
 from deployments.models.scripted.replica import ScriptedReplica
 from deployments.streams.memory import MemoryStreams
 from deployments.streams.store import Appended, Batch, NewLog, StreamName, StreamRecord
+from examples import resumable_chat
+from tests.cutting import cutting_proxy
 from tests.unit.api.conftest import Service, running
 from tests.unit.api.test_metering import used
 
 PATH = "/v1/chat/completions"
 RESUMABLE = {"x-chatllm-resumable": "1"}
-HELLO = {"model": "slow", "messages": [{"role": "user", "content": "hello world"}], "temperature": 0, "max_tokens": 40}
+HELLO: dict[str, Any] = {
+    "model": "slow",
+    "messages": [{"role": "user", "content": "hello world"}],
+    "temperature": 0,
+    "max_tokens": 40,
+}
 GRACE_S = 0.5
 
 
@@ -33,13 +41,13 @@ class Logs(MemoryStreams):
 
     def __init__(self, shared: MemoryStreams | None = None) -> None:
         super().__init__()
-        self._shared = shared or MemoryStreams()
+        self.shared = shared or MemoryStreams()
         self.is_away = False
 
     def _there(self) -> MemoryStreams:
         if self.is_away:
             raise StoreError("connection")
-        return self._shared
+        return self.shared
 
     async def open(self, log: NewLog) -> bool:
         return await self._there().open(log)
@@ -327,7 +335,7 @@ async def test_a_lost_turn_is_in_its_conversation_once(pair: list[Replica]) -> N
 
 async def test_what_a_closing_replica_did_not_finish_goes_on_elsewhere() -> None:
     async with replicas(1) as (stays,):
-        listener, logs = Listener(), Logs(stays.logs._shared)
+        listener, logs = Listener(), Logs(stays.logs.shared)
         await listener.open("127.0.0.1")
         slow = ScriptedModel(id="slow", kind="scripted", tokens=500, token_ms=10)
         settings = StreamSettings(grace_s=30)
@@ -342,3 +350,33 @@ async def test_what_a_closing_replica_did_not_finish_goes_on_elsewhere() -> None
         items = (await stays.service.http.get(f"/v1/conversations/{conversation}/items?order=asc")).json()["data"]
         assert [(item["role"], item["status"]) for item in items] == [("user", "completed"), ("assistant", "completed")]
         assert items[-1]["content"][0]["text"] == so_far.text
+
+
+async def test_openais_sdk_reads_numbered_events_as_any_others(pair: list[Replica]) -> None:
+    service = pair[0].service
+    async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=service.secret, max_retries=0) as api:
+
+        async def chunks(**more: Any) -> list[dict[str, Any]]:
+            stream: Any = await api.chat.completions.create(**HELLO, stream=True, **more)
+            return [chunk.choices[0].to_dict() async for chunk in stream]
+
+        assert await chunks() == await chunks(extra_headers=RESUMABLE)
+        completion: Any = await api.completions.create(
+            model="slow", prompt="one two", max_tokens=3, stream=True, extra_headers=RESUMABLE
+        )
+        assert "".join([chunk.choices[0].text async for chunk in completion]) == "one two one "
+
+
+async def test_the_example_survives_cut_connections(pair: list[Replica]) -> None:
+    """A round of replicas behind a proxy that cuts each connection after a few events."""
+    cuts = iter([3, 1, 0, 7, 2])
+    async with cutting_proxy(pair[0].service.url, lambda: next(cuts, None)) as url:
+
+        def told() -> list[str]:
+            with openai.OpenAI(base_url=f"{url}/v1", api_key=pair[0].service.secret, max_retries=0) as client:
+                read = resumable_chat.chunks(client, **HELLO)
+                return [chunk.choices[0].delta.content or "" for chunk in read if chunk.choices]
+
+        pieces = await asyncio.to_thread(told)
+    assert "".join(pieces) == (await ask(pair[1].service)).text
+    assert next(cuts, None) is None and pair[0].asked["begun"] == 1
