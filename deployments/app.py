@@ -88,7 +88,9 @@ def _cache() -> serve.Deployment:
 def _model(model: AnyModel, log_level: str) -> Application:
     return serve.deployment(
         name=model.deployment,
-        max_ongoing_requests=256,
+        # Above what an engine runs at once: requests wait in our queue (models/queues.py), not in Serve's, which looks
+        # for a free place now and then only.
+        max_ongoing_requests=2048,
         max_queued_requests=1024,
         max_surge_percent=0 if isinstance(model, VLLMModel) else SURGE_PERCENT,
         ray_actor_options={"num_cpus": 0.5},
