@@ -111,15 +111,15 @@ def _measured(options: argparse.Namespace, folder: Path, service: Service, key: 
 
 def _wrk(url: str, script: Path, connections: int, seconds: int) -> Round:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script), url]
-    said = subprocess.run(  # noqa: S603 - wrk on our own addresses
+    output = subprocess.run(  # noqa: S603 - wrk on our own addresses
         command, capture_output=True, text=True, check=True, timeout=seconds + 60
     ).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        sys.exit(f"not everything was answered:\n{said}")
+    if "Non-2xx" in output or "Socket errors" in output:
+        sys.exit(f"not everything was answered:\n{output}")
     return Round(
-        float(re.findall(r"Requests/sec:\s+([\d.]+)", said)[0]),
-        _milliseconds(re.findall(r"^ +50% +(\S+)", said, re.MULTILINE)[0]),
-        _milliseconds(re.findall(r"^ +99% +(\S+)", said, re.MULTILINE)[0]),
+        float(re.findall(r"Requests/sec:\s+([\d.]+)", output)[0]),
+        _milliseconds(re.findall(r"^ +50% +(\S+)", output, re.MULTILINE)[0]),
+        _milliseconds(re.findall(r"^ +99% +(\S+)", output, re.MULTILINE)[0]),
     )
 
 
@@ -205,8 +205,8 @@ def _report(rounds: dict[int, Rounds], load_before: float) -> None:
         for count, kinds in rounds.items()
     }
     path = RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M}-cache.json"
-    told = {"load_before": load_before, "columns": ["requests/s", "p50 ms", "p99 ms"], "ingress_replicas": found}
-    path.write_text(json.dumps(told, indent=1) + "\n")
+    results = {"load_before": load_before, "columns": ["requests/s", "p50 ms", "p99 ms"], "ingress_replicas": found}
+    path.write_text(json.dumps(results, indent=1) + "\n")
     print(f"\n{path}")
 
 

@@ -56,16 +56,16 @@ class Counters:
 
 
 @asynccontextmanager
-async def counters(asked: list[StreamLoad]) -> AsyncGenerator[Counters]:
-    """Start a process for each of `asked` and yield them once their streams are open; ends the processes.
+async def counters(loads: list[StreamLoad]) -> AsyncGenerator[Counters]:
+    """Start a process for each of `loads` and yield them once their streams are open; ends the processes.
 
     EOFError: one of them could not connect, and said why on standard error.
     """
     context = get_context("spawn")
-    pipes = [context.Pipe() for _ in asked]
+    pipes = [context.Pipe() for _ in loads]
     processes = [
         context.Process(target=_client, args=(one, theirs), daemon=True)
-        for one, (_, theirs) in zip(asked, pipes, strict=True)
+        for one, (_, theirs) in zip(loads, pipes, strict=True)
     ]
     for process, (_, theirs) in zip(processes, pipes, strict=True):
         process.start()
@@ -81,13 +81,13 @@ async def counters(asked: list[StreamLoad]) -> AsyncGenerator[Counters]:
             process.kill()
 
 
-def _client(asked: StreamLoad, connection: Connection) -> None:
-    uvloop.run(_count(asked, connection))
+def _client(load: StreamLoad, connection: Connection) -> None:
+    uvloop.run(_count(load, connection))
 
 
-async def _count(asked: StreamLoad, connection: Connection) -> None:
+async def _count(load: StreamLoad, connection: Connection) -> None:
     tally = Tally()
-    opened = await Client(asked.target).open(tally, asked.model, asked.max_tokens, asked.streams)
+    opened = await Client(load.target).open(tally, load.model, load.max_tokens, load.streams)
     connection.send(None)
     window_s: float = await asyncio.to_thread(connection.recv)
     events, pieces, gaps, spent_s = tally.events, tally.pieces, len(tally.gaps_s), time.process_time()

@@ -74,7 +74,7 @@ class Model:
         self._vocabulary = llama.llama_model_get_vocab(model)
         self._context = llama.llama_init_from_model(model, parameters)
         self._batch = llama.llama_batch_init(2048, 0, 1)
-        self._asked = 0
+        self._requests = 0
 
     def round(self, streams: int, tokens: int) -> tuple[float, float]:
         """Return tokens/s and the seconds to the first token, the prompts included."""
@@ -98,8 +98,8 @@ class Model:
         """Compute one prompt for each stream; return their lengths and where in the batch each ends."""
         lengths, last, size = list[int](), list[int](), 0
         for stream in range(streams):
-            self._asked += 1
-            text = PROMPT.format(self._asked).encode()
+            self._requests += 1
+            text = PROMPT.format(self._requests).encode()
             tokens = (llama.llama_token * WINDOW)()
             length = llama.llama_tokenize(self._vocabulary, text, len(text), tokens, WINDOW, False, True)
             for position in range(length):

@@ -34,10 +34,10 @@ def _gpus() -> list[str]:
 
 
 def _commit() -> str:
-    asked = ["git", "describe", "--always", "--dirty"]
+    command = ["git", "describe", "--always", "--dirty"]
     try:
         return subprocess.run(  # noqa: S603
-            asked, capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+            command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent
         ).stdout.strip()
     except OSError:
         return ""

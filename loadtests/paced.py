@@ -119,10 +119,10 @@ class Client:
 
     async def open(self, tally: Tally, model: str, max_tokens: int, count: int) -> list[Stream]:
         """Return that many streams, each of which has begun, or failed."""
-        gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
+        limiter = asyncio.Semaphore(CONNECTING_AT_ONCE)
 
         async def begin() -> Stream:
-            async with gate:
+            async with limiter:
                 async with asyncio.timeout(TIMEOUT_S):
                     stream = await self.start(tally, model, max_tokens)
                     await stream.opened

@@ -135,7 +135,7 @@ async def _chat(browser: Browser, *, clicks: bool) -> list[float]:
     await asyncio.sleep(random.uniform(0, CLICK_EVERY_S))
     taken: list[float] = []
     while clicks and browser.find("live") is not None:
-        for button, shown in (("Edit question", "editor"), ("Cancel", "said")):
+        for button, shown in (("Edit question", "editor"), ("Cancel", "question-body")):
             taken.append(await browser.click(button, partial(browser.find, shown, visible=True)))
             await asyncio.sleep(CLICK_EVERY_S / 2)
     await browser.until(lambda: browser.find("live") is None, within_s=600)
@@ -165,17 +165,17 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=300, help="of each answer")
     parser.add_argument("--token-ms", type=float, default=50, help="between two tokens of one answer")
     parser.add_argument("--long", type=int, default=8000, help="tokens of the one long answer; 0 leaves it out")
-    asked = parser.parse_args()
-    figures = asyncio.run(measure(asked.sessions, asked.tokens, asked.token_ms / 1e3))
+    options = parser.parse_args()
+    figures = asyncio.run(measure(options.sessions, options.tokens, options.token_ms / 1e3))
     print(f"| click, {figures.sessions} sessions streaming | p50 {statistics.median(figures.clicks) * 1e3:.0f} ms |")
     print(f"| | p95 {figures.click_p95_s * 1e3:.0f} ms, of {len(figures.clicks)} |")
     print(f"| memory of a session | {figures.memory_mb:.2f} MB |")
     print(f"| of it left by a second wave | {figures.leaked_mb:.3f} MB |")
     spent = figures.cpu_s / (figures.sessions * figures.tokens) * 1e3
     print(f"| CPU per 1,000 tokens, all sessions | {spent:.2f} s |")
-    if asked.long:
-        spent = asyncio.run(measure_one(asked.long, 0.002))
-        print(f"| CPU per 1,000 tokens, one answer of {asked.long} | {spent:.2f} s |")
+    if options.long:
+        spent = asyncio.run(measure_one(options.long, 0.002))
+        print(f"| CPU per 1,000 tokens, one answer of {options.long} | {spent:.2f} s |")
 
 
 if __name__ == "__main__":

@@ -62,12 +62,12 @@ def summary(right: Mapping[Question, int], times: int) -> str:
 
 async def _measure(options: argparse.Namespace) -> str:
     headers = {"cache-control": "no-store"} | ({"authorization": f"Bearer {options.key}"} if options.key else {})
-    asked = {"model": options.model, "max_tokens": 64, **options.sampling}
+    parameters = {"model": options.model, "max_tokens": 64, **options.sampling}
     slots = asyncio.Semaphore(options.streams)
     async with httpx.AsyncClient(base_url=options.url, headers=headers, timeout=300) as client:
 
         async def count(question: Question) -> int:
-            answers = [await _answer(client, slots, question.ask, asked) for _ in range(options.times)]
+            answers = [await _answer(client, slots, question.ask, parameters) for _ in range(options.times)]
             return sum(map(question.is_answered_by, answers))
 
         known = questions()
@@ -76,8 +76,8 @@ async def _measure(options: argparse.Namespace) -> str:
     return "\n".join([summary(right, options.times), *(unsure if options.show else [])])
 
 
-async def _answer(client: httpx.AsyncClient, slots: asyncio.Semaphore, ask: str, asked: Mapping[str, Any]) -> str:
-    body = {**asked, "messages": [{"role": "user", "content": ask}]}
+async def _answer(client: httpx.AsyncClient, slots: asyncio.Semaphore, ask: str, parameters: Mapping[str, Any]) -> str:
+    body = {**parameters, "messages": [{"role": "user", "content": ask}]}
     async with slots:
         answer = await client.post("/v1/chat/completions", json=body)
     answer.raise_for_status()

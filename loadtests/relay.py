@@ -41,7 +41,7 @@ import yaml
 from loadtests.bare_vllm import NotStarted
 from loadtests.counting import StreamLoad, counters
 from loadtests.paced import Client, Tally
-from loadtests.relay_report import Idle, OneToken, Outcome, Width
+from loadtests.relay_report import Idle, OneToken, RelayResults, Width
 from loadtests.sides import Processes, Service, ends_with_its_service, whole_service
 from loadtests.streams import Target, quantile_ms
 
@@ -94,33 +94,33 @@ def _options() -> argparse.Namespace:
 
 async def relay(options: argparse.Namespace) -> int:
     """Measure all numbers of ingress replicas, print and write what was found, and return the exit status."""
-    outcome = Outcome(os.getloadavg()[0])
+    results = RelayResults(os.getloadavg()[0])
     for ingresses in map(int, options.ingresses.split(",")):
         async with _service(options.app, ingresses, ingresses if options.scale else 1) as service:
             run = Run(service, options.window)
             await run.rest()
-            if not outcome.widths:
-                await _one_ingress(run, options, outcome)
+            if not results.widths:
+                await _one_ingress(run, options, results)
             times = ingresses if options.scale else 1
-            outcome.full[ingresses] = await run.width(SATURATING[0] * times, SATURATING[1], times)
-            print(f"{ingresses} ingress replicas: {outcome.full[ingresses].line()}", flush=True)
-    print(outcome.table())
-    print(outcome.write(options.results))
-    return outcome.exit_status(options.baseline)
+            results.full[ingresses] = await run.width(SATURATING[0] * times, SATURATING[1], times)
+            print(f"{ingresses} ingress replicas: {results.full[ingresses].line()}", flush=True)
+    print(results.table())
+    print(results.write(options.results))
+    return results.exit_status(options.baseline)
 
 
-async def _one_ingress(run: "Run", options: argparse.Namespace, outcome: Outcome) -> None:
-    outcome.idle_burn = run.idle_burn
-    outcome.one_token = await run.one_token(options.requests)
-    print(outcome.one_token.line(), flush=True)
-    outcome.idle = await run.idle(options.idle_streams)
-    print(outcome.idle.line(), flush=True)
+async def _one_ingress(run: "Run", options: argparse.Namespace, results: RelayResults) -> None:
+    results.idle_burn = run.idle_burn
+    results.one_token = await run.one_token(options.requests)
+    print(results.one_token.line(), flush=True)
+    results.idle = await run.idle(options.idle_streams)
+    print(results.idle.line(), flush=True)
     for streams in map(int, options.streams.split(",")):
-        outcome.widths.append(await run.width(streams, step_ms(streams)))
-        print(outcome.widths[-1].line(), flush=True)
+        results.widths.append(await run.width(streams, step_ms(streams)))
+        print(results.widths[-1].line(), flush=True)
         if options.resumable:
             again = await run.resumable().width(streams, step_ms(streams))
-            print(f"{again.line()}  resumable: {again.total_us / outcome.widths[-1].total_us:.2f} times", flush=True)
+            print(f"{again.line()}  resumable: {again.total_us / results.widths[-1].total_us:.2f} times", flush=True)
 
 
 class Run:
@@ -176,8 +176,8 @@ class Run:
     async def width(self, streams: int, step: int, clients: int = 1) -> Width:
         """Count what `streams` answers bring to so many clients within the window, and what it costs."""
         lasts_s = self._window_s + SETTLING_S + 0.01 * streams + 15
-        asked = StreamLoad(self._target, model(step), int(lasts_s * 1000 / step), streams // clients)
-        async with counters([asked] * clients) as opened:
+        load = StreamLoad(self._target, model(step), int(lasts_s * 1000 / step), streams // clients)
+        async with counters([load] * clients) as opened:
             await asyncio.sleep(SETTLING_S)
             before, began = self._processes.cpu_s(), time.perf_counter()
             counted = await opened.count(self._window_s)

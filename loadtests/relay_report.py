@@ -104,7 +104,7 @@ class Idle:
 
 
 @dataclass(slots=True)
-class Outcome:
+class RelayResults:
     """Everything that was found."""
 
     load_before: float

@@ -106,8 +106,8 @@ class Report:
         """Yield where the service says that a request's time went, in the median, for each width."""
         for width in self.widths:
             if hops := median(self.service.rounds[width]).hops_ms:
-                told = ", ".join(f"{hop} {value:,.1f}" for hop, value in hops.items())
-                yield f"ms of a request by hop, {_streams(width)}: {told}"
+                listed = ", ".join(f"{hop} {value:,.1f}" for hop, value in hops.items())
+                yield f"ms of a request by hop, {_streams(width)}: {listed}"
 
     def _memory(self) -> Iterator[Row]:
         before, rounds, after = self.service.ingress_mb

@@ -149,9 +149,9 @@ async def _chatllm(environment: dict[str, str], *arguments: str) -> None:
         *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     async with asyncio.timeout(START_TIMEOUT_S):
-        said, _ = await process.communicate()
+        output, _ = await process.communicate()
     if process.returncode:
-        raise NotStarted(said.decode(errors="replace").strip().splitlines()[-1])
+        raise NotStarted(output.decode(errors="replace").strip().splitlines()[-1])
 
 
 def free_port() -> int:

@@ -65,10 +65,10 @@ class Figures:
 
 async def measure(target: Target, streams: int, requests: int, max_tokens: int, *, is_new: bool = True) -> Figures:
     """Send `requests` prompts, each another if `is_new`, `streams` at a time, and wait for all answers."""
-    gate, run = asyncio.Semaphore(streams), time.time_ns()
+    limiter, run = asyncio.Semaphore(streams), time.time_ns()
 
     async def send(number: int) -> Sample:
-        async with gate:
+        async with limiter:
             return await stream(target, f"({run}-{number if is_new else 0}) {PROMPT}", max_tokens)
 
     began = time.perf_counter()

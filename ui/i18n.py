@@ -23,8 +23,8 @@ def t(text: str, **values: object) -> str:
 
     Outside of a page, and where a catalogue lacks the text, it stays English.
     """
-    said = _catalogue(language()).get(text, text)
-    return said.format(**values) if values else said
+    translated = _catalogue(language()).get(text, text)
+    return translated.format(**values) if values else translated
 
 
 def percent(whole: int) -> str:

@@ -60,14 +60,14 @@ async def exchange(
             await meter.admit()
             timing.mark("admission")
             answer = await work(summary)
-            headers, told = _headers(summary), ended
+            headers, on_end = _headers(summary), ended
             if answer.frames is not None and call is not None and is_resumable(request, call, services.settings):
                 kept = KeptRequest(call, caller.key_id, meter.record())
                 outcome = outcome_of(summary, meter, ended)
                 frames, more = await opened(services.streams, kept, answer.frames, outcome)
                 headers |= more
                 if frames is not None:  # it ends by itself, whoever reads it
-                    answer, told = replace(answer, frames=frames), _nobody
+                    answer, on_end = replace(answer, frames=frames), _nobody
     except BaseException as error:
         connection.close()
         ended(_outcome(error))
@@ -75,7 +75,7 @@ async def exchange(
     if answer.frames is not None:
         trailer = timing.trailer if request.headers.get("x-server-timing") == "trailer" else None
         silence_s = services.settings.timeouts.silence_s
-        return EventStream(answer.frames, headers, request_id, connection, told, trailer, silence_s, answer.waits_for)
+        return EventStream(answer.frames, headers, request_id, connection, on_end, trailer, silence_s, answer.waits_for)
     connection.close()
     ended(None)
     return Response(answer.body, 200, headers, answer.media_type)

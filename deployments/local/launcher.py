@@ -77,7 +77,7 @@ class Launcher:
         self._settings = settings
         self._steps = steps
         self._announces = announces
-        self._stop_asked = threading.Event()
+        self._stop_requested = threading.Event()
         self._began = time.monotonic()
         self._parts: dict[str, Part] = {}
         self._restarts: dict[str, int] = {}
@@ -99,7 +99,7 @@ class Launcher:
             stack.callback(self._say_stopping)
             try:
                 self._start()
-                while not self._stop_asked.wait(WATCH_S):
+                while not self._stop_requested.wait(WATCH_S):
                     self._look_after_parts()
             except Stopped:
                 pass
@@ -242,8 +242,8 @@ class Launcher:
             log.warning("the launcher's record cannot be written", extra={"reason": error.strerror})
 
     def _raise_if_stopped(self) -> None:
-        if self._stop_asked.is_set():
+        if self._stop_requested.is_set():
             raise Stopped
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self._stop_asked.set()
+        self._stop_requested.set()

@@ -64,7 +64,7 @@ class AdapterRegistry:
         self._cache = cache
         self._models = models
         self._known: Sequence[Adapter] = []
-        self._told: dict[str, tuple[Sequence[Adapter], int]] = {}
+        self._announced: dict[str, tuple[Sequence[Adapter], int]] = {}
         self._poll: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[None]] = set()
         self.configure(configured)
@@ -137,7 +137,7 @@ class AdapterRegistry:
             self._known = found
         for model in self._adaptable:
             adapters, replicas = self._of(model), self._models.replicas_of(model)
-            if self._told.get(model, ([], replicas)) != (adapters, replicas) and replicas:
+            if self._announced.get(model, ([], replicas)) != (adapters, replicas) and replicas:
                 task = detached(self._tell(model), "adapters")
                 self._telling.add(task)
                 task.add_done_callback(self._telling.discard)
@@ -147,7 +147,7 @@ class AdapterRegistry:
 
     async def _tell(self, model: str) -> None:
         adapters = self._of(model)
-        self._told[model] = (adapters, self._models.replicas_of(model))
+        self._announced[model] = (adapters, self._models.replicas_of(model))
         with suppress(TimeoutError):
             async with asyncio.timeout(TELL_TIMEOUT_S):
                 await self._models.tell_adapters(model, adapters)

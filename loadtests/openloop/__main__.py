@@ -25,40 +25,42 @@ from loadtests.openloop.workload import Workload
 
 def main() -> None:
     """Run the load test; exits with 1 if no rate met the goal, 130 if it was stopped, 2 for wrong options."""
-    asked = options()
+    arguments = options()
     load_before = os.getloadavg()[0]
     try:
-        service = found(asked)
+        service = found(arguments)
     except NotStarted as error:
         sys.exit(f"error: {error}")
-    campaign, watched = _run(asked, service)
-    told = document(asked, service, campaign, watched, load_before)
-    print(summary(told, asked.against))
-    for path in write(told, asked, campaign.asked):
+    campaign, watched = _run(arguments, service)
+    report = document(arguments, service, campaign, watched, load_before)
+    print(summary(report, arguments.against))
+    for path in write(report, arguments, campaign.planned):
         print(path)
     sys.exit(130 if campaign.is_stopped else 0 if campaign.search.best else 1)
 
 
-def _run(asked: Options, service: Service) -> tuple[Campaign, list[dict[str, Any]]]:
+def _run(arguments: Options, service: Service) -> tuple[Campaign, list[dict[str, Any]]]:
     mark = f"{time.time_ns() % 10**12:x}"
-    mix = asked.mix_for(service.models)
-    workload = Workload(mix, asked.seed, mark, service.tokens_per_word)
-    campaign = Campaign(asked, workload, Search(asked.first_rate, asked.most_steps, asked.rates), service.key)
+    mix = arguments.mix_for(service.models)
+    workload = Workload(mix, arguments.seed, mark, service.tokens_per_word)
+    campaign = Campaign(
+        arguments, workload, Search(arguments.first_rate, arguments.most_steps, arguments.rates), service.key
+    )
     with tempfile.TemporaryDirectory(prefix="chatllm-loadtest-") as folder:
         file = Path(folder) / "watched.jsonl"
         with watching(service.dashboard, service.token, file):
-            _locust(asked, campaign)
+            _locust(arguments, campaign)
         return campaign, points(file)
 
 
-def _locust(asked: Options, campaign: Campaign) -> None:
+def _locust(arguments: Options, campaign: Campaign) -> None:
     """Run the campaign as locust's only user until it has ended or was stopped."""
     ended = Event()
-    environment = Environment(user_classes=[locust_user(campaign, ended.set)], host=asked.url, stop_timeout=0)
+    environment = Environment(user_classes=[locust_user(campaign, ended.set)], host=arguments.url, stop_timeout=0)
     runner = environment.create_local_runner()
-    page = environment.create_web_ui("127.0.0.1", asked.web) if asked.web else None
-    if asked.web:
-        print(f"locust's page: http://127.0.0.1:{asked.web}", file=sys.stderr, flush=True)
+    page = environment.create_web_ui("127.0.0.1", arguments.web) if arguments.web else None
+    if arguments.web:
+        print(f"locust's page: http://127.0.0.1:{arguments.web}", file=sys.stderr, flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, campaign.stop)
 

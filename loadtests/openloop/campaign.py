@@ -15,7 +15,7 @@ from loadtests.openloop.figures import FULL, UNFINISHED, Step, spread, step_of
 from loadtests.openloop.options import Options
 from loadtests.openloop.search import Search
 from loadtests.openloop.sent import Sent
-from loadtests.openloop.workload import Asked, Session, Workload
+from loadtests.openloop.workload import PlannedRequest, Session, Workload
 
 PROGRESS_S = 5.0
 LEAD_S = 0.2
@@ -32,7 +32,7 @@ class Campaign:
     steps: list[Step] = field(default_factory=list[Step])
     every: list[Sent] = field(default_factory=list[Sent])
     """The requests of all steps."""
-    asked: list[Asked] = field(default_factory=list[Asked])
+    planned: list[PlannedRequest] = field(default_factory=list[PlannedRequest])
     """What they asked for, kept only to be written to a file."""
     is_stopped: bool = False
     _arriving: "gevent.Greenlet[..., None] | None" = None
@@ -67,7 +67,7 @@ class Campaign:
         run.end(options.drain_s)
         progress.kill()
         self.every += run.sent
-        self.asked += run.asked if options.requests_file else []
+        self.planned += run.planned if options.requests_file else []
         # Stopped by the user, a step counts until then.
         window = began + options.settle_s, min(began + options.step_s, ended)
         cores = cpu_s / max(1e-9, ended - began)
@@ -88,7 +88,7 @@ class _Run:
         self._pool = Pool(options.most_in_flight)
         self._until = 0.0
         self.sent: list[Sent] = []
-        self.asked: list[Asked] = []
+        self.planned: list[PlannedRequest] = []
         self._open: dict[int, Sent] = {}
         """Those that are being answered, by `id`."""
 
@@ -115,12 +115,12 @@ class _Run:
         if mix.is_stored:
             session.conversation = self._client.begin_conversation()
         for turn in range(1, mix.turns + 1):
-            asked = self._workload.asked(session)
-            sent = Sent(due, asked.model, asked.is_stream, asked.max_tokens, turn)
+            planned = self._workload.next_request(session)
+            sent = Sent(due, planned.model, planned.is_stream, planned.max_tokens, turn)
             self.sent.append(sent)
-            self.asked.append(asked)
+            self.planned.append(planned)
             self._open[id(sent)] = sent
-            self._client.send(asked, sent)
+            self._client.send(planned, sent)
             del self._open[id(sent)]
             if sent.sample.failure or turn == mix.turns:
                 return

@@ -128,8 +128,8 @@ def _line(line: Line, across: _Scale, up: _Scale, chart: Chart) -> str:
 
 
 def _dot(line: Line, chart: Chart, px: float, py: float, x: float, y: float) -> str:
-    told = f"{line.name} at {short(x)}: {short(y)} {chart.unit}"
-    return f'<circle class="{line.style}" cx="{px:.1f}" cy="{py:.1f}" r="3.2"><title>{escape(told)}</title></circle>'
+    tooltip = f"{line.name} at {short(x)}: {short(y)} {chart.unit}"
+    return f'<circle class="{line.style}" cx="{px:.1f}" cy="{py:.1f}" r="3.2"><title>{escape(tooltip)}</title></circle>'
 
 
 def short(value: float) -> str:

@@ -8,7 +8,7 @@ from locust import FastHttpUser
 from locust.contrib.fasthttp import ResponseContextManager
 
 from loadtests.openloop.sent import Sent
-from loadtests.openloop.workload import Asked
+from loadtests.openloop.workload import PlannedRequest
 from loadtests.streams import hops_in, note
 
 CHAT = "/v1/chat/completions"
@@ -41,14 +41,14 @@ class Client:
                 return ""
             return str(json.loads(response.text or "{}").get("id", ""))
 
-    def send(self, asked: Asked, sent: Sent) -> None:
+    def send(self, planned: PlannedRequest, sent: Sent) -> None:
         """Send it and wait for the whole answer; a failure is told in `sent.sample`, never raised.
 
         What is killed meanwhile stays `UNFINISHED`.
         """
         sent.sent = time.perf_counter()
         with self._user.client.request(
-            "POST", CHAT, json=asked.body, name=asked.model, headers=self._headers, stream=True, catch_response=True
+            "POST", CHAT, json=planned.body, name=planned.model, headers=self._headers, stream=True, catch_response=True
         ) as response:
             try:
                 self._read(response, sent)

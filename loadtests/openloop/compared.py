@@ -15,16 +15,16 @@ def overhead_ms(hops_ms: Mapping[str, float]) -> float:
     return round(sum(value for name, value in hops_ms.items() if name not in MODEL_HOPS), 3)
 
 
-def warnings(told: Document) -> Iterator[str]:
+def warnings(report: Document) -> Iterator[str]:
     """Yield what makes the figures less than they seem."""
-    if told["was_stopped"]:
+    if report["was_stopped"]:
         yield "The run was stopped; its last step is shorter than the others."
-    if any(step["generator_late_ms_p99"] > GENERATOR_LATE_MS for step in told["steps"]):
+    if any(step["generator_late_ms_p99"] > GENERATOR_LATE_MS for step in report["steps"]):
         yield (
             f"The generator sent requests more than {GENERATOR_LATE_MS:g} ms late (p99): it, or the machine "
             "that it shares with the service, was part of the limit."
         )
-    if not any("replicas" in point for point in told["watched"]):
+    if not any("replicas" in point for point in report["watched"]):
         yield "Replicas and engines were not watched: Ray's dashboard was not reached (--dashboard)."
 
 
@@ -41,10 +41,10 @@ COMPARED = (
 """Name, place in a step, and whether more is better."""
 
 
-def compared(told: Document, before: Document | None) -> Iterator[tuple[float, str, float, float, bool]]:
+def compared(report: Document, before: Document | None) -> Iterator[tuple[float, str, float, float, bool]]:
     """Yield rate, figure, earlier and present value, and whether more of it is better, for rates that both have."""
     earlier = {step["rate"]: step for step in (before or {}).get("steps", [])}
-    for step in sorted(told["steps"], key=lambda step: step["rate"]):
+    for step in sorted(report["steps"], key=lambda step: step["rate"]):
         for name, place, is_better in COMPARED if step["rate"] in earlier else ():
             old, new = (_at(one, place) for one in (earlier[step["rate"]], step))
             if old is not None and new is not None:

@@ -14,7 +14,7 @@ from loadtests.openloop.options import REPORT_KIND, Options
 from loadtests.openloop.page import page
 from loadtests.openloop.sent import Sent
 from loadtests.openloop.service import Service
-from loadtests.openloop.workload import Asked
+from loadtests.openloop.workload import PlannedRequest
 
 if TYPE_CHECKING:
     from loadtests.openloop.campaign import Campaign  # which imports locust, and that replaces the sockets
@@ -90,15 +90,15 @@ def _sample(sent: Sent, origin: float) -> list[Any]:
     ]
 
 
-def summary(told: Document, before: Document | None) -> str:
+def summary(report: Document, before: Document | None) -> str:
     """Return the outcome for a terminal: one line per rate, and what is to be kept in mind."""
-    rows = [_row(step) for step in sorted(told["steps"], key=lambda step: step["rate"])]
+    rows = [_row(step) for step in sorted(report["steps"], key=lambda step: step["rate"])]
     heads = ("rate/s", "answers/s", "goodput", "tokens/s", "TTFT p50", "p95 ms", "TPOT p95", "failed")
     head = " ".join(f"{name:>9}" for name in heads)
-    best = told["highest_rate_per_s"]
-    goal = f"TTFT p95 {told['goal']['ttft_p95_s']:g} s, time per token p95 {told['goal']['tpot_p95_s'] * 1e3:g} ms"
+    best = report["highest_rate_per_s"]
+    goal = f"TTFT p95 {report['goal']['ttft_p95_s']:g} s, time per token p95 {report['goal']['tpot_p95_s'] * 1e3:g} ms"
     outcome = f"Highest rate that meets the goal ({goal}): {f'{best:g} requests/s' if best else 'none of these'}"
-    return "\n".join(["", head, *rows, "", outcome, *warnings(told), *differences(told, before)])
+    return "\n".join(["", head, *rows, "", outcome, *warnings(report), *differences(report, before)])
 
 
 def _row(step: Document) -> str:
@@ -110,26 +110,26 @@ def _row(step: Document) -> str:
     )
 
 
-def differences(told: Document, before: Document | None) -> Iterator[str]:
+def differences(report: Document, before: Document | None) -> Iterator[str]:
     """Yield a line for each rate and figure of both reports."""
-    for rate, name, old, new, _ in compared(told, before):
+    for rate, name, old, new, _ in compared(report, before):
         yield f"{rate:8g}/s {name:12} {old:10,.1f} -> {new:10,.1f}  {(new / old - 1) * 100 if old else 0:+7.1f} %"
 
 
-def write(told: Document, options: Options, asked: Sequence[Asked]) -> list[Path]:
+def write(report: Document, options: Options, requests: Sequence[PlannedRequest]) -> list[Path]:
     """Write HTML and JSON under a name that says when, and return where they are."""
     options.results.mkdir(parents=True, exist_ok=True)
     name = f"-{options.name}" if options.name else ""
     path = options.results / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}-loadtest{name}.html"
-    path.write_text(page(told, options.against), encoding="utf-8")
-    _write_requests(asked, options.requests_file)
-    path.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    path.write_text(page(report, options.against), encoding="utf-8")
+    _write_requests(requests, options.requests_file)
+    path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return [path, path.with_suffix(".json")]
 
 
-def _write_requests(asked: Sequence[Asked], file: Path | None) -> None:
+def _write_requests(requests: Sequence[PlannedRequest], file: Path | None) -> None:
     """Write them as the `custom` data set of `vllm bench serve`: one question, without the turns before it, a line."""
     if file is None:
         return
-    lines = ({"prompt": one.body["messages"][-1]["content"], "output_tokens": one.max_tokens} for one in asked)
+    lines = ({"prompt": one.body["messages"][-1]["content"], "output_tokens": one.max_tokens} for one in requests)
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

@@ -65,7 +65,7 @@ def is_local(url: str) -> bool:
 def found(options: Options) -> Service:
     """Ask the service what it has, and each model for an answer; raises NotStarted with the remedy."""
     key = api_key(options.url)
-    names = [one["id"] for one in _asked(options.url, "/v1/models", key)["data"]]
+    names = [one["id"] for one in _response(options.url, "/v1/models", key)["data"]]
     models = options.models or tuple(names[:1])
     if unknown := [model for model in models if model not in names]:
         raise NotStarted(f"--model: {options.url} has no {unknown[0]!r}: it has {', '.join(names) or 'none'}")
@@ -84,10 +84,10 @@ def _prompt_tokens(url: str, key: str, model: str, words: int) -> int:
     text = " ".join(WORDS[n % len(WORDS)] for n in range(words))
     content = f"({time.time_ns()}) {text}"
     body = {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 2, "temperature": 0}
-    return int(_asked(url, "/v1/chat/completions", key, body)["usage"]["prompt_tokens"])
+    return int(_response(url, "/v1/chat/completions", key, body)["usage"]["prompt_tokens"])
 
 
-def _asked(url: str, path: str, key: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _response(url: str, path: str, key: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     request = urllib.request.Request(  # noqa: S310  http(s) alone, as the options have checked
         url + path, json.dumps(body).encode() if body else None, headers

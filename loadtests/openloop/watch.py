@@ -91,8 +91,8 @@ def _metrics(dashboard: str, token: str) -> dict[str, Any]:
             if name in GAUGES:
                 values.setdefault(GAUGES[name], []).append(value)
             elif DECISIONS.match(name):
-                told = ", ".join(f"{key} {labels[key]}" for key in sorted(labels) if key in DECISION_LABELS)
-                decisions[told] = decisions.get(told, 0.0) + value
+                decision = ", ".join(f"{key} {labels[key]}" for key in sorted(labels) if key in DECISION_LABELS)
+                decisions[decision] = decisions.get(decision, 0.0) + value
     totals = {name: round(sum(of) / len(of) if name in MEANS else sum(of), 4) for name, of in values.items()}
     return {**totals, **({"decisions": decisions} if decisions else {})}
 
@@ -116,11 +116,11 @@ def _get(url: str, token: str) -> str:
 def _gpus() -> list[dict[str, float]]:
     command = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout  # noqa: S603
+        output = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return []
     found: list[dict[str, float]] = []
-    for line in told.splitlines():
+    for line in output.splitlines():
         with suppress(ValueError):
             found.append(dict(zip(GPU_FIELDS, map(float, line.split(",")), strict=True)))
     return found

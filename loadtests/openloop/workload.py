@@ -76,7 +76,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PlannedRequest:
     """One request to be sent."""
 
     model: str
@@ -105,7 +105,7 @@ class Workload:
         prefix = [{"role": "system", "content": self._chance.choice(self._prefixes)}] if self._prefixes else []
         return Session(self._count, model, [*prefix])
 
-    def asked(self, session: Session) -> Asked:
+    def next_request(self, session: Session) -> PlannedRequest:
         """Return the next request of a session, whose messages it extends by the question."""
         chance, mix = self._chance, self.mix
         max_tokens, is_stream = mix.lengths.answer.draw(chance), chance.random() >= mix.plain
@@ -126,7 +126,7 @@ class Workload:
             body["conversation"] = session.conversation
         if is_stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return Asked(session.model, body, max_tokens, is_stream)
+        return PlannedRequest(session.model, body, max_tokens, is_stream)
 
     def think_s(self) -> float:
         """Return seconds between an answer and the next turn."""

@@ -100,7 +100,7 @@ def test_a_conversation_and_what_is_done_with_it(
     browser: Browser, address: str, api: StandIn, stored: str, theme: Theme
 ) -> None:
     with reading(browser, address, theme, DESKTOP, f"/c/{stored}") as page:
-        expect(page.locator(".prose .math mfrac")).to_have_count(1)
+        expect(page.locator(".markdown .math mfrac")).to_have_count(1)
         assert faults(page) == []
         page.get_by_label("Edit question").first.click()
         expect(page.locator(".editor textarea").first).to_be_visible()
@@ -225,9 +225,9 @@ def test_menus_and_what_scrolls(browser: Browser, address: str, api: StandIn, th
     api.add_message(conversation_id, "user", f"Look.\n\nFile `a.txt`:\n```\n{lines}\n```")
     api.add_message(conversation_id, "assistant", WIDE)
     with reading(browser, address, theme, DESKTOP, f"/c/{conversation_id}") as page:
-        expect(page.locator(".prose .math math")).to_have_count(1)
-        page.locator(".said-file summary").click()
-        for box in (".prose pre", ".prose .table", ".prose .math-block", ".said-file pre"):
+        expect(page.locator(".markdown .math math")).to_have_count(1)
+        page.locator(".question-file summary").click()
+        for box in (".markdown pre", ".markdown .table", ".markdown .math-block", ".question-file pre"):
             expect(page.locator(box)).to_have_attribute("tabindex", "0")
         assert faults(page) == []
         for button in (".picker button", ".topbar .icon-dots"):
@@ -247,5 +247,5 @@ def test_menus_and_what_scrolls(browser: Browser, address: str, api: StandIn, th
         expect(link).to_be_visible()
         assert faults(page) == []
         page.goto(link.input_value())
-        expect(page.locator(".shared .prose pre")).to_have_attribute("tabindex", "0")
+        expect(page.locator(".shared .markdown pre")).to_have_attribute("tabindex", "0")
         assert faults(page) == []

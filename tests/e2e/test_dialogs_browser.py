@@ -216,6 +216,6 @@ def test_enter_of_an_input_method_does_not_sign_in(browser: Browser, warm_addres
         page.locator(".ops-access input").click()
         composes(page, "k")
         page.wait_for_timeout(300)
-        expect(page.locator(".access-said")).to_have_text("")
+        expect(page.locator(".access-notice")).to_have_text("")
         page.keyboard.press("Enter")
-        expect(page.locator(".access-said")).not_to_have_text("")
+        expect(page.locator(".access-notice")).not_to_have_text("")

@@ -54,7 +54,7 @@ def test_each_block_goes_its_own_way(browser: Browser, warm_address: str, warm_a
         assert direction(composer) == "rtl"
         composer.fill(QUESTION)
         page.keyboard.press("Enter")
-        answer = page.locator(".answer:not(.live) .prose")
+        answer = page.locator(".answer:not(.live) .markdown")
         expect(answer).to_contain_text("it is the Nile.")
         assert direction(page.locator(".bubble")) == "rtl"
         for shown in range(2):  # as it was written, then as it is shared
@@ -73,5 +73,5 @@ def test_each_block_goes_its_own_way(browser: Browser, warm_address: str, warm_a
             page.locator(".q-menu").get_by_text("Share").click()
             page.get_by_role("dialog").get_by_text("Create link").click()
             page.goto(page.get_by_role("dialog").get_by_label("Link", exact=True).input_value())
-            answer = page.locator(".answer .prose")
+            answer = page.locator(".answer .markdown")
             assert direction(page.locator(".shared-title")) == "rtl"

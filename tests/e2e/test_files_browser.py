@@ -74,8 +74,8 @@ def test_files_and_images_by_button_drop_and_paste(
         assert [part["type"] for part in content] == ["input_text", "input_image"]
         assert "1233 km" in content[0]["text"] and "`a.csv`" in content[0]["text"]
         for _ in range(2):  # the second time after a reload
-            expect(page.locator(".said-file summary")).to_have_count(2)
-            page.wait_for_function("document.querySelector('.said-image').naturalWidth === 1")
+            expect(page.locator(".question-file summary")).to_have_count(2)
+            page.wait_for_function("document.querySelector('.question-image').naturalWidth === 1")
             page.reload()
 
 

@@ -45,18 +45,18 @@ def test_an_answer_is_read_while_it_is_written_and_is_inert(browser: Browser, ad
         keep(page, "empty-light")
         page.locator(".composer textarea").fill("How does the cache work?")
         page.keyboard.press("Enter")
-        expect(page.locator(".answer .prose")).to_contain_text("in front of")
-        expect(page.locator(".answer .prose")).not_to_contain_text("That is all.")
+        expect(page.locator(".answer .markdown")).to_contain_text("in front of")
+        expect(page.locator(".answer .markdown")).not_to_contain_text("That is all.")
         assert api.seen.finished == 0
         expect(page).to_have_url(f"{address}/c/{next(iter(api.conversations))}")
         api.go_on.set()
-        expect(page.locator(".answer .prose")).to_contain_text("That is all.")
+        expect(page.locator(".answer .markdown")).to_contain_text("That is all.")
         expect(page.locator(".answer table td").first).to_have_text("X-Cache")
-        expect(page.locator(".prose .math mfrac")).to_have_count(1)
-        expect(page.locator(".prose .math mspace")).to_have_count(2)
+        expect(page.locator(".markdown .math mfrac")).to_have_count(1)
+        expect(page.locator(".markdown .math mspace")).to_have_count(2)
         assert page.evaluate("window.hacked") is None
-        assert page.locator(".prose img, .prose script, .prose iframe").count() == 0
-        expect(page.locator(".prose a[href^=javascript]")).to_have_count(0)
+        assert page.locator(".markdown img, .markdown script, .markdown iframe").count() == 0
+        expect(page.locator(".markdown a[href^=javascript]")).to_have_count(0)
         keep(page, "answer-light")
 
 
@@ -71,7 +71,7 @@ def test_a_conversation_needs_only_the_keyboard(browser: Browser, address: str, 
         page.keyboard.press("Enter")
         expect(page.locator(".bubble")).to_have_text("one\ntwo")
         expect(page.locator(".composer textarea")).to_have_value("")
-        expect(page.locator(".answer .prose")).to_contain_text("The cache")
+        expect(page.locator(".answer .markdown")).to_contain_text("The cache")
         page.keyboard.press("Escape")
         expect(page.locator(".note")).to_have_text("You stopped this answer.")
         deadline = time.monotonic() + 5
@@ -88,13 +88,13 @@ def test_a_reload_in_mid_answer_loses_nothing(browser: Browser, address: str, ap
     api.behaviour.hold_after = 5
     with visit(browser, address, **DESKTOP) as page:
         page.locator(".prompt").first.click()
-        expect(page.locator(".answer .prose")).to_contain_text("in front")
+        expect(page.locator(".answer .markdown")).to_contain_text("in front")
         page.locator(".composer textarea").fill("An unsent draft")
         page.reload()
-        expect(page.locator(".answer .prose")).to_contain_text("in front")
+        expect(page.locator(".answer .markdown")).to_contain_text("in front")
         expect(page.locator(".composer textarea")).to_have_value("An unsent draft")
         api.go_on.set()
-        expect(page.locator(".answer .prose")).to_contain_text("That is all.")
+        expect(page.locator(".answer .markdown")).to_contain_text("That is all.")
         expect(page.locator(".bubble")).to_have_count(1)
         assert len(api.seen.requests) == 1
 
@@ -158,7 +158,7 @@ def test_a_phone_shows_the_chat_alone_and_the_list_on_demand(browser: Browser, a
         keep(page, "list-phone")
         page.locator(".entry-link").click()
         expect(page.locator(".sidebar")).not_to_be_visible()
-        expect(page.locator(".answer .prose")).to_contain_text("That is all.")
+        expect(page.locator(".answer .markdown")).to_contain_text("That is all.")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         assert page.locator(".composer").bounding_box()["y"] + 60 < 844  # type: ignore[index]
         keep(page, "answer-phone")
@@ -169,14 +169,14 @@ def test_scrolling_follows_the_end_only_while_the_reader_is_there(browser: Brows
     api.behaviour.token_delay_s = 0.01
     with visit(browser, address, **DESKTOP) as page:
         page.locator(".prompt").first.click()
-        expect(page.locator(".prose")).to_contain_text("Paragraph 40.")
+        expect(page.locator(".markdown")).to_contain_text("Paragraph 40.")
         page.wait_for_function("(() => { const s = document.getElementById('scroll'); "
                                "return s.scrollHeight - s.scrollTop - s.clientHeight < 80 })()")  # fmt: skip
         page.locator("#scroll").hover()
         page.mouse.wheel(0, -400)
         page.wait_for_timeout(100)
         top = page.evaluate("document.getElementById('scroll').scrollTop")
-        expect(page.locator(".prose")).to_contain_text("Paragraph 119.")
+        expect(page.locator(".markdown")).to_contain_text("Paragraph 119.")
         assert page.evaluate("document.getElementById('scroll').scrollTop") == top
         page.get_by_label("Scroll to the end").click()
         page.wait_for_function("(() => { const s = document.getElementById('scroll'); "
@@ -206,7 +206,7 @@ def test_a_footnote_is_reached_by_its_reference_and_leads_back(browser: Browser,
         api.add_message(conversation_id, "assistant", f"So[^1] it is {number}.\n\n{filler}\n\n[^1]: A note.")
     with visit(browser, address, f"/c/{conversation_id}", **DESKTOP) as page:
         page.wait_for_function("window.did_handshake")
-        expect(page.locator(".prose[aria-busy=true]")).to_have_count(0)
+        expect(page.locator(".markdown[aria-busy=true]")).to_have_count(0)
         answer = page.locator(".answer").last
         reference, note = answer.locator("sup button"), answer.locator(".footnote button")
         reference.press("Enter")
@@ -232,4 +232,4 @@ def test_a_page_opened_before_the_service_becomes_usable_by_itself(
             api.behaviour.models = {"guide": "ready"}
             expect(page.locator(".status")).to_be_hidden()
             page.locator(".prompt").first.click()
-            expect(page.locator(".prose")).to_contain_text("That is all.")
+            expect(page.locator(".markdown")).to_contain_text("That is all.")

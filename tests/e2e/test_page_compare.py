@@ -41,20 +41,20 @@ def test_two_models_are_compared_and_one_is_kept_with_the_keyboard(
         keep(page, "compare-empty-light")
         page.keyboard.type("What is a reverse proxy?")
         page.keyboard.press("Enter")
-        expect(page.locator(".side .prose")).to_contain_text(["in front of", "in front of"])
+        expect(page.locator(".side .markdown")).to_contain_text(["in front of", "in front of"])
         assert api.seen.running == 2
         keep(page, "compare-growing-light")
         expect(page).to_have_url(f"{address}/compare/{next(iter(api.conversations))}")
         page.reload()  # both are found again
         api.go_on.set()
-        expect(page.locator(".side .prose")).to_contain_text(["That is all.", "That is all."])
+        expect(page.locator(".side .markdown")).to_contain_text(["That is all.", "That is all."])
         left, right = (page.locator(".side").nth(at).bounding_box() for at in (0, 1))
         assert left and right and left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
         keep(page, "compare-light")
         page.get_by_role("button", name="Keep this answer").last.focus()
         page.keyboard.press("Enter")
         expect(page).to_have_url(f"{address}/c/{next(iter(api.conversations))}")
-        expect(page.locator(".answer .prose")).to_contain_text("That is all.")
+        expect(page.locator(".answer .markdown")).to_contain_text("That is all.")
         expect(page.locator(".answer .pager-place")).to_contain_text("/2")
         expect(page.locator(".topbar .model")).to_have_text("qwen3-4b")
 
@@ -65,7 +65,7 @@ def test_escape_stops_both_and_dark_is_dark(browser: Browser, address: str, api:
         page.wait_for_selector(".status", state="hidden")
         page.locator(".composer textarea").fill("What is a reverse proxy?")
         page.keyboard.press("Enter")
-        expect(page.locator(".side .prose")).to_contain_text(["in front of", "in front of"])
+        expect(page.locator(".side .markdown")).to_contain_text(["in front of", "in front of"])
         page.keyboard.press("Escape")
         expect(page.locator(".side .note")).to_have_text(["You stopped this answer."] * 2)
         assert api.seen.cancelled == 2 and not api.seen.running
@@ -78,7 +78,7 @@ def test_on_a_phone_the_answers_stand_one_above_the_other(browser: Browser, addr
         page.wait_for_selector(".status", state="hidden")
         page.locator(".composer textarea").fill("What is a reverse proxy?")
         page.get_by_label("Send").click()
-        expect(page.locator(".side .prose")).to_contain_text(["That is all.", "That is all."])
+        expect(page.locator(".side .markdown")).to_contain_text(["That is all.", "That is all."])
         upper, lower = (page.locator(".side").nth(at).bounding_box() for at in (0, 1))
         assert upper and lower and upper["x"] == lower["x"] and upper["y"] + upper["height"] < lower["y"]
         assert page.evaluate("document.documentElement.scrollWidth") == 390

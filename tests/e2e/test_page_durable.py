@@ -73,7 +73,7 @@ def ask(page: Page) -> None:
     page.wait_for_selector(".status", state="hidden")
     page.locator(".composer textarea").fill(QUESTION)
     page.keyboard.press("Enter")
-    expect(page.locator(".answer .prose")).to_contain_text("alpha beta")
+    expect(page.locator(".answer .markdown")).to_contain_text("alpha beta")
 
 
 def is_running(service: Served) -> bool:
@@ -82,7 +82,7 @@ def is_running(service: Served) -> bool:
 
 
 def sees_all(page: Page) -> None:
-    expect(page.locator(".answer .prose")).to_have_text(WHOLE, timeout=20_000)
+    expect(page.locator(".answer .markdown")).to_have_text(WHOLE, timeout=20_000)
     expect(page.locator(".bubble")).to_have_count(1)
     expect(page.locator(".error-notice").filter(visible=True)).to_have_count(0)
 
@@ -94,7 +94,9 @@ def test_a_killed_page_process_loses_nothing_of_an_answer(browser: Browser, proc
         process.kill()
         assert is_running(process.service), "the engine goes on"
         process.start()
-        expect(page.locator(".answer.live .prose")).to_contain_text("alpha beta", timeout=20_000)  # reloaded by itself
+        expect(page.locator(".answer.live .markdown")).to_contain_text(
+            "alpha beta", timeout=20_000
+        )  # reloaded by itself
         expect(page.locator(".composer textarea")).to_have_value("An unsent draft")
         sees_all(page)
 
@@ -114,14 +116,14 @@ def test_a_reload_and_a_second_tab_see_the_answer_grow(browser: Browser, process
     with visit(browser, process.address, **DESKTOP) as page:
         ask(page)
         page.reload()
-        expect(page.locator(".answer.live .prose")).to_contain_text("alpha beta")
+        expect(page.locator(".answer.live .markdown")).to_contain_text("alpha beta")
         second = page.context.new_page()
         second.goto(page.url)
-        expect(second.locator(".answer.live .prose")).to_contain_text("alpha beta")
-        lengths = [len(second.locator(".answer .prose").inner_text())]
+        expect(second.locator(".answer.live .markdown")).to_contain_text("alpha beta")
+        lengths = [len(second.locator(".answer .markdown").inner_text())]
         while len(lengths) < 4:
             second.wait_for_timeout(300)
-            lengths.append(len(second.locator(".answer .prose").inner_text()))
+            lengths.append(len(second.locator(".answer .markdown").inner_text()))
         assert lengths == sorted(set(lengths)), "it grows, and never shrinks"
         for each in (page, second):
             sees_all(each)
@@ -133,9 +135,9 @@ def test_a_browser_without_a_connection_for_seconds_catches_up(browser: Browser,
         page.context.set_offline(True)
         process.freeze(True)  # an open socket survives `offline`; nothing comes out of a stopped process
         page.wait_for_timeout(2_000)
-        before = page.locator(".answer .prose").inner_text()
+        before = page.locator(".answer .markdown").inner_text()
         page.wait_for_timeout(500)
-        assert page.locator(".answer .prose").inner_text() == before
+        assert page.locator(".answer .markdown").inner_text() == before
         process.freeze(False)
         page.context.set_offline(False)
         sees_all(page)
@@ -148,8 +150,8 @@ def test_stop_reaches_the_engine(browser: Browser, process: PageProcess) -> None
         page.keyboard.press("Escape")
         expect(page.locator(".note")).to_have_text("You stopped this answer.")
         assert not is_running(process.service)
-        said = page.locator(".answer .prose").inner_text()
+        said = page.locator(".answer .markdown").inner_text()
         page.reload()
-        expect(page.locator(".answer .prose")).to_have_text(said)  # what was seen is what is stored
+        expect(page.locator(".answer .markdown")).to_have_text(said)  # what was seen is what is stored
         page.get_by_label("Continue generating").click()
-        expect(page.locator(".answer.live .prose")).to_contain_text(said)
+        expect(page.locator(".answer.live .markdown")).to_contain_text(said)

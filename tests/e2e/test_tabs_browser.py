@@ -18,18 +18,18 @@ def test_a_reload_keeps_what_the_tab_showed_and_a_second_tab_learns_what_is_done
     warm_api.items[id_][-1]["incomplete_details"] = {"reason": "max_output_tokens"}
     warm_api.add_message(id_, "assistant", "The second answer", parent=question)
     with visit(browser, warm_address, f"/c/{id_}", **DESKTOP) as page:
-        expect(page.locator(".prose")).to_have_text("The second answer")
+        expect(page.locator(".markdown")).to_have_text("The second answer")
         page.locator(".answer").get_by_label("Previous version").click()
         expect(page).to_have_url(f"{warm_address}/c/{id_}?branch={walked}")
         page.reload()
-        expect(page.locator(".prose")).to_have_text("The first answer")
+        expect(page.locator(".markdown")).to_have_text("The first answer")
         expect(page.locator(".note")).to_have_text("The answer reached its length limit.")
         expect(page).to_have_title("Branches")
         expect(page).to_have_url(f"{warm_address}/c/{id_}?branch={walked}")
 
         second = page.context.new_page()
         second.goto(f"{warm_address}/c/{id_}")
-        expect(second.locator(".prose")).to_have_text("The second answer")
+        expect(second.locator(".markdown")).to_have_text("The second answer")
         expect(second).to_have_title("Branches")
         page.get_by_role("button", name="Chat options").click()
         page.get_by_role("menuitem", name="Rename").click()

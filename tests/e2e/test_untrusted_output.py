@@ -76,7 +76,7 @@ def open_stored(page: Page, api: StandIn, answer: str) -> None:
     api.add_message(conversation_id, "assistant", f"{answer}\n\n{END}")
     page.goto(page.url + f"c/{conversation_id}")
     expect(page.locator(".answer")).to_contain_text(END)
-    expect(page.locator(".prose[aria-busy=true]")).to_have_count(0)
+    expect(page.locator(".markdown[aria-busy=true]")).to_have_count(0)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -87,9 +87,11 @@ def test_an_answer_can_do_nothing(browser: Browser, address: str, api: StandIn, 
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss())[1])
         open_stored(page, api, ANSWERS[name])
         is_quick(page)
-        for link in page.locator(".prose a").all():
+        for link in page.locator(".markdown a").all():
             assert (link.get_attribute("href") or "").startswith(("https://", "http://", "mailto:"))
-        assert not page.locator(".prose").locator("script, style, iframe, img, svg, form, input, video, object").count()
+        assert (
+            not page.locator(".markdown").locator("script, style, iframe, img, svg, form, input, video, object").count()
+        )
         assert page.evaluate("window.hacked") is None and not dialogs
         assert page.evaluate("document.documentElement.scrollWidth") == 1280
         expect(page.locator(".sidebar")).to_be_visible()
@@ -104,7 +106,7 @@ def test_a_hostile_answer_is_inert_while_it_comes(browser: Browser, address: str
         page.locator(".prompt").first.click()
         expect(page.locator(".answer:not(.live) .code")).to_contain_text(f"{FAR}/x.png")
         assert page.evaluate("window.hacked") is None
-        assert page.locator(".prose img, .prose script").count() == 0
+        assert page.locator(".markdown img, .markdown script").count() == 0
 
 
 def test_a_giant_table_streams_without_a_standstill(browser: Browser, address: str, api: StandIn) -> None:
@@ -131,4 +133,4 @@ def test_what_turns_code_around_is_seen(browser: Browser, address: str, api: Sta
         page.wait_for_timeout(300)
         assert page.evaluate("navigator.clipboard.readText()") == 'if level != "user // only admins ":\n'
         # The address tells what its first letter hides: it is no Latin a.
-        assert page.locator(".prose a").get_attribute("href") == "https://xn--pple-43d.com"
+        assert page.locator(".markdown a").get_attribute("href") == "https://xn--pple-43d.com"

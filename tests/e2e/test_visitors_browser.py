@@ -57,9 +57,9 @@ def test_a_link_shows_a_conversation_to_a_browser_that_has_nothing_else(
         )
         other.goto(link)
         expect(other.locator("h1").first).to_have_text("Rivers")
-        expect(other.locator(".prose .math mfrac")).to_have_count(1)
+        expect(other.locator(".markdown .math mfrac")).to_have_count(1)
         expect(other.locator(".answer")).to_contain_text("That is all.")
-        assert other.evaluate("window.hacked") is None and other.locator("textarea, .prose img").count() == 0
+        assert other.evaluate("window.hacked") is None and other.locator("textarea, .markdown img").count() == 0
         assert other.evaluate("document.documentElement.scrollWidth") == 390
         other.get_by_label("Switch between light and dark").click()
         assert other.evaluate("document.documentElement.hasAttribute('data-dark')")
@@ -84,7 +84,7 @@ def test_a_visitor_signs_in_asks_and_signs_out_in_all_tabs(browser: Browser, gua
     expect(page).to_have_url(f"{guarded}/c/conv_unknown")
     page.locator(".new-chat").click()
     page.locator(".prompt").first.click()
-    expect(page.locator(".answer .prose")).to_contain_text("I am a stand-in.")
+    expect(page.locator(".answer .markdown")).to_contain_text("I am a stand-in.")
     other.goto(guarded)
     expect(other.locator(".entry-link")).to_have_count(1)
     kept = json.dumps([context.cookies(), context.storage_state(), page.content()])
@@ -108,11 +108,11 @@ def test_a_question_survives_the_end_of_its_key(browser: Browser, guarded: str, 
     api.keys = {NEW_KEY: "Reader"}
     page.locator(".composer textarea").fill("Do not lose me")
     page.keyboard.press("Enter")
-    expect(page.locator(".sign-in-said")).to_contain_text("It may have been revoked")
+    expect(page.locator(".sign-in-notice")).to_contain_text("It may have been revoked")
     sign_in(page, NEW_KEY)
     expect(page.locator(".composer textarea")).to_have_value("Do not lose me")
     page.locator(".composer textarea").press("Enter")
-    expect(page.locator(".answer .prose")).to_contain_text("I am a stand-in.")
+    expect(page.locator(".answer .markdown")).to_contain_text("I am a stand-in.")
     context.close()
 
 
@@ -127,7 +127,7 @@ def test_a_one_time_link_opens_the_page_in_one_browser(browser: Browser, api: St
             expect(page.locator(".composer textarea")).to_be_visible()
             assert page.url == f"{address}/"
             page.locator(".prompt").first.click()
-            expect(page.locator(".answer .prose")).to_contain_text("Hello there!")
+            expect(page.locator(".answer .markdown")).to_contain_text("Hello there!")
         with visit(browser, link, "", shows=".sign-in-wrong", faults_are_expected=True, locale="de-DE") as page:
             expect(page.locator(".sign-in-wrong")).to_have_text(
                 "Dieser Link wurde bereits verwendet oder ist abgelaufen."

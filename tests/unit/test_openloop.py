@@ -51,32 +51,32 @@ def test_lengths_are_those_of_sharegpt_on_average():
 
 def test_prompts_have_their_tokens_and_are_never_the_same():
     workload = Workload(Mix(("one", "two"), FIVE), 1, "run", tokens_per_word=2.0)
-    asked = [workload.asked(workload.session()) for _ in range(20)]
+    asked = [workload.next_request(workload.session()) for _ in range(20)]
     assert {len(one.body["messages"][0]["content"].split()) for one in asked} == {1 + 10}
     assert len({one.body["messages"][0]["content"] for one in asked}) == 20
     assert [one.model for one in asked[:4]] == ["two", "one", "two", "one"]
     assert {one.max_tokens for one in asked} == {5}
     again = Workload(Mix(("one", "two"), FIVE), 1, "run", tokens_per_word=2.0)
-    assert [again.asked(again.session()).body for _ in range(20)] == [one.body for one in asked]
+    assert [again.next_request(again.session()).body for _ in range(20)] == [one.body for one in asked]
 
 
 def test_prefixes_are_shared_and_turns_send_what_was_said():
     workload = Workload(Mix(("one",), FIVE, prefixes=2, prefix_tokens=50, turns=2), 1, "run", 1.0)
     sessions = [workload.session() for _ in range(20)]
     assert len({session.messages[0]["content"] for session in sessions}) == 2
-    first = workload.asked(sessions[0])
+    first = workload.next_request(sessions[0])
     sessions[0].messages.append({"role": "assistant", "content": "answer"})
-    second = workload.asked(sessions[0])
+    second = workload.next_request(sessions[0])
     assert [message["role"] for message in second.body["messages"]] == ["system", "user", "assistant", "user"]
     assert second.body["messages"][:2] == first.body["messages"]
     stored = workload.session()
     stored.conversation = "conv_1"
-    assert workload.asked(stored).body["conversation"] == "conv_1"
+    assert workload.next_request(stored).body["conversation"] == "conv_1"
 
 
 def test_shares_of_plain_and_of_repeated_requests_are_kept():
     workload = Workload(Mix(("one",), FIVE, plain=0.25, repeated=0.5), 1, "run", 1.0)
-    asked = [workload.asked(workload.session()) for _ in range(2000)]
+    asked = [workload.next_request(workload.session()) for _ in range(2000)]
     assert sum(not one.is_stream for one in asked) == pytest.approx(500, rel=0.15)
     assert len({one.body["messages"][-1]["content"] for one in asked}) == pytest.approx(1000 + 10, rel=0.1)
 

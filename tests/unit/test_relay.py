@@ -11,7 +11,7 @@ import pytest
 from loadtests.counting import StreamLoad, counters
 from loadtests.paced import Client, Tally
 from loadtests.relay import document, step_ms
-from loadtests.relay_report import Idle, OneToken, Outcome, Width, regressions
+from loadtests.relay_report import Idle, OneToken, RelayResults, Width, regressions
 from loadtests.sides import MARK, Processes, free_port, new_mark
 from loadtests.streams import Target
 from tests.model_server import Model, serving
@@ -134,7 +134,7 @@ def width(streams=64, tokens_per_s=3200.0, ingress_us=30.0, failures=None):
 def outcome(first_ms=5.0, per_s=400.0, held=100, **of_width):
     one = OneToken(1000, {}, first_ms, 9.0, per_s, {"ingress": 900.0}, 100.0, [100.0, 103.0, 104.0])
     idle = Idle(100, {}, held, 20.0, (100.0, 102.0, 101.0), 5.0)
-    return Outcome(0.1, {"ingress": 0.02}, one, [width(**of_width)], {2: width(400)}, idle)
+    return RelayResults(0.1, {"ingress": 0.02}, one, [width(**of_width)], {2: width(400)}, idle)
 
 
 @pytest.mark.parametrize(

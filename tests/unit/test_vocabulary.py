@@ -35,6 +35,14 @@ NAMES = {
     "in_words": "describe",
 }
 """What a name may not contain, and what it says instead."""
+PRODUCT_NAMES = {
+    "said": "text, message, output",
+    "told": "report, notice",
+    "gate": "limiter",
+}
+"""The same, of everything but the tests."""
+PAGE_AND_LOADTEST_NAMES = {"asked": "question, request, options", "prose": "markdown, text"}
+"""The same, of the page and the load tests."""
 ORDINARY_NAMES = {
     "in_flight": "requests that run now, a field of the API",
     "seek": "of a file",
@@ -80,6 +88,13 @@ def words(identifier: str) -> str:
     return f"_{snake.strip('_')}_"
 
 
+def house_words(path: Path) -> dict[str, str]:
+    """Return the words that the names in a file may not contain, and what they say instead."""
+    folder = path.relative_to(ROOT).parts[0]
+    found = NAMES if folder == "tests" else NAMES | PRODUCT_NAMES
+    return found | PAGE_AND_LOADTEST_NAMES if folder in ("ui", "loadtests") else found
+
+
 def test_no_identifier_is_a_house_word() -> None:
     found = {
         f"{path.relative_to(ROOT)}: {name} ({better})"
@@ -87,10 +102,17 @@ def test_no_identifier_is_a_house_word() -> None:
         if path.suffix == ".py"
         for name in set(identifiers(path))
         if name not in ORDINARY_NAMES
-        for word, better in NAMES.items()
+        for word, better in house_words(path).items()
         if f"_{word}_" in words(name).replace("_in_flight_", "_")
     }
     assert found == set()
+
+
+def test_no_class_of_the_page_is_a_house_word() -> None:
+    sheets = [path.read_text() for path in (ROOT / "ui" / "static").glob("*.css")]
+    classes = {name for sheet in sheets for name in re.findall(r"\.([a-z][a-z-]*)", sheet)}
+    house = {*NAMES, *PRODUCT_NAMES, *PAGE_AND_LOADTEST_NAMES}
+    assert classes and not {name for name in classes if house & set(name.split("-"))}
 
 
 def test_no_module_is_named_by_a_house_word() -> None:

@@ -147,7 +147,7 @@ class Api:
         """Return one response."""
         return _parse(Response, await self._call("GET", f"/v1/responses/{response_id}"))
 
-    async def asked(self, response_id: str) -> list[Message]:
+    async def input_messages(self, response_id: str) -> list[Message]:
         """Return the input messages of a response, oldest first."""
         path = f"/v1/responses/{response_id}/input_items"
         found: list[Message] = []

@@ -57,7 +57,7 @@ class Completions:
         """Yield `Started`, `Answering`, `Delta`s, and `Finished`. Raises `ApiError`."""
         reading = _Reading()
         with tracing.answering(question.model) as headers:
-            async with aclosing(self._followed(self._asked(question, headers), reading)) as events:
+            async with aclosing(self._followed(self._start(question, headers), reading)) as events:
                 async for event in events:
                     yield event
 
@@ -105,7 +105,7 @@ class Completions:
                     for event in reading.events(line):
                         yield event
 
-    def _asked(self, question: Question, headers: dict[str, str]) -> Stream:
+    def _start(self, question: Question, headers: dict[str, str]) -> Stream:
         return self._sdk.responses.with_streaming_response.create(
             model=question.model,
             input=_input(question),
@@ -149,8 +149,8 @@ def _may_pass(error: ApiError) -> bool:
 def _input(question: Question) -> ResponseInputParam:
     if question.continues:
         return [{"role": "assistant", "content": question.continues}]
-    said: ResponseInputParam = [{"role": "user", "content": content_parts(question.text)}]
-    return [{"role": "system", "content": question.system}, *said] if question.system else said
+    items: ResponseInputParam = [{"role": "user", "content": content_parts(question.text)}]
+    return [{"role": "system", "content": question.system}, *items] if question.system else items
 
 
 def _extension(question: Question) -> dict[str, Any]:
@@ -180,41 +180,41 @@ class _Reading:
 
     def events(self, line: str) -> list[Event]:
         """Read one line of the event stream. Raises `ApiError` if it reports a failure."""
-        told = _told(line)
-        if told.get("error") and "type" not in told:  # the stream's failure, not the answer's
-            raise from_body(0, {}, told)
-        self.number = max(self.number, int(told.get("sequence_number", -1)))
-        match told.get("type"):
+        payload = _payload_of(line)
+        if payload.get("error") and "type" not in payload:  # the stream's failure, not the answer's
+            raise from_body(0, {}, payload)
+        self.number = max(self.number, int(payload.get("sequence_number", -1)))
+        match payload.get("type"):
             case "response.created":
-                self.response_id = told["response"]["id"]
+                self.response_id = payload["response"]["id"]
                 return [Started(self.response_id, self.request_id)]
             case "response.in_progress":
-                cache = str(told.get("x_cache", ""))
-                model = str(told["response"].get("model") or "")
+                cache = str(payload.get("x_cache", ""))
+                model = str(payload["response"].get("model") or "")
                 return [Answering(from_cache=cache == "HIT", was_joined=cache == "JOIN", model=model)]
             case "response.output_text.delta":
-                return [Delta(text=told["delta"])]
+                return [Delta(text=payload["delta"])]
             case "response.reasoning_text.delta":
-                return [Delta(reasoning=told["delta"])]
+                return [Delta(reasoning=payload["delta"])]
             case "response.completed" | "response.incomplete":
                 self.is_over = True
-                return [_finished(told["response"])]
+                return [_finished(payload["response"])]
             case "response.failed":
                 self.is_over = True
-                raise _failure(told["response"].get("error") or {}, self.request_id)
+                raise _failure(payload["response"].get("error") or {}, self.request_id)
             case _:
                 return []
 
 
-def _told(line: str) -> dict[str, Any]:
+def _payload_of(line: str) -> dict[str, Any]:
     """Return the event of a line; {} for lines that carry no data."""
     if not line.startswith("data:"):
         return {}
     try:
-        told = orjson.loads(line[5:])
+        payload = orjson.loads(line[5:])
     except orjson.JSONDecodeError as error:
         raise ApiError("unexpected", "The service returned an unrecognized response.") from error
-    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
+    return cast("dict[str, Any]", payload) if isinstance(payload, dict) else {}
 
 
 def _finished(response: dict[str, Any]) -> Finished:

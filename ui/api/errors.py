@@ -54,12 +54,12 @@ def explain(error: ApiError) -> Advice:
     advice = ADVICE.get(error.code) or _BY_STATUS.get(error.status)
     if advice is None:
         return Advice(t("Something went wrong"), error.message or t("Please try again in a moment."))
-    said = [t(advice.advice)]
+    texts = [t(advice.advice)]
     if error.code in ("rate_limit_exceeded", "insufficient_quota") and error.message:
-        said.append(error.message)  # the service's own words: which limit it is, and how large
+        texts.append(error.message)  # the service's own words: which limit it is, and how large
     if error.retry_after_s and (advice.can_retry or error.code == "insufficient_quota"):
-        said.append(t("Try again in {time}.", time=duration(error.retry_after_s)))
-    return Advice(t(advice.title), " ".join(said), advice.can_retry)
+        texts.append(t("Try again in {time}.", time=duration(error.retry_after_s)))
+    return Advice(t(advice.title), " ".join(texts), advice.can_retry)
 
 
 def duration(seconds: float) -> str:

@@ -78,8 +78,8 @@ class LinkEntry:
         return f"__Host-{self._cookie}" if is_https else self._cookie
 
 
-def _refused(said: str) -> Response:
-    note = f'<p class="sign-in-wrong" role="alert">{escape(said)}</p>' if said else ""
+def _refused(entry: str) -> Response:
+    note = f'<p class="sign-in-wrong" role="alert">{escape(entry)}</p>' if entry else ""
     about = t(
         "This page belongs to the user who started ChatLLM on this machine. "
         "If that is you, run this command in the ChatLLM folder:"

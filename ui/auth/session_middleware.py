@@ -132,8 +132,8 @@ def leaving(path: str, reason: Reason, unsent: str = "") -> str:
     The unsent text stays as a draft, after `unsent`; signing out discards it.
     """
     stays = reason != "out"
-    told = sign_in_address(path, reason), stays, unsent if stays else ""
-    return f"chatllm.leave({', '.join(map(json.dumps, told))})"
+    arguments = sign_in_address(path, reason), stays, unsent if stays else ""
+    return f"chatllm.leave({', '.join(map(json.dumps, arguments))})"
 
 
 def safe_path(path: str) -> str:

@@ -54,7 +54,7 @@ class SignIn:
             return RedirectResponse(path, 303)
         with _speaking(request):
             why = WHY.get(request.query_params.get("why", ""), "")
-            return _form(path, said=t(why) if why else "")
+            return _form(path, notice=t(why) if why else "")
 
     async def _take(self, request: Request) -> Response:
         with _speaking(request):
@@ -94,15 +94,15 @@ class SignIn:
 def _refusal(error: ApiError) -> tuple[str, int]:
     """Return the message for a failed attempt, and the response's status."""
     if error.status == 401:
-        said = t("The service does not recognize this key.")
-        return (f"{said} {error.message}" if error.message.startswith("This API key") else said), 401
+        notice = t("The service does not recognize this key.")
+        return (f"{notice} {error.message}" if error.message.startswith("This API key") else notice), 401
     return explain(error).sentences, error.status if error.status in (403, 429) else 503
 
 
-def _form(path: str, wrong: str = "", status: int = 200, retry_after_s: float = 0, said: str = "") -> Response:
+def _form(path: str, wrong: str = "", status: int = 200, retry_after_s: float = 0, notice: str = "") -> Response:
     about = t("The key is kept on this page's server until you sign out. Your browser does not store it.")
     note = f'<p class="sign-in-wrong" id="wrong" role="alert">{escape(wrong)}</p>' if wrong else ""
-    note += f'<p class="sign-in-said" role="status">{escape(said)}</p>' if said else ""
+    note += f'<p class="sign-in-notice" role="status">{escape(notice)}</p>' if notice else ""
     flaw = ' aria-invalid="true" aria-describedby="wrong"' if wrong else ""
     body = f"""<main class="sign-in"><form class="sign-in-card" method="post" action="{SIGN_IN}">
 <div class="sign-in-head"><span class="mark large" aria-hidden="true"></span><h1>{escape(t("Sign in"))}</h1>

@@ -104,8 +104,10 @@ class AnswerView:
     def _close(self, answer: Answer) -> None:
         with self.root:
             if answer.text and answer.model != answer.question.model:
-                asked, model = answer.question.model, answer.model
-                text_element("div", t("{model} answered in place of {asked}.", model=model, asked=asked), "note")
+                requested, model = answer.question.model, answer.model
+                text_element(
+                    "div", t("{model} answered in place of {requested}.", model=model, requested=requested), "note"
+                )
             if answer.state == "stopped":
                 text_element("div", t("You stopped this answer."), "note")
             is_cut = answer.state == "done" and answer.end.reason == "length"

@@ -18,7 +18,7 @@ from ui.chat.welcome import Welcome
 from ui.i18n import t
 from ui.state.conversation import OpenConversation
 from ui.state.generation import Answer
-from ui.state.submission import Asked, Shared, begin
+from ui.state.submission import NewQuestion, Shared, begin
 from ui.state.thread import Turn
 from ui.widgets.elements import icon_button, tag
 
@@ -78,8 +78,8 @@ class Chat:
 
     async def _prepare(self) -> None:
         """Render what is about to be shown, from the end, which is seen first."""
-        said = [turn for turn in reversed(self._shown()) if turn.role == "assistant"]
-        texts = [text for turn in said for text in (turn.text, turn.reasoning) if text]
+        answers = [turn for turn in reversed(self._shown()) if turn.role == "assistant"]
+        texts = [text for turn in answers for text in (turn.text, turn.reasoning) if text]
         await self._shared.renderer.prepare(texts, PREPARE_S)
 
     def show_error(self, error: ApiError, on_retry: Callable[[], Any]) -> None:
@@ -116,32 +116,32 @@ class Chat:
             self._transcript.clear()  # it may say that the chat shown here was deleted
         view = self._transcript.ask(text)
         self._client.run_javascript("chatllm.toEnd()")
-        await self._begin(Asked(text), view)
+        await self._begin(NewQuestion(text), view)
 
     async def retry(self) -> None:
         """Retry the last question after a failure."""
         if not self._is_busy:
             self._transcript.drop_last_answer()
-            await self._begin(Asked(self._question, is_retry=True), self._transcript.answer())
+            await self._begin(NewQuestion(self._question, is_retry=True), self._transcript.answer())
 
     async def edit(self, turn: Turn, text: str) -> None:
         """Ask an edited question on a new branch."""
         if not self._is_busy and (stored := await self._stored(turn)):
             self._transcript.show(self._before(stored), self.conversation.has_earlier)
-            await self._begin(Asked(text, stored.parent), self._transcript.ask(text))
+            await self._begin(NewQuestion(text, stored.parent), self._transcript.ask(text))
 
     async def regenerate(self, turn: Turn) -> None:
         """Regenerate an answer on a new branch."""
-        if not self._is_busy and (question := await self._asked(turn)):
+        if not self._is_busy and (question := await self._question_of(turn)):
             self._transcript.show([*self._before(question), question], self.conversation.has_earlier)
-            await self._begin(Asked(question.text, question.parent), self._transcript.answer())
+            await self._begin(NewQuestion(question.text, question.parent), self._transcript.answer())
 
     async def proceed(self, turn: Turn) -> None:
         """Continue an answer that was cut off."""
-        if not self._is_busy and (question := await self._asked(turn)):
+        if not self._is_busy and (question := await self._question_of(turn)):
             text = turn.answer.text if turn.answer else turn.text
             self._transcript.drop_last_answer()
-            await self._begin(Asked(question.text, question.id, continues=text), self._transcript.answer())
+            await self._begin(NewQuestion(question.text, question.id, continues=text), self._transcript.answer())
 
     def walk(self, message_id: str) -> None:
         """Switch to another branch."""
@@ -161,8 +161,8 @@ class Chat:
     def _is_busy(self) -> bool:
         return self._is_starting or self._shared.generations.is_running(self.conversation.id)
 
-    async def _begin(self, asked: Asked, view: AnswerView) -> None:
-        self._question = asked.text
+    async def _begin(self, new_question: NewQuestion, view: AnswerView) -> None:
+        self._question = new_question.text
         opened = self.conversation
         self._is_starting = True
         self.composer.set_running(True)
@@ -171,7 +171,7 @@ class Chat:
             self._on_created(conversation, opened is self.conversation)
 
         try:
-            answer = await begin(self._shared, opened, asked, self._chosen_model() or "", created)
+            answer = await begin(self._shared, opened, new_question, self._chosen_model() or "", created)
         except ApiError as error:
             if opened is self.conversation:
                 view.fail(error)
@@ -191,7 +191,7 @@ class Chat:
         shown = await self._synced()
         return next((other for other in reversed(shown) if other.id and _is_same(other, turn)), None)
 
-    async def _asked(self, answer: Turn) -> Turn | None:
+    async def _question_of(self, answer: Turn) -> Turn | None:
         """Return the stored question of an answer."""
         shown = await self._synced()
         at = next((at for at in reversed(range(len(shown))) if _is_same(shown[at], answer)), 0)

@@ -10,10 +10,10 @@ from ui.widgets.fields import Bounds, NumberField, TextField, are_right
 
 async def tune(parameters: Parameters) -> Parameters | None:
     """Return the new parameters; None if nothing changed. Invalid values cannot be saved."""
-    with dialog(t("Chat settings")) as asked, tag("div", "card wide"):
+    with dialog(t("Chat settings")) as opened, tag("div", "card wide"):
         text_element("h2", t("Chat settings"), "card-title")
         text_element("p", t("Applies to this chat only, from the next message on."), "card-text")
-        with form(lambda: asked.submit(True) if are_right(fields) else None).mark("tuning"):
+        with form(lambda: opened.submit(True) if are_right(fields) else None).mark("tuning"):
             hint = t("You are a patient teacher…")
             system = TextField(t("System prompt"), MAX_SYSTEM_CHARS, parameters.system, "system", hint)
             with tag("div", "fields"):
@@ -25,10 +25,10 @@ async def tune(parameters: Parameters) -> Parameters | None:
                 tokens = NumberField(t("Maximum length"), longest, parameters.max_tokens, "max-tokens", t("tokens"))
             fields = [system, temperature, top_p, tokens]
             with tag("div", "card-actions"):
-                button(t("Cancel"), lambda: asked.submit(None), "quiet")
+                button(t("Cancel"), lambda: opened.submit(None), "quiet")
                 submit_button(t("Save")).mark("save-tuning")
     try:
-        if not await asked:
+        if not await opened:
             return None
         return replace(
             parameters,
@@ -38,5 +38,5 @@ async def tune(parameters: Parameters) -> Parameters | None:
             max_tokens=None if tokens.value is None else int(tokens.value),
         )
     finally:
-        if not asked.is_deleted:
-            asked.delete()
+        if not opened.is_deleted:
+            opened.delete()

@@ -28,9 +28,9 @@ class QuestionView:
         self._turn, self._number, self._actions = turn, number, actions
         self.root = tag("div", "turn question")
         with self.root:
-            self._said = tag("div", "said")
-            with self._said:
-                show_said(turn.text)
+            self._message = tag("div", "question-body")
+            with self._message:
+                show_message(turn.text)
                 with tag("div", "tools"):
                     self._pager = Pager(number, actions.walk)
                     copy_button(t("Copy question"), lambda: pieces(self._turn.text).readable)
@@ -50,7 +50,7 @@ class QuestionView:
         return True
 
     def _edit(self) -> None:
-        self._said.set_visibility(False)
+        self._message.set_visibility(False)
         self._editor.set_visibility(True)
         self._editor.clear()
         with self._editor:
@@ -69,7 +69,7 @@ class QuestionView:
 
     def _close(self) -> None:
         self._editor.set_visibility(False)
-        self._said.set_visibility(True)
+        self._message.set_visibility(True)
 
     def _send(self, text: str) -> object:
         text = text.strip()
@@ -80,16 +80,16 @@ class QuestionView:
         return self._actions.edit(self._turn, message) if message else None
 
 
-def show_said(message: str) -> None:
+def show_message(message: str) -> None:
     """Show a message in its pieces."""
-    said = pieces(message)
-    if said.images:
-        with tag("div", "said-images"):
-            for address in said.images:
-                tag("img", "said-image", src=address, alt=t("Image"))
-    if said.text or not (said.files or said.images):
-        attribute(text_element("div", said.text, "bubble"), dir="auto")
-    for file in said.files:
-        with tag("details", "said-file"):
+    content = pieces(message)
+    if content.images:
+        with tag("div", "question-images"):
+            for address in content.images:
+                tag("img", "question-image", src=address, alt=t("Image"))
+    if content.text or not (content.files or content.images):
+        attribute(text_element("div", content.text, "bubble"), dir="auto")
+    for file in content.files:
+        with tag("details", "question-file"):
             attribute(text_element("summary", file.name), dir="auto")
             attribute(text_element("pre", file.text), dir="auto")

@@ -65,15 +65,15 @@ class StatusLine:
 
 def progress(status: Status) -> str:
     """Return the progress of a start: the step, its percentage, and the elapsed and expected time."""
-    said = [t(STEPS[status.step])] if status.step in STEPS else []
-    if said and status.percent is not None:
-        said = [f"{said[0]} {percent(status.percent)}"]
+    parts = [t(STEPS[status.step])] if status.step in STEPS else []
+    if parts and status.percent is not None:
+        parts = [f"{parts[0]} {percent(status.percent)}"]
     elapsed = clock(status.elapsed_s)
     if status.expected_s is not None and status.elapsed_s < status.expected_s:
         elapsed = t("{elapsed} of about {expected}", elapsed=elapsed, expected=clock(status.expected_s))
     if status.remaining_s is not None and status.phase == "loading":
         elapsed = t("about {wait} left", wait=clock(max(1.0, status.remaining_s)))
-    return " · ".join([*said, elapsed])
+    return " · ".join([*parts, elapsed])
 
 
 def clock(elapsed_s: float) -> str:

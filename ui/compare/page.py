@@ -11,7 +11,7 @@ from ui.auth.session_middleware import leaving
 from ui.auth.sessions import Reason, Session
 from ui.chat.attachments import Attachments
 from ui.chat.composer import Composer
-from ui.chat.question import show_said
+from ui.chat.question import show_message
 from ui.chat.status_line import StatusLine
 from ui.compare.panel import AnswerPanel
 from ui.files.message import pieces
@@ -24,7 +24,7 @@ from ui.widgets.fields import are_right
 from ui.widgets.shortcuts import show_shortcuts
 from ui.widgets.toast import Toast
 
-TOLD_S = 6.0
+NOTICE_S = 6.0
 APART = (0.0, 1.0)  # the temperatures at which a model is compared with itself
 
 
@@ -135,9 +135,9 @@ class ComparePage:
     def _ask(self, text: str) -> None:
         self._question = text
         self._lead.set_visibility(False)
-        self._asked.clear()
-        with self._asked:
-            show_said(text)
+        self._question_box.clear()
+        with self._question_box:
+            show_message(text)
 
     async def _remember(self) -> None:
         """Give the comparison a permanent address."""
@@ -151,7 +151,7 @@ class ComparePage:
 
     def _tell(self, error: ApiError) -> None:
         with self._root:
-            self._toast.show(explain(error).title, TOLD_S)
+            self._toast.show(explain(error).title, NOTICE_S)
 
     def _on_answer(self, answer: Answer) -> None:
         """React to the start or end of an answer."""
@@ -216,7 +216,7 @@ class ComparePage:
                         "p", t("Only one model is available. It is compared with itself at two temperatures."), "alone"
                     )
                     self._alone.set_visibility(False)
-                    self._asked = tag("div", "turn question said")
+                    self._question_box = tag("div", "turn question question-body")
                     with tag("div", "sides"):
                         self._panels = [
                             AnswerPanel(place, self._pick, self.keep, self.again, self.stop, self._shared.renderer)

@@ -55,5 +55,5 @@ def content_parts(message: str) -> Any:
     text, addresses = without_images(message)
     if not addresses:
         return message
-    said = [{"type": "input_text", "text": text}] if text else []
-    return said + [{"type": "input_image", "image_url": address, "detail": "auto"} for address in addresses]
+    content_items = [{"type": "input_text", "text": text}] if text else []
+    return content_items + [{"type": "input_image", "image_url": address, "detail": "auto"} for address in addresses]

@@ -45,14 +45,14 @@ class PdfReader:
             )
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    said, _ = await process.communicate(content)
+                    output, _ = await process.communicate(content)
             except TimeoutError:
                 raise PdfFault("too much") from None
             finally:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
-        word, _, text = said.decode(errors="replace").partition("\n")
+        word, _, text = output.decode(errors="replace").partition("\n")
         if word == "text":
             return text
         # No output: the process hit one of its limits.

@@ -35,11 +35,11 @@ def footnotes_plugin(markdown: MarkdownIt) -> None:
         markdown.add_render_rule(name, rule)
 
 
-def _button(act: str, label: str, said: str) -> str:
+def _button(act: str, label: str, aria_label: str) -> str:
     label = escapeHtml(label)
     return (
         f'<button type="button" class="{act}" data-act="{act}" data-note="{label}" '
-        f'aria-label="{escapeHtml(said)} {label}">{label}</button>'
+        f'aria-label="{escapeHtml(aria_label)} {label}">{label}</button>'
     )
 
 

@@ -85,12 +85,12 @@ def _between(state: StateInline, opening: str) -> tuple[str, int]:
 
 def _between_dollars(state: StateInline) -> tuple[str, int]:
     found = _DOLLAR.match(state.src, state.pos, state.posMax)
-    if found is None or _is_prose(found["source"], state.src[found.end() : found.end() + 1]):
+    if found is None or _is_plain_text(found["source"], state.src[found.end() : found.end() + 1]):
         return "", state.pos
     return found["source"], found.end()
 
 
-def _is_prose(source: str, after: str) -> bool:
+def _is_plain_text(source: str, after: str) -> bool:
     """Tell prices, variables of a shell and commands from a formula between single dollars."""
     if source[0] == after == "(":  # $(pwd)/$(date)
         return True

@@ -69,7 +69,7 @@ def _code_block(source: str, language: str, labels: Labels) -> str:
     label = escapeHtml(language or "text")
     return (
         f'<div class="code" dir="ltr"><div class="code-head"><span>{label}</span>'
-        f'<button type="button" class="code-copy" data-act="copy-code" data-said="{escapeHtml(labels.copied)}">'
+        f'<button type="button" class="code-copy" data-act="copy-code" data-done="{escapeHtml(labels.copied)}">'
         f"{escapeHtml(labels.copy)}</button></div>"
         f"<pre><code>{_revealed(_highlighted(source, language))}</code></pre></div>\n"
     )

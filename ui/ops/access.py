@@ -33,8 +33,8 @@ class AskForKey:
                 text_element("span", t("API key"), "field-name")
                 self._key = ui.input(password=True).props("borderless autofocus").mark("admin-key")
             attribute(self._key, autocomplete="off", aria_label=t("API key"))
-            self._said = text_element("p", "", "access-said").mark("access-said")
-            attribute(self._said, role="alert")
+            self._notice = text_element("p", "", "access-notice").mark("access-notice")
+            attribute(self._notice, role="alert")
             with tag("div", "card-actions"):
                 attribute(text_element("a", t("Back to the chat"), "button quiet"), href="/")
                 self._open = submit_button(t("Open")).mark("open-ops")
@@ -44,24 +44,24 @@ class AskForKey:
         self.root.on("submit", self._try, js_handler=_ON_SUBMIT)
 
     async def _try(self, event: events.GenericEventArguments) -> None:
-        told = event.args if isinstance(event.args, str) else self._key.value
-        key = str(told or "").strip()
+        typed = event.args if isinstance(event.args, str) else self._key.value
+        key = str(typed or "").strip()
         if not key or self._is_trying:
             return
         if len(key) > MAX_KEY_CHARS:
-            self._said.text = t("This key is unknown or no longer valid.")
+            self._notice.text = t("This key is unknown or no longer valid.")
             return
         self._is_trying = True
-        self._said.text = ""
+        self._notice.text = ""
         attribute(self._open, disabled="true")
         try:
-            said = await self._on_key(key)
+            problem = await self._on_key(key)
         finally:
             self._is_trying = False
         if not self.root.is_deleted:
             self._open.props.pop("disabled", None)
             self._key.value = ""
-            self._said.text = said
+            self._notice.text = problem
 
 
 def show_refusal(on_other_key: Callable[[], object] | None) -> None:

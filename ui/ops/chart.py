@@ -66,8 +66,8 @@ class Chart:
         self._empty.set_visibility(is_empty)
         self._top.text, self._middle.text = plan.show(top), plan.show(top / 2)
         self._from.text = since
-        said = [f"{each.name} {self._said(each.latest)}" for each in series]
-        attribute(self._plot, aria_label=f"{plan.title}: {', '.join(said)}")
+        labels = [f"{each.name} {self._formatted(each.latest)}" for each in series]
+        attribute(self._plot, aria_label=f"{plan.title}: {', '.join(labels)}")
         attribute(self._plot, data_moments="[]" if is_empty else json.dumps(self._moments()))
         self._show_legend()
         if self._is_open:
@@ -82,13 +82,13 @@ class Chart:
             case "area":
                 return drawing.area(series[0], top)
 
-    def _said(self, value: float | None) -> str:
+    def _formatted(self, value: float | None) -> str:
         return "–" if value is None else self._plan.show(value)
 
     def _moments(self) -> list[list[str]]:
         """Return the text of each step: the time, then each series with a value."""
         return [
-            [time, *(f"{each.name}: {self._said(value)}" for each in self._series if (value := each.values[at]))]
+            [time, *(f"{each.name}: {self._formatted(value)}" for each in self._series if (value := each.values[at]))]
             for at, time in enumerate(self._times)
         ]
 
@@ -99,7 +99,7 @@ class Chart:
                 with tag("li", "legend-item"):
                     tag("span", f"dot {each.tone}", aria_hidden="true")
                     text_element("span", each.name)
-                    text_element("b", self._said(each.latest))
+                    text_element("b", self._formatted(each.latest))
 
     def _toggle(self, event: object) -> None:
         self._is_open = bool(getattr(event, "args", False))
@@ -118,4 +118,4 @@ class Chart:
                     with tag("tr"):
                         attribute(text_element("th", self._times[at]), scope="row")
                         for each in self._series:
-                            text_element("td", self._said(each.values[at]))
+                            text_element("td", self._formatted(each.values[at]))

@@ -17,14 +17,14 @@ class Dashboard:
     def __init__(self, url: str) -> None:
         self._url = url
         self._is_there = False
-        self._asked_at = -TRUSTED_S
+        self._requested_at = -TRUSTED_S
 
     async def link(self, page_host: str) -> str:
         """Return its address for a page opened at `host`; "" if it cannot be reached from there."""
         if not self._url or (urlsplit(self._url).hostname in LOCAL and page_host not in LOCAL):
             return ""
-        if time.monotonic() - self._asked_at > TRUSTED_S:
-            self._asked_at = time.monotonic()
+        if time.monotonic() - self._requested_at > TRUSTED_S:
+            self._requested_at = time.monotonic()
             self._is_there = await self._answers()
         return self._url if self._is_there else ""
 

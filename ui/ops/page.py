@@ -70,7 +70,7 @@ class OpsPage:
         self._board: Board | None = None
         self._keys: list[KeyUsage] = []
         self._keys_read_at = 0.0
-        self._asked = 0  # grows with every request, so that a late response is not shown
+        self._requests = 0  # grows with every request, so that a late response is not shown
         self._is_reading = self._is_hidden = False
         self._root = tag("div", "ops")
         self._timer = ui.timer(REFRESH_S, self._refresh_unless_busy, active=False, immediate=False)
@@ -117,7 +117,7 @@ class OpsPage:
     def _leave_board(self) -> None:
         self._timer.deactivate()
         self._board = None
-        self._asked += 1
+        self._requests += 1
         self._is_reading = False  # discards responses that are still pending
         self._root.clear()
 
@@ -142,20 +142,20 @@ class OpsPage:
         """Poll, and show the response unless a newer request was made meanwhile."""
         if self._board is None:
             return
-        self._asked += 1
-        expected, api = self._asked, self._reading_api
+        self._requests += 1
+        expected, api = self._requests, self._reading_api
         self._is_reading = True
         try:
             metrics = await self._read(api)
-            if expected == self._asked and not self._is_hidden:
+            if expected == self._requests and not self._is_hidden:
                 self._draw(metrics)
             if time.monotonic() - self._keys_read_at > KEYS_REFRESH_S:
                 await self._read_keys(api)
         except ApiError as error:
-            if expected == self._asked:
+            if expected == self._requests:
                 self._fail(error)
         finally:
-            if expected == self._asked:
+            if expected == self._requests:
                 self._is_reading = False
 
     async def _read_keys(self, api: Api) -> None:
@@ -198,9 +198,9 @@ class OpsPage:
             self._board.choose(is_hour)
         await self._refresh()
 
-    async def _on_looks(self, told: object) -> None:
+    async def _on_looks(self, arguments: object) -> None:
         """Take the browser's time zone, and whether the page is visible."""
-        zone, is_hidden = told if isinstance(told, list) and len(told) == 2 else ("UTC", False)
+        zone, is_hidden = arguments if isinstance(arguments, list) and len(arguments) == 2 else ("UTC", False)
         self._zone, self._is_hidden = zone_named(zone), bool(is_hidden)
         if self._board is None:
             return

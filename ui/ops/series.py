@@ -93,8 +93,8 @@ def _replicas(points: Sequence[Point], names: Sequence[str]) -> Values:
 
 def share(results: dict[str, int], result: str) -> float | None:
     """Return the share of a result among requests that the cache is asked for; None if there are none."""
-    asked = sum(results.get(each, 0) for each in ("HIT", "JOIN", "MISS"))
-    return results.get(result, 0) / asked if asked else None
+    lookups = sum(results.get(each, 0) for each in ("HIT", "JOIN", "MISS"))
+    return results.get(result, 0) / lookups if lookups else None
 
 
 def _per_second(points: Sequence[Point], count: Callable[[Point], int]) -> Values:

@@ -226,23 +226,23 @@ def names_of(keys: Sequence[KeyUsage]) -> dict[str, str]:
 
 def _state(model: Model) -> str:
     known = {"ready": t("Ready"), "asleep": t("Asleep"), "loading": t("Loading"), "failed": t("Failed to load")}
-    said = known.get(model.status, model.status)
+    label = known.get(model.status, model.status)
     if model.status in STEADY:
-        return said
+        return label
     step = [t(STEPS[model.phase])] if model.phase in STEPS else []
     progress = [percent(model.percent)] if model.percent is not None else []
     left = [] if model.remaining_s is None else [t("about {wait} left", wait=duration(model.remaining_s))]
-    return " · ".join([said, *step, *progress, duration(model.elapsed_s), *left])
+    return " · ".join([label, *step, *progress, duration(model.elapsed_s), *left])
 
 
 def _key_state(status: str) -> str:
-    said = {
+    labels_by_status = {
         "valid": t("Valid"),
         "disabled": t("Disabled"),
         "expired": t("Expired"),
         "revoked": t("Revoked"),
     }
-    return said.get(status, status)
+    return labels_by_status.get(status, status)
 
 
 def has_traffic(metrics: Metrics) -> bool:

@@ -93,10 +93,10 @@ class Sharing:
 
     def _row(self, share: Share) -> None:
         with tag("div", "share-row"):
-            said = t("Created on {date}", date=_moment(share.created_at))
+            created = t("Created on {date}", date=_moment(share.created_at))
             until = share.expires_at
             end = t("valid until {date}", date=_moment(until)) if until else t("never expires")
-            text_element("span", f"{said} · {end}")
+            text_element("span", f"{created} · {end}")
             revoke = button(t("Revoke"), partial(self._revoke, share), "small quiet").mark(f"revoke-{share.id}")
             attribute(revoke, aria_label=t("Revoke the link of {date}", date=_moment(share.created_at)))
 

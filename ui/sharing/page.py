@@ -93,39 +93,39 @@ async def _body(shared: SharedConversation, renderer: Renderer) -> str:
 
 async def _turns(messages: Iterable[SharedMessage], renderer: Renderer) -> AsyncGenerator[str]:
     left = MAX_RENDERED_CHARS
-    for role, said, left_out in _joined(messages):
+    for role, content, left_out in _joined(messages):
         missing = t("Attachments not shown: {count}", count=left_out) if left_out else ""
         note = f'<p class="note">{escape(missing)}</p>' if missing else ""
         if role == "user":
-            yield f'<div class="turn question"><div class="said">{_said(said)}{note}</div></div>'
+            yield f'<div class="turn question"><div class="question-body">{_message_html(content)}{note}</div></div>'
             continue
-        left -= len(said)
-        prose = await renderer.render(said) if left >= 0 else plain_text(said)
-        answer = escape(t("Answer"))
-        yield f'<article class="turn answer" aria-label="{answer}"><div class="prose">{prose}</div>{note}</article>'
+        left -= len(content)
+        rendered = await renderer.render(content) if left >= 0 else plain_text(content)
+        label, shown = escape(t("Answer")), f'<div class="markdown">{rendered}</div>'
+        yield f'<article class="turn answer" aria-label="{label}">{shown}{note}</article>'
 
 
 def _joined(messages: Iterable[SharedMessage]) -> Iterator[tuple[str, str, int]]:
     """Yield what was said turn by turn: the pieces of an answer are one, and so is a question that was repeated."""
-    role, said, left_out = "", "", 0
+    role, content, left_out = "", "", 0
     for message in messages:
         if message.role == role == "assistant":
-            said, left_out = said + message.text, left_out + message.left_out
+            content, left_out = content + message.text, left_out + message.left_out
             continue
-        if role and not (message.role == role and message.text == said):
-            yield role, said, left_out
-        role, said, left_out = message.role, message.text, message.left_out
+        if role and not (message.role == role and message.text == content):
+            yield role, content, left_out
+        role, content, left_out = message.role, message.text, message.left_out
     if role:
-        yield role, said, left_out
+        yield role, content, left_out
 
 
-def _said(message: str) -> str:
+def _message_html(message: str) -> str:
     text, files = without_files(message)
     bubble = f'<div class="bubble" dir="auto">{escape(text)}</div>' if text else ""
     shown = (
         f'<summary dir="auto">{escape(file.name)}</summary><pre dir="auto">{escape(file.text)}</pre>' for file in files
     )
-    return bubble + "".join(f'<details class="said-file">{file}</details>' for file in shown)
+    return bubble + "".join(f'<details class="question-file">{file}</details>' for file in shown)
 
 
 def _gone() -> HTMLResponse:

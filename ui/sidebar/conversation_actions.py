@@ -17,7 +17,7 @@ from ui.state.transfer import MAX_IMPORT_BYTES, all_messages, as_json, as_markdo
 from ui.widgets.dialogs import ask_title
 from ui.widgets.toast import Toast
 
-TOLD_S = 6.0
+NOTICE_S = 6.0
 
 
 class ConversationActions:
@@ -68,8 +68,8 @@ class ConversationActions:
         was_open = conversation.id == self.sidebar.current
         with self._root:
             self.sidebar.remove(conversation.id)
-            said = t("“{title}” was deleted.", title=isolated(shorten(title(conversation))))
-            self.toast.show(said, UNDO_S, t("Undo"), lambda: self._undo(conversation, was_open))
+            notice = t("“{title}” was deleted.", title=isolated(shorten(title(conversation))))
+            self.toast.show(notice, UNDO_S, t("Undo"), lambda: self._undo(conversation, was_open))
         if was_open:
             await self._open(None)
         self._shared.changes.notify("deleted", conversation)
@@ -90,7 +90,7 @@ class ConversationActions:
     def tell(self, error: ApiError) -> None:
         """Show a failure."""
         with self._root:
-            self.toast.show(explain(error).title, TOLD_S)
+            self.toast.show(explain(error).title, NOTICE_S)
 
     async def _import(self, event: events.UploadEventArguments) -> None:
         try:

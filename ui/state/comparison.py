@@ -72,20 +72,20 @@ async def keep(shared: Shared, answer: Answer) -> None:
     """Continue the conversation with that answer; the other is stopped and stays as a branch. Raises `ApiError`."""
     id_ = answer.question.conversation_id
     await shared.generations.stop(id_)
-    said = [item for item in (await shared.api.response(answer.response_id)).output if item.role == "assistant"]
-    asked = answer.question
+    replies = [item for item in (await shared.api.response(answer.response_id)).output if item.role == "assistant"]
+    original = answer.question
 
     def chosen(known: dict[str, str]) -> dict[str, str]:
-        parameters = replace(Parameters.of(known), model=asked.model, temperature=asked.parameters.temperature)
-        return parameters.within(known) | ({CHOSEN: said[-1].id} if said else {})
+        parameters = replace(Parameters.of(known), model=original.model, temperature=original.parameters.temperature)
+        return parameters.within(known) | ({CHOSEN: replies[-1].id} if replies else {})
 
     await shared.api.keep(id_, chosen)
 
 
 async def _found(shared: Shared, conversation_id: str, response_id: str) -> Answer:
     response = await shared.api.response(response_id)
-    asked = await shared.api.asked(response_id)
-    text = asked[-1].text if asked else ""
+    original = await shared.api.input_messages(response_id)
+    text = original[-1].text if original else ""
     question = Side(response.model, response.temperature).asks(conversation_id, text)
     if response.is_running:
         asks = await shared.asks()

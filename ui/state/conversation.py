@@ -89,11 +89,11 @@ class OpenConversation:
 
     async def system_for(self, parent: str | None) -> str:
         """Return the system prompt to send with a question after `parent`; "" if it is in place already."""
-        said = await self._said(parent)
-        wanted = self.parameters.system or (NO_SYSTEM if said else "")
-        return "" if wanted == said else wanted
+        current = await self._system_of(parent)
+        wanted = self.parameters.system or (NO_SYSTEM if current else "")
+        return "" if wanted == current else wanted
 
-    async def _said(self, parent: str | None) -> str:
+    async def _system_of(self, parent: str | None) -> str:
         path = [] if parent == "" else Tree(self.stored).path(parent)
         systems = [message.text for message in path if message.role == "system"]
         if systems or not self.has_earlier or self.id is None or parent == "":

@@ -26,7 +26,7 @@ State = Literal["waiting", "streaming", "done", "stopped", "failed"]
 
 
 class Answer:
-    """One answer, from the question to its end. Times are `time.monotonic()` seconds but for `asked_at_unix`.
+    """One answer, from the question to its end. Times are `time.monotonic()` seconds but for `requested_at_unix`.
 
     `response_id` is the service's name for it, once it has one. `was_taken_up` says that
     another process had asked for it, so that nobody knows when its first token came.
@@ -34,7 +34,7 @@ class Answer:
     `sends_at` is set while the key's limit is reached: the question is asked again then.
     """
 
-    def __init__(self, question: Question, response_id: str = "", asked_at_unix: float | None = None) -> None:
+    def __init__(self, question: Question, response_id: str = "", requested_at_unix: float | None = None) -> None:
         """With a `response_id` it is an answer that is being written already."""
         self.question = question
         self.response_id = response_id
@@ -50,8 +50,8 @@ class Answer:
         self.request_id = ""
         self.end = Finished("")
         self.version = 0
-        self.asked_at = time.monotonic()
-        self.asked_at_unix = time.time() if asked_at_unix is None else asked_at_unix
+        self.requested_at = time.monotonic()
+        self.requested_at_unix = time.time() if requested_at_unix is None else requested_at_unix
         self.first_token_at: float | None = None
         self.ended_at: float | None = None
         self._changed = asyncio.Event()
@@ -165,14 +165,14 @@ class Generations:
         if not is_beside and self.is_running(question.conversation_id):
             raise ApiError("busy_page")
         answer = Answer(question)
-        return self._follow(asks, answer, _asked(asks, answer), is_beside)
+        return self._follow(asks, answer, _events_of(asks, answer), is_beside)
 
-    def take_up(self, asks: Asks, question: Question, response_id: str, asked_at_unix: float) -> Answer:
+    def take_up(self, asks: Asks, question: Question, response_id: str, requested_at_unix: float) -> Answer:
         """Follow an answer that is already running; repeated calls return the same one. Raises `ApiError`."""
         for known in self.all_of(question.conversation_id):
             if known.response_id == response_id and known.is_running:
                 return known
-        answer = Answer(question, response_id, asked_at_unix)
+        answer = Answer(question, response_id, requested_at_unix)
         is_beside = self.is_running(question.conversation_id)
         return self._follow(asks, answer, asks.take_up(response_id), is_beside)
 
@@ -244,7 +244,7 @@ class Generations:
         self._watchers.notify(answer)
 
 
-async def _asked(asks: Asks, answer: Answer) -> AsyncGenerator[Event]:
+async def _events_of(asks: Asks, answer: Answer) -> AsyncGenerator[Event]:
     """Ask the question, and retry when the rate limit allows; a rejected question is not stored. Raises `ApiError`."""
     until = time.monotonic() + MAX_LIMIT_WAIT_S
     while True:

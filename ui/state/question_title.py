@@ -23,9 +23,9 @@ _SPACES = {"softbreak", "hardbreak"}
 
 def question_title(message: str) -> str:
     """Return a title of at most `MAX_CHARS`; for a message without text, the names of its attachments."""
-    said = pieces(message)
-    names = ", ".join(file.name for file in said.files) or (t("Image") if said.images else "")
-    text = said.text[:READ_CHARS]
+    shown = pieces(message)
+    names = ", ".join(file.name for file in shown.files) or (t("Image") if shown.images else "")
+    text = shown.text[:READ_CHARS]
     return shorten(_beginning(text) or text or names)
 
 
@@ -39,12 +39,12 @@ def shorten(text: str) -> str:
 
 
 def _beginning(text: str) -> str:
-    said = ""
+    title = ""
     for sentence in _sentences(text):
-        said = f"{said} {sentence}".strip()
-        if len(said) >= MIN_CHARS and not said.endswith(":"):
+        title = f"{title} {sentence}".strip()
+        if len(title) >= MIN_CHARS and not title.endswith(":"):
             break
-    return said.rstrip(".:; ")
+    return title.rstrip(".:; ")
 
 
 def _sentences(text: str) -> Iterator[str]:

@@ -35,7 +35,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NewQuestion:
     """A question and its position: after `parent` (see `Question`), or a retry of the last question."""
 
     text: str
@@ -47,26 +47,26 @@ class Asked:
 async def begin(
     shared: Shared,
     conversation: OpenConversation,
-    asked: Asked,
+    new: NewQuestion,
     model: str,
     on_created: Callable[[Conversation], None],
 ) -> Answer:
     """Start the answer and return it. Raises `ApiError`; a conversation that was created stays."""
     if conversation.id is None:
         conversation.parameters = replace(conversation.parameters, model=model)
-        created = await shared.api.create_conversation(question_title(asked.text), conversation.parameters.within({}))
+        created = await shared.api.create_conversation(question_title(new.text), conversation.parameters.within({}))
         conversation.id, conversation.about, conversation.metadata = created.id, created, created.metadata
         shared.titles.expect(created.id, created.title or "")
         on_created(created)
-    parent = asked.parent
-    if asked.is_retry:
-        parent = await _branch_point(shared.api, conversation.id, asked.text)
+    parent = new.parent
+    if new.is_retry:
+        parent = await _branch_point(shared.api, conversation.id, new.text)
     elif parent is None and conversation.leaf is not None:
         parent = conversation.leaf
-    system = "" if asked.continues else await conversation.system_for(parent)
+    system = "" if new.continues else await conversation.system_for(parent)
     asks = await shared.asks()
     question = Question(
-        conversation.id, asked.text, model, parent, system, conversation.parameters, continues=asked.continues
+        conversation.id, new.text, model, parent, system, conversation.parameters, continues=new.continues
     )
     answer = shared.generations.start(asks, question)
     conversation.leaf = None
@@ -83,10 +83,10 @@ async def take_up(shared: Shared, conversation: OpenConversation) -> None:
         return
     try:
         running = (await shared.api.running(conversation.id))[::-1]
-        asked = [(response, await _question(shared.api, conversation, response)) for response in running]
-        if asked and not generations.is_running(conversation.id):  # nothing was asked here meanwhile
+        running_questions = [(response, await _question(shared.api, conversation, response)) for response in running]
+        if running_questions and not generations.is_running(conversation.id):  # nothing was asked here meanwhile
             asks = await shared.asks()
-            for response, question in asked:
+            for response, question in running_questions:
                 generations.take_up(asks, question, response.id, response.created_at)
     except ApiError:
         return
@@ -94,8 +94,8 @@ async def take_up(shared: Shared, conversation: OpenConversation) -> None:
 
 async def _question(api: Api, conversation: OpenConversation, response: Response) -> Question:
     """Return the question of an answer."""
-    said = (await api.asked(response.id))[-1:]
-    last, id_ = said[0] if said else None, conversation.id or ""
+    inputs = (await api.input_messages(response.id))[-1:]
+    last, id_ = inputs[0] if inputs else None, conversation.id or ""
     if last is None:
         return Question(id_, "", response.model)
     if last.role != "assistant":

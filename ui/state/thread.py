@@ -46,13 +46,13 @@ def turns(stored: Sequence[Message], answer: Answer | None, leaf: str | None = N
     completed = _with_figures(shown, answer)
     if completed is not shown:
         return completed
-    asked = answer.question
+    pending = answer.question
     if answer.is_running and shown and shown[-1].role == "assistant" and _is_since(path[-1], answer):
         shown = shown[:-1]  # the reply has just been stored; its end event is still on the way
-    if asked.parent is not None:
-        shown = _until(shown, asked.parent, asked.text)
-    if not (shown and shown[-1].role == "user" and shown[-1].text == asked.text):
-        shown.append(Turn("user", asked.text, parent=asked.parent or (shown[-1].id if shown else "")))
+    if pending.parent is not None:
+        shown = _until(shown, pending.parent, pending.text)
+    if not (shown and shown[-1].role == "user" and shown[-1].text == pending.text):
+        shown.append(Turn("user", pending.text, parent=pending.parent or (shown[-1].id if shown else "")))
     return [*shown, Turn("assistant", answer.text, answer=answer, parent=shown[-1].id)]
 
 
@@ -111,4 +111,4 @@ def _until(shown: list[Turn], parent: str, question: str) -> list[Turn]:
 
 
 def _is_since(message: Message, answer: Answer) -> bool:
-    return message.created_at >= answer.asked_at_unix - CLOCK_SKEW_S
+    return message.created_at >= answer.requested_at_unix - CLOCK_SKEW_S

@@ -22,7 +22,7 @@ INSTRUCTION = (
 MAX_TOKENS = 32
 TIGHT = 10
 """With a smaller limit, or less than a quarter of it left, no titles are requested."""
-SAID_CHARS = 2_000
+MESSAGE_CHARS = 2_000
 """How much of the question and of the answer the model is shown."""
 MAX_CHARS = 60
 MAX_WORDS = 9
@@ -69,22 +69,22 @@ class Titles:
         self._tasks.start(self._name(answer, provisional), "title of a conversation")
 
     async def _name(self, answer: Answer, provisional: str) -> None:
-        asked = answer.question
-        said = [
-            {"role": "user", "content": pieces(asked.text).text[:SAID_CHARS] or provisional},
-            {"role": "assistant", "content": answer.text[:SAID_CHARS]},
+        source = answer.question
+        messages = [
+            {"role": "user", "content": pieces(source.text).text[:MESSAGE_CHARS] or provisional},
+            {"role": "assistant", "content": answer.text[:MESSAGE_CHARS]},
             {"role": "user", "content": INSTRUCTION},
         ]
         try:
             if not _can_spare(await self._api.me()):
                 return
-            proposed = accepted(await self._api.complete(asked.model, said, MAX_TOKENS))
-            if not proposed or (await self._api.conversation(asked.conversation_id)).title != provisional:
+            proposed = accepted(await self._api.complete(source.model, messages, MAX_TOKENS))
+            if not proposed or (await self._api.conversation(source.conversation_id)).title != provisional:
                 return  # its reader has named or deleted it meanwhile
-            await self._api.rename(asked.conversation_id, proposed)
+            await self._api.rename(source.conversation_id, proposed)
         except ApiError:
             return  # the question's first sentence will do
-        self._watchers.notify(asked.conversation_id, proposed)
+        self._watchers.notify(source.conversation_id, proposed)
 
 
 def _can_spare(me: Me) -> bool:

@@ -20,7 +20,7 @@ ITEMS_AT_ONCE = 20  # what the service takes in one call
 FORMAT = "chatllm-conversation"
 
 
-class Said(BaseModel):
+class ExportedMessage(BaseModel):
     """A message of an exported conversation; `parent` is the place of the one that it follows, from 0 on."""
 
     role: str = Field(pattern="^(user|assistant|system)$")
@@ -34,7 +34,7 @@ class Exported(BaseModel):
     format: str = Field(pattern=f"^{FORMAT}$")
     title: str = Field(default="", max_length=200)
     metadata: dict[str, str] = Field(default={}, max_length=16)
-    messages: list[Said] = Field(max_length=MAX_EXPORTED)
+    messages: list[ExportedMessage] = Field(max_length=MAX_EXPORTED)
 
 
 async def all_messages(api: Api, conversation_id: str) -> list[Message]:
@@ -54,15 +54,17 @@ def as_markdown(title: str, stored: Sequence[Message]) -> str:
     """Return the shown branch as Markdown, one heading per turn."""
     names = {"user": t("You"), "assistant": t("Assistant"), "system": t("System prompt")}
     parts = [f"# {title}\n"]
-    parts += [f"## {names.get(said.role, said.role)}\n\n{said.text.strip()}\n" for said in Tree(stored).path()]
+    parts += [f"## {names.get(entry.role, entry.role)}\n\n{entry.text.strip()}\n" for entry in Tree(stored).path()]
     return "\n".join(parts)
 
 
 def as_json(conversation: Conversation, stored: Sequence[Message]) -> str:
     """Return all branches as JSON, for import."""
     places = {message.id: at for at, message in enumerate(stored)}
-    said = [Said(role=m.role, text=m.text, parent=places.get(m.parent_id or "")) for m in stored]
-    exported = Exported(format=FORMAT, title=conversation.title or "", metadata=conversation.metadata, messages=said)
+    messages = [ExportedMessage(role=m.role, text=m.text, parent=places.get(m.parent_id or "")) for m in stored]
+    exported = Exported(
+        format=FORMAT, title=conversation.title or "", metadata=conversation.metadata, messages=messages
+    )
     return json.dumps(exported.model_dump(), ensure_ascii=False, indent=1)
 
 
@@ -93,10 +95,10 @@ async def bring_in(api: Api, exported: Exported) -> Conversation:
         items: list[dict[str, Any]] = [
             {
                 "type": "message",
-                "role": said.role,
-                "content": content_parts(said.text) if said.role == "user" else said.text,
+                "role": entry.role,
+                "content": content_parts(entry.text) if entry.role == "user" else entry.text,
             }
-            for said in exported.messages[at:end]
+            for entry in exported.messages[at:end]
         ]
         after = ids[parent] if parent is not None and 0 <= parent < len(ids) else ""
         ids += await api.add_messages(created.id, items, after)

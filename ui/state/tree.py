@@ -52,10 +52,10 @@ class Tree:
         to the same words in the same place, whether or not the question was stored again.
         """
         if message.role == "assistant":
-            asked = self._by_id.get(message.parent_id or "")
-            if asked is None or asked.role != "user":
+            question = self._by_id.get(message.parent_id or "")
+            if question is None or question.role != "user":
                 return [message]
-            same = [other for other in self._beside(asked) if other.role == "user" and other.text == asked.text]
+            same = [other for other in self._beside(question) if other.role == "user" and other.text == question.text]
             given = [answer for other in same for answer in self._after.get(other.id, ()) if answer.role == "assistant"]
             return [answer for answer in given if answer is message or not self._is_continued(answer, given)]
         by_text = {other.text: other for other in self._beside(message) if other.role == message.role}
@@ -64,8 +64,8 @@ class Tree:
 
     def _place(self, message: Message) -> tuple[str | None, str] | None:
         """Return where a question stands and its words; of an answer, those of its question."""
-        asked = message if message.role == "user" else self._by_id.get(message.parent_id or "")
-        return (asked.parent_id, asked.text) if asked is not None and asked.role == "user" else None
+        question = message if message.role == "user" else self._by_id.get(message.parent_id or "")
+        return (question.parent_id, question.text) if question is not None and question.role == "user" else None
 
     def _beside(self, message: Message) -> Iterable[Message]:
         return self._after.get(message.parent_id or "", ())

@@ -84,12 +84,12 @@
   };
   const CONFIRM_MS = 1600;
   // A button with a label shows the words, and one with an icon another icon.
-  const confirm = (button, said, name) => {
-    say(said);
+  const confirm = (button, note, name) => {
+    say(note);
     if (!button || button.classList.contains(name)) return;
     const before = button.textContent;
     button.classList.add(name);
-    if (before) button.textContent = said;
+    if (before) button.textContent = note;
     setTimeout(() => {
       button.classList.remove(name);
       if (before) button.textContent = before;
@@ -97,7 +97,7 @@
   };
   const copyFrom = (button, text) =>
     toClipboard(text).then(
-      () => confirm(button, button?.dataset.said || "Copied", "copied"),
+      () => confirm(button, button?.dataset.done || "Copied", "copied"),
       () => confirm(button, button?.dataset.failed || "Could not copy the text", "not-copied"),
     );
   const copy = (text, id) => copyFrom(byId(id), text);
@@ -134,7 +134,7 @@
     }
   };
   // What scrolls can be reached by keys, and nothing else that would only be one more stop on the way.
-  const SCROLLERS = ":is(.prose pre, .prose .table, .prose .math-block, .said-file pre):not([data-watched])";
+  const SCROLLERS = ":is(.markdown pre, .markdown .table, .markdown .math-block, .question-file pre):not([data-watched])";
   const scrolling = new ResizeObserver((entries) => {
     for (const { target: box } of entries) {
       const isCut = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
@@ -192,7 +192,7 @@
   };
   // A footnote's reference leads to the note, and the note back to the first reference, within the same answer.
   const jump = (button, act) => {
-    const marks = [...button.closest(".prose").querySelectorAll(`[data-act=${act}]`)];
+    const marks = [...button.closest(".markdown").querySelectorAll(`[data-act=${act}]`)];
     const mark = marks.find((one) => one.dataset.note === button.dataset.note);
     mark?.scrollIntoView({ block: "nearest" });
     mark?.focus({ preventScroll: true });
@@ -200,7 +200,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-act]");
     if (button) actions[button.dataset.act]?.(button);
-    const link = event.target.closest?.(".prose a[href]");
+    const link = event.target.closest?.(".markdown a[href]");
     if (link) {
       event.preventDefault();
       window.open(link.href, "_blank", "noopener,noreferrer");

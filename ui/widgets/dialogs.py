@@ -9,18 +9,18 @@ MAX_TITLE_CHARS = 120
 
 async def ask_title(current: str) -> str | None:
     """Return the new title of a conversation; None if it keeps its own."""
-    with dialog(t("Rename conversation")) as asked, tag("div", "card"):
+    with dialog(t("Rename conversation")) as opened, tag("div", "card"):
         text_element("h2", t("Rename conversation"), "card-title")
-        with form(lambda: asked.submit(True) if title.line and are_right([title]) else None).mark("renaming"):
+        with form(lambda: opened.submit(True) if title.line and are_right([title]) else None).mark("renaming"):
             title = LineField(t("Title"), MAX_TITLE_CHARS, current, "title")
             attribute(title.input, required="")
             with tag("div", "card-actions"):
-                button(t("Cancel"), lambda: asked.submit(None), "quiet")
+                button(t("Cancel"), lambda: opened.submit(None), "quiet")
                 submit_button(t("Save")).mark("save-title")
     try:
-        if not await asked:
+        if not await opened:
             return None
         return title.line if title.line != current else None
     finally:
-        if not asked.is_deleted:
-            asked.delete()
+        if not opened.is_deleted:
+            opened.delete()

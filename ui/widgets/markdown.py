@@ -10,7 +10,7 @@ from ui.widgets.elements import attribute, tag
 def show_markdown(text: str, renderer: Renderer) -> None:
     """Show a complete text; as plain text until it has been rendered."""
     html = renderer.known(text)
-    with tag("div", "prose") as prose:
+    with tag("div", "markdown") as root:
         shown = _html(plain_text(text) if html is None else html)
 
     async def fill() -> None:
@@ -18,10 +18,10 @@ def show_markdown(text: str, renderer: Renderer) -> None:
             rendered = await renderer.render(text)
         if not shown.is_deleted:
             shown.set_content(rendered)
-            attribute(prose, aria_busy="false").update()
+            attribute(root, aria_busy="false").update()
 
     if html is None:
-        attribute(prose, aria_busy="true")
+        attribute(root, aria_busy="true")
         background_tasks.create(fill(), name="render a text")
 
 
@@ -35,7 +35,7 @@ class MarkdownStream:
     def __init__(self, renderer: Renderer, *, is_announced: bool = False) -> None:
         self._stream = IncrementalMarkdown(renderer)
         live = "polite" if is_announced else "off"
-        self._root = tag("div", "prose", aria_live=live, aria_relevant="additions", aria_atomic="false")
+        self._root = tag("div", "markdown", aria_live=live, aria_relevant="additions", aria_atomic="false")
         with self._root:
             self._tail = attribute(_html(""), aria_live="off")
 

@@ -86,11 +86,11 @@ def _target(document: Tree, deployed: Tree, config: Path) -> Target:
 
 def require_same_server(wanted: Tree, deployed: Tree, config: Path) -> None:
     """Refuse what Serve does not change while it runs: its address, and the name of the main application."""
-    said, held = wanted.get("http_options") or {}, deployed.get("http_options") or {}
+    configured, held = wanted.get("http_options") or {}, deployed.get("http_options") or {}
     for name in BOUND:
-        if name in said and name in held and said[name] != held[name]:
+        if name in configured and name in held and configured[name] != held[name]:
             raise LauncherError(
-                f"{config}: http_options.{name} is {said[name]!r} and the running service has {held[name]!r}: "
+                f"{config}: http_options.{name} is {configured[name]!r} and the running service has {held[name]!r}: "
                 "it changes with a restart alone"
             )
     with suppress(ValueError):  # what is deployed is not of ours

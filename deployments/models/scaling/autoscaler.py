@@ -27,11 +27,11 @@ class TimeStampedValue(Protocol):
     def value(self) -> float: ...
 
 
-MEMORY, SAID = "memory", "said"
+MEMORY, LAST_VERDICT = "memory", "said"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LastVerdict:
     """What the last call knew: the target then, and what it thought of it."""
 
     target: int
@@ -103,9 +103,9 @@ def considered(ctx: AutoscalingContext) -> tuple[int, dict[str, Any], Decision |
     verdict = decide(reading, Memory.of(ctx.policy_state.get(MEMORY, {})))
     if reading.current and not reading.loads:
         verdict = _as_serve_would(ctx, verdict)
-    before = Said.of(ctx.policy_state.get(SAID))
-    said = Said(ctx.target_num_replicas, verdict.replicas, verdict.cause, verdict.reason)
-    state = {MEMORY: verdict.memory.kept(), SAID: {name: getattr(said, name) for name in Said.__slots__}}
+    before = LastVerdict.of(ctx.policy_state.get(LAST_VERDICT))
+    last = LastVerdict(ctx.target_num_replicas, verdict.replicas, verdict.cause, verdict.reason)
+    state = {MEMORY: verdict.memory.kept(), LAST_VERDICT: {name: getattr(last, name) for name in LastVerdict.__slots__}}
     return verdict.replicas, state, _decision(ctx, before, verdict), verdict.demand
 
 
@@ -142,7 +142,7 @@ def _as_serve_would(ctx: AutoscalingContext, verdict: Verdict) -> Verdict:
     return Verdict(wanted, "requests", f"{round(ctx.total_num_requests)} requests", demand, verdict.memory)
 
 
-def _decision(ctx: AutoscalingContext, before: Said | None, verdict: Verdict) -> Decision | None:
+def _decision(ctx: AutoscalingContext, before: LastVerdict | None, verdict: Verdict) -> Decision | None:
     target = ctx.target_num_replicas
     if before is None or before.target == target:
         return None

@@ -31,7 +31,7 @@ from deployments.errors import Unavailable
 logger = logging.getLogger(__name__)
 
 Kind = Literal["json", "regex", "lark", "grammar", "structural_tag"]
-Outcome = Literal["cheap", "known", "passed", "invalid", "too_slow", "unchecked"]
+TrialResult = Literal["cheap", "known", "passed", "invalid", "too_slow", "unchecked"]
 
 CHEAP_CHARACTERS = 2048
 DEAR = re.compile(
@@ -71,7 +71,9 @@ class Trial:
 class GrammarCheck:
     """Compiles grammars on trial, one at a time for each two cores. The process starts with the first dear one."""
 
-    def __init__(self, tokenizer: Callable[[], str], limit_s: float, count: Callable[[Outcome, float], None]) -> None:
+    def __init__(
+        self, tokenizer: Callable[[], str], limit_s: float, count: Callable[[TrialResult, float], None]
+    ) -> None:
         """`tokenizer` returns xgrammar's JSON of the tokenizer; it is called in a thread, once.
 
         `limit_s` is the CPU time of one grammar; `count` hears of each outcome and the CPU seconds it took.
@@ -85,7 +87,7 @@ class GrammarCheck:
         self._process: Process | None = None
         self._folder: Path | None = None
 
-    async def outcome(self, trial: Trial) -> Outcome:
+    async def outcome(self, trial: Trial) -> TrialResult:
         """Return what is to be expected of a grammar; cancelling ends its compilation at once.
 
         Raises Unavailable where the process for it cannot be started.
@@ -113,11 +115,11 @@ class GrammarCheck:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _counted(self, outcome: Outcome, cpu_s: float = 0.0) -> Outcome:
+    def _counted(self, outcome: TrialResult, cpu_s: float = 0.0) -> TrialResult:
         self._count(outcome, cpu_s)
         return outcome
 
-    async def _tried(self, trial: Trial, path: Path) -> tuple[Outcome, float]:
+    async def _tried(self, trial: Trial, path: Path) -> tuple[TrialResult, float]:
         reader, writer = await asyncio.open_unix_connection(path)
         pid, answer = None, b""
         try:

@@ -41,10 +41,10 @@ async def test_an_image_is_asked_about_and_is_there_after_a_reload(reader: Reade
         {"type": "input_text", "text": "What is it?"},
         {"type": "input_image", "image_url": ADDRESS, "detail": "auto"},
     ]
-    assert reader.texts("entry-link") == ["What is it?"] and pictures(reader, "said-image") == [ADDRESS]
+    assert reader.texts("entry-link") == ["What is it?"] and pictures(reader, "question-image") == [ADDRESS]
     await reader.open(f"/c/{next(iter(api.conversations))}")
     await reader.sees("What is it?")
-    assert pictures(reader, "said-image") == [ADDRESS]
+    assert pictures(reader, "question-image") == [ADDRESS]
 
     reader.clicks("edit-0")
     reader.find(marker="editor-0").clear().type("And now?")

@@ -41,7 +41,7 @@ ALLOWED_TAGS = {
     *("br", "h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "sup"),
 }
 ALLOWED_ATTRIBUTES = {
-    *("class", "href", "rel", "title", "type", "data-act", "data-said", "data-note", "style", "start", "dir"),
+    *("class", "href", "rel", "title", "type", "data-act", "data-done", "data-note", "style", "start", "dir"),
     *("role", "aria-label"),
 }
 TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)((?:\s+[^\s=>]+(?:=\"[^\"]*\")?)*)\s*/?>")

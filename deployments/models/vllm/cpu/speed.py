@@ -89,7 +89,7 @@ class Load:
         self.engine = engine
         self._sampling = sampling
         self._tokens = tokens
-        self._asked = 0
+        self._requested = 0
 
     async def round(self, streams: int) -> tuple[float, float, float]:
         """Return tokens/s, seconds to the first token (median) and seconds of processor time a step."""
@@ -104,15 +104,15 @@ class Load:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        self._asked += 1
-        question = QUESTIONS[self._asked % len(QUESTIONS)].format(self._asked)
+        self._requested += 1
+        question = QUESTIONS[self._requested % len(QUESTIONS)].format(self._requested)
         messages = [{"role": "user", "content": question}]
         tokenizer = self.engine.renderer.get_tokenizer()
         prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         kind = RequestOutputKind.DELTA
         wanted = SamplingParams(max_tokens=self._tokens, ignore_eos=True, output_kind=kind, **self._sampling)
         began, first_s = time.perf_counter(), 0.0
-        async for _ in self.engine.generate(prompt, wanted, str(self._asked)):
+        async for _ in self.engine.generate(prompt, wanted, str(self._requested)):
             first_s = first_s or time.perf_counter() - began
         return first_s
 
