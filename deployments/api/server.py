@@ -22,12 +22,13 @@ from deployments.api.assembly import opened
 from deployments.api.configuration import IngressConfiguration
 from deployments.api.http.connection import ClientGone
 from deployments.api.http.cors import CrossOrigin
-from deployments.api.http.lenient import LenientRouting, speak_plainly_to_http10
+from deployments.api.http.cycle import install_cycle
+from deployments.api.http.lenient import LenientRouting
 from deployments.api.http.middleware import ConcurrencyLimit, Lingering, RequestId
 from deployments.api.http.replies import error_response, translated
 from deployments.api.http.shortcut import Shortcut, answer_nobody
 from deployments.api.http.traced import Traced
-from deployments.api.metering import LimitHeaders
+from deployments.api.metering import GENERATING, LimitHeaders
 from deployments.api.routes import (
     chat,
     completions,
@@ -192,7 +193,7 @@ class Ingress:
         settings = self._current.value
         configure_logging(settings.log_level)
         warn_unless_mended(os.environ)
-        speak_plainly_to_http10()
+        install_cycle(GENERATING)
         self._client = ModelClient({}, ModelNames((), ""), settings.timeouts, settings.encrypt_replica_traffic)
         self._cache = self._connected(self._cache_handle) if self._cache_handle else NoCache()
         self._apply()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from deployments.api.http.lenient import speak_plainly_to_http10
+from deployments.api.http.cycle import install_cycle
 from deployments.config import ScriptedModel, Timeouts
 from tests.haproxied import haproxied
 from tests.launched import free_ports
@@ -238,7 +238,7 @@ def test_statistics_and_metrics_are_for_this_machine_alone(tmp_path: Path) -> No
 
 
 async def test_a_stream_to_an_http_1_0_client_is_plain_bytes(tmp_path: Path) -> None:
-    speak_plainly_to_http10()
+    install_cycle(())
     payload = b'{"messages": [{"role": "user", "content": "hello"}], "stream": true}'
     async with running(QUICK) as service:
         with haproxied(tmp_path, port_of(service.url)) as url:

@@ -33,7 +33,7 @@ class Stream:
         """When the last frames came (monotonic seconds)."""
         self._put = put
         self._forget = forget
-        self._ended: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._parts: list[bytes] = []
         self._part_bytes = 0
 
@@ -61,20 +61,21 @@ class Stream:
             self._wake()
 
     async def ended(self, timeout_s: float) -> bool:
-        """Wait until the sender's last message is here; False if it does not come in time."""
-        if not self.has_ended:
-            await asyncio.wait((self._end_here(),), timeout=timeout_s)
+        """Wait until the sender's last message is here; False if it does not come in time, or the stream is lost."""
+        if not self.has_ended and not self.is_lost:
+            await asyncio.wait((self._waiting(),), timeout=timeout_s)
         return self.has_ended
 
     async def ended_or(self, call: "asyncio.Task[None]") -> None:
         """Wait until the sender's last message is here, the stream is lost, or `call` is done."""
         if not self.has_ended and not self.is_lost:
-            await asyncio.wait((self._end_here(), call), return_when=asyncio.FIRST_COMPLETED)
+            # Not asyncio.wait: what it needs for two is held for as long as the stream is open.
+            call.add_done_callback(self._wake)
+            await self._waiting()
 
-    def _end_here(self) -> "asyncio.Future[None]":
-        if self._ended is None:
-            self._ended = asyncio.get_running_loop().create_future()
-        return self._ended
+    def _waiting(self) -> "asyncio.Future[None]":
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
 
     def close(self) -> None:
         """Take the stream off the listener: what still comes for it is dropped."""
@@ -87,9 +88,9 @@ class Stream:
         self._put(message)
         self._wake()
 
-    def _wake(self) -> None:
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
+    def _wake(self, _call: object = None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _receive_part(self, data: bytes) -> None:
         self._parts.append(data)

@@ -6,10 +6,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from fastapi.routing import APIRoute
+from ray.serve._private.http_util import parse_disconnect_disabled_header
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from deployments.api.http.lenient import speak_plainly_to_http10
+from deployments.api.http.cycle import install_cycle
 from deployments.api.server import build_http
 from deployments.config import Current, ScriptedModel, Settings
+from tests.asgi_server import served
 from tests.unit.api.conftest import Service, running
 
 PATH = "/v1/chat/completions"
@@ -81,9 +85,27 @@ async def test_models_are_listed_with_a_slash_and_a_chat_is_answered(service: Se
     assert answer.status_code == 200 and answer.json()["choices"]
 
 
+async def test_serve_need_not_watch_the_connections_that_are_watched_here() -> None:
+    seen: dict[tuple[str, str], bool] = {}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            seen[scope["method"], scope["path"]] = parse_disconnect_disabled_header(dict(scope["headers"]))
+            await Response()(scope, receive, send)
+
+    install_cycle({PATH})
+    try:
+        async with served(app) as url, httpx.AsyncClient(base_url=url) as http:
+            for method, path in (("POST", PATH), ("GET", PATH), ("POST", "/v1/conversations")):
+                await http.request(method, path)
+    finally:
+        install_cycle(())
+    assert seen == {("POST", PATH): True, ("GET", PATH): False, ("POST", "/v1/conversations"): False}
+
+
 @pytest.mark.parametrize("streams", ["true", "false"])
 async def test_an_http_1_0_client_gets_plain_bytes_until_the_connection_ends(streams: str) -> None:
-    speak_plainly_to_http10()
+    install_cycle(())
     async with running(ScriptedModel(id="quick", kind="scripted", tokens=5)) as service:
         payload = b'{"messages": [{"role": "user", "content": "hello"}], "stream": %s}' % streams.encode()
         key = service.http.headers["authorization"].encode()

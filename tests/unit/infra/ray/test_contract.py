@@ -49,6 +49,7 @@ CONTRACT: dict[str, tuple[str, ...]] = {
     "ray.serve.request_router:RequestRouter.create_replica_wrapper": ("replica_info",),
     "ray.serve.request_router:RunningReplica.stub": (),
     "ray.serve._private.client:ServeControllerClient.__init__": ("controller",),
+    "ray.serve._private.constants:SERVE_HTTP_REQUEST_DISCONNECT_DISABLED_HEADER": (),
     "ray.serve._private.controller:ServeController.get_app_configs": (),
     "ray.serve.context:_get_global_client": (),
     "ray.serve:get_deployment_handle": ("deployment_name", "app_name", "_check_exists"),
