@@ -47,5 +47,5 @@ def _timeout_s(headers: Mapping[str, str]) -> float | None:
         if not SECONDS.fullmatch(given.strip()):
             raise BadRequest(f"'{TIMEOUT_HEADER}' must be a number of seconds.", TIMEOUT_HEADER)
         return float(given)
-    told = [headers[name] for name in SDK_TIMEOUTS if name in headers]
-    return next((float(text) for text in told if SECONDS.fullmatch(text.strip())), None)
+    texts = [headers[name] for name in SDK_TIMEOUTS if name in headers]
+    return next((float(text) for text in texts if SECONDS.fullmatch(text.strip())), None)

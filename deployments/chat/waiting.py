@@ -41,9 +41,9 @@ def leave(answer: Subscription, hold: Hold | None, summary: Summary) -> None:
 
 def notice(hold: Hold | None, summary: Summary) -> str | None:
     """Return what a client sees whose answer has not begun; None where there is nothing in particular to say."""
-    told = hold.notice() if hold else None
-    where = None if told else summary.job.notice()
-    return told if where is None else str(where)
+    notice = hold.notice() if hold else None
+    where = None if notice else summary.job.notice()
+    return notice if where is None else str(where)
 
 
 async def first_frames(

@@ -44,9 +44,9 @@ class Job:
 
     def settle(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Tell the queue what the job has used; only the first call counts."""
-        told, self.on_settled = self.on_settled, None
-        if told is not None:
-            told(prompt_tokens, completion_tokens)
+        settle, self.on_settled = self.on_settled, None
+        if settle is not None:
+            settle(prompt_tokens, completion_tokens)
 
     def left_s(self, now: float) -> float | None:
         """Return how long its client will still wait; None for as long as it takes."""

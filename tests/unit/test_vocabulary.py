@@ -38,10 +38,9 @@ NAMES = {
 PRODUCT_NAMES = {
     "said": "text, message, output",
     "told": "report, notice",
-    "gate": "limiter",
 }
 """The same, of everything but the tests."""
-PAGE_AND_LOADTEST_NAMES = {"asked": "question, request, options", "prose": "markdown, text"}
+PAGE_AND_LOADTEST_NAMES = {"asked": "question, request, options", "prose": "markdown, text", "gate": "limiter"}
 """The same, of the page and the load tests."""
 ORDINARY_NAMES = {
     "in_flight": "requests that run now, a field of the API",

@@ -39,7 +39,7 @@ async def nodes() -> Sequence[Node]:
 def _read() -> Sequence[Node]:
     if not ray.is_initialized():
         return ()
-    return ordered([_node(told) for told in ray.nodes()])
+    return ordered([_node(found) for found in ray.nodes()])
 
 
 def ordered(found: Sequence[Node]) -> Sequence[Node]:
@@ -48,16 +48,16 @@ def ordered(found: Sequence[Node]) -> Sequence[Node]:
     return [*alive, *[node for node in found if not node.is_alive][-MAX_LOST:]]
 
 
-def _node(told: dict[str, Any]) -> Node:
-    resources: dict[str, float] = told.get("Resources") or {}
+def _node(found: dict[str, Any]) -> Node:
+    resources: dict[str, float] = found.get("Resources") or {}
     return Node(
-        id=str(told["NodeID"]),
-        name=str(told.get("NodeManagerHostname") or ""),
-        address=str(told.get("NodeManagerAddress") or ""),
+        id=str(found["NodeID"]),
+        name=str(found.get("NodeManagerHostname") or ""),
+        address=str(found.get("NodeManagerAddress") or ""),
         is_head="node:__internal_head__" in resources,
-        is_alive=bool(told.get("Alive")),
+        is_alive=bool(found.get("Alive")),
         cpus=float(resources.get("CPU", 0.0)),
         gpus=float(resources.get("GPU", 0.0)),
         memory_bytes=int(resources.get("memory", 0)),
-        lost_because=str(told.get("DeathReasonMessage") or ""),
+        lost_because=str(found.get("DeathReasonMessage") or ""),
     )
