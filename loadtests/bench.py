@@ -36,6 +36,7 @@ LEAST_REQUESTS = 8
 SHORT_STREAMS = 64
 SHORT_REQUESTS = 512
 """Answers of one token in a round."""
+SETTLING_S = 1.0
 IDLE_S = 10.0
 """For how long both sides are left alone, to see what they burn without any request."""
 CACHED_REQUESTS, QUICK_CACHED_REQUESTS = 20_000, 2_000
@@ -127,7 +128,7 @@ async def _answering(side: Side) -> Side:
 
 async def _rest(sides: list[Side]) -> None:
     """See what the sides burn while nobody asks; both stand, so that neither has the machine for itself."""
-    await asyncio.sleep(1)
+    await asyncio.sleep(SETTLING_S)
     before = [side.processes.front_end_cpu_s() if side.processes else 0.0 for side in sides]
     began = time.perf_counter()
     await asyncio.sleep(IDLE_S if any(side.processes for side in sides) else 0.0)

@@ -159,6 +159,7 @@ def test_engine_arguments_become_vllms_options(tmp_path):
 
 def options(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+    monkeypatch.setattr(bench, "SETTLING_S", 0.1)
     return bench._options()
 
 

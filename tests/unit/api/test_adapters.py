@@ -7,11 +7,19 @@ from typing import Any
 import pytest
 
 from deployments.config import AdapterLoading, ModelCacheSettings, ScriptedModel
+from deployments.lora import registry
 from tests.adapters import write_adapter
 from tests.unit.api.conftest import Service, running
 
 BASE = Path(__file__).parents[3] / "demo_model" / "weights"
 ASK = {"messages": [{"role": "user", "content": "Ahoy!"}], "temperature": 0}
+
+
+@pytest.fixture(autouse=True)
+def soon_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To load an adapter takes until other replicas of the ingress must have read of it; there are none."""
+    monkeypatch.setattr(registry, "POLL_S", 0.05)
+    monkeypatch.setattr(registry, "SPREAD_S", 0.05)
 
 
 @pytest.fixture
