@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 from pydantic import SecretStr
@@ -18,6 +19,7 @@ from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
 from deployments.config import Addresses, CacheSettings, Current, HistorySettings, ScriptedModel, Settings
+from deployments.models.delivery.listener import Listener
 from deployments.models.in_process import InProcessModels
 from tests import asgi_server
 from tests.databases import own_database
@@ -43,15 +45,20 @@ async def served(
     history: HistorySettings | None = None,
     cache: CacheClient | None = None,
     around: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    listener: Listener | None = None,
+    **more: Any,
 ) -> AsyncGenerator[Served]:
     """Serve `models` on a free port of this machine; the cache is in memory unless one is given.
 
-    `around` puts something around the application.
+    `around` puts something around the application; `listener` is where other ingress replicas reach this one, `more`
+    are further settings.
     """
-    settings = Settings(models=models, history=history or HistorySettings())
+    settings = Settings(models=models, history=history or HistorySettings(), **more)
     addresses = Addresses(database_url=SecretStr(database_url), redis_url=SecretStr(redis_url))
     cache = cache or CacheClient(CacheLookup(CacheSettings(), MemoryStore()), CacheSettings())
-    app = build_http(lambda: opened(Current(settings), addresses, InProcessModels(*models), cache), Current(settings))
+    in_process = InProcessModels(*models)
+    in_process.listener = listener
+    app = build_http(lambda: opened(Current(settings), addresses, in_process, cache), Current(settings))
     async with asgi_server.served(around(app)) as url:
         _, secret = await app.state.services.keys.create(f"test {secrets.token_hex(4)}")
         yield Served(url, secret)
