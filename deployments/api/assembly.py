@@ -34,6 +34,7 @@ from deployments.keys.authenticator import Authenticator
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.store import KeyStore
 from deployments.keys.types import KeyLimits
+from deployments.limits.background import BackgroundPlaces
 from deployments.limits.limiter import Limiter
 from deployments.limits.remote import RedisLimits
 from deployments.limits.store import LimitStore
@@ -198,6 +199,7 @@ async def assembled(
             waiting_s=lambda: 2 * current.value.timeouts.total_s,
             observer=observer,
             resume=limiter.resume,
+            places=BackgroundPlaces(limiter, settings.responses.max_background_per_key),
         )
         await background.open()
         stack.push_async_callback(background.aclose, closing.background_s)
@@ -235,8 +237,12 @@ async def assembled(
 
 
 def _default_limits(settings: Settings) -> KeyLimits:
+    policy = settings.key_limits
     return KeyLimits(
-        concurrent_requests=settings.default_concurrent_requests, storage_bytes=settings.key_limits.storage_bytes
+        requests_per_minute=policy.requests_per_minute,
+        tokens_per_minute=policy.tokens_per_minute,
+        concurrent_requests=settings.default_concurrent_requests,
+        storage_bytes=policy.storage_bytes,
     )
 
 

@@ -14,6 +14,7 @@ from deployments.chat.summary import Summary
 from deployments.config import Settings
 from deployments.errors import ChatLLMError
 from deployments.limits.limiter import Admission, Limiter
+from deployments.queueing.job import Job
 from deployments.responses.background import Observer
 from deployments.streams.request import KeptRequest
 from deployments.streams.running import Begin, Outcome
@@ -72,7 +73,7 @@ class Repetition:
 
     def __call__(self, kept: KeptRequest) -> tuple[Begin, Outcome]:
         """Return how the answer begins, and who is told of its end."""
-        summary = Summary()
+        summary = Summary(job=Job(kept.key_id))
         admission = self._limiter.resume(kept.admission) if kept.admission else None
         self._observer.began()
 

@@ -36,7 +36,7 @@ class ResponseSettings(Section):
         default=256, ge=0, description="Responses that one ingress replica runs in the background at once."
     )
     max_background_per_key: int = Field(
-        default=64, ge=1, description="How many of these may be of one key, so that the others find room."
+        default=64, ge=1, description="Responses that one key runs in the background at once, on all replicas together."
     )
     stale_after_s: PositiveSeconds = Field(
         default=15.0, description="Seconds without a sign of life after which another replica takes a response over."
@@ -79,6 +79,12 @@ class KeyLimitPolicy(Section):
         ge=0,
         description="Answers generated at once of a key without `concurrent_requests` of its own, 0 for no limit; if "
         "not given, half of what the smallest engine runs at once (`max_num_seqs`, or 128).",
+    )
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, description="Requests per minute of a key without such a limit of its own; else none."
+    )
+    tokens_per_minute: int | None = Field(
+        default=None, ge=1, description="Tokens per minute of a key without such a limit of its own; else none."
     )
     other_requests_per_minute: int = Field(
         default=3_000,

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Literal, TypedDict
 
@@ -37,11 +37,9 @@ class KeyLimits:
 
     def within(self, defaults: "KeyLimits") -> "KeyLimits":
         """Return what holds for a key with these limits of its own; `ANY_NUMBER` at once stands against a default."""
-        at_once = self.concurrent_requests or defaults.concurrent_requests
-        storage = self.storage_bytes or defaults.storage_bytes
-        if at_once == self.concurrent_requests != ANY_NUMBER and storage == self.storage_bytes:
-            return self
-        return replace(self, concurrent_requests=None if at_once == ANY_NUMBER else at_once, storage_bytes=storage)
+        own = {name: getattr(self, name) or getattr(defaults, name) for name in LIMIT_NAMES}
+        at_once = own["concurrent_requests"]
+        return KeyLimits(**{**own, "concurrent_requests": None if at_once == ANY_NUMBER else at_once})
 
     @property
     def counts_tokens(self) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -16,15 +15,16 @@ from deployments.chat.cost import when_final
 from deployments.chat.service import ChatService
 from deployments.chat.summary import Summary
 from deployments.config import ResponseSettings
-from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overloaded, TooManyRequests
+from deployments.errors import ChatLLMError, HistoryUnavailable, NotFound, Overloaded
 from deployments.history.writer import HistoryWriter, size_bytes
 from deployments.infra.detached import detached
 from deployments.infra.traces import trace
 from deployments.infra.tracing import carried
 from deployments.limits.estimate import prompt_tokens
+from deployments.queueing.job import Job
 from deployments.responses.following import follow
 from deployments.responses.request import ADMISSION, ResponseCall
-from deployments.responses.run import Held, Run
+from deployments.responses.run import Held, Places, Run
 from deployments.responses.service import Responses, chat_call, translator_of
 from deployments.responses.store import ResponseStore
 from deployments.responses.takeover import Takeover
@@ -64,10 +64,12 @@ class BackgroundResponses:
         waiting_s: Callable[[], float],
         observer: Observer,
         resume: Callable[[Mapping[str, Any]], Held] | None = None,
+        places: Places | None = None,
     ) -> None:
         """`waiting_s`: past it a response that a client waits for has been abandoned, no request takes so long.
 
-        `resume` goes on with what a lost replica held of a key's limits, from its record.
+        `resume` goes on with what a lost replica held of a key's limits, from its record. `places` bounds what a key
+        runs on all replicas; without them, there is no bound.
         """
         self._responses = responses
         self._chat = chat
@@ -75,9 +77,10 @@ class BackgroundResponses:
         self._writer = writer
         self._settings = settings
         self._observer = observer
+        self._places = places
         self._runner = secrets.token_hex(16)
         self._takeover = Takeover(self, self._runner, responses, store, settings, waiting_s, resume)
-        self._starting: Counter[str] = Counter()
+        self._starting = 0
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._flusher: asyncio.Task[None] | None = None
@@ -105,43 +108,47 @@ class BackgroundResponses:
             await asyncio.wait([self._flusher])
 
     async def start(
-        self, tenant: str, key_id: str, requested: ResponseCall, held: Held | None = None
+        self, tenant: str, key_id: str, requested: ResponseCall, held: Held | None = None, job: Job | None = None
     ) -> StoredResponse:
         """Begin a response that is durable once this returns; from then on it has `held`, and gives it back.
 
-        Raises TooManyRequests if the key, Overloaded if this replica runs as many as it may,
-        else what `Responses.opened` raises.
+        It waits for its model as `job`. Raises TooManyRequests if the key, Overloaded if this replica runs as many as
+        it may, else what `Responses.opened` raises.
         """
-        self._require_room(key_id)
-        if held is not None:
-            requested = replace(requested, request={**requested.request, ADMISSION: held.record()})
-        self._starting[key_id] += 1
-        try:
-            new, place = await self._responses.opened(tenant, key_id, requested, self._runner)
-            try:
-                messages = await messages_for(new.request, place, new.input)
-                await self._store.begin(new)
-            except (HistoryUnavailable, asyncio.CancelledError):
-                self._take_back(new)
-                raise
-        finally:
-            self._starting -= Counter((key_id,))
-        response = begun(new, place.is_hidden)
-        self.launch(Run(response, translator_of(response), held), requested, messages)
-        return response
-
-    def _require_room(self, key_id: str) -> None:
-        settings = self._settings
-        own = self._starting[key_id] + sum(run.response.key_id == key_id for run in self._runs.values())
-        if own >= settings.max_background_per_key:
-            raise TooManyRequests(
-                f"This key runs {own} responses in the background at once, as many as it may on one server. "
-                "It may run more as soon as one has ended.",
-                None,
-                RETRY_AFTER_S,
-            )
         if self.room <= 0:
             raise Overloaded("This server has reached its limit of background responses.", None, RETRY_AFTER_S)
+        self._starting += 1
+        place: Held | None = None
+        try:
+            place = await self._places.take(key_id) if self._places else None
+            run, requested, messages = await self._begun(tenant, key_id, requested, held)
+        except BaseException:
+            if place is not None:
+                place.end(0)
+            raise
+        finally:
+            self._starting -= 1
+        run.place = place
+        if job is not None:
+            run.summary.job, job.deadline_s = job, None  # no client waits for it
+        self.launch(run, requested, messages)
+        return run.response
+
+    async def _begun(
+        self, tenant: str, key_id: str, requested: ResponseCall, held: Held | None
+    ) -> tuple[Run, ResponseCall, Messages]:
+        """Return the run of a response that is in the store from now on."""
+        if held is not None:
+            requested = replace(requested, request={**requested.request, ADMISSION: held.record()})
+        new, place = await self._responses.opened(tenant, key_id, requested, self._runner)
+        try:
+            messages = await messages_for(new.request, place, new.input)
+            await self._store.begin(new)
+        except (HistoryUnavailable, asyncio.CancelledError):
+            self._take_back(new)
+            raise
+        response = begun(new, place.is_hidden)
+        return Run(response, translator_of(response), held), requested, messages
 
     def follow(self, tenant: str, response_id: str, after: int) -> AsyncGenerator[bytes]:
         """Yield the events past that number, at once where the response runs here; see `following.follow`."""
@@ -169,10 +176,14 @@ class BackgroundResponses:
     @property
     def room(self) -> int:
         """How many more may run here."""
-        return self._settings.max_background - len(self._tasks) - self._starting.total()
+        return self._settings.max_background - len(self._tasks) - self._starting
 
     def launch(self, run: Run, requested: ResponseCall, messages: Messages) -> None:
         """Run a response that is in the store, under this replica's name."""
+        if run.place is None and self._places is not None:
+            run.place = self._places.retake(run.response.key_id, run.response.id)
+        if not run.summary.job.key_id:
+            run.summary.job = Job(run.response.key_id)
         self._runs[run.response.id] = run
         run.begin()
         task = detached(carried(self._run(run, requested, messages)), f"background-{run.response.id}")
@@ -201,6 +212,8 @@ class BackgroundResponses:
 
     def _count_out(self, run: Run, is_own: bool) -> None:
         """Settle what a run has used; that of one which another replica goes on with is settled there."""
+        if run.place is not None:
+            run.place.end(0)
         if not is_own:
             run.status, run.summary.prompt_tokens, run.summary.completion_tokens = 499, 0, 0
             run.summary.generation = None

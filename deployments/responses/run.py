@@ -33,6 +33,18 @@ class Held(Protocol):
         ...
 
 
+class Places(Protocol):
+    """What bounds how many responses a key runs at once."""
+
+    async def take(self, key_id: str) -> Held:
+        """Return a place, which must be ended; raises TooManyRequests if all are taken."""
+        ...
+
+    def retake(self, key_id: str, response_id: str) -> Held:
+        """Return a place for a response of a replica that is lost, whether or not one is free."""
+        ...
+
+
 class Run:
     """One response being generated; its events are numbered from the translator's next number on."""
 
@@ -41,6 +53,8 @@ class Run:
         self.summary = Summary()
         self.status = 200
         self.held = held
+        self.place: Held | None = None
+        """Its place among what its key runs in the background."""
         self.live = LiveEvents(translator.number)
         self.error: ChatLLMError | None = None
         self.is_cancelled = False

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"chat"},
     "models": {"cache", "limits", "lora", "metrics", "queueing"},
     "queueing": set(),
-    "responses": {"cache", "chat", "history", "limits", "models"},
+    "responses": {"cache", "chat", "history", "limits", "models", "queueing"},
     "streams": {"cache", "chat", "models"},
     "usage": {"history"},
     "weights": set(),

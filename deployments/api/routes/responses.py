@@ -127,7 +127,7 @@ async def _started(meter: Meter, services: Services, caller: Caller, wanted: Res
     So what it was admitted for is its own from now on: its place, and the tokens that were reserved.
     """
     summary.cache_reason, summary.is_follower = "background", True
-    response = await services.background.start(caller.tenant, caller.key_id, wanted, meter.admission)
+    response = await services.background.start(caller.tenant, caller.key_id, wanted, meter.admission, meter.job)
     meter.hand_over()
     summary.model = str(response.request["model"])
     if wanted.streams:
