@@ -111,6 +111,11 @@ EXPERIENCE: Sequence[Row] = [
                 [("sum(ray_chatllm_inflight_requests)", "in flight")],
             ),
             Panel(
+                "Answers taken over",
+                "By another model replica, where one was lost, by how that ended; none is drawn as none.",
+                [(f"sum by (outcome) (increase(ray_chatllm_failovers_total{OF_MODEL}[5m]))", "{{outcome}}")],
+            ),
+            Panel(
                 "Tokens per second",
                 "Prompt tokens are those that were sent, whether they were computed or came from the prefix cache.",
                 [(f"sum by (kind) (rate(ray_chatllm_tokens_total{OF_MODEL}{RATE}))", "{{kind}}")],

@@ -27,8 +27,8 @@ MODELS = [
 ]
 WAITS_S = 100
 ONLY_WITH_VLLM = re.compile("ray_vllm_|ray_chatllm_grammar")
-NEED_NOT_HAPPEN = re.compile(r"ray_chatllm_cache_drops|ray_chatllm_scaling|> 0$")
-"""An answer that cannot be stored, and a change of a target, by whatever policy."""
+NEED_NOT_HAPPEN = re.compile(r"ray_chatllm_cache_drops|ray_chatllm_failovers|ray_chatllm_scaling|> 0$")
+"""An answer that cannot be stored, a replica that is lost, and a change of a target, by whatever policy."""
 
 
 @pytest.fixture(scope="module")
