@@ -13,20 +13,17 @@ from deployments.config.environment import (
     hugging_face_cache,
     secret_in_environment,
 )
+from deployments.config.model_base import ModelBase, ModelCacheSettings, ModelPolicy, QueueSettings
 from deployments.config.models import (
     AdapterLoading,
     AnyModel,
     BrokenModel,
     LoRAModule,
-    ModelBase,
-    ModelCacheSettings,
-    ModelPolicy,
-    ProviderModel,
-    QueueSettings,
     ScriptedModel,
     VLLMModel,
     model_of,
 )
+from deployments.config.provider_model import ProviderModel
 from deployments.config.section import (
     PositiveSeconds,
     Section,

@@ -1,48 +1,14 @@
 """The models of the service file: the `args:` of their applications, or `models:` under the `args:` of the only one."""
 
-import re
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, field_validator, model_validator
 
+from deployments.config.model_base import VLLM_MAX_NUM_SEQS, ModelBase
+from deployments.config.provider_model import ProviderModel
 from deployments.config.section import PositiveSeconds, Section
 
 ADAPTER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-
-
-class ModelCacheSettings(Section):
-    """How the answers of one model are cached, where that differs from the rest."""
-
-    requests: Literal["deterministic", "all", "off"] = Field(
-        default="deterministic",
-        description="Which requests are cached unasked: those with temperature 0 or a seed, all, or none.",
-    )
-    ttl_s: PositiveSeconds | None = Field(
-        default=None, description="Seconds until a stored answer of this model expires, in place of `cache.ttl_s`."
-    )
-    max_entry_bytes: int | None = Field(
-        default=None, ge=1024, description="Bytes above which its answers are not stored, in place of the cache's own."
-    )
-    shared_prefixes: bool | None = Field(
-        default=None,
-        description="Let all keys share vLLM's prefix cache, e.g. for one long system prompt; else each has its own. "
-        "Not set: as `cache.shared`. Where it is shared, the time to the first token tells what others have asked.",
-    )
-
-
-class QueueSettings(Section):
-    """How requests wait while a model's engines are full: keys share what there is, and nobody waits for ever."""
-
-    max_waiting: int = Field(
-        default=1024, ge=1, description="Requests that wait at once in one ingress replica; another one is a 503."
-    )
-    max_waiting_per_key: int = Field(
-        default=256, ge=1, description="How many of these may be of one key; another one is a 429."
-    )
-    max_wait_s: PositiveSeconds = Field(default=120.0, description="Seconds that a request waits at most.")
-
-
 COUNTS = frozenset(
     {
         "tensor_parallel_size",
@@ -54,73 +20,6 @@ COUNTS = frozenset(
     }
 )
 """Engine arguments that are whole numbers above 0."""
-VLLM_MAX_NUM_SEQS = 128
-"""The least of vLLM's own defaults of `max_num_seqs`: that of an API server on a CPU."""
-
-
-class ModelPolicy(Section):
-    """What the ingress alone reads of a model: changed in place, without a restart of its replicas."""
-
-    max_prompt_messages: int = Field(
-        default=512, ge=2, description="Messages of a stored conversation that are considered as context, newest first."
-    )
-    allowed_media_domains: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")], ...] = Field(
-        default=(),
-        description="Hosts from which images, audio and video in messages are fetched, e.g. `images.example.org`; "
-        "none: a message has to hold them (`data:` URLs). Only public addresses over http(s), at most 16 MiB and 10 s.",
-    )
-    fallback: tuple[str, ...] = Field(
-        default=(),
-        description="Models of this file that answer in its place, the first that can, while it is loading, has failed "
-        "or refuses for capacity; `x-chatllm-model` says who answered.",
-    )
-    writes_titles: bool = Field(
-        default=True,
-        description="Let the chat page ask it for titles of conversations. Else the question's first sentence is the "
-        "title, as it should be where a small model writes worse ones.",
-    )
-    hold_s: float = Field(
-        default=300.0,
-        ge=0,
-        description="Seconds that a request waits at most while the model has no replica (it sleeps at zero, loads or "
-        "restarts); 0 refuses it at once. `x-chatllm-wait` of a request shortens it.",
-    )
-    max_held_requests: int = Field(
-        default=256, ge=0, description="Requests that wait so at once in one ingress replica; another one is a 503."
-    )
-    cache: ModelCacheSettings = ModelCacheSettings()
-    queue: QueueSettings = QueueSettings()
-
-
-class ModelBase(ModelPolicy):
-    """What every kind of model has."""
-
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$", description="Name in the API's `model` field.")
-
-    @property
-    def max_sequences(self) -> int:
-        """How many sequences one replica runs at once."""
-        raise NotImplementedError
-
-    @property
-    def queued_above(self) -> int | None:
-        """How many sequences one replica is given at once, as long as it has not said; None for any number."""
-        return self.max_sequences
-
-    @property
-    def output_modalities(self) -> tuple[str, ...]:
-        """What the model answers with, as far as its settings tell before it has loaded."""
-        return ("text",)
-
-    @property
-    def adapter_ids(self) -> tuple[str, ...]:
-        """Names in the API of the model's adapters."""
-        return ()
-
-    @property
-    def deployment(self) -> str:
-        """Name of the Serve deployment, as `deployments:` of serve_config.yaml refers to it."""
-        return f"model-{self.id.replace('/', '--')}"
 
 
 class LoRAModule(Section):
@@ -280,91 +179,6 @@ class ScriptedModel(ModelBase):
         """Text, and embeddings and transcripts if it makes any."""
         embeddings = ("embeddings",) if self.embedding_dimensions else ()
         return ("text", *embeddings, *(("transcripts",) if self.transcript is not None else ()))
-
-
-class ProviderModel(ModelBase):
-    """A model that another service runs, reached through LangChain's `init_chat_model`."""
-
-    kind: Literal["provider"]
-    model: str = Field(
-        pattern=r"^[a-z0-9_]{1,64}:\S{1,256}$",
-        description="LangChain's name of provider and model, e.g. `openai:gpt-5-mini`, `anthropic:claude-sonnet-4-5`, "
-        "`google_genai:gemini-2.5-flash`, `ollama:llama3.2`.",
-    )
-    base_url: str | None = Field(
-        default=None,
-        pattern=r"^https?://[^/\s@]+(/[^\s@]*)?$",
-        description="Address of the provider's API if it is not its public one: with `openai:…`, that of any "
-        "OpenAI-compatible server.",
-    )
-    api_key_env: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$",
-        description="Variable of the Ray cluster's environment that holds the key, e.g. `OPENAI_API_KEY`. Not set: "
-        "the provider's own variable, and no key at all for a `base_url`.",
-    )
-    parameters: dict[str, Any] = Field(
-        default_factory=dict, description="Further arguments of LangChain's class, e.g. `temperature`, `max_tokens`."
-    )
-    body_parameters: tuple[str, ...] = Field(
-        default=(),
-        description="Parameters of requests beyond LangChain's that the server at an `openai:…` address takes, e.g. "
-        "`[top_k, min_p]` for vLLM; else they are a 400.",
-    )
-    timeout_s: PositiveSeconds = Field(
-        default=120.0, description="Seconds that the provider may be silent: until it connects, and between two pieces."
-    )
-    context_tokens: int | None = Field(
-        default=None, ge=1, description="Size of the model's context window, as `/v1/models` tells it."
-    )
-    input_modalities: tuple[Literal["text", "image", "audio", "video"], ...] = Field(
-        default=("text",), description="What a message may hold."
-    )
-
-    @property
-    def provider(self) -> str:
-        """LangChain's name of the provider."""
-        return self.model.partition(":")[0]
-
-    @property
-    def max_sequences(self) -> int:
-        """As many as vLLM runs on most GPUs; a provider tells no bound."""
-        return 2 * VLLM_MAX_NUM_SEQS
-
-    @property
-    def queued_above(self) -> int | None:
-        """No bound but what Serve gives a replica at once."""
-        return None
-
-    @field_validator("parameters")
-    @classmethod
-    def _holds_no_secret(cls, parameters: dict[str, Any]) -> dict[str, Any]:
-        for name in _names_in(parameters):
-            if SECRET_NAME.search(name):
-                raise ValueError(f"{name!r} must not stand in a file: name its variable in `api_key_env`")
-        for name in sorted(parameters.keys() & OWN_PARAMETERS):
-            raise ValueError(f"{name!r} is not one of `parameters`")
-        return parameters
-
-
-SECRET_NAME = re.compile(
-    r"(?i)(api[-_]?key|secret|passw(or)?d|credential|authorization|(access|auth|bearer)[-_]?token)"
-)
-OWN_PARAMETERS = frozenset(
-    {"model", "model_provider", "base_url", "configurable_fields", "config_prefix", "callbacks", "cache", "n"}
-)
-"""Arguments of `init_chat_model` that have a setting of their own, or would break the service."""
-
-
-def _names_in(value: Any) -> Iterator[str]:
-    """Yield the names in nested mappings."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
-            yield str(name)  # pyright: ignore[reportUnknownArgumentType]
-            yield from _names_in(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:  # pyright: ignore[reportUnknownVariableType]
-            yield from _names_in(inner)
 
 
 class BrokenModel(ModelBase):

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from deployments.config.cache import CachePolicy, CacheSettings
-from deployments.config.models import AnyModel, ModelBase, ModelPolicy
+from deployments.config.model_base import ModelBase, ModelPolicy
+from deployments.config.models import AnyModel
 from deployments.config.section import PositiveSeconds, Section
 from deployments.config.streams import StreamSettings
 
