@@ -5,7 +5,7 @@ BIN := .venv/bin
 COMPILE := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve stop link status doctor monitor tools tools-without-engine test test-long test-unit test-without-engine test-integration test-serve test-ui test-e2e test-cluster test-clients test-openai-sdk bench bench-relay bench-cache loadtest lint format typecheck lock lock-check lock-torch clean
+.PHONY: help install serve stop link status doctor monitor tools tools-without-engine test test-long test-unit test-without-engine test-integration test-serve test-ui test-e2e test-cluster chaos test-clients test-openai-sdk bench bench-relay bench-cache loadtest lint format typecheck lock lock-check lock-torch clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ test-e2e: tools  ## run the tests of the whole: launcher, vLLM, browser
 
 test-cluster: tools  ## break nodes of a cluster of network namespaces, for longer than `make test` does (needs root)
 	CLUSTER_CUT_S=60 $(BIN)/python -m tests.run tests/cluster $(ARGS)
+
+chaos: tools  ## kill and freeze parts of a service under load, and check what must hold (ARGS="--seconds 600 --seed 7")
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 test-clients: tools  ## install real clients and run them against the service
 	$(BIN)/python -m tests.clients.install
