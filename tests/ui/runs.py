@@ -126,6 +126,8 @@ async def follow(api: "StandIn", run: Run, after: int) -> AsyncIterator[bytes]:
                     raise ConnectionResetError
                 yield _frame(run.events[at])
                 at += 1
+                if at == 1 and behaviour.comment:
+                    yield f": {behaviour.comment}\n\n".encode()
             if run.is_over or behaviour.is_away:
                 return
             await asyncio.sleep(max(0.005, behaviour.token_delay_s / 2))

@@ -36,6 +36,8 @@ class Behaviour:
     answer: str = "Hello there! I am a stand-in."
     token_delay_s: float = 0.0
     first_token_delay_s: float = 0.0
+    comment: str = ""
+    """What stands in a comment behind the first event."""
     hold_after: int | None = None
     """Send so many tokens, then wait for `go_on`."""
     held_model: str = ""

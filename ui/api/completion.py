@@ -5,6 +5,7 @@ Importing the SDK takes longer than everything else in this process, so that onl
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
@@ -18,7 +19,7 @@ from openai.types.responses import ResponseInputParam
 
 from ui.api import tracing
 from ui.api.errors import ApiError, from_body
-from ui.api.stream import Answering, Delta, Event, Finished, Question, Started
+from ui.api.stream import Answering, Delta, Event, Finished, Question, Queued, Started
 from ui.files.images import content_parts
 from ui.settings import KeyMissing, Settings
 
@@ -28,6 +29,8 @@ CALL_TIMEOUT_S = 10.0
 REJOIN_FOR_S = 60.0
 REJOIN_PAUSE_S = 0.2  # doubles while nothing arrives
 MAX_REJOIN_PAUSE_S = 2.0
+QUEUED = re.compile(r": waiting in the queue, position (\d{1,9})(?:, about (\d{1,9}) s)?$")
+"""What the service says while a request waits for a busy model, in a comment of the event stream."""
 PASSING = frozenset({"unreachable", "too_slow", "cut_off", "unexpected", "rate_limit_exceeded"})
 """Errors, besides the service's own failures, that may pass while it continues to generate the answer."""
 
@@ -180,6 +183,8 @@ class _Reading:
 
     def events(self, line: str) -> list[Event]:
         """Read one line of the event stream. Raises `ApiError` if it reports a failure."""
+        if (found := QUEUED.match(line)) is not None:
+            return [Queued(int(found[1]), float(found[2]) if found[2] else None)]
         payload = _payload_of(line)
         if payload.get("error") and "type" not in payload:  # the stream's failure, not the answer's
             raise from_body(0, {}, payload)

@@ -34,6 +34,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """The model is busy: so many requests go first, counted from 1, which takes about `wait_s` (None: unknown)."""
+
+    position: int
+    wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Answering:
     """The answer begins, or is already there; `model` may differ from the requested one."""
 
@@ -62,7 +70,7 @@ class Finished:
     completion_tokens: int = 0
 
 
-Event = Started | Answering | Delta | Finished
+Event = Started | Queued | Answering | Delta | Finished
 
 
 class Asks(Protocol):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from ui.api.errors import duration
+from ui.api.stream import Queued
 from ui.i18n import t
 from ui.markdown.pool import Renderer
 from ui.state.generation import Answer
@@ -28,6 +29,7 @@ class StreamingAnswer:
             for _ in range(3):
                 tag("i")
             text_element("span", t("Generating the answer"), "unseen")
+            self._place = text_element("span", "", "queue-place").mark("queue-place")
         self._limit = LimitNotice(on_cancel)
         self._reasoning = tag("details", "reasoning").mark("reasoning")
         self._reasoning.set_visibility(False)
@@ -37,6 +39,7 @@ class StreamingAnswer:
         """Update to `answer`, in the language of the current slot."""
         self._limit.show(answer.sends_at)
         self._waiting.set_visibility(answer.sends_at is None and not answer.text)
+        self._place.text = _place(answer.queued) if answer.queued else ""
         if answer.reasoning:
             await self._think(answer)
         if answer.text:
@@ -57,6 +60,16 @@ class StreamingAnswer:
             if answer.text or not answer.is_running:
                 self._summary.text = t("Thoughts")
         await self._thoughts.show(answer.reasoning)
+
+
+def _place(queued: Queued) -> str:
+    if queued.wait_s is None:
+        return t("The model is busy. Position in the queue: {position}.", position=queued.position)
+    return t(
+        "The model is busy. Position in the queue: {position}, about {time}.",
+        position=queued.position,
+        time=duration(queued.wait_s),
+    )
 
 
 class LimitNotice:

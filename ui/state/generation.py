@@ -11,7 +11,7 @@ from contextlib import aclosing, suppress
 from typing import Literal
 
 from ui.api.errors import ApiError
-from ui.api.stream import Answering, Asks, Delta, Event, Finished, Question, Started
+from ui.api.stream import Answering, Asks, Delta, Event, Finished, Question, Queued, Started
 from ui.state.tasks import log_failure
 from ui.state.watchers import Watchers
 
@@ -31,6 +31,7 @@ class Answer:
     `response_id` is the service's name for it, once it has one. `was_taken_up` says that
     another process had asked for it, so that nobody knows when its first token came.
     `model` answers: that of the question, or another one in its place.
+    `queued` tells where the question stands while its model is busy.
     `sends_at` is set while the key's limit is reached: the question is asked again then.
     """
 
@@ -44,6 +45,7 @@ class Answer:
         self.reasoning = ""
         self.error: ApiError | None = None
         self.sends_at: float | None = None
+        self.queued: Queued | None = None
         self.from_cache = False
         self.was_joined = False
         self.model = question.model
@@ -103,10 +105,14 @@ class Answer:
         match event:
             case Started():
                 self.response_id, self.request_id = event.response_id, event.request_id
+            case Queued():
+                self.queued = event
             case Answering():
+                self.queued = None
                 self.from_cache, self.was_joined = event.from_cache, event.was_joined
                 self.model = event.model or self.model
             case Delta():
+                self.queued = None
                 self.state = "streaming"
                 self.first_token_at = self.first_token_at or time.monotonic()
                 self.text += event.text

@@ -35,7 +35,7 @@ class KeepAlive:
         self._has_begun = False
         self._loop = asyncio.get_running_loop()
         self._sent_at = self._loop.time()
-        self._timer = self._loop.call_later(self._allowed_s(), self._due)
+        self._timer = self._loop.call_later(self._looks_s(), self._due)
         self._pinging: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -62,15 +62,19 @@ class KeepAlive:
             if not self.is_writing and (self._pinging is None or self._pinging.done()):
                 self._pinging = self._loop.create_task(self._send_ping(), name="ping")
             self._sent_at, left_s = self._loop.time(), self._allowed_s()
-        self._timer = self._loop.call_later(left_s, self._due)
+        self._timer = self._loop.call_later(min(left_s, self._looks_s()), self._due)
+
+    def _looks_s(self) -> float:
+        """Return how often to look whether there is something to say: it may begin to wait after its first event."""
+        return self._silence_s if self._waits_for is None else min(HELD_S, self._silence_s)
 
     def _allowed_s(self) -> float:
-        return min(HELD_S, self._silence_s) if self._reason() else self._silence_s
+        return self._looks_s() if self._reason() else self._silence_s
 
     def _reason(self) -> str | None:
-        return self._waits_for() if self._waits_for is not None and not self._has_begun else None
+        return self._waits_for() if self._waits_for is not None else None
 
     async def _send_ping(self) -> None:
         reason = self._reason()
-        ping = self._ping if self._has_begun else f": {reason}\n\n".encode() if reason else COMMENT
+        ping = f": {reason}\n\n".encode() if reason else self._ping if self._has_begun else COMMENT
         await self._send({"type": "http.response.body", "body": ping, "more_body": True})

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -18,6 +19,7 @@ from deployments.api.schemas.openapi import documented
 from deployments.api.services import Services, cache_control_of, caller_of, ensure_storage, services_of, wait_of
 from deployments.chat.call import Answer
 from deployments.chat.summary import Summary
+from deployments.chat.waiting import notice
 from deployments.errors import (
     BadRequest,
     Conflict,
@@ -131,7 +133,8 @@ async def _started(meter: Meter, services: Services, caller: Caller, wanted: Res
     meter.hand_over()
     summary.model = str(response.request["model"])
     if wanted.streams:
-        return Answer(frames=services.background.follow(caller.tenant, response.id, -1))
+        frames = services.background.follow(caller.tenant, response.id, -1)
+        return Answer(frames=frames, waits_for=partial(notice, None, summary))
     return Answer(orjson.dumps(response_object(response)))
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.ui.chat.test_chat import ask
 from tests.ui.conftest import Page, Reader, until
 from tests.ui.stand_in import StandIn
@@ -86,3 +88,21 @@ async def test_both_sides_of_a_comparison_wait(reader: Reader, api: StandIn) -> 
     await until(lambda: len(reader.texts("countdown")) == 1)
     api.behaviour.requests_left = 2  # the title takes one as well
     await until(lambda: reader.answer().count("I am a stand-in.") == 2)
+
+
+@pytest.mark.parametrize(
+    ("comment", "shown"),
+    [
+        ("waiting in the queue, position 3, about 12 s", "Position in the queue: 3, about 12 seconds."),
+        ("waiting in the queue, position 1", "Position in the queue: 1."),
+    ],
+)
+async def test_who_waits_for_a_busy_model_sees_where_and_how_long(
+    reader: Reader, api: StandIn, comment: str, shown: str
+) -> None:
+    api.behaviour.comment, api.behaviour.first_token_delay_s = comment, 1.0
+    await reader.open("/")
+    await ask(reader, "Is anybody there?")
+    await until(lambda: any(shown in text for text in reader.texts("queue-place")))
+    await reader.sees("I am a stand-in.")
+    assert not any(reader.texts("queue-place"))

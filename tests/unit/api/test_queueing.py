@@ -145,3 +145,15 @@ async def test_batch_requests_wait_for_interactive_ones(service: Service) -> Non
     await asked.ask("second", person, 2)
     await asyncio.gather(*asked.tasks)
     assert asked.answered == ["first", "second", "batch"]
+
+
+async def test_a_response_in_the_background_tells_its_position_behind_its_first_event(service: Service) -> None:
+    mine, asked = await key(service), Asked(service)
+    await asked.ask("first", mine, 0, max_tokens=100)
+    asks = {"model": "it", "input": "hello", "background": True, "stream": True, "max_output_tokens": 5}
+    async with service.http.stream("POST", "/v1/responses", json=asks, headers=mine) as response:
+        lines = [line async for line in response.aiter_lines() if line not in ("", ": ping")]
+    assert lines[0] == "event: response.created"
+    assert any(line.startswith(": waiting in the queue, position 1") for line in lines)
+    assert lines[-2] == "event: response.completed"
+    await asyncio.gather(*asked.tasks)
