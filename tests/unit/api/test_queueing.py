@@ -155,5 +155,5 @@ async def test_a_response_in_the_background_tells_its_position_behind_its_first_
         lines = [line async for line in response.aiter_lines() if line not in ("", ": ping")]
     assert lines[0] == "event: response.created"
     assert any(line.startswith(": waiting in the queue, position 1") for line in lines)
-    assert lines[-2] == "event: response.completed"
+    assert lines[-2] == "event: response.incomplete"  # all of its tokens were used
     await asyncio.gather(*asked.tasks)
