@@ -9,7 +9,7 @@ import pytest
 from deployments.config import ScriptedModel
 from loadtests import bench
 from loadtests.paced import Client, Tally
-from loadtests.relay_report import OneToken, Outcome
+from loadtests.relay_report import OneToken, RelayResults
 from loadtests.streams import Target, quantile_ms
 from tests.integration.serving import served
 from tests.model_server import TOKEN_S, Model, serving
@@ -58,7 +58,7 @@ async def test_the_relays_gate_sees_2_ms_in_each_request(tmp_path, database_url,
 def _outcome(tally):
     assert (tally.whole, tally.failures) == (REQUESTS, {})
     p50, p99 = quantile_ms(tally.first_s, 0.5), quantile_ms(tally.first_s, 0.99)
-    return Outcome(0.0, one_token=OneToken(REQUESTS, {}, p50, p99, 1 / mean(tally.first_s), {}, 0.0, [1.0, 1.0]))
+    return RelayResults(0.0, one_token=OneToken(REQUESTS, {}, p50, p99, 1 / mean(tally.first_s), {}, 0.0, [1.0, 1.0]))
 
 
 @pytest.mark.parametrize(("around", "status"), [(lambda app: app, 0), (BlockingFrames, 1)])

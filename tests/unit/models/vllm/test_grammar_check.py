@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from deployments.models.vllm.grammar_check import GrammarCheck, Outcome, Trial
+from deployments.models.vllm.grammar_check import GrammarCheck, Trial, TrialResult
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
 LIMIT_S = 1.0
-counted: list[tuple[Outcome, float]] = []
+counted: list[tuple[TrialResult, float]] = []
 
 
 def vocabulary() -> str:
@@ -73,7 +73,7 @@ async def test_a_short_plain_schema_needs_no_trial(check: GrammarCheck) -> None:
     ids=lambda value: value if isinstance(value, str) else value.spec[:40],
 )
 async def test_what_is_usual_passes_and_what_is_wrong_is_told(
-    check: GrammarCheck, trial: Trial, outcome: Outcome
+    check: GrammarCheck, trial: Trial, outcome: TrialResult
 ) -> None:
     assert await check.outcome(trial) == outcome
     assert await check.outcome(trial) == ("known" if outcome == "passed" else outcome)
