@@ -108,7 +108,9 @@ async def database(postgres_url: str) -> AsyncGenerator[Database]:
     yield database
     await database.close()
     await execute(postgres_url, "DELETE FROM conversations; DELETE FROM stored_completions; DELETE FROM api_keys")
-    await execute(postgres_url, "DELETE FROM usage_by_day; DELETE FROM usage_batches; DELETE FROM files")
+    await execute(
+        postgres_url, "DELETE FROM usage_by_day; DELETE FROM usage_batches; DELETE FROM files; DELETE FROM batches"
+    )
 
 
 @pytest.fixture

@@ -295,6 +295,23 @@ STORES: Sequence[Row] = [
         ],
     ),
     (
+        "Batches",
+        [
+            Panel(
+                "Requests of batches",
+                "Being answered now, over all ingress replicas.",
+                [("sum(ray_chatllm_batch_lines_running)", "running")],
+            ),
+            Panel(
+                "Answered requests of batches",
+                "Per second by outcome; retried later are those that met a limit or a full queue.",
+                [(f"sum by (outcome) (rate(ray_chatllm_batch_lines_total{RATE}))", "{{outcome}}")],
+                "reqps",
+                is_stacked=True,
+            ),
+        ],
+    ),
+    (
         "Redis",
         [
             Panel(

@@ -8,9 +8,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from deployments.api.batching import batch_runner, default_limits
 from deployments.api.observing import RunObserver
 from deployments.api.resuming import Repetition
 from deployments.api.services import ServedModels, Services
+from deployments.batches.postgres import PostgresBatches
+from deployments.batches.store import BatchStore
 from deployments.cache.client import CacheClient, NoCache
 from deployments.chat.coalescing import Coalescer
 from deployments.chat.peers import Peers
@@ -33,7 +36,6 @@ from deployments.infra.postgres.database import Database
 from deployments.keys.authenticator import Authenticator
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.store import KeyStore
-from deployments.keys.types import KeyLimits
 from deployments.limits.background import BackgroundPlaces
 from deployments.limits.limiter import Limiter
 from deployments.limits.remote import RedisLimits
@@ -80,6 +82,7 @@ class Stores:
     streams: StreamStore
     files: FileStore
     capacity: CapacityStore
+    batches: BatchStore
 
     async def stored_bytes(self, tenant: str) -> int:
         """Return how many bytes a tenant keeps, of all kinds."""
@@ -136,6 +139,7 @@ def _durable(database: Database, settings: Settings, addresses: Addresses) -> St
         streams=RedisStreams(url, namespace, limits.timeout_s),
         files=PostgresFiles(database),
         capacity=RedisCapacity(url, namespace),
+        batches=PostgresBatches(database),
     )
 
 
@@ -170,7 +174,7 @@ async def assembled(
         await limiter.open()
         stack.push_async_callback(limiter.aclose)
         authenticator = Authenticator(stores.keys, settings.keys)
-        current.follow(lambda now: authenticator.configure(now.keys, _default_limits(now)))
+        current.follow(lambda now: authenticator.configure(now.keys, default_limits(now)))
         stack.push_async_callback(authenticator.aclose)
         metrics = Metrics(Recorder(), stores.figures)
         await metrics.open()
@@ -231,19 +235,11 @@ async def assembled(
             adapters=adapters,
             streams=streams,
             files=stores.files,
+            batch_store=stores.batches,
+            batches=batch_runner(current, stores.batches, stores.files, models, telemetry),
             cache=cache,
             problems=problems,
         )
-
-
-def _default_limits(settings: Settings) -> KeyLimits:
-    policy = settings.key_limits
-    return KeyLimits(
-        requests_per_minute=policy.requests_per_minute,
-        tokens_per_minute=policy.tokens_per_minute,
-        concurrent_requests=settings.default_concurrent_requests,
-        storage_bytes=policy.storage_bytes,
-    )
 
 
 def _telemetry(metrics: Metrics, writer: HistoryWriter, cache: CacheClient | NoCache) -> Telemetry:

@@ -19,6 +19,7 @@ from starlette.routing import Match, Route
 from deployments.api.admin import adapters, keys, metrics
 from deployments.api.admin import cache as cache_admin
 from deployments.api.assembly import opened
+from deployments.api.batching import batches_answered
 from deployments.api.configuration import IngressConfiguration
 from deployments.api.http.connection import ClientGone
 from deployments.api.http.cors import CrossOrigin
@@ -30,6 +31,7 @@ from deployments.api.http.shortcut import Shortcut, answer_nobody
 from deployments.api.http.traced import Traced
 from deployments.api.metering import GENERATING, LimitHeaders
 from deployments.api.routes import (
+    batches,
     chat,
     completions,
     conversations,
@@ -99,6 +101,7 @@ ROUTES = (
     adapters,
     streams,
     files,
+    batches,
 )
 """Modules that each define one `router`. The first route that matches answers: `search` precedes `conversations`."""
 
@@ -110,7 +113,8 @@ def build_http(open_services: OpenServices, settings: Current[Settings], request
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with open_services() as services:
             app.state.services = services
-            yield
+            async with batches_answered(app, services):
+                yield
 
     app = FastAPI(title="ChatLLM", version="1", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     for routes in ROUTES:

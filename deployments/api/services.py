@@ -8,6 +8,8 @@ from typing import Protocol
 from fastapi import Request
 
 from deployments.api.metering import count
+from deployments.batches.runner import BatchRunner
+from deployments.batches.store import BatchStore
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.steering import CacheControl, parsed
 from deployments.chat.ports import Models
@@ -44,6 +46,8 @@ from deployments.usage.writer import UsageWriter
 WAIT_HEADER = "x-chatllm-wait"
 WAIT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 KEY_HEADERS = ("api-key", "x-api-key")
+KNOWN_CALLER = "chatllm.caller"
+"""In the ASGI scope of a request that this service makes itself: whose it is. No client can set it."""
 
 
 class ServedModels(Models, AdaptedModels, Protocol):
@@ -129,6 +133,8 @@ class Services:
     adapters: AdapterRegistry
     streams: ResumableStreams
     files: FileStore
+    batch_store: BatchStore
+    batches: BatchRunner
     cache: CacheClient | NoCache = field(default_factory=NoCache)
     problems: Callable[[], Sequence[str]] = tuple
     """Tells what is wrong with the configuration, for administrators."""
@@ -164,11 +170,13 @@ def wait_of(request: Request) -> float | None:
 
 async def caller_of(request: Request) -> Caller:
     """Return who asks; raises Unauthenticated without a valid key, TooManyRequests past its requests per minute."""
-    secret = key_of(request)
-    if not secret:
-        raise Unauthenticated
     services = services_of(request)
-    caller = await services.authenticator.authenticate(secret)
+    caller: Caller | None = request.scope.get(KNOWN_CALLER)
+    if caller is None:
+        secret = key_of(request)
+        if not secret:
+            raise Unauthenticated
+        caller = await services.authenticator.authenticate(secret)
     request.state.timing.mark("auth")
     await count(request, services.limiter, caller)
     return caller

@@ -6,6 +6,7 @@ here as `Settings`. Addresses with passwords come from the environment
 (`DATABASE_URL`, `REDIS_URL`) and never stand in a file that Ray's dashboard shows.
 """
 
+from deployments.config.batches import BatchSettings, FileSettings
 from deployments.config.cache import SEMANTIC_CACHE, CachePolicy, CacheSettings, SemanticSettings
 from deployments.config.current import Current
 from deployments.config.environment import (
@@ -31,7 +32,6 @@ from deployments.config.section import (
 )
 from deployments.config.settings import (
     CorsSettings,
-    FileSettings,
     HistorySettings,
     IngressUserConfig,
     KeyLimitPolicy,
@@ -52,6 +52,7 @@ __all__ = [
     "AdapterLoading",
     "Addresses",
     "AnyModel",
+    "BatchSettings",
     "BrokenModel",
     "CachePolicy",
     "CacheSettings",

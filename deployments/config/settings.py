@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from deployments.config.batches import BatchSettings, FileSettings
 from deployments.config.cache import CachePolicy, CacheSettings
 from deployments.config.model_base import ModelBase, ModelPolicy
 from deployments.config.models import AnyModel
@@ -44,19 +45,6 @@ class ResponseSettings(Section):
     )
     events_ttl_s: PositiveSeconds = Field(
         default=3600.0, description="Seconds for which the events of a background response can be streamed."
-    )
-
-
-class FileSettings(Section):
-    """The files that clients upload for batches, and those that batches write."""
-
-    max_bytes: int = Field(default=209_715_200, ge=1024, description="Bytes of one file (200 MB at OpenAI).")
-    max_bytes_per_key: int = Field(default=2_147_483_648, ge=1024, description="Bytes of all files of one key.")
-    max_files_per_key: int = Field(default=1_000, ge=1, description="Files of one key.")
-    ttl_days: float = Field(default=30.0, gt=0, le=3_650, description="Days after which a file is deleted.")
-    upload_s: PositiveSeconds = Field(default=600.0, description="Seconds within which an upload must arrive.")
-    max_uploads: int = Field(
-        default=16, ge=1, description="Files that one ingress replica receives at once; more are a 503."
     )
 
 
@@ -235,6 +223,7 @@ class Settings(InPlace):
     history: HistorySettings = HistorySettings()
     responses: ResponseSettings = ResponseSettings()
     files: FileSettings = FileSettings()
+    batches: BatchSettings = BatchSettings()
     key_limits: KeyLimitSettings = KeyLimitSettings()
     usage: UsageSettings = UsageSettings()
     encrypt_replica_traffic: bool | None = Field(
@@ -283,6 +272,13 @@ class Settings(InPlace):
         if self.key_limits.concurrent_requests is not None:
             return self.key_limits.concurrent_requests or None
         return max(1, min(model.max_sequences for model in self.models) // 2) if self.models else None
+
+    @property
+    def batch_lines_in_flight(self) -> int:
+        """How many requests of batches one ingress replica has answered at once."""
+        if self.batches.max_in_flight is not None:
+            return self.batches.max_in_flight
+        return min((model.max_sequences for model in self.models), default=1)
 
     def serving(self, models: Iterable[ModelBase], changes: IngressUserConfig) -> Self:
         """Return what holds with these models and these changes, for which `problems` may find something.

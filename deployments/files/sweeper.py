@@ -11,6 +11,8 @@ from deployments.infra.traces import trace
 log = logging.getLogger(__name__)
 
 PAUSE_S = 60.0
+CHANCE = random.SystemRandom()
+"""So that replicas take turns; the shared generator belongs to whoever seeds it."""
 UNFINISHED_S = 7200.0
 """No upload and no writing of a batch's results takes so long."""
 
@@ -34,10 +36,10 @@ class FileSweeper:
 
     async def _sweep_forever(self) -> None:
         while True:
-            await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311 - so that replicas take turns
+            await asyncio.sleep(PAUSE_S * CHANCE.uniform(0.5, 1.5))
             try:
                 await self._store.sweep(UNFINISHED_S)
             except HistoryUnavailable:
                 continue
-            except Exception as error:  # noqa: BLE001 - the sweeper's border
+            except Exception as error:  # noqa: BLE001 - the sweeper's boundary
                 log.error("files were not swept: %s", trace(error))

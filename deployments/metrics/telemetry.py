@@ -63,9 +63,15 @@ class Telemetry:
             "chatllm_store_up", "Whether the store (postgres or redis) answers: 1 or 0.", tag_keys=_keys("store")
         )
         self._postgres_s = Gauge("chatllm_postgres_seconds", "Seconds of the last round trip to Postgres.")
+        self._batch_lines = Counter(
+            "chatllm_batch_lines_total",
+            "Requests of batches, by outcome: completed, failed, or retried later.",
+            tag_keys=_keys("outcome"),
+        )
+        self._batch_running = Gauge("chatllm_batch_lines_running", "Requests of batches being answered now.")
         self._running = 0
         self._gathered = GatheredMetrics()
-        for gauge in (self._inflight, self._pending):  # a level that has never changed is one, too
+        for gauge in (self._inflight, self._pending, self._batch_running):  # a level that has never changed is one, too
             self._gathered.level(gauge, 0)
 
     @property
@@ -80,6 +86,14 @@ class Telemetry:
     def cache_dropped(self, reason: str, times: int) -> None:
         """Count answers that were not stored."""
         self._gathered.count(self._cache_drops, times, reason=reason)
+
+    def line_ended(self, outcome: str) -> None:
+        """Count a request of a batch."""
+        self._gathered.count(self._batch_lines, outcome=outcome)
+
+    def lines_running(self, number: int) -> None:
+        """Note how many requests of batches are being answered."""
+        self._gathered.level(self._batch_running, number)
 
     def began(self) -> None:
         """Count a chat request in."""

@@ -14,6 +14,7 @@ DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
 EVERYWHERE = {"config", "errors", "infra"}
 COMPOSING = {"api", "local", "app"}
 MAY_IMPORT: dict[str, set[str]] = {
+    "batches": {"files", "history"},
     "cache": {"models"},
     "chat": {"cache", "limits", "lora", "models", "queueing"},
     "files": {"history"},
@@ -54,6 +55,7 @@ PUBLIC: dict[str, set[str]] = {
         "chat.service",
         "chat.summary",
     },
+    "files": {"files.memory", "files.store", "files.types", "files.writing"},
     "history": {
         "history.memory",
         "history.postgres",

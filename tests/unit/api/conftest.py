@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from deployments.api.assembly import Closing, Stores, assembled
 from deployments.api.server import build_http
 from deployments.api.services import Services
+from deployments.batches.memory import MemoryBatches
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import MemoryStore
@@ -68,6 +69,7 @@ class Service:
     metrics: Metrics
     secret: str
     files: MemoryFiles
+    batches: MemoryBatches
     extra: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -95,6 +97,7 @@ async def running(
     in_process.listener = listener
     history, keys = (beside.history, beside.keys) if beside else (MemoryHistory(), MemoryKeys())
     completions, files = MemoryCompletions(), beside.files if beside else MemoryFiles()
+    batches = beside.batches if beside else MemoryBatches(files)
     stores = Stores(
         history=history,
         completions=completions,
@@ -109,6 +112,7 @@ async def running(
         streams=stream_store or MemoryStreams(),
         files=files,
         capacity=MemoryCapacity(time.monotonic),
+        batches=batches,
     )
     lookup = CacheLookup(settings.cache, store or MemoryStore())
     policies = {in_process.identity(model.id): model.cache for model in models}
@@ -144,6 +148,7 @@ async def running(
             services.metrics,
             secret,
             files,
+            batches,
         )
 
 

@@ -12,7 +12,7 @@ from deployments.config import Current, Settings
 from tests.unit.api.conftest import Service
 
 UNDESCRIBED = {"/docs", "/openapi.json"}
-BODILESS = {("post", "/v1/responses/{response}/cancel")}
+BODILESS = {("post", "/v1/responses/{response}/cancel"), ("post", "/v1/batches/{batch}/cancel")}
 """Posts that take no body."""
 
 app = build_http(lambda: pytest.fail("nothing is opened"), Current(Settings()))
