@@ -19,12 +19,13 @@ ROOT = Path(__file__).parents[2]
 PATH = "/v1/chat/completions"
 REPLICA = """
 import asyncio, sys
-from deployments.config import ScriptedModel
+from deployments.config import BatchSettings, ScriptedModel
 from tests.integration.serving import served
 
 async def main():
     model = ScriptedModel(id="model", kind="scripted", tokens=200, token_ms=5)
-    async with served(sys.argv[1], "redis://127.0.0.1:1/0", model) as service:
+    batches = BatchSettings(lease_s=1, max_in_flight=16)
+    async with served(sys.argv[1], "redis://127.0.0.1:1/0", model, batches=batches) as service:
         print(service.url, service.key, flush=True)
         await asyncio.sleep(600)
 
@@ -105,3 +106,46 @@ async def test_what_was_answered_to_its_end_is_stored_once(postgres_url: str, da
         text = await ask(other, cut_short, 5, stream)
         last = (await history.items(tenant, cut_short, limit=2)).data
         assert [item.payload["content"][0]["text"] for item in last] == [text, "word5"]
+
+
+LINES = 200
+
+
+async def begun_batch(http: httpx.AsyncClient) -> str:
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
+    lines = [{"custom_id": f"id-{at}", "method": "POST", "url": PATH, "body": body} for at in range(LINES)]
+    content = "\n".join(map(json.dumps, lines))
+    made = await http.post("/v1/files", data={"purpose": "batch"}, files={"file": ("in.jsonl", content)})
+    wanted = {"input_file_id": made.json()["id"], "endpoint": PATH, "completion_window": "24h"}
+    return (await http.post("/v1/batches", json=wanted, headers={"cache-control": "no-cache"})).json()["id"]
+
+
+async def test_the_lines_of_a_batch_have_one_answer_each_whoever_dies(postgres_url: str, database: Database) -> None:
+    async with replica(postgres_url) as (process, http):
+        batch = await begun_batch(http)
+        async with asyncio.timeout(60):
+            while (await http.get(f"/v1/batches/{batch}")).json()["request_counts"]["completed"] < LINES // 4:
+                await asyncio.sleep(0.05)
+        process.kill()
+        await process.wait()
+    answered = await answered_lines(database, batch)
+    assert LINES // 4 <= len(answered) < LINES
+    async with replica(postgres_url) as (_, other):
+        other.headers["authorization"] = http.headers["authorization"]
+        async with asyncio.timeout(60):
+            while (found := (await other.get(f"/v1/batches/{batch}")).json())["status"] != "completed":
+                answered = {**await answered_lines(database, batch), **answered}
+                await asyncio.sleep(0.1)
+        assert found["request_counts"] == {"total": LINES, "completed": LINES, "failed": 0}
+        content = (await other.get(f"/v1/files/{found['output_file_id']}/content")).text
+
+    outputs = {line["custom_id"]: line for line in map(json.loads, content.splitlines())}
+    assert list(outputs) == [f"id-{at}" for at in range(LINES)] and content.count("\n") == LINES
+    # What had an answer when the replica died keeps this one: it was not answered again.
+    assert {name: outputs[name]["id"] for name in answered} == answered
+
+
+async def answered_lines(database: Database, batch: str) -> dict[str, str]:
+    """Return the ids of the outcomes that are stored by now, by the lines' own."""
+    rows = await database.fetch("SELECT outcome FROM batch_lines WHERE batch_id = $1 AND outcome IS NOT NULL", batch)
+    return {line["custom_id"]: line["id"] for line in (json.loads(row["outcome"]) for row in rows)}
