@@ -33,7 +33,8 @@ class Flooded:
         self._streams = streams
         self._waiting: dict[Entry, Asked] = {}
         self._rng = random.Random(1)
-        self._light: list[Asked] = []
+        self.asked: list[Asked] = []
+        """All of both keys."""
         self._tokens = 0
 
     def figures(self) -> Figures:
@@ -43,17 +44,19 @@ class Flooded:
             self._ask("flood", now)
         while now < SECONDS:
             if now >= light_at:
-                self._light.append(self._ask("light", now))
+                self._ask("light", now)
                 light_at += 1.0
             self._engine.advance(now, TICK_S)
             now += TICK_S
             self._end(now)
-        ttft = [one.request.ttft_s for one in self._light if one.request and one.request.ttft_s is not None]
+        light = [one.request for one in self.asked if one.job.key_id == "light" and one.request]
+        ttft = [request.ttft_s for request in light if request.ttft_s is not None]
         return Figures(statistics.median(ttft), statistics.quantiles(ttft, n=20)[-1], self._tokens / SECONDS)
 
     def _ask(self, key_id: str, now: float) -> Asked:
         prompt, answer = (max(4, round(self._rng.expovariate(1 / mean))) for mean in (PROMPT, ANSWER))
         asked = Asked(Job(key_id, prompt_tokens=prompt, answer_tokens=1024), prompt, answer, now)
+        self.asked.append(asked)
         entry = self._queue.enter(asked.job, now)
         if entry is None:
             self._engine.begin(asked, now)
