@@ -233,8 +233,15 @@ def test_statistics_and_metrics_are_for_this_machine_alone(tmp_path: Path) -> No
         for address in inner:
             socket.create_connection(tuple(address.split(":")), timeout=5).close()
         assert "option splice" not in config and "option abortonclose" in config
-        servers = re.findall(r"^ *server .*$", config, re.MULTILINE)
-        assert servers and all(server.endswith(" tcp-ut 3s") for server in servers)
+
+
+def test_in_a_cluster_each_request_has_a_connection_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old one to a node that was cut off would hold a request until the node is back."""
+    for value, is_closed in (("", False), ("never", True)):
+        monkeypatch.setenv("CHATLLM_HAPROXY_REUSE", value)
+        with haproxied(tmp_path / (value or "here"), *free_ports(1)):
+            config = (tmp_path / (value or "here") / "cfg").read_text()
+        assert bool(re.search(r"^defaults\n *option http-server-close$", config, re.MULTILINE)) == is_closed
 
 
 async def test_a_stream_to_an_http_1_0_client_is_plain_bytes(tmp_path: Path) -> None:

@@ -80,6 +80,12 @@ VARIABLES = (
         "a request waits for 5 s, Ray's choice, for a node that was cut off, before another one gets it",
         "cluster",
     ),
+    Variable(
+        "CHATLLM_HAPROXY_REUSE",
+        "never",
+        "a request on an old connection to a node that was cut off waits until the node is back; a new one fails soon",
+        "cluster",
+    ),
     Variable("RAY_SERVE_HAPROXY_NBTHREAD", "2", "HAProxy shares the machine with the model", "one machine"),
     Variable(
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S",

@@ -4,7 +4,8 @@ import asyncio
 import hmac
 import logging
 import socket
-from typing import Protocol, cast
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, cast
 
 from deployments.infra.transport.framing import MAX_FRAME_BYTES, Frame, decode, encode
 
@@ -14,11 +15,10 @@ SECRET_BYTES = 32
 HANDSHAKE_TIMEOUT_S = 5.0
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
 """What may wait for an end that does not read, before whoever writes must wait too."""
-KERNEL_NOTICES = {"TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 3000}
-"""By these a machine that vanishes is missed after three seconds, however busy the processes on it are.
-
-Seconds, and milliseconds for the last, which bounds for how long what was sent may stay without the kernel's receipt.
-"""
+PROBES = {"TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3}
+"""By these, in seconds, whoever listens misses a machine that vanishes after four, however busy its processes are."""
+UNSENT = {"TCP_USER_TIMEOUT": 30_000}
+"""For how many milliseconds what was sent may stay without the kernel's receipt, or unread at the other end."""
 
 
 class Receiver(Protocol):
@@ -39,6 +39,8 @@ class Connection(asyncio.Protocol):
     So nothing waits for a timer, and under load, when an engine hands over a token for every stream at once,
     that is one write.
     """
+
+    kernel_notices: ClassVar[Mapping[str, int]] = PROBES
 
     def __init__(self, receiver: Receiver, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self.is_lost = False
@@ -82,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(MAX_UNSENT_BYTES)
         self.is_local = _host(transport, "sockname") == _host(transport, "peername")
         # A node that vanishes says nothing: the kernel asks after it, else its connection would stay forever.
-        _have_the_kernel_notice(transport.get_extra_info("socket"))
+        _set(transport.get_extra_info("socket"), self.kernel_notices)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -119,9 +121,9 @@ def _host(transport: asyncio.BaseTransport, end: str) -> str:
     return (transport.get_extra_info(end) or ("",))[0]
 
 
-def _have_the_kernel_notice(of: socket.socket) -> None:
+def _set(of: socket.socket, options: Mapping[str, int]) -> None:
     of.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KERNEL_NOTICES.items():
+    for name, value in options.items():
         if hasattr(socket, name):  # all but the first two are Linux's
             of.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
@@ -182,6 +184,8 @@ class AcceptedConnection(Connection):
 
 class OpenedConnection(Connection):
     """The connecting end, which sends the secret first."""
+
+    kernel_notices: ClassVar[Mapping[str, int]] = UNSENT
 
     def authenticate(self, secret: bytes) -> None:
         """Send the secret; to be called once it is known who is there, before anything is written."""

@@ -48,7 +48,7 @@ def test_serve_reads_the_variable(name: str) -> None:
 def test_the_file_for_kubernetes_has_them_too() -> None:
     """All but the token's, which its operator sets."""
     text = (variables.REPOSITORY / "configs/kuberay.yaml").read_text()
-    written = dict(re.findall(r"- name: (RAY_\w+|TOKENIZERS_\w+)\n\s+value: \"?([^\"\n]+)\"?\n", text))
+    written = dict(re.findall(r"- name: ((?:RAY|TOKENIZERS|CHATLLM)_\w+)\n\s+value: \"?([^\"\n]+)\"?\n", text))
     wanted = variables.for_cluster(Path("/opt/chatllm"))
     del wanted["RAY_AUTH_MODE"]
     assert wanted.items() <= written.items()

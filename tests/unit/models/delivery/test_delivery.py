@@ -88,7 +88,7 @@ async def test_a_machine_that_vanishes_before_the_first_token_is_missed() -> Non
             while not messages:
                 await asyncio.sleep(0.005)
         assert messages == [Progress(0, 0)]
-        delivery._pool.discard(stream.destination.address)  # what the kernel does after three seconds
+        delivery._pool.discard(stream.destination.address)  # what the kernel does within seconds
         async with asyncio.timeout(5):
             while not stream.is_lost:
                 await asyncio.sleep(0.005)
