@@ -1,8 +1,9 @@
 """Starting Serve, and deploying, without waiting for one before the other.
 
-The public ways wait: `serve.start` until the proxies answer, `serve.run` until the application does, for one
-application and without its service file. Serve's REST API needs Ray's dashboard, which is ten processes and here
-starts last. Together they would put seconds before the first answer of a start.
+The public ways wait: `serve.start` until the proxies answer, and it returns no client; `serve.run` until the
+application does, for one application and without its service file (`deploy_apps` has no public name in Ray 2.60).
+Serve's REST API needs Ray's dashboard, which is ten processes and here starts last. Together they would put seconds
+before the first answer of a start.
 """
 
 from typing import Any
