@@ -13,7 +13,7 @@ import orjson
 
 PATH = "/v1/chat/completions"
 RESUMABLE = {"x-chatllm-resumable": "1"}
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 
 
 @asynccontextmanager

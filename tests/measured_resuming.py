@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import itertools
 import random
+import statistics
 import tempfile
 import time
 from collections import Counter
@@ -20,9 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from deployments.local.servers.postgres import PostgresServer
 from deployments.local.servers.valkey import ValkeyServer
 from deployments.local.state import StateFolder
+from loadtests.paced import Client as LoadClient
+from loadtests.paced import Tally
+from loadtests.streams import Target
 from tests.cutting import Client, cutting_proxy
 from tests.ingress_processes import Ingress, ingress_processes
 
@@ -30,6 +36,7 @@ TOKENS, TOKEN_MS = 60, 10
 GRACE_S = 5.0
 MARGIN_S = 0.3
 KILL_TOKENS = 300
+COST_ROUNDS = ("plain", "resumable") * 3
 
 
 def request(text: str, tokens: int = TOKENS) -> dict[str, Any]:
@@ -137,6 +144,29 @@ async def kill(bench: Bench, streams: int) -> None:
     )
 
 
+async def cost(bench: Bench, streams: int, window_s: float) -> None:
+    """Compare the processor time that a replica takes for each token of plain streams and of resumable ones."""
+    (replica, _), taken = bench.replicas, dict[str, list[float]]()
+    process = psutil.Process(replica.process.pid)
+    for kind in COST_ROUNDS:
+        headers = ("x-chatllm-resumable: 1",) if kind == "resumable" else ()
+        target, tally = Target(kind, replica.url, "model", replica.key, headers), Tally()
+        opened = await LoadClient(target).open(tally, "model", 4000, streams)
+        await asyncio.sleep(1)
+        events, before = tally.events, process.cpu_times()
+        await asyncio.sleep(window_s)
+        after, seen = process.cpu_times(), tally.events - events
+        spent_s = after.user + after.system - before.user - before.system
+        taken.setdefault(kind, []).append(spent_s * 1e6 / seen)
+        for stream in opened:
+            stream.leave()
+        await asyncio.sleep(GRACE_S + 1)
+    for kind, each in taken.items():
+        print(f"cost: {streams} {kind} streams take", ", ".join(f"{one:.1f}" for one in each), "us of CPU per token")
+    medians = {kind: statistics.median(each) for kind, each in taken.items()}
+    print(f"cost: {medians['resumable'] - medians['plain']:.1f} us more, model and HTTP in one process")
+
+
 @asynccontextmanager
 async def stores() -> AsyncGenerator[tuple[str, str]]:
     """Run a Postgres and a Valkey of our own; yield their addresses."""
@@ -155,7 +185,7 @@ async def stores() -> AsyncGenerator[tuple[str, str]]:
 async def measure(options: argparse.Namespace) -> None:
     """Print all figures."""
     drawn = random.Random(options.seed)
-    model = {"tokens": 5000, "token_ms": TOKEN_MS, "context_tokens": 10_000}
+    model = {"tokens": 5000, "token_ms": 20 if options.cost else TOKEN_MS, "context_tokens": 10_000}
     settings = {
         "streams": {"grace_s": GRACE_S, "max_logs_per_key": 100_000},
         "key_limits": {"timeout_s": 2, "concurrent_requests": 0},
@@ -166,8 +196,11 @@ async def measure(options: argparse.Namespace) -> None:
             return drawn.randrange(1, TOKENS + 10)
 
         proxies = [await stack.enter_async_context(cutting_proxy(one.url, at)) for one in replicas]
-        await cuts(Bench(replicas, proxies, drawn), options.streams, options.at_once)
         bench = Bench(replicas, [one.url for one in replicas], drawn)
+        if options.cost:
+            await cost(bench, 64, 6)
+            return
+        await cuts(Bench(replicas, proxies, drawn), options.streams, options.at_once)
         await grace(bench)
         await kill(bench, options.killed)
 
@@ -176,8 +209,9 @@ def main() -> None:
     """Measure with what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=1000)
-    parser.add_argument("--at-once", type=int, default=25)
+    parser.add_argument("--at-once", type=int, default=20)
     parser.add_argument("--killed", type=int, default=50, help="streams at the replica that is killed")
+    parser.add_argument("--cost", action="store_true", help="measure the processor time instead")
     parser.add_argument("--seed", type=int, default=1)
     asyncio.run(measure(parser.parse_args()))
 

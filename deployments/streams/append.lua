@@ -12,9 +12,9 @@ elseif found[1] ~= ARGV[1] then
 end
 if ARGV[2] ~= '' then
     -- One that is there already, from a call whose outcome was not known, has an id that is not the greatest.
-    local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-    if not last or tonumber(string.match(last[1], '^%d+')) < tonumber(ARGV[3]) then
-        redis.call('XADD', KEYS[2], ARGV[3] .. '-0', 'f', ARGV[2])
+    local added = redis.pcall('XADD', KEYS[2], ARGV[3] .. '-0', 'f', ARGV[2])
+    if type(added) == 'table' and added.err and not string.find(added.err, 'equal or smaller') then
+        return added
     end
 end
 if ARGV[5] == '1' then

@@ -80,12 +80,15 @@ class Numbering:
 
     def add(self, frames: bytes) -> bytes:
         """Return complete events with their ids."""
-        numbered: list[bytes] = []
-        for event in frames.removesuffix(EVENT_END).split(EVENT_END):
-            self.letters += letters_in(event)
-            numbered.append(b"id: %d-%d\n%b\n\n" % (self.number, self.letters, event))
-            self.number += 1
-        return numbered[0] if len(numbered) == 1 else b"".join(numbered)
+        if frames.find(EVENT_END) == len(frames) - len(EVENT_END):
+            return self._one(frames[: -len(EVENT_END)])
+        return b"".join([self._one(event) for event in frames.removesuffix(EVENT_END).split(EVENT_END)])
+
+    def _one(self, event: bytes) -> bytes:
+        self.letters += letters_in(event)
+        numbered = b"id: %d-%d\n%b\n\n" % (self.number, self.letters, event)
+        self.number += 1
+        return numbered
 
     def skip_gap(self) -> None:
         """Leave numbers free for events that nobody knows any more."""
@@ -100,12 +103,22 @@ def letters_in(event: bytes) -> int:
         return 0  # `[DONE]`, or an error
     letters = 0
     for choice in choices:
-        letters += len(choice.text or "")
-        if (delta := choice.delta) is not None:
-            letters += len(delta.content or "") if delta.content is not None else 0
-            letters += sum(len(text) for text in (delta.reasoning, delta.reasoning_content, delta.refusal) if text)
-            functions = [call.function for call in delta.tool_calls or ()] + [delta.function_call]
-            letters += sum(len(each.name or "") + len(each.arguments or "") for each in functions if each)
+        if choice.text:
+            letters += len(choice.text)
+        if choice.delta is not None:
+            letters += len(choice.delta.content or "") + _other_letters(choice.delta)
+    return letters
+
+
+def _other_letters(delta: _Delta) -> int:
+    # This runs for every token of every resumable stream: most deltas have nothing but a content.
+    letters = 0
+    for text in (delta.reasoning, delta.reasoning_content, delta.refusal):
+        if text:
+            letters += len(text)
+    if delta.tool_calls or delta.function_call:
+        functions = [call.function for call in delta.tool_calls or ()] + [delta.function_call]
+        letters += sum(len(each.name or "") + len(each.arguments or "") for each in functions if each)
     return letters
 
 

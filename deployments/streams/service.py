@@ -13,13 +13,13 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Protocol
 
 from deployments.chat.generation import Generation
 from deployments.chat.peers import PeerLost, Peers
 from deployments.config import StreamSettings
-from deployments.errors import NotFound, Unavailable
+from deployments.errors import ChatLLMError, NotFound, Unavailable
 from deployments.infra.breaker import Breaker, BreakerOpen
 from deployments.infra.redis.errors import StoreError
 from deployments.streams.positions import Position, Unseen, last_position
@@ -97,18 +97,24 @@ class ResumableStreams:
             return frames
 
         running = self._launch(name, kept.key_id, begin, outcome, request)
-        return stream_id, self._followed_on(kept.call.tenant, stream_id, of_this_replica(running))
+        return stream_id, self._first_reader(kept.call.tenant, stream_id, running)
 
-    async def _followed_on(self, tenant: str, stream_id: str, source: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        """Yield the events of `source`, and where it is lost, those behind them."""
+    async def _first_reader(self, tenant: str, stream_id: str, running: RunningStream) -> AsyncGenerator[bytes]:
+        """Yield the events of a stream of this replica, and where it is left to another one, go on there.
+
+        One generator, since each more of them takes a microsecond of every token.
+        """
         last = b""
-        try:
-            async with aclosing(source):
-                async for last in source:
-                    yield last
-            return
-        except PeerLost:
-            after = last_position(last) if last else Position()
+        with closing(running.generation.subscribe()) as subscription:
+            try:
+                while (frames := await subscription.next()) is not None:
+                    last = frames
+                    yield frames
+                return
+            except ChatLLMError:
+                if not running.is_left:
+                    raise
+        after = last_position(last) if last else Position()
         async with aclosing(self.follow(tenant, stream_id, after)) as rest:
             async for frames in rest:
                 yield frames

@@ -14,7 +14,7 @@ from deployments.streams.store import Appended, Batch, NewLog, StreamName, Strea
 
 logger = logging.getLogger(__name__)
 
-WRITE_S = 0.2
+WRITE_S = 0.5
 SIGN_OF_LIFE_S = 1.0
 OUTAGE_S = 60.0
 """How long the end of a stream waits for a log that cannot be reached."""
