@@ -14,6 +14,7 @@ from deployments.models.identity import adapter_identity
 from deployments.models.loading.watch import watched
 from deployments.models.protocol import ModelRequest
 from deployments.models.provider.replica import ProviderReplica
+from deployments.models.scaling.backlog import Backlog
 from deployments.models.scripted.replica import ScriptedReplica
 from deployments.models.shared_identity import shared_identities
 from deployments.models.tracing import traced
@@ -32,6 +33,7 @@ class _Loaded:
         super().__init__(model)  # pyright: ignore[reportCallIssue] - the replica's
         self._delivery = Delivery()
         self._identities = _identities(model)
+        self._backlog = Backlog()
         replica: Any = self
         with watched(model):
             await replica.start()
@@ -42,6 +44,15 @@ class _Loaded:
         changes = configure_model(user_config, self._log_level)
         if changes is not None:
             self.target_ttft_s = changes.target_ttft_s
+
+    async def note_backlog(self, sender: str, waiting: float) -> None:
+        """Take note of how many requests wait for this replica in an ingress replica."""
+        self._backlog.note(sender, waiting)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Tell Serve's autoscaler how busy the replica is and what waits for it (a method that Serve knows by name)."""
+        figures: dict[str, float] = await super().record_autoscaling_stats()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] - the replica's
+        return {**figures, "queued": self._backlog.waiting}
 
     async def deliver(self, model_request: ModelRequest, to: Destination) -> None:
         """Generate, and send the messages to the ingress replica that asked; cancelling ends the generation at once."""

@@ -1,5 +1,6 @@
 """The queues of one ingress replica in front of its models' engines, one for each deployment."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
@@ -19,6 +20,8 @@ WITHOUT_ENGINE: frozenset[Endpoint] = frozenset({"tokenize", "detokenize"})
 """What takes no place in an engine."""
 
 UNBOUNDED = 2**31
+TELL_S = 2.0
+"""How often the autoscaler hears of what waits."""
 
 
 def _name(place: Place) -> str:
@@ -36,12 +39,21 @@ def capacity(model: ModelBase, place: Place) -> int:
 class ModelQueues:
     """Lets requests to models, in their order."""
 
-    def __init__(self, capacity: Callable[[ModelBase, Place], int]) -> None:
-        """`capacity` returns how many sequences this process may have in the engines of a model."""
+    def __init__(
+        self,
+        capacity: Callable[[ModelBase, Place], int],
+        tell: Callable[[Place, int], None] = lambda place, waiting: None,
+    ) -> None:
+        """`capacity` returns how many sequences this process may have in the engines of a model.
+
+        `tell` is called every `TELL_S` with how many wait for a model, while some do, and once none does any more.
+        """
+        self._tell = tell
         self._capacity = capacity
         self._gates: dict[Place, Gate] = {}
         self._models: dict[Place, ModelBase] = {}
         self._shares: SharedCapacity | None = None
+        self._reported: dict[Place, tuple[int, float]] = {}
 
     def admitted(
         self, model: ModelBase, place: Place, endpoint: Endpoint, job: Job | None
@@ -82,6 +94,10 @@ class ModelQueues:
 
     def _changed(self, place: Place) -> None:
         gate = self._gates[place]
+        waiting, (reported, at), now = gate.queue.waiting, self._reported.get(place, (0, 0.0)), time.monotonic()
+        if (waiting and now - at >= TELL_S) or (reported and not waiting):
+            self._reported[place] = waiting, now
+            self._tell(place, waiting)
         if self._shares and gate.queue.waiting and self._own(place) < self._capacity(self._models[place], place):
             self._shares.hurry()
 

@@ -122,7 +122,7 @@ def reading_of(ctx: AutoscalingContext) -> Reading:
         target=ctx.target_num_replicas,
         loads=loads,
         latest=latest,
-        queued=float(ctx.total_queued_requests or 0.0),
+        queued=float(ctx.total_queued_requests or 0.0) + sum(load.queued for load in loads),
         look_back_s=float(ctx.config.look_back_period_s) if ctx.config else 30.0,
     )
 

@@ -11,6 +11,8 @@ class Load:
     """Requests that have a token."""
     waiting: float = 0.0
     """Requests without one: they are queued, or their prompt is being read."""
+    queued: float = 0.0
+    """Its part of the requests that wait in ingress replicas, and at none of the model's yet."""
     max_running: float = 0.0
     kv_cache: float = 0.0
     """How much of the KV cache is in use, 1 for all of it; 0 where that is no bound."""
