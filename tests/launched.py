@@ -4,17 +4,19 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 
 from deployments.local.processes import ports
@@ -125,3 +127,14 @@ def launched(config: dict[str, Any] | Path, page: bool = False) -> Generator[Lau
     finally:
         service.chatllm("down", check=False)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def replica_pids(service: Launched, deployment: str) -> list[int]:
+    """Return the process ids of a deployment's replicas in this service's own cluster."""
+    state = service.environment["CHATLLM_STATE"]
+    found: list[int] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if re.search(rf"ServeReplica:[\w.-]+:{deployment}\b", " ".join(process.cmdline())):
+                found += [process.pid] * (process.environ().get("CHATLLM_STATE") == state)
+    return found

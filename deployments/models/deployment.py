@@ -6,13 +6,14 @@ from typing import Any
 
 from deployments.config import AnyModel, ProviderModel, ScriptedModel, VLLMModel
 from deployments.config.replica import configure_model
+from deployments.errors import Unavailable
 from deployments.infra.heap import freeze_heap
 from deployments.infra.logs import configure_logging
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
 from deployments.models.identity import adapter_identity
 from deployments.models.loading.watch import watched
-from deployments.models.protocol import ModelRequest
+from deployments.models.protocol import CANNOT_CONTINUE, ModelRequest
 from deployments.models.provider.replica import ProviderReplica
 from deployments.models.scaling.backlog import Backlog
 from deployments.models.scripted.replica import ScriptedReplica
@@ -58,6 +59,8 @@ class _Loaded:
         """Generate, and send the messages to the ingress replica that asked; cancelling ends the generation at once."""
         replica: Any = self
         may_be_kept = _is_of(model_request, self._identities)
+        if model_request.resumed_tokens and not may_be_kept:  # another version of the model had begun
+            raise Unavailable(CANNOT_CONTINUE, None, 1.0)
         messages = traced(model_request, self._model_id, replica.generate(model_request))
         await self._delivery.deliver(messages, to, may_be_kept)
 

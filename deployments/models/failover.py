@@ -15,14 +15,23 @@ from dataclasses import replace
 from deployments.errors import ChatLLMError, Unavailable
 from deployments.metrics.failovers import count_failover
 from deployments.models.delivery.listener import Stream
-from deployments.models.protocol import TOKEN_BYTES, Failed, Frames, Message, ModelRequest, Progress, Put, Restarted
+from deployments.models.protocol import (
+    CANNOT_CONTINUE,
+    TOKEN_BYTES,
+    Failed,
+    Frames,
+    Message,
+    ModelRequest,
+    Progress,
+    Put,
+    Restarted,
+)
 
 MAX_FRUITLESS = 2
 """How many replicas one request may lose in a row without a token in between: it may be what ends them."""
 MAX_LOST = 5
 """How many it may lose in all."""
 
-CANNOT_CONTINUE = "The model's replica was lost, and this answer cannot be continued; please try again."
 GIVEN_UP = "The model's replicas were lost while they worked on this request."
 
 

@@ -170,6 +170,7 @@ Put = Callable[[Message | Progress | Restarted], None]
 
 
 TOKEN_BYTES = 4
+CANNOT_CONTINUE = "The model's replica was lost, and this answer cannot be continued; please try again."
 
 
 def packed(tokens: Iterable[int]) -> bytes:

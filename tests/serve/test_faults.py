@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 import os
-import re
 import signal
 import time
 from collections import Counter
@@ -20,22 +19,12 @@ import psutil
 import pytest
 
 from tests.launched import Launched
+from tests.launched import replica_pids as replicas
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "quick", "messages": [{"role": "user", "content": "hello world"}]}
-
-
-def replicas(service: Launched, deployment: str) -> list[int]:
-    """Return the process ids of a deployment's replicas in this service's own cluster."""
-    state = service.environment["CHATLLM_STATE"]
-    found: list[int] = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if re.search(rf"ServeReplica:[\w.-]+:{deployment}\b", " ".join(process.cmdline())):
-                found += [process.pid] * (process.environ().get("CHATLLM_STATE") == state)
-    return found
 
 
 def store(service: Launched, data: str) -> list[int]:

@@ -111,7 +111,9 @@ def decode(frame: Frame) -> Crossing:
     """Return the message of a frame; raises ValueError if it is not one."""
     _, kind, payload = frame
     if kind == TOKEN_FRAMES:
-        start = LENGTH.size + LENGTH.unpack_from(payload)[0]
+        start = LENGTH.size + int.from_bytes(payload[: LENGTH.size], "big")
+        if len(payload) < start:
+            raise ValueError("frames without their tokens")
         return Frames(payload[start:], payload[LENGTH.size : start])
     if kind == FRAMES:
         return Frames(payload)

@@ -17,10 +17,10 @@ from deployments.models.assembly import assemble, payloads
 from deployments.models.client import APPLICATION, ModelClient, ServedModel
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
-from deployments.models.failover import CANNOT_CONTINUE, GIVEN_UP
+from deployments.models.failover import GIVEN_UP
 from deployments.models.names import ModelNames
 from deployments.models.presence import presence
-from deployments.models.protocol import Endpoint, Frames, Message, ModelRequest, Progress, Reply
+from deployments.models.protocol import CANNOT_CONTINUE, Endpoint, Frames, Message, ModelRequest, Progress, Reply
 from deployments.models.scripted.replica import ScriptedReplica
 
 MODEL = ScriptedModel(id="dying", kind="scripted", tokens=12)

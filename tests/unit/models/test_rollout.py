@@ -2,12 +2,17 @@
 
 import pytest
 
+from deployments.errors import Unavailable
 from deployments.infra.transport.framing import Frame
+from deployments.infra.transport.server import Address
 from deployments.lora.types import Adapter
-from deployments.models.delivery.wire import decode, encode
-from deployments.models.deployment import _is_of  # pyright: ignore[reportPrivateUsage]
+from deployments.models.delivery.wire import Destination, decode, encode
+from deployments.models.deployment import (
+    Scripted,
+    _is_of,  # pyright: ignore[reportPrivateUsage]
+)
 from deployments.models.identity import adapter_identity
-from deployments.models.protocol import ModelRequest, Reply
+from deployments.models.protocol import ModelRequest, Reply, packed
 
 OWN = {"m": "new", "m:a": "new-a"}
 
@@ -30,3 +35,11 @@ def test_an_adapter_is_of_its_model(base: str) -> None:
 def test_the_mark_crosses_to_the_ingress() -> None:
     reply = Reply(b"{}", 1, 2, "stop", may_be_kept=False)
     assert decode(Frame(b"", *encode(reply))) == reply
+
+
+async def test_another_version_of_the_model_continues_nothing() -> None:
+    replica = Scripted.__new__(Scripted)
+    replica._identities = OWN  # type: ignore[misc]
+    request = ModelRequest("r", b"{}", True, identity="old", wants_tokens=True, resumed=packed([1]))
+    with pytest.raises(Unavailable, match="cannot be continued"):
+        await replica.deliver(request, Destination(Address("", 0, b"", b""), b""))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from deployments import errors
 from deployments.errors import ChatLLMError
-from deployments.infra.transport.framing import CHANNEL_BYTES, REPLY, Frame
+from deployments.infra.transport.framing import CHANNEL_BYTES, REPLY, TOKEN_FRAMES, Frame
 from deployments.infra.transport.server import Address
 from deployments.models.delivery.wire import Crossing, Destination, Leave, Part, Subscribe, decode, encode
 from deployments.models.protocol import Failed, Frames, Progress, Reply
@@ -16,7 +16,7 @@ ADDRESSES = st.builds(Address, st.text(max_size=40), st.integers(0, 65535), st.b
 ERRORS = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, ChatLLMError)]
 
 messages = st.one_of(
-    st.builds(Frames, st.binary(max_size=300)),
+    st.builds(Frames, st.binary(max_size=300), st.none() | st.binary(max_size=40)),
     st.builds(Reply, st.binary(max_size=300), st.integers(0, 10**6), st.integers(0, 10**6), st.text(max_size=8)),
     st.builds(Subscribe, st.builds(Destination, ADDRESSES, st.binary())),
     st.builds(Leave, st.binary(max_size=16)),
@@ -55,7 +55,11 @@ def test_an_unknown_error_is_an_internal_one() -> None:
     assert type(arrived.error) is ChatLLMError
 
 
-@pytest.mark.parametrize("frame", [Frame(STREAM, 99, b""), Frame(STREAM, REPLY, b"no")], ids=["unknown", "no msgpack"])
+@pytest.mark.parametrize(
+    "frame",
+    [Frame(STREAM, 99, b""), Frame(STREAM, REPLY, b"no"), Frame(STREAM, TOKEN_FRAMES, b"")],
+    ids=["unknown", "no msgpack", "too short"],
+)
 def test_what_is_no_message_is_refused(frame: Frame) -> None:
     with pytest.raises(ValueError):
         decode(frame)
