@@ -14,7 +14,7 @@ from openai.types import Batch
 
 from deployments.batches import types
 from deployments.config import BatchSettings, ScriptedModel
-from deployments.config.models import ModelCacheSettings
+from deployments.config.model_base import ModelCacheSettings
 from deployments.models.scripted.replica import ScriptedReplica
 from tests.unit.api.conftest import Service, running
 
