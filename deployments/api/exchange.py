@@ -10,7 +10,7 @@ from starlette.responses import Response
 from deployments.api.http.connection import ClientGone, Connection
 from deployments.api.http.replies import EventStream
 from deployments.api.metering import CLIENT_GONE_STATUS, Meter
-from deployments.api.resuming import is_resumable, opened, outcome_of
+from deployments.api.resuming import is_resumable, kept_request, opened, outcome_of
 from deployments.api.services import Services
 from deployments.cache.steering import describe
 from deployments.chat.call import Answer, ChatCall
@@ -20,7 +20,6 @@ from deployments.infra import tracing
 from deployments.infra.timing import Timing
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import Weight
-from deployments.streams.request import KeptRequest
 
 
 async def exchange(
@@ -62,7 +61,7 @@ async def exchange(
             answer = await work(summary)
             headers, on_end = _headers(summary), ended
             if answer.frames is not None and call is not None and is_resumable(request, call, services.settings):
-                kept = KeptRequest(call, caller.key_id, meter.record())
+                kept = kept_request(call, summary, caller.key_id, meter, services.settings)
                 outcome = outcome_of(summary, meter, ended)
                 frames, more = await opened(services.streams, kept, answer.frames, outcome)
                 headers |= more

@@ -1,6 +1,7 @@
 """Where HTTP meets resumable streams: which requests are, how their end is counted, and how a lost one goes on."""
 
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from functools import partial
 
 from fastapi import Request
@@ -11,7 +12,7 @@ from deployments.chat.call import GENERATING, ChatCall
 from deployments.chat.cost import Cost, when_final
 from deployments.chat.service import ChatService
 from deployments.chat.summary import Summary
-from deployments.config import Settings
+from deployments.config import ProviderModel, Settings
 from deployments.errors import ChatLLMError
 from deployments.limits.limiter import Admission, Limiter
 from deployments.queueing.job import Job
@@ -33,7 +34,19 @@ def is_resumable(request: Request, call: ChatCall, settings: Settings) -> bool:
     if rule == "never" or call.endpoint not in GENERATING:
         return False
     header = request.headers.get(RESUMABLE_HEADER)
-    return rule == "always" if header is None else header.strip().lower() in WANTED
+    if header is None:
+        return rule == "always" and not call.cache_control.no_store
+    return header.strip().lower() in WANTED
+
+
+def kept_request(call: ChatCall, summary: Summary, key_id: str, meter: Meter, settings: Settings) -> KeptRequest:
+    """Return what another replica needs to go on with an answer that has begun.
+
+    It asks the same model, whose answer may be that of a fallback, and no provider: that would be paid for twice.
+    """
+    call = replace(call, request={**call.request, "model": summary.model})
+    is_provider = any(model.id == summary.model and isinstance(model, ProviderModel) for model in settings.models)
+    return KeptRequest(call, key_id, meter.record(), may_be_repeated=not is_provider)
 
 
 async def opened(

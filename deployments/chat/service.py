@@ -107,7 +107,8 @@ class ChatService:
         is held until its own model has a replica.
         """
         model = self._models.resolve(call.request.get("model"))
-        fallback = self._models.fallback(model) if call.endpoint in GENERATING else ()
+        may_fall_back = call.endpoint in GENERATING and not call.is_repeated  # another model says something else
+        fallback = self._models.fallback(model) if may_fall_back else ()
         if not fallback:
             return await self._answer_of(model, call, turn, summary, call.wait_s)
         try:

@@ -13,7 +13,7 @@ class StreamSettings(Section):
     resumable: Literal["on_request", "always", "never"] = Field(
         default="on_request",
         description="Which chat completions and completions that are streamed can be resumed: those that ask for it "
-        "by `x-chatllm-resumable: 1`, all but those with `x-chatllm-resumable: 0`, or none.",
+        "by `x-chatllm-resumable: 1`, all but those with `x-chatllm-resumable: 0` or `no-store`, or none.",
     )
     grace_s: float = Field(
         default=30.0, ge=0.1, le=3600, description="Seconds without any reader after which a stream is stopped."

@@ -19,7 +19,7 @@ EVENT_END = b"\n\n"
 ID = b"id: "
 GAP = 1_000_000
 """Numbers left free for events that a lost replica has sent and not kept: what follows comes after them."""
-MAX_NUMBER = 2**53
+MAX_DIGITS = 16
 TEXTS = ("content", "reasoning", "reasoning_content", "refusal")
 
 
@@ -35,7 +35,7 @@ class Position:
         """Return what an id says, or a bare number; raises BadRequest for anything else."""
         number, dash, letters = text.strip().partition("-")
         given = (number, letters) if dash else (number,)
-        if not all(part.isascii() and part.isdigit() and int(part[:20]) < MAX_NUMBER for part in given):
+        if not all(part.isascii() and part.isdigit() and len(part) <= MAX_DIGITS for part in given):
             raise BadRequest(f"'{field}' must be the id of an event of this stream.", field)
         return cls(int(number), int(letters) if dash else None)
 

@@ -1,7 +1,8 @@
 """What is kept of a request until its stream has ended, so that another replica can go on with the stream.
 
 It lies in Redis beside the log, and goes with it. A request that cannot be repeated letter by letter is not kept:
-several answers at once, whose events alternate by chance, and one that is larger than a log may be.
+several answers at once, whose events alternate by chance, and one that is larger than a log may be; nor is one to a
+provider, who would be paid twice.
 """
 
 from collections.abc import Mapping
@@ -21,11 +22,13 @@ class KeptRequest:
     call: ChatCall
     key_id: str
     admission: Mapping[str, Any]
+    may_be_repeated: bool = True
+    """Whether its model may be asked again; not where each time is paid for."""
 
     def encoded(self, max_bytes: int) -> bytes:
         """Return it as it is kept; empty where it is not."""
         call = self.call
-        if not _can_be_repeated(call.request):
+        if not self.may_be_repeated or not _can_be_repeated(call.request):
             return b""
         document = {
             "id": call.id,

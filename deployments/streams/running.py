@@ -42,7 +42,7 @@ class RunningStream:
         outcome: Outcome,
         grace_s: float,
         request: bytes = b"",
-        sent: Sequence[bytes] = (),
+        sent: Sequence[bytes] | None = None,
     ) -> None:
         """`sent` is what a lost replica has left of the stream: the same answer again goes on behind it."""
         self.name = name
@@ -57,7 +57,7 @@ class RunningStream:
         self._outcome = outcome
         self._begin = begin
         self._sent = sent
-        self._logged = len(sent)
+        self._logged = len(sent or ())
         self._numbering = Numbering()
         self._batch: Batch | None = None
         self.generation = Generation(self._generate, grace_s=grace_s)
@@ -114,7 +114,9 @@ class RunningStream:
                 generation.put(Frames(data))
             generation.put(END)
             return
-        put = self._repeated(generation) if self._sent else partial(self._put, generation)
+        if self._sent is not None and not self._sent:
+            self._numbering.skip_gap()  # what clients have seen is in no log
+        put = self._repeated(generation, self._sent) if self._sent else partial(self._put, generation)
         async with aclosing(await self._begin()) as frames:
             async for data in frames:
                 if data:
@@ -124,14 +126,14 @@ class RunningStream:
     def _put(self, generation: Generation, data: bytes) -> None:
         generation.put(Frames(self._numbering.add(data)))
 
-    def _repeated(self, generation: Generation) -> Callable[[bytes], None]:
+    def _repeated(self, generation: Generation, sent: Sequence[bytes]) -> Callable[[bytes], None]:
         """Put what was sent before, and return what puts the rest of the same answer."""
-        for data in self._sent:
+        for data in sent:
             generation.put(Frames(data))
-        last = last_position(self._sent[-1])
+        last = last_position(sent[-1])
         self._numbering = Numbering(last.number + 1, last.letters or 0)
         self._numbering.skip_gap()
-        continuation = Continuation(without_ids(b"".join(self._sent)))
+        continuation = Continuation(without_ids(b"".join(sent)))
 
         def put(data: bytes) -> None:
             rest = continuation.rest(Frames(data.removesuffix(DONE)))

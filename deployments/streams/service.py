@@ -186,7 +186,7 @@ class ResumableStreams:
         begin: Begin,
         outcome: Outcome,
         request: bytes,
-        sent: Sequence[bytes] = (),
+        sent: Sequence[bytes] | None = None,
     ) -> RunningStream:
         running = RunningStream(name, key_id, begin, outcome, self._settings().grace_s, request, sent)
         self._running[name] = running

@@ -13,10 +13,12 @@ import openai
 import orjson
 import pytest
 
-from deployments.config import ScriptedModel, StreamSettings
+from deployments.config import ProviderModel, ScriptedModel, StreamSettings
+from deployments.errors import ModelFailed
 from deployments.infra.redis.errors import StoreError
+from deployments.models.assembly import payloads, sse
 from deployments.models.delivery.listener import Listener
-from deployments.models.protocol import ModelRequest
+from deployments.models.protocol import Frames, ModelRequest
 from deployments.models.scripted.replica import ScriptedReplica
 from deployments.streams.memory import MemoryStreams
 from deployments.streams.store import Appended, Batch, NewLog, StreamName, StreamRecord
@@ -316,6 +318,121 @@ async def test_another_replica_goes_on_where_the_one_that_generated_was_lost(pai
     one.die()
     so_far = await resume(other.service, so_far)
     assert (so_far.text, so_far.finish, so_far.is_done) == (whole.text, whole.finish, True)
+
+
+async def test_another_replica_goes_on_with_a_stream_whose_log_was_never_written(
+    pair: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time the answer comes in larger pieces, as from an engine that is busy."""
+    one, other = pair
+    whole = await ask(one.service, headers={"cache-control": "no-store"})
+
+    async def unwritten(batches: Sequence[Batch]) -> list[Appended]:
+        raise StoreError("connection")
+
+    monkeypatch.setattr(one.logs, "append", unwritten)
+    so_far = await ask(one.service, 8, headers={"cache-control": "no-store"})
+    one.die()
+    inner = other.service.models.replicas["slow"]
+
+    class Gathering(ScriptedReplica):
+        async def generate(self, model_request: ModelRequest) -> Any:
+            events: list[dict[str, Any]] = []
+            async for message in inner.generate(model_request):
+                if not isinstance(message, Frames):
+                    yield message
+                    continue
+                events += payloads(message.data)
+                if len(events) == 6 or events[-1]["choices"][0].get("finish_reason"):
+                    yield Frames(joined(events))
+                    events.clear()
+
+    other.service.models.replicas = {"slow": Gathering(ScriptedModel(id="slow", kind="scripted"))}
+    so_far = await resume(other.service, so_far)
+    assert (so_far.error, so_far.text, so_far.finish, so_far.is_done) == (None, whole.text, whole.finish, True)
+
+
+def joined(events: list[dict[str, Any]]) -> bytes:
+    """Return one event that says what these say."""
+    choices = [event["choices"][0] for event in events]
+    text = "".join(choice["delta"].get("content") or "" for choice in choices)
+    return sse({**events[-1], "choices": [{**choices[-1], "delta": {"content": text}}]})
+
+
+async def test_a_provider_is_not_paid_again_for_a_lost_stream() -> None:
+    shared, scripted = MemoryStreams(), ScriptedModel(id="paid", kind="scripted", tokens=500, token_ms=10)
+    paid = ProviderModel(id="paid", kind="provider", model="openai:gpt", base_url="http://127.0.0.1:9/v1")
+    asked = Counter[str]()
+    async with AsyncExitStack() as stack:
+        made = list[Replica]()
+        for name in ("one", "other"):
+            listener, logs = Listener(), Logs(shared)
+            await listener.open("127.0.0.1")
+            stack.push_async_callback(listener.aclose)
+            service = await stack.enter_async_context(
+                running(paid, stream_store=logs, listener=listener, beside=made[0].service if made else None)
+            )
+
+            class Counting(ScriptedReplica):
+                async def generate(self, model_request: ModelRequest, name: str = name) -> Any:
+                    asked[name] += 1
+                    async for message in super().generate(model_request):
+                        yield message
+
+            service.models.replicas = {"paid": Counting(scripted)}
+            made.append(Replica(service, logs, listener))
+        so_far = await ask(made[0].service, 5, model="paid")
+        await asyncio.sleep(0.3)
+        made[0].die()
+        so_far = await resume(made[1].service, so_far)
+    assert so_far.error and "cannot be continued" in so_far.error["message"] and not so_far.is_done
+    assert asked == {"one": 1}
+
+
+async def test_a_stream_that_a_fallback_answered_goes_on_with_that_model() -> None:
+    shared = MemoryStreams()
+    first = ScriptedModel(id="slow", kind="scripted", tokens=40, token_ms=10, fallback=("second",))
+    second = ScriptedModel(id="second", kind="scripted", tokens=40, token_ms=10)
+    async with AsyncExitStack() as stack:
+        made, asked = list[Replica](), list[str]()
+        for _ in range(2):
+            listener, logs = Listener(), Logs(shared)
+            await listener.open("127.0.0.1")
+            stack.push_async_callback(listener.aclose)
+            beside = made[0].service if made else None
+            service = await stack.enter_async_context(
+                running(first, second, stream_store=logs, listener=listener, beside=beside)
+            )
+            made.append(Replica(service, logs, listener))
+        hold = made[0].service.models.hold
+
+        async def fails(model: str, wait_s: float | None) -> Any:
+            if model == "slow":
+                raise ModelFailed
+            return await hold(model, wait_s)
+
+        made[0].service.models.hold = fails  # type: ignore[method-assign]
+        generate = made[1].service.models.generate
+
+        async def noted(model: str, *given: Any, **named: Any) -> None:
+            asked.append(model)
+            await generate(model, *given, **named)
+
+        made[1].service.models.generate = noted  # type: ignore[method-assign]
+        so_far = await ask(made[0].service, 5)
+        await asyncio.sleep(0.3)
+        made[0].die()
+        so_far = await resume(made[1].service, so_far)
+    assert so_far.is_done and asked == ["second"]
+
+
+async def test_where_all_streams_are_resumable_no_store_is_kept_out_of_the_log() -> None:
+    async with replicas(1, resumable="always") as (one,):
+        path, body = PATH, {**HELLO, "stream": True, "max_tokens": 2}
+        for headers, resumable in (({}, "1"), ({"cache-control": "no-store"}, None)):
+            answer = await one.service.http.post(path, json=body, headers=headers)
+            assert answer.headers.get("x-chatllm-resumable") == resumable
+        assert len(one.logs.shared._logs) == 1
 
 
 async def test_a_lost_turn_is_in_its_conversation_once(pair: list[Replica]) -> None:
