@@ -55,7 +55,9 @@ class Gate:
             return
         self.queue.slots.capacity = self._capacity()
         while (entry := self.queue.next(self._clock())) is not None:
-            self._starts.pop(entry).set_result(None)
+            # One that is cancelled, and has not run since, gives its turn back as soon as it does.
+            if not (start := self._starts.pop(entry)).done():
+                start.set_result(None)
         self.changed()
         self._look_again()
 

@@ -110,3 +110,20 @@ async def test_nobody_waits_for_ever() -> None:
     assert gate.queue.waiting == 0
     called.ends["first"].set()
     await first
+
+
+async def test_those_who_leave_together_with_the_one_that_runs_disturb_nobody() -> None:
+    called = Called(Gate(lambda: 1))
+    first, _ = called.start("first")
+    leaving = [called.start(f"leaving {number}")[0] for number in range(3)]
+    last, _ = called.start("last")
+    await turns()
+    for task in (first, *leaving):  # in one turn of the event loop, as when a client's connection breaks
+        task.cancel()
+    ended = await asyncio.gather(first, *leaving, return_exceptions=True)
+    assert [type(error) for error in ended] == [asyncio.CancelledError] * 4
+    await turns()
+    assert called.began == ["first", "last"]
+    called.ends["last"].set()
+    await last
+    assert called.gate.queue.slots.running == 0
