@@ -7,6 +7,7 @@ production.
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from deployments.api.batching import batch_runner, default_limits
 from deployments.api.observing import RunObserver
@@ -63,6 +64,17 @@ from deployments.streams.store import StreamStore
 from deployments.usage.postgres import PostgresUsage
 from deployments.usage.store import UsageStore
 from deployments.usage.writer import UsageWriter
+
+
+class _Part(Protocol):
+    """What works from `open` until `aclose`."""
+
+    async def open(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+Opened = TypeVar("Opened", bound=_Part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,23 +174,18 @@ async def assembled(
         await writer.open()
         stack.push_async_callback(writer.drain, closing.history_s)
         stack.push_async_callback(cache.aclose)
-        await models.open()
-        stack.push_async_callback(models.aclose)
+        await _opened(stack, models)
         await models.learn_starts(stores.starts)
         await models.share_capacity(stores.capacity)
         usage_writer = UsageWriter(stores.usage, settings.usage)
         await usage_writer.open()
         stack.push_async_callback(usage_writer.drain, closing.usage_s)
-        limiter = Limiter(stores.limits, stores.usage.tokens, settings.key_limits)
+        limiter = await _opened(stack, Limiter(stores.limits, stores.usage.tokens, settings.key_limits))
         current.follow(lambda now: limiter.configure(now.key_limits))
-        await limiter.open()
-        stack.push_async_callback(limiter.aclose)
         authenticator = Authenticator(stores.keys, settings.keys)
         current.follow(lambda now: authenticator.configure(now.keys, default_limits(now)))
         stack.push_async_callback(authenticator.aclose)
-        metrics = Metrics(Recorder(), stores.figures)
-        await metrics.open()
-        stack.push_async_callback(metrics.aclose)
+        metrics = await _opened(stack, Metrics(Recorder(), stores.figures))
         telemetry = _telemetry(metrics, writer, cache)
         stack.callback(telemetry.flush)
         peers = Peers(models.listener) if models.listener else None
@@ -186,33 +193,19 @@ async def assembled(
         stack.push_async_callback(coalescer.aclose)
         chat = _chat(settings, stores, writer, cache, models, coalescer)
         current.follow(lambda now: chat.configure(now.cache.shared, now.cache.replay_ms, now.timeouts.silence_s))
-        adapters = AdapterRegistry(stores.adapters, models, cache, settings.models)
+        adapters = await _opened(stack, AdapterRegistry(stores.adapters, models, cache, settings.models))
         current.follow(lambda now: adapters.configure(now.models))
-        await adapters.open()
-        stack.push_async_callback(adapters.aclose)
         observer = RunObserver(telemetry, usage_writer)
         responses = Responses(
             chat, models, stores.responses, stores.history, writer, settings.history.max_context_bytes
         )
-        background = BackgroundResponses(
-            responses,
-            chat,
-            stores.responses,
-            writer,
-            settings.responses,
-            waiting_s=lambda: 2 * current.value.timeouts.total_s,
-            observer=observer,
-            resume=limiter.resume,
-            places=BackgroundPlaces(limiter, settings.responses.max_background_per_key),
-        )
+        background = _background(current, stores, writer, limiter, responses, chat, observer)
         await background.open()
         stack.push_async_callback(background.aclose, closing.background_s)
         repetition = Repetition(chat, limiter, observer)
         streams = ResumableStreams(stores.streams, peers, lambda: current.value.streams, repetition)
         stack.push_async_callback(streams.aclose, closing.background_s)
-        sweeper = FileSweeper(stores.files)
-        await sweeper.open()
-        stack.push_async_callback(sweeper.aclose)
+        await _opened(stack, FileSweeper(stores.files))
         yield Services(
             current,
             authenticator,
@@ -240,6 +233,36 @@ async def assembled(
             cache=cache,
             problems=problems,
         )
+
+
+async def _opened(stack: AsyncExitStack, part: Opened) -> Opened:
+    """Open a part, which is closed when the stack is."""
+    await part.open()
+    stack.push_async_callback(part.aclose)
+    return part
+
+
+def _background(
+    current: Current[Settings],
+    stores: Stores,
+    writer: HistoryWriter,
+    limiter: Limiter,
+    responses: Responses,
+    chat: ChatService,
+    observer: RunObserver,
+) -> BackgroundResponses:
+    settings = current.value.responses
+    return BackgroundResponses(
+        responses,
+        chat,
+        stores.responses,
+        writer,
+        settings,
+        waiting_s=lambda: 2 * current.value.timeouts.total_s,
+        observer=observer,
+        resume=limiter.resume,
+        places=BackgroundPlaces(limiter, settings.max_background_per_key),
+    )
 
 
 def _telemetry(metrics: Metrics, writer: HistoryWriter, cache: CacheClient | NoCache) -> Telemetry:
