@@ -15,6 +15,7 @@ class _Log:
     until: float
     state: State = "running"
     end: int = 0
+    is_whole: bool = True
     frames: list[bytes] = field(default_factory=list[bytes])
 
 
@@ -51,12 +52,15 @@ class MemoryStreams:
             log.end = batch.end
         if batch.is_last:
             log.state, log.request = "ended", b""
+            log.is_whole = batch.end == log.end
         log.until = self._clock() + batch.ttl_s
         return "running"
 
     async def read(self, name: StreamName) -> StreamRecord | None:
         log = self._found(name)
-        return StreamRecord(log.owner, log.state, log.request, list(log.frames)) if log else None
+        if log is None or not log.is_whole:
+            return None
+        return StreamRecord(log.owner, log.state, log.request, list(log.frames))
 
     async def take(self, name: StreamName, lost: bytes, owner: bytes) -> bytes:
         log = self._found(name)

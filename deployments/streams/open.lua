@@ -1,5 +1,5 @@
 -- Opens a stream's log, unless its key has as many as it may.
--- KEYS: 1 the stream (hash), 2 the key's logs (sorted set, by the time they lapse)
+-- KEYS: 1 the stream (hash), 2 the key's logs (sorted set, by the time they lapse), 3 the stream's log (stream)
 -- ARGV: 1 owner, 2 request, 3 a log's life in ms, 4 logs that the key may have, 5 the stream's name
 -- Returns 1, or 0 if there are too many.
 local time = redis.call('TIME')
@@ -10,6 +10,7 @@ if redis.call('EXISTS', KEYS[1]) == 0 then
         return 0
     end
     redis.call('HSET', KEYS[1], 'state', 'running', 'request', ARGV[2])
+    redis.call('DEL', KEYS[3]) -- of a stream whose hash alone was evicted
 end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])

@@ -39,7 +39,7 @@ class RedisStreams:
             log.max_of_key,
             log.name.stream,
         )
-        keys = (self._stream(log.name), self._of_key(log.name, log.key_id))
+        keys = (self._stream(log.name), self._of_key(log.name, log.key_id), self._log(log.name))
         return bool(await self._opening.run(OPEN, keys, arguments))
 
     async def append(self, batches: Sequence[Batch]) -> list[Appended]:
@@ -64,11 +64,15 @@ class RedisStreams:
         with translated():
             async with asyncio.timeout(BACKGROUND_TIMEOUT_S):
                 pipeline: Any = self._client.pipeline(transaction=False)
-                pipeline.hmget(self._stream(name), ["owner", "state", "request"])
+                pipeline.hmget(self._stream(name), ["owner", "state", "request", "entries", "end"])
                 pipeline.xrange(self._log(name))
-                (owner, state, request), entries = await cast("Awaitable[Any]", pipeline.execute())
+                (owner, state, request, count, end), entries = await cast("Awaitable[Any]", pipeline.execute())
         if state is None or state == b"cancelled":
             return None
+        is_whole = len(entries) == int(count or 0)  # each of the two keys may be evicted alone
+        if state == b"ended" and not (is_whole and _end_of(entries) == int(end or 0)):
+            return None
+        request = request if is_whole else b""
         frames = [self._decompressor.decompress(fields[b"f"], MAX_ENTRY_BYTES) for _, fields in entries]
         return StreamRecord(owner, cast(State, state.decode()), request or b"", frames)
 
@@ -93,6 +97,11 @@ class RedisStreams:
 
     def _of_key(self, name: StreamName, key_id: str) -> str:
         return f"{self._prefix}{{{name.tenant}}}:of:{key_id}"
+
+
+def _end_of(entries: Sequence[tuple[bytes, Any]]) -> int:
+    """Return the number after the last event of a log."""
+    return int(entries[-1][0].partition(b"-")[0]) if entries else 0
 
 
 def _milliseconds(seconds: float) -> int:

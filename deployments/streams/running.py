@@ -58,6 +58,7 @@ class RunningStream:
         self._begin = begin
         self._sent = sent
         self._logged = len(sent or ())
+        self._end = last_position(sent[-1]).number + 1 if sent else 0
         self._numbering = Numbering()
         self._batch: Batch | None = None
         self.generation = Generation(self._generate, grace_s=grace_s)
@@ -89,10 +90,11 @@ class RunningStream:
             frames = b"".join(new)
             if is_last and (failure := self._failure()) is not None:
                 frames += self._numbering.add(sse(failure.body("")))
+            if frames:
+                self._end = last_position(frames).number + 1
             if generation.size_bytes > max_bytes:
                 frames = b""
-            end = last_position(frames).number + 1 if frames else 0
-            self._batch = Batch(self.name, self.key_id, owner, frames, end, ttl_s, is_last)
+            self._batch = Batch(self.name, self.key_id, owner, frames, self._end, ttl_s, is_last)
             self.is_too_large = is_last and generation.size_bytes > max_bytes
             self._logged += len(new)
         return self._batch

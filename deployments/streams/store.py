@@ -42,7 +42,7 @@ class NewLog:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The next events of a log, or a mere sign of life; `end` is the number after its last event."""
+    """The next events of a log, or a mere sign of life; `end` is the number after the stream's last event so far."""
 
     name: StreamName
     key_id: str
@@ -75,7 +75,10 @@ class StreamStore(Protocol):
         ...
 
     async def read(self, name: StreamName) -> StreamRecord | None:
-        """Return a stream with all its events, None if there is none of that name."""
+        """Return a stream with all its events, None if there is none of that name, or it has ended and lacks some.
+
+        A running one that lacks some has no request: nobody can go on with it.
+        """
         ...
 
     async def take(self, name: StreamName, lost: bytes, owner: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,6 +85,48 @@ async def test_an_ended_stream_keeps_its_events_and_not_its_request(store: Strea
     found = await store.read(NAME)
     assert found and (found.state, found.request, list(found.frames)) == ("ended", b"", [one.frames])
     assert await store.take(NAME, OWNER, OTHER) == b""
+
+
+async def test_an_ended_stream_that_lacks_its_last_events_is_gone(store: StreamStore) -> None:
+    await store.open(log())
+    numbering = Numbering()
+    await store.append([batch(numbering)])
+    await store.append([batch(numbering, frames=b"", is_last=True)])
+    assert await store.read(NAME) is None
+
+
+async def test_an_end_without_events_ends_a_whole_stream(store: StreamStore) -> None:
+    await store.open(log())
+    one = batch(Numbering())
+    await store.append([one])
+    await store.append([replace(one, frames=b"", is_last=True)])
+    found = await store.read(NAME)
+    assert found and (found.state, list(found.frames)) == ("ended", [one.frames])
+
+
+@pytest.mark.parametrize("evicted", ["the hash", "the log"])
+async def test_what_redis_evicts_of_a_stream_is_not_read_as_the_whole(valkey_url: str, evicted: str) -> None:
+    namespace = f"test-{secrets.token_hex(4)}"
+    store, client = RedisStreams(valkey_url, namespace, 5.0), connect(valkey_url, 5.0)
+    await store.open(log())
+    numbering = Numbering()
+    first, last = batch(numbering), batch(numbering, is_last=True)
+    await store.append([first])
+    key = f"{namespace}:streams:{{{NAME.tenant}}}:{NAME.stream}"
+    assert await client.delete(key if evicted == "the hash" else f"{key}:log") == 1
+    heard = await store.append([last])
+    if heard == ["missing"]:
+        whole = replace(last, frames=first.frames + last.frames)
+        await store.open(log())
+        await store.append([whole])
+        found = await store.read(NAME)
+        assert found and list(found.frames) == [whole.frames]
+    else:
+        assert await store.read(NAME) is None
+        await client.delete(f"{key}:log")
+        assert await store.read(NAME) is None
+    await store.aclose()
+    await client.aclose()
 
 
 async def test_of_several_who_take_a_lost_stream_one_has_it(store: StreamStore) -> None:
