@@ -62,6 +62,7 @@ class _Output:
     """A file that is begun with its first line."""
 
     def __init__(self, files: FileStore, file: StoredFile) -> None:
+        self._files = files
         self._writer = FileWriter(files, file)
         self._has_begun = False
 
@@ -79,6 +80,7 @@ class _Output:
         return self._writer.file
 
     async def discard(self) -> None:
+        """Delete the file unless it can be seen: a batch may have ended though its store's reply was lost."""
         if self._has_begun:
             with suppress(ChatLLMError):
-                await self._writer.discard()
+                await self._files.discard(self._writer.file.tenant, self._writer.file.id)

@@ -50,6 +50,9 @@ WHERE f.tenant = $1 AND f.id = $2 AND f.is_whole AND (f.expires_at IS NULL OR f.
 -- name: delete
 DELETE FROM files WHERE tenant = $1 AND id = $2 RETURNING id
 
+-- name: discard
+DELETE FROM files WHERE tenant = $1 AND id = $2 AND NOT is_whole
+
 -- name: used
 SELECT coalesce(sum(bytes), 0)::bigint AS bytes, count(*) AS files FROM files WHERE tenant = $1
 

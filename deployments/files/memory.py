@@ -76,6 +76,13 @@ class MemoryFiles:
         self._of(tenant, file_id)
         del self._kept[file_id]
 
+    async def discard(self, tenant: str, file_id: str) -> None:
+        """Delete a file whose writing has not ended."""
+        self._check()
+        kept = self._kept.get(file_id)
+        if kept is not None and kept.file.tenant == tenant and not kept.is_whole:
+            del self._kept[file_id]
+
     async def used(self, tenant: str) -> FilesUsed:
         """Return what the tenant's files take."""
         self._check()

@@ -59,6 +59,10 @@ class PostgresFiles:
         """Delete a file."""
         only(await self._database.fetch(SQL["delete"], tenant, file_id), no_file(file_id))
 
+    async def discard(self, tenant: str, file_id: str) -> None:
+        """Delete a file whose writing has not ended."""
+        await self._database.fetch(SQL["discard"], tenant, file_id)
+
     async def used(self, tenant: str) -> FilesUsed:
         """Return what the tenant's files take."""
         (row,) = await self._database.fetch(SQL["used"], tenant)

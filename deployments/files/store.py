@@ -44,6 +44,10 @@ class FileStore(Protocol):
         """Delete a file, also one whose writing has not ended."""
         ...
 
+    async def discard(self, tenant: str, file_id: str) -> None:
+        """Delete a file whose writing has not ended; one that can be seen stays, and one that is gone is no error."""
+        ...
+
     async def used(self, tenant: str) -> FilesUsed:
         """Return what the tenant's files take."""
         ...

@@ -135,3 +135,14 @@ async def test_an_upload_that_broke_off_is_swept_and_one_under_way_is_not(store:
     assert await store.used(ANN) == FilesUsed(0, 1)
     await store.append(ANN, new.id, 0, b"x")
     assert (await store.finish(new)).bytes == 1
+
+
+async def test_only_what_nobody_sees_is_discarded(store: FileStore) -> None:
+    seen, unfinished = await kept(store, file()), file()
+    await store.begin(unfinished)
+    for tenant, id_ in ((ANN, seen.id), (BOB, unfinished.id), (ANN, "file-none")):
+        await store.discard(tenant, id_)
+    assert (await store.used(ANN)).files == 2
+    await store.discard(ANN, unfinished.id)
+    assert (await store.used(ANN)).files == 1
+    assert await content(store, seen.id) == b"x"
