@@ -150,17 +150,18 @@ class ResumableStreams:
         raise Unavailable("The stream was handed from replica to replica; please come again.", None, 1.0)
 
     async def cancel(self, tenant: str, stream_id: str) -> None:
-        """Stop a stream and forget it: at once here, elsewhere within a second. Raises NotFound and Unavailable."""
+        """Stop a stream and forget it: at once here, elsewhere within a second.
+
+        Raises NotFound, and Unavailable where its log could not be dropped; here it has been stopped all the same.
+        """
         name = StreamName.of(tenant, stream_id)
+        if running := self._running.get(name):
+            running.generation.stop()
         try:
             was_there = await self._store.cancel(name)
         except StoreError:
-            if name not in self._running:
-                raise _unreachable() from None
-            was_there = True
-        if running := self._forget(name):
-            running.generation.stop()
-        elif not was_there:
+            raise _unreachable() from None
+        if self._forget(name) is None and running is None and not was_there:
             raise _unknown()
 
     async def aclose(self, timeout_s: float) -> None:

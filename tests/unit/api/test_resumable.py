@@ -276,6 +276,19 @@ async def test_a_stream_is_stopped_from_anywhere(pair: list[Replica], at: int) -
         assert (await one.service.http.get(path)).status_code == 404
 
 
+async def test_a_stream_that_redis_does_not_forget_is_stopped_and_not_called_deleted(pair: list[Replica]) -> None:
+    one, other = pair
+    so_far = await ask(one.service, 3, max_tokens=500)
+    path = f"/v1/streams/{so_far.stream_id}"
+    one.logs.is_away = True
+    assert (await one.service.http.delete(path)).status_code == 503
+    await idle(one)
+    one.logs.is_away = False
+    assert (await one.service.http.delete(path)).status_code == 200
+    assert (await other.service.http.get(path)).status_code == 404
+    assert other.asked["begun"] == 0
+
+
 async def test_without_redis_streams_go_on_and_say_that_they_cannot_be_resumed(pair: list[Replica]) -> None:
     one, other = pair
     one.logs.is_away = True
