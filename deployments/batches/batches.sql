@@ -60,13 +60,8 @@ UPDATE batches SET status = 'in_progress', in_progress_at = now(), total = $3, m
 WHERE id = $1 AND fence = $2 AND status = 'validating' RETURNING id
 
 -- name: fail
-WITH mine AS (
-    UPDATE batches SET status = 'failed', failed_at = now(), errors = $3::text::jsonb
-    WHERE id = $1 AND fence = $2 AND status = 'validating' RETURNING id
-), dropped AS (
-    DELETE FROM batch_lines USING mine WHERE batch_id = mine.id
-)
-SELECT id FROM mine
+UPDATE batches SET status = 'failed', failed_at = now(), errors = $3::text::jsonb
+WHERE id = $1 AND fence = $2 AND status = 'validating' RETURNING id
 
 -- name: claim
 -- The tenants with the fewest lines under way come first, and among their lines the first of the oldest batches:
@@ -135,12 +130,16 @@ WITH given AS (
 SELECT batch_id, number, fence FROM written
 
 -- name: close_lines
-WITH mine AS (
-    UPDATE batches SET lease_until = now() + make_interval(secs => $3) WHERE id = $1 AND fence = $2 RETURNING id
-), closed AS (
-    UPDATE batch_lines l SET is_open = false, body = NULL FROM mine WHERE l.batch_id = mine.id AND l.is_open
+-- A page of them: all at once can take longer than a statement may. The batch is not locked, since `settle` locks lines
+-- before it.
+WITH page AS (
+    SELECT number FROM batch_lines
+    WHERE batch_id = $1 AND is_open AND EXISTS (SELECT FROM batches WHERE id = $1 AND fence = $2)
+    ORDER BY number LIMIT $3 FOR UPDATE
 )
-SELECT id FROM mine
+UPDATE batch_lines l SET is_open = false, body = NULL FROM page
+WHERE l.batch_id = $1 AND l.number = page.number
+RETURNING l.number
 
 -- name: done_lines
 SELECT number, custom_id, outcome, is_error FROM (
@@ -163,10 +162,21 @@ WITH mine AS (
     WHERE id = $1 AND fence = $2 AND status IN ('finalizing', 'cancelling') RETURNING id
 ), seen AS (
     UPDATE files SET is_whole = true FROM mine WHERE files.id IN ($4, $5)
-), dropped AS (
-    DELETE FROM batch_lines USING mine WHERE batch_id = mine.id
 )
 SELECT id FROM mine
+
+-- name: drop_lines
+DELETE FROM batch_lines WHERE batch_id = $1 AND number IN (
+    SELECT number FROM batch_lines WHERE batch_id = $1 AND number > $2 ORDER BY number LIMIT $3
+)
+RETURNING number
+
+-- name: undropped
+-- The limit within keeps this a look into the index for each batch that has ended.
+SELECT b.id FROM batches b
+CROSS JOIN LATERAL (SELECT FROM batch_lines l WHERE l.batch_id = b.id LIMIT 1) line
+WHERE b.status NOT IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+LIMIT 10
 
 -- name: sweep
 DELETE FROM batches WHERE id IN (

@@ -1,6 +1,7 @@
 """Batches in Postgres; see store.py for what each method promises."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 
 from deployments.batches.store import no_batch, too_many
 from deployments.batches.types import Batch, Claim, ClaimedLine, DoneLine, LineError, NewLine, Outcome, Tokens
+from deployments.errors import HistoryUnavailable
 from deployments.files.types import StoredFile
 from deployments.history.store import no_cursor
 from deployments.history.types import Page
@@ -18,6 +20,8 @@ from deployments.infra.postgres.encoding import encode
 from deployments.infra.postgres.queries import load
 
 SQL = load(Path(__file__).parent / "batches.sql")
+PAGE_LINES = 1_000
+"""Lines that one statement changes at once: all of a large batch would take longer than a statement may."""
 TIMES = (
     "in_progress_at",
     "finalizing_at",
@@ -86,7 +90,10 @@ class PostgresBatches:
     async def fail(self, batch: Batch, errors: Sequence[LineError]) -> bool:
         """End a batch whose input is not valid."""
         encoded = encode([asdict(error) for error in errors])
-        return bool(await self._database.fetch(SQL["fail"], batch.id, batch.fence, encoded))
+        if not await self._database.fetch(SQL["fail"], batch.id, batch.fence, encoded):
+            return False
+        await self._drop_lines(batch.id)
+        return True
 
     async def claim(self, runner: str, limit: int, lease_s: float, skipped: Collection[str]) -> list[ClaimedLine]:
         """Take lines without an answer."""
@@ -119,7 +126,10 @@ class PostgresBatches:
 
     async def close_lines(self, batch: Batch, lease_s: float) -> bool:
         """Let no line of a batch have an outcome any more."""
-        return bool(await self._database.fetch(SQL["close_lines"], batch.id, batch.fence, lease_s))
+        while await self.renew_batch(batch, lease_s):
+            if len(await self._database.fetch(SQL["close_lines"], batch.id, batch.fence, PAGE_LINES)) < PAGE_LINES:
+                return True
+        return False
 
     async def done_lines(self, batch: Batch, after: int, limit: int, max_bytes: int) -> list[DoneLine]:
         """Return the lines past a number in order."""
@@ -133,11 +143,24 @@ class PostgresBatches:
     async def finish(self, batch: Batch, output: StoredFile | None, errors: StoredFile | None) -> bool:
         """End a batch."""
         files = (output.id if output else None, errors.id if errors else None)
-        return bool(await self._database.fetch(SQL["finish"], batch.id, batch.fence, batch.ending, *files))
+        if not await self._database.fetch(SQL["finish"], batch.id, batch.fence, batch.ending, *files):
+            return False
+        await self._drop_lines(batch.id)
+        return True
 
     async def sweep(self, older_s: float) -> None:
-        """Delete old batches."""
+        """Delete old batches, and lines that stayed when their batch had ended."""
+        for row in await self._database.fetch(SQL["undropped"]):
+            await self._drop_lines(row["id"])
         await self._database.fetch(SQL["sweep"], older_s)
+
+    async def _drop_lines(self, batch_id: str) -> None:
+        """Delete the lines of a batch that has ended, page by page; what stays, `sweep` drops."""
+        after, is_last = 0, False
+        with suppress(HistoryUnavailable):
+            while not is_last:
+                rows = await self._database.fetch(SQL["drop_lines"], batch_id, after, PAGE_LINES)
+                after, is_last = max((row["number"] for row in rows), default=after), len(rows) < PAGE_LINES
 
     async def open_count(self) -> int:
         """Return how many batches have not ended."""

@@ -57,9 +57,14 @@ DELETE FROM files WHERE tenant = $1 AND id = $2 AND NOT is_whole
 SELECT coalesce(sum(bytes), 0)::bigint AS bytes, count(*) AS files FROM files WHERE tenant = $1
 
 -- name: sweep
--- A few at a time, since each may have many chunks.
+-- As many as have so many bytes together, and one at least: a statement may not take long.
 DELETE FROM files WHERE id IN (
-    SELECT id FROM files
-    WHERE (is_whole AND expires_at < now()) OR (NOT is_whole AND created_at < now() - make_interval(secs => $1))
-    LIMIT 20
+    SELECT id FROM (
+        SELECT id, sum(bytes) OVER (ORDER BY id) AS upto, row_number() OVER (ORDER BY id) AS place FROM (
+            SELECT id, bytes FROM files
+            WHERE (is_whole AND expires_at < now()) OR (NOT is_whole AND created_at < now() - make_interval(secs => $1))
+            LIMIT 100 FOR UPDATE SKIP LOCKED
+        ) old
+    ) weighed WHERE place = 1 OR upto <= $2
 )
+RETURNING id

@@ -13,6 +13,9 @@ from deployments.infra.postgres.encoding import clean
 from deployments.infra.postgres.queries import load
 
 SQL = load(Path(__file__).parent / "files.sql")
+SWEPT_BYTES = 104_857_600
+"""Bytes of files that one statement deletes: about half a second."""
+MAX_SWEEPS = 100
 
 
 class PostgresFiles:
@@ -70,7 +73,9 @@ class PostgresFiles:
 
     async def sweep(self, unfinished_s: float) -> None:
         """Delete what has expired and what was never finished."""
-        await self._database.fetch(SQL["sweep"], unfinished_s)
+        for _ in range(MAX_SWEEPS):
+            if not await self._database.fetch(SQL["sweep"], unfinished_s, SWEPT_BYTES):
+                break
 
 
 def file_of_row(row: asyncpg.Record) -> StoredFile:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from deployments.batches import postgres
 from deployments.batches.memory import MemoryBatches
 from deployments.batches.postgres import PostgresBatches
 from deployments.batches.store import BatchStore
@@ -15,6 +16,7 @@ from deployments.files.memory import MemoryFiles
 from deployments.files.postgres import PostgresFiles
 from deployments.files.store import FileStore
 from deployments.files.types import StoredFile
+from deployments.infra.postgres.database import Database
 
 ANN, BOB = "ann", "bob"
 ONE, TWO = "replica-1", "replica-2"
@@ -288,3 +290,47 @@ async def test_nothing_at_all_is_fine(store: BatchStore) -> None:
     assert await store.renew(ONE, [Claim("batch_none", 1, 1)], 1) == set()
     assert await store.take(ONE, 1) is None
     assert await store.open_count() == 0
+
+
+async def test_no_statement_touches_more_than_a_page_of_lines(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "PAGE_LINES", 2)
+    store, most = PostgresBatches(database), 0
+    fetch = database.fetch
+
+    async def counted(query: str, *arguments: Any) -> list[Any]:
+        nonlocal most
+        rows = await fetch(query, *arguments)
+        most = max(most, len(rows))
+        return rows
+
+    await started(store, 5)
+    await store.cancel(ANN, (await store.batches(ANN, None, 1)).data[0].id)
+    ending = await store.take(ONE, LONG_S)
+    assert ending is not None
+    monkeypatch.setattr(database, "fetch", counted)
+    assert await store.close_lines(ending, LONG_S)
+    assert await fetch("SELECT FROM batch_lines WHERE is_open OR body IS NOT NULL") == []
+    assert len(await store.done_lines(ending, 0, 9, 999)) == 5
+    most = 0
+    assert await store.finish(ending, None, None)
+    assert await fetch("SELECT FROM batch_lines") == []
+    assert most == 2
+
+
+async def test_lines_that_stayed_when_their_batch_had_ended_are_swept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PostgresBatches(database)
+    open_, ended = await started(store, 3), await started(store, 3, seconds=1)
+    with monkeypatch.context() as lost:
+        lost.setitem(postgres.SQL, "drop_lines", "SELECT 1 AS number, $1::text, $2::integer, $3::integer")
+        await store.cancel(ANN, ended.id)
+        ending = await store.take(ONE, LONG_S)
+        assert ending is not None
+        await store.close_lines(ending, LONG_S)
+        await store.finish(ending, None, None)
+    assert len(await database.fetch("SELECT FROM batch_lines")) == 6
+    await store.sweep(9_999)
+    assert [row["batch_id"] for row in await database.fetch("SELECT * FROM batch_lines")] == [open_.id] * 3

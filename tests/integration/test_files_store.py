@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployments.errors import NotFound
+from deployments.files import postgres
 from deployments.files.memory import MemoryFiles
 from deployments.files.postgres import PostgresFiles
 from deployments.files.store import FileStore
@@ -146,3 +147,15 @@ async def test_only_what_nobody_sees_is_discarded(store: FileStore) -> None:
     await store.discard(ANN, unfinished.id)
     assert (await store.used(ANN)).files == 1
     assert await content(store, seen.id) == b"x"
+
+
+async def test_all_that_has_expired_is_swept_a_few_bytes_at_a_time(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "SWEPT_BYTES", 5)
+    for size in (9, 2, 2, 2, 4):
+        await kept(store, file(expires_at=NOW - timedelta(seconds=1)), b"x" * size)
+    left = await kept(store, file())
+    await store.sweep(60)
+    assert await store.used(ANN) == FilesUsed(1, 1)
+    assert await content(store, left.id) == b"x"
