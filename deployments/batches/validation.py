@@ -4,6 +4,7 @@ Checked here is what a batch as a whole depends on: JSON, ids, the endpoint, the
 request its endpoint says when it is answered, and then only that line fails.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ MAX_ERRORS = 100
 """Past these the rest of the file is not read: who made as many mistakes will send another one."""
 MAX_CUSTOM_ID = 512
 PAGE_LINES = 500
+LINES_IN_A_ROW = 100
+"""After so many the event loop goes on with others, whose streams would stand still."""
 
 KnowsModel = Callable[[str | None], bool]
 
@@ -40,8 +43,6 @@ class Validation:
         page: list[NewLine] = []
         size = 0
         async for number, text in self._lines(content):
-            if not text.strip():
-                continue
             self.total += 1
             if self.total > self.max_lines:
                 self._say(None, "too_many_requests", f"The file has more than {self.max_lines:,} requests.")
@@ -66,16 +67,24 @@ class Validation:
         return next(iter(self.models)) if len(self.models) == 1 else None
 
     async def _lines(self, content: AsyncIterator[bytes]) -> AsyncGenerator[tuple[int, bytes]]:
-        number, rest = 0, b""
+        """Yield the lines that are not empty and fit, by their numbers; others have their turn now and then."""
+        number, empty, rest = 0, 0, b""
         async for data in content:
             *whole, rest = (rest + data).split(b"\n")
             for text in whole:
                 number += 1
-                if self._fits(number, text):
+                if number % LINES_IN_A_ROW == 0:
+                    await asyncio.sleep(0)
+                if not text.strip():
+                    empty += 1
+                elif self._fits(number, text):
                     yield number, text
-            if not self._fits(number + 1, rest):
+            if empty > self.max_lines:
+                self._say(None, "too_many_requests", f"The file has more than {self.max_lines:,} empty lines.")
                 return
-        if rest:
+            if len(self.errors) >= MAX_ERRORS or not self._fits(number + 1, rest):
+                return
+        if rest.strip():
             yield number + 1, rest
 
     def _fits(self, number: int, text: bytes) -> bool:
