@@ -334,7 +334,8 @@ class ModelClient:
             if not stream.has_ended:
                 await call
                 if not await stream.ended(ARRIVAL_TIMEOUT_S):
-                    raise Unavailable("The end of the model's answer was lost; please try again.", None, 1.0)
+                    end_lost = Unavailable("The end of the model's answer was lost; please try again.", None, 1.0)
+                    raise ReplicaLost(LOST) if stream.is_lost else end_lost
         except (ChatLLMError, ReplicaLost):
             raise
         except Exception as error:  # noqa: BLE001 - error translation for Ray: however a call ends, its answer ends too

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from deployments.config import AnyModel, ProviderModel, ScriptedModel, VLLMModel
@@ -61,6 +62,8 @@ class _Loaded:
         may_be_kept = _is_of(model_request, self._identities)
         if model_request.resumed_tokens and not may_be_kept:  # another version of the model had begun
             raise Unavailable(CANNOT_CONTINUE, None, 1.0)
+        if model_request.tells_tokens and not may_be_kept:  # nor does the one that was asked for go on with this one's
+            model_request = replace(model_request, wants_tokens=False)
         messages = traced(model_request, self._model_id, replica.generate(model_request))
         await self._delivery.deliver(messages, to, may_be_kept)
 

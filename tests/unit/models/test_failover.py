@@ -35,6 +35,8 @@ class Replicas:
     deaths: list[int]
     fails_call: bool = True
     """Whether the call fails with Ray's error; else the connection alone is lost."""
+    replies: bool = False
+    """Whether the call succeeds, as of a replica that is lost between the last message and its arrival."""
     asked: list[ModelRequest] = field(default_factory=list[ModelRequest])
 
     def options(self, **_options: Any) -> Self:
@@ -53,6 +55,10 @@ class Replicas:
         try:
             await delivery.deliver(_dying(ScriptedReplica(MODEL).generate(request), death), to)
         except _Death:
+            if self.replies:
+                asyncio.get_running_loop().call_later(0.05, delivery.close)
+                delivery = Delivery()
+                return
             await asyncio.sleep(0.01)  # what was sent arrives
             delivery.close()
             if death and not self.fails_call:
@@ -132,6 +138,13 @@ async def test_it_goes_on_exactly_after_what_was_sent(
         )
         # It was not told to begin anew: the tokens of every frame but the first, which only says who speaks.
         assert len(replicas.asked[1].resumed_tokens) == max(0, death - (endpoint == "chat"))
+
+
+async def test_it_goes_on_where_the_replica_is_lost_behind_its_reply() -> None:
+    undisturbed = await generated(chat(), Replicas([WHOLE]))
+    lived = await generated(chat(), Replicas([4, WHOLE], replies=True))
+    assert [*map(unlike, payloads(lived.sent()))] == [*map(unlike, payloads(undisturbed.sent()))]
+    assert isinstance(lived.end, Reply)
 
 
 async def test_both_replicas_in_turn_and_their_replacements_are_lost() -> None:

@@ -1,7 +1,10 @@
 """While a model's replicas are replaced, an answer of another one than was asked for is marked, and not kept."""
 
+from collections.abc import AsyncGenerator
+
 import pytest
 
+from deployments.config import ScriptedModel
 from deployments.errors import Unavailable
 from deployments.infra.transport.framing import Frame
 from deployments.infra.transport.server import Address
@@ -12,7 +15,8 @@ from deployments.models.deployment import (
     _is_of,  # pyright: ignore[reportPrivateUsage]
 )
 from deployments.models.identity import adapter_identity
-from deployments.models.protocol import ModelRequest, Reply, packed
+from deployments.models.protocol import Frames, Message, ModelRequest, Progress, Reply, packed
+from deployments.models.scripted.replica import ScriptedReplica
 
 OWN = {"m": "new", "m:a": "new-a"}
 
@@ -43,3 +47,22 @@ async def test_another_version_of_the_model_continues_nothing() -> None:
     request = ModelRequest("r", b"{}", True, identity="old", wants_tokens=True, resumed=packed([1]))
     with pytest.raises(Unavailable, match="cannot be continued"):
         await replica.deliver(request, Destination(Address("", 0, b"", b""), b""))
+
+
+@pytest.mark.parametrize(("identity", "has_tokens"), [("new", True), ("old", False)])
+async def test_what_another_version_says_is_continued_by_none(identity: str, has_tokens: bool) -> None:
+    """A replica of the version that was asked for would take its tokens for its own, and the answer would be kept."""
+    sent = list[Message | Progress]()
+
+    class Kept:
+        async def deliver(self, messages: AsyncGenerator[Message | Progress], *_: object) -> None:
+            sent.extend([message async for message in messages])
+
+    replica = Scripted.__new__(Scripted)
+    ScriptedReplica.__init__(replica, ScriptedModel(id="m", kind="scripted", tokens=3))
+    replica._identities, replica._model_id, replica._delivery = OWN, "m", Kept()  # type: ignore[misc,assignment]
+    body = b'{"messages":[{"role":"user","content":"one two"}],"stream":true}'
+    request = ModelRequest("r", body, True, identity=identity, wants_tokens=True)
+    await replica.deliver(request, Destination(Address("", 0, b"", b""), b""))
+    frames = [message for message in sent if isinstance(message, Frames)]
+    assert frames and {message.tokens is not None for message in frames} == {has_tokens}
