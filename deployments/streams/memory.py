@@ -16,6 +16,7 @@ class _Log:
     state: State = "running"
     end: int = 0
     is_whole: bool = True
+    losses: int = 0
     frames: list[bytes] = field(default_factory=list[bytes])
 
 
@@ -60,7 +61,7 @@ class MemoryStreams:
         log = self._found(name)
         if log is None or not log.is_whole:
             return None
-        return StreamRecord(log.owner, log.state, log.request, list(log.frames))
+        return StreamRecord(log.owner, log.state, log.request, list(log.frames), log.losses)
 
     async def take(self, name: StreamName, lost: bytes, owner: bytes) -> bytes:
         log = self._found(name)
@@ -68,6 +69,7 @@ class MemoryStreams:
             return b""
         if log.owner == lost:
             log.owner = owner
+            log.losses += 1
         return log.owner
 
     async def cancel(self, name: StreamName) -> bool:

@@ -90,9 +90,9 @@ class Numbering:
         self.number += 1
         return numbered
 
-    def skip_gap(self) -> None:
-        """Leave numbers free for events that nobody knows any more."""
-        self.number += GAP
+    def skip_gap(self, losses: int = 1) -> None:
+        """Leave numbers free for events that nobody knows any more, of so many lost replicas."""
+        self.number += GAP * losses
 
 
 def letters_in(event: bytes) -> int:

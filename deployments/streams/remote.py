@@ -64,17 +64,18 @@ class RedisStreams:
         with translated():
             async with asyncio.timeout(BACKGROUND_TIMEOUT_S):
                 pipeline: Any = self._client.pipeline(transaction=False)
-                pipeline.hmget(self._stream(name), ["owner", "state", "request", "entries", "end"])
+                pipeline.hmget(self._stream(name), ["owner", "state", "request", "entries", "end", "losses"])
                 pipeline.xrange(self._log(name))
-                (owner, state, request, count, end), entries = await cast("Awaitable[Any]", pipeline.execute())
+                (owner, state, request, count, end, losses), entries = await cast("Awaitable[Any]", pipeline.execute())
         if state is None or state == b"cancelled":
             return None
-        is_whole = len(entries) == int(count or 0)  # each of the two keys may be evicted alone
+        # Each of the two keys may be evicted alone; an entry may have come since the first was read.
+        is_whole = len(entries) >= int(count or 0)
         if state == b"ended" and not (is_whole and _end_of(entries) == int(end or 0)):
             return None
         request = request if is_whole else b""
         frames = [self._decompressor.decompress(fields[b"f"], MAX_ENTRY_BYTES) for _, fields in entries]
-        return StreamRecord(owner, cast(State, state.decode()), request or b"", frames)
+        return StreamRecord(owner, cast(State, state.decode()), request or b"", frames, int(losses or 0))
 
     async def take(self, name: StreamName, lost: bytes, owner: bytes) -> bytes:
         return await self._background.run(TAKE, (self._stream(name),), (lost, owner))

@@ -43,8 +43,9 @@ class RunningStream:
         grace_s: float,
         request: bytes = b"",
         sent: Sequence[bytes] | None = None,
+        losses: int = 0,
     ) -> None:
-        """`sent` is what a lost replica has left of the stream: the same answer again goes on behind it."""
+        """`sent` is what so many lost replicas have left of the stream: the same answer again goes on behind it."""
         self.name = name
         self.key_id = key_id
         self.request = request
@@ -57,6 +58,7 @@ class RunningStream:
         self._outcome = outcome
         self._begin = begin
         self._sent = sent
+        self._losses = losses
         self._logged = len(sent or ())
         self._end = last_position(sent[-1]).number + 1 if sent else 0
         self._numbering = Numbering()
@@ -117,7 +119,7 @@ class RunningStream:
             generation.put(END)
             return
         if self._sent is not None and not self._sent:
-            self._numbering.skip_gap()  # what clients have seen is in no log
+            self._numbering.skip_gap(self._losses)  # what clients have seen is in no log
         put = self._repeated(generation, self._sent) if self._sent else partial(self._put, generation)
         async with aclosing(await self._begin()) as frames:
             async for data in frames:
@@ -134,7 +136,7 @@ class RunningStream:
             generation.put(Frames(data))
         last = last_position(sent[-1])
         self._numbering = Numbering(last.number + 1, last.letters or 0)
-        self._numbering.skip_gap()
+        self._numbering.skip_gap(self._losses)
         continuation = Continuation(without_ids(b"".join(sent)))
 
         def put(data: bytes) -> None:

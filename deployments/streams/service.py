@@ -188,8 +188,9 @@ class ResumableStreams:
         outcome: Outcome,
         request: bytes,
         sent: Sequence[bytes] | None = None,
+        losses: int = 0,
     ) -> RunningStream:
-        running = RunningStream(name, key_id, begin, outcome, self._settings().grace_s, request, sent)
+        running = RunningStream(name, key_id, begin, outcome, self._settings().grace_s, request, sent, losses)
         self._running[name] = running
         if self._peers:
             self._offered[self._peers.stream(peer_name(name))] = running
@@ -241,7 +242,7 @@ class ResumableStreams:
         logger.warning("a stream is taken over", extra={"events": len(record.frames)})
         kept = KeptRequest.decoded(record.request)
         begin, outcome = self._goes_on(kept)
-        self._launch(name, kept.key_id, begin, outcome, record.request, record.frames)
+        self._launch(name, kept.key_id, begin, outcome, record.request, record.frames, record.losses + 1)
 
 
 def _unknown() -> NotFound:

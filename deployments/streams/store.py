@@ -61,6 +61,8 @@ class StreamRecord:
     state: State
     request: bytes
     frames: Sequence[bytes]
+    losses: int = 0
+    """How often it was taken over from a replica that was lost."""
 
 
 class StreamStore(Protocol):

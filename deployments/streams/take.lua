@@ -8,4 +8,5 @@ elseif found[1] ~= ARGV[1] then
     return found[1]
 end
 redis.call('HSET', KEYS[1], 'owner', ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'losses', 1)
 return ARGV[2]

@@ -134,6 +134,8 @@ async def test_of_several_who_take_a_lost_stream_one_has_it(store: StreamStore) 
     numbering = Numbering()
     owners = await asyncio.gather(*(store.take(NAME, OWNER, f"replica {at}".encode()) for at in range(5)))
     assert len(set(owners)) == 1
+    found = await store.read(NAME)
+    assert found and (found.owner, found.losses) == (owners[0], 1)
     assert await store.append([batch(numbering)]) == ["taken"]
     assert await store.append([batch(numbering, owner=owners[0])]) == ["running"]
 

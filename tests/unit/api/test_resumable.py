@@ -333,20 +333,31 @@ async def test_another_replica_goes_on_where_the_one_that_generated_was_lost(pai
     assert (so_far.text, so_far.finish, so_far.is_done) == (whole.text, whole.finish, True)
 
 
-async def test_another_replica_goes_on_with_a_stream_whose_log_was_never_written(
-    pair: list[Replica], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second time the answer comes in larger pieces, as from an engine that is busy."""
-    one, other = pair
-    whole = await ask(one.service, headers={"cache-control": "no-store"})
+@pytest.mark.parametrize("losses", [1, 2])
+async def test_another_replica_goes_on_with_a_stream_whose_log_was_never_written(losses: int) -> None:
+    """Each time the answer comes in larger pieces, as from an engine that is busy."""
 
     async def unwritten(batches: Sequence[Batch]) -> list[Appended]:
         raise StoreError("connection")
 
-    monkeypatch.setattr(one.logs, "append", unwritten)
-    so_far = await ask(one.service, 8, headers={"cache-control": "no-store"})
-    one.die()
-    inner = other.service.models.replicas["slow"]
+    more: dict[str, Any] = {"headers": {"cache-control": "no-store"}}
+    async with replicas(losses + 1) as made:
+        whole = await ask(made[0].service, **more)
+        for at, one in enumerate(made[:-1]):
+            one.logs.append = unwritten  # type: ignore[method-assign]
+            gathering(made[at + 1], 4 * at + 3)
+        so_far = await ask(made[0].service, 8, **more)
+        made[0].die()
+        for one in made[1:-1]:
+            so_far = await resume(one.service, so_far, 4)
+            one.die()
+        so_far = await resume(made[-1].service, so_far)
+    assert (so_far.error, so_far.text, so_far.finish, so_far.is_done) == (None, whole.text, whole.finish, True)
+
+
+def gathering(replica: Replica, count: int) -> None:
+    """Let the model of a replica say as much at a time as it said in so many events."""
+    inner = replica.service.models.replicas["slow"]
 
     class Gathering(ScriptedReplica):
         async def generate(self, model_request: ModelRequest) -> Any:
@@ -356,13 +367,11 @@ async def test_another_replica_goes_on_with_a_stream_whose_log_was_never_written
                     yield message
                     continue
                 events += payloads(message.data)
-                if len(events) == 6 or events[-1]["choices"][0].get("finish_reason"):
+                if len(events) == count or events[-1]["choices"][0].get("finish_reason"):
                     yield Frames(joined(events))
                     events.clear()
 
-    other.service.models.replicas = {"slow": Gathering(ScriptedModel(id="slow", kind="scripted"))}
-    so_far = await resume(other.service, so_far)
-    assert (so_far.error, so_far.text, so_far.finish, so_far.is_done) == (None, whole.text, whole.finish, True)
+    replica.service.models.replicas = {"slow": Gathering(ScriptedModel(id="slow", kind="scripted"))}
 
 
 def joined(events: list[dict[str, Any]]) -> bytes:
