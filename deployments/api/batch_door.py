@@ -2,7 +2,8 @@
 
 The line becomes a request to this replica's own application, with all that stands around its endpoint: validation,
 cache, limits per minute and month, metrics and usage of its key. It asks for the class of batches, and takes none of
-its key's places among what runs at once: how many lines run is bounded by the batches' own settings.
+its key's places among what runs at once: how many lines run is bounded by the batches' own settings. One line may ask
+for no more answers than its key may have at once.
 """
 
 import asyncio
@@ -63,8 +64,9 @@ class BatchDoor:
             raise KeyGone
         if not key.is_valid():
             raise TooManyRequests("This batch's key is disabled or has expired.", None, PAUSED_S)
-        limits = replace(key.limits.within(self._defaults()), concurrent_requests=None)
-        caller = Caller(key.tenant, key.id, key.name, False, limits, key.weight or 1, "batch")
+        limits = key.limits.within(self._defaults())
+        at_once, limits = limits.concurrent_requests, replace(limits, concurrent_requests=None)
+        caller = Caller(key.tenant, key.id, key.name, False, limits, key.weight or 1, "batch", at_once)
         if len(self._callers) >= MAX_KEYS:
             self._callers.clear()
         self._callers[key_id] = (time.monotonic(), caller)

@@ -80,6 +80,10 @@ class Meter:
 
     async def admit(self) -> None:
         """Let the request in, or raise TooManyRequests, which says which limit it met and when to come again."""
+        if at_once := self._caller.max_sequences:
+            error = excess(KeyLimits(concurrent_requests=at_once), self._weight, self._tokens)
+            if error is not None:
+                raise error
         if self._caller.limits and self._weight.sequences:
             self._admission = await self._admitted(self._caller.key_id, self._caller.limits)
         self._is_admitted = True

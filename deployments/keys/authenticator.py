@@ -41,6 +41,8 @@ class Caller:
     limits: KeyLimits = UNLIMITED
     weight: int = 1
     priority: Priority = "interactive"
+    max_sequences: int | None = None
+    """How many a request may ask for whose sequences do not count against `limits`; None for any number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Slots:
         """Whether one of a key may start that has nothing running."""
         return self.running < self.capacity
 
-    @property
-    def has_batch_room(self) -> bool:
-        """Whether a batch job may start."""
-        return self.running == 0 or self.running < self.capacity - max(1, self.capacity // BATCH_SPARE)
+    def has_batch_room(self, job: Job) -> bool:
+        """Whether a batch job may start: all of it leaves the others' places free, or it is alone."""
+        room = self.capacity - max(1, self.capacity // BATCH_SPARE)
+        return self.running == 0 or self.running + job.sequences <= room

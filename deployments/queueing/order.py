@@ -118,6 +118,11 @@ class FairOrder:
         self._note_gone(flow, entry)
         return entry
 
+    def peek(self) -> Entry | None:
+        """Return the job whose turn it is, which goes on waiting."""
+        flow = self._next()
+        return flow.waiting[0] if flow is not None else None
+
     def charge(self, key_id: str, cost: float) -> None:
         """Correct what a key has spent; below zero it gets something back, as far as it does not gain by it."""
         flow = self._flows.get(key_id)

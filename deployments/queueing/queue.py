@@ -112,7 +112,7 @@ class FairQueue:
     def _has_room_for(self, job: Job) -> bool:
         slots = self.slots
         if job.priority == "batch":
-            return slots.has_batch_room
+            return slots.has_batch_room(job)
         return slots.has_room or (slots.has_spare and not slots.of(job.key_id))
 
     def _next(self, now: float) -> Entry | None:
@@ -124,7 +124,7 @@ class FairQueue:
                 found = interactive.pop(now)
             elif slots.has_spare:
                 found = interactive.pop(now, lambda key_id: not slots.of(key_id))
-        elif batch.size and (is_starving or slots.has_batch_room):
+        elif (first := batch.peek()) is not None and (is_starving or slots.has_batch_room(first.job)):
             found = batch.pop(now)
             self._batch_started = now
         return found

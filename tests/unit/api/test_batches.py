@@ -15,6 +15,7 @@ from openai.types import Batch
 from deployments.batches import types
 from deployments.config import BatchSettings, ScriptedModel
 from deployments.config.model_base import ModelCacheSettings
+from deployments.config.settings import KeyLimitSettings
 from deployments.models.scripted.replica import ScriptedReplica
 from tests.unit.api.conftest import Service, running
 
@@ -114,6 +115,17 @@ async def test_each_endpoint_answers(api: openai.AsyncOpenAI, endpoint: str, bod
     (output,) = await lines_of(api, ended.output_file_id)
     assert output["response"]["body"][field]
     assert ended.error_file_id is None
+
+
+async def test_a_line_asks_for_no_more_at_once_than_its_key_may() -> None:
+    url = "/v1/completions"
+    lines = [line(number, url, prompt=["once"] * (4 + number), max_tokens=1) for number in (0, 1)]
+    async with running(QUICK, key_limits=KeyLimitSettings(concurrent_requests=4)) as service, sdk(service) as api:
+        ended = await until(api, await begun(api, lines, url), "completed")
+        assert [out["custom_id"] for out in await lines_of(api, ended.output_file_id)] == ["id-0"]
+        (failed,) = await lines_of(api, ended.error_file_id)
+    assert failed["custom_id"] == "id-1"
+    assert "answers at once" in failed["response"]["body"]["error"]["message"]
 
 
 async def test_what_is_wrong_with_an_input_is_told_line_by_line(api: openai.AsyncOpenAI) -> None:

@@ -163,3 +163,17 @@ def test_the_length_of_answers_is_learnt_by_key() -> None:
         queue.settle(job("long"), 0.0, 100, 1_000)
     assert queue.lengths.expected("short") == pytest.approx(10, rel=0.3)
     assert queue.lengths.expected("long") == pytest.approx(1_000, rel=0.3)
+
+
+def test_a_wide_batch_job_leaves_the_places_of_others_free_until_it_has_waited_long() -> None:
+    queue = FairQueue(16)
+    for _ in range(8):
+        assert queue.enter(job("busy", priority="batch"), 0.0) is None
+    wide = waiting(queue, "wide", priority="batch", sequences=7)
+    assert queue.next(0.0) is None
+    assert queue.next(PATIENCE_S + 1.0) is wide
+    assert not queue.slots.has_batch_room(job(sequences=1))
+    for _ in range(8):
+        queue.release(job("busy"))
+    queue.release(wide.job)
+    assert queue.enter(job("wider", priority="batch", sequences=40), 0.0) is None, "alone it may start"
