@@ -88,7 +88,7 @@ class ModelClient:
         self._calls = Calls()
         self._queues = ModelQueues(capacity, self._tell_backlog)
         self._sender = secrets.token_hex(8)
-        self._telling: asyncio.Task[None] | None = None
+        self._telling: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._traits: dict[str, Traits] = {}
         self._configured: Mapping[str, ServedModel] = {}
         self._is_encrypted = is_encrypted
@@ -177,8 +177,8 @@ class ModelClient:
                 async with asyncio.timeout(RUNNING_TIMEOUT_S):
                     await self._deployments[place].broadcast("note_backlog", self._sender, each).results_async()
 
-        if self._telling is None or self._telling.done():
-            self._telling = detached(tell(), "backlog")
+        if (telling := self._telling.get(place)) is None or telling.done():
+            self._telling[place] = detached(tell(), "backlog")
 
     def _is_served(self, place: tuple[str, str]) -> bool:
         return any(model.place == place for model in self._configured.values())

@@ -53,7 +53,8 @@ class _Loaded:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Tell Serve's autoscaler how busy the replica is and what waits for it (a method that Serve knows by name)."""
-        figures: dict[str, float] = await super().record_autoscaling_stats()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] - the replica's
+        report = getattr(super(), "record_autoscaling_stats", None)  # a provider's replica has none
+        figures: dict[str, float] = await report() if report is not None else {}
         return {**figures, "queued": self._backlog.waiting}
 
     async def deliver(self, model_request: ModelRequest, to: Destination) -> None:

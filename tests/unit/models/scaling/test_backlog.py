@@ -1,9 +1,16 @@
 """What waits in ingress replicas is demand: it makes another replica start, and is forgotten with who told it."""
 
+import pytest
+
+from deployments.config import AnyModel, ProviderModel, ScriptedModel
+from deployments.models.deployment import _Loaded, deployment_class
 from deployments.models.scaling.backlog import FRESH_S, Backlog
 from deployments.models.scaling.demand import demand
 from deployments.models.scaling.load import FIGURES, Load
 from deployments.models.scaling.policy import Memory, Reading, decide
+
+SCRIPTED = ScriptedModel(id="quick", kind="scripted")
+PROVIDER = ProviderModel(id="theirs", kind="provider", model="openai:some")
 
 
 def test_what_was_told_counts_while_it_is_fresh() -> None:
@@ -30,3 +37,13 @@ def test_what_waits_makes_a_replica_start_though_the_engine_is_not_full() -> Non
     quiet = decide(Reading(0.0, 1, 1, [load], [load], 0.0), Memory())
     busy = decide(Reading(0.0, 1, 1, [load], [load], load.queued), Memory())
     assert (quiet.replicas, busy.replicas) == (1, 2)
+
+
+@pytest.mark.parametrize("model", [SCRIPTED, PROVIDER])
+async def test_each_kind_of_replica_reports_it(model: AnyModel) -> None:
+    replica_class = deployment_class(model)
+    replica = object.__new__(replica_class)
+    super(_Loaded, replica).__init__(model)
+    replica._backlog = Backlog()
+    await replica.note_backlog("a", 3)
+    assert (await replica.record_autoscaling_stats())["queued"] == 3
