@@ -10,7 +10,7 @@ batch was cancelled or another replica has taken the line, the answer is stopped
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
 GATHER_S = 0.03
 """Lines that end within this time are settled together, and as many claimed together."""
+SETTLED_BYTES = 4_194_304
+"""Bytes of outcomes that one statement writes, which may take so long: embeddings of many texts have tens of MB."""
 IDLE_S = 1.0
 MAX_REST_S = 60.0
 REST_S = 2.0
@@ -192,14 +194,25 @@ class Lines:
         await self._settle_all()
 
     async def _settle_all(self) -> None:
-        if not (done := dict(self._done)):
-            return
-        written = await self._store.settle(self._runner, list(done.values()))
-        for claim, outcome in done.items():
-            del self._done[claim]
-            if claim in written:
-                self._counted.line_ended("failed" if outcome.is_error else "completed")
-        self._changed.set()
+        while page := _page(self._done.values()):
+            written = await self._store.settle(self._runner, page)
+            for outcome in page:
+                del self._done[outcome.claim]
+                if outcome.claim in written:
+                    self._counted.line_ended("failed" if outcome.is_error else "completed")
+            self._changed.set()
+
+
+def _page(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Return the first of them, about as many as `SETTLED_BYTES` hold."""
+    page: list[Outcome] = []
+    size = 0
+    for outcome in outcomes:
+        size += len(outcome.text)
+        if page and size > SETTLED_BYTES:
+            break
+        page.append(outcome)
+    return page
 
 
 def _is_refused(answer: LineAnswer) -> bool:

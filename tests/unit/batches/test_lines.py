@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from deployments.batches import lines as module
 from deployments.batches.lines import KeyGone, Lines
 from deployments.batches.memory import MemoryBatches
-from deployments.batches.types import Batch, ClaimedLine, DoneLine, LineAnswer, NewLine
+from deployments.batches.types import Batch, Claim, ClaimedLine, DoneLine, LineAnswer, NewLine, Outcome
 from deployments.errors import HistoryUnavailable
 from deployments.files.memory import MemoryFiles
 
@@ -222,3 +222,20 @@ async def test_a_long_answer_keeps_its_lease() -> None:
             assert await store.claim("other", 9, 60, ()) == []
             await asyncio.sleep(0.05)
     assert door.asked == {1: 1}
+
+
+async def test_large_outcomes_are_written_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    settle = MemoryBatches.settle
+
+    async def measured(store: MemoryBatches, runner: str, given: Sequence[Outcome]) -> set[Claim]:
+        sizes.append(sum(len(outcome.text) for outcome in given))
+        return await settle(store, runner, given)
+
+    monkeypatch.setattr(MemoryBatches, "settle", measured)
+    monkeypatch.setattr(module, "SETTLED_BYTES", 2_500)
+    door = Answers(lambda _line, _times: LineAnswer(200, "req_1", {"text": "x" * 1_000}))
+    async with answering(door, 8, 8) as (store, batch):
+        await outcomes(store, batch)
+    assert sum(sizes) > 8_000
+    assert max(sizes) <= 2_500
