@@ -26,6 +26,7 @@ UPDATE batches SET status = 'cancelling', cancelling_at = now(), lease_until = '
 WHERE tenant = $1 AND id = $2 AND status IN ('validating', 'in_progress')
 
 -- name: take
+-- One that is to be validated comes behind those of tenants that have fewer under way, whose inputs may be small.
 UPDATE batches SET
     runner = $1, fence = fence + 1, lease_until = now() + make_interval(secs => $2),
     status = CASE status WHEN 'in_progress' THEN 'finalizing' ELSE status END,
@@ -39,7 +40,9 @@ WHERE id = (
       AND (status <> 'in_progress' OR expires_at < now() OR NOT EXISTS (
           SELECT FROM batch_lines l WHERE l.batch_id = b.id AND l.is_open
       ))
-    ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    ORDER BY CASE status WHEN 'validating' THEN (
+        SELECT count(*) FROM batches o WHERE o.tenant = b.tenant AND o.status IN ('in_progress', 'finalizing')
+    ) ELSE 0 END, created_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 RETURNING *
 

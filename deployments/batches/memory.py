@@ -7,16 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from deployments.batches.store import no_batch, too_many
-from deployments.batches.types import (
-    OPEN,
-    Batch,
-    Claim,
-    ClaimedLine,
-    DoneLine,
-    LineError,
-    NewLine,
-    Outcome,
-)
+from deployments.batches.types import OPEN, Batch, Claim, ClaimedLine, DoneLine, LineError, NewLine, Outcome
 from deployments.errors import HistoryUnavailable
 from deployments.files.memory import MemoryFiles
 from deployments.files.types import StoredFile
@@ -96,7 +87,7 @@ class MemoryBatches:
     async def take(self, runner: str, lease_s: float) -> Batch | None:
         """Take a batch that needs a replica."""
         self._check()
-        for kept in sorted(self._kept.values(), key=lambda kept: kept.batch.created_at):
+        for kept in sorted(self._kept.values(), key=lambda one: (self._under_way(one.batch), one.batch.created_at)):
             if kept.batch.status not in OPEN or kept.lease_until >= time.monotonic():
                 continue
             now, has_expired = datetime.now(UTC), kept.batch.expires_at < datetime.now(UTC)
@@ -144,8 +135,8 @@ class MemoryBatches:
         self._check()
         now, running, free = time.monotonic(), Counter[str](), list[tuple[_Kept, _Line]]()
         for kept in sorted(self._kept.values(), key=lambda kept: kept.batch.created_at):
-            is_running = kept.batch.status == "in_progress" and kept.batch.expires_at > datetime.now(UTC)
-            if not is_running or kept.batch.id in skipped:
+            has_time = kept.batch.expires_at > datetime.now(UTC)
+            if kept.batch.status != "in_progress" or not has_time or kept.batch.id in skipped:
                 continue
             for number in sorted(kept.lines):
                 line = kept.lines[number]
@@ -254,6 +245,11 @@ class MemoryBatches:
         """Return how many batches have not ended."""
         self._check()
         return sum(kept.batch.status in OPEN for kept in self._kept.values())
+
+    def _under_way(self, batch: Batch) -> int:
+        """Return how many batches go on beside one of the same tenant that is to be validated."""
+        mine = [kept.batch.status for kept in self._kept.values() if kept.batch.tenant == batch.tenant]
+        return mine.count("in_progress") + mine.count("finalizing") if batch.status == "validating" else 0
 
     def _check(self) -> None:
         if self.is_away:

@@ -39,7 +39,8 @@ class BatchStore(Protocol):
         """Take a batch that needs a replica: to be validated, or to be finished. None: there is none.
 
         To be finished are those whose lines have all been answered, whose window has passed, or that are cancelled.
-        They are finalizing from now on, the cancelled ones cancelling.
+        They are finalizing from now on, the cancelled ones cancelling. To be validated is first what is of tenants
+        with the fewest batches under way.
         """
         ...
 

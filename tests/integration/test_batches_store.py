@@ -208,6 +208,19 @@ async def test_tenants_come_in_turn(store: BatchStore) -> None:
     assert {c.batch_id for c in await store.claim(TWO, 4, LONG_S, ())} == {third.id, many.id}
 
 
+async def test_many_batches_of_one_tenant_hold_up_no_other_before_they_are_validated(store: BatchStore) -> None:
+    await started(store, 1)
+    for seconds in (1, 2, 3):
+        await store.create(new(seconds), 10)
+    await store.create(other := new(4, tenant=BOB), 10)
+    taken = await store.take(ONE, LONG_S)
+    assert taken is not None
+    assert taken.id == other.id
+    taken = await store.take(TWO, LONG_S)
+    assert taken is not None
+    assert taken.tenant == ANN
+
+
 async def test_a_cancelled_batch_stops_and_keeps_what_there_is(store: BatchStore) -> None:
     batch = await started(store)
     claimed = await store.claim(ONE, 2, LONG_S, ())
