@@ -69,6 +69,8 @@ class ModelQueues:
         if gate is None:
             gate = self._gates[place] = Gate(lambda: self._own(place))
             gate.changed = lambda: self._changed(place)
+            if self._shares:
+                self._shares.hurry()  # until then it would fill what is others'
         gate.configure(Bounds(bounds.max_waiting, bounds.max_waiting_per_key, bounds.max_wait_s))
         return gate
 

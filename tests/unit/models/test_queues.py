@@ -1,6 +1,7 @@
 """The queues in front of models: how much engines are given, and what passes them by."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -8,6 +9,9 @@ from deployments.config import ModelBase, ScriptedModel, VLLMModel
 from deployments.models.presence import presence
 from deployments.models.protocol import Endpoint
 from deployments.models.queues import UNBOUNDED, ModelQueues, capacity
+from deployments.queueing import leasing
+from deployments.queueing.job import Job
+from deployments.queueing.shares import MemoryCapacity
 
 PLACE = ("app", "model-it")
 ENDPOINTS: tuple[Endpoint, ...] = ("chat", "tokenize")
@@ -38,3 +42,20 @@ async def test_the_tokenizer_waits_for_nobody() -> None:
     full, past = (queues.admitted(SCRIPTED, PLACE, endpoint, None) for endpoint in ENDPOINTS)
     async with asyncio.timeout(5), full, past:
         assert queues.gate(SCRIPTED, PLACE).queue.waiting == 0
+
+
+async def test_a_models_first_request_asks_for_its_share_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leasing, "RENEW_S", 600.0)
+    store = MemoryCapacity(time.monotonic, 600.0)
+    await store.renew("app/model-it", "another", 8, 8, 0)
+    queues = ModelQueues(lambda model, place: 8)
+    await queues.share(store)
+    await asyncio.sleep(2 * leasing.SOON_S)  # there is nothing to renew so far
+    gate = queues.gate(SCRIPTED, PLACE)
+    async with asyncio.timeout(10):
+        while gate.queue.slots.capacity == 8:
+            await asyncio.sleep(0.01)
+            async with gate.admitted(Job()):
+                pass
+    await queues.aclose()
+    assert gate.queue.slots.capacity == 1, "the other has all but what each has at least"
