@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -10,8 +12,11 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from tests.launched import Launched, launched, service_file
+from tests.serve.redeployed import processes, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -148,6 +153,14 @@ async def test_openais_client_passes_over_the_comments_and_is_told_the_time(serv
         assert errors[-1] < 0.3
 
 
+async def test_langchain_passes_over_the_comments_of_a_held_stream(service: Launched) -> None:
+    chat = ChatOpenAI(model="asleep", base_url=f"{service.url}/v1", api_key=SecretStr(service.key), max_retries=0)
+    async with client(service) as http:
+        await becomes(http, "asleep", "asleep")
+        said = [str(chunk.content) async for chunk in chat.astream("hello to LangChain")]
+    assert len("".join(said).split()) == 40
+
+
 async def test_a_request_says_how_long_it_waits(service: Launched) -> None:
     async with client(service) as http:
         await becomes(http, "narrow", "asleep")
@@ -211,3 +224,19 @@ async def test_a_long_stream_ends_whole_before_its_replica_stops_and_the_next_on
         assert said[-2:] == ["data: [DONE]", ""] and not any("error" in line for line in said)
         await becomes(http, "asleep", "asleep")
         assert (await http.post(PATH, json=body("asleep", "again"))).status_code == 200
+
+
+async def test_held_requests_outlive_the_crash_of_what_they_wait_for_and_of_who_holds_them(service: Launched) -> None:
+    """The replica that is being started for them is killed, and then one of the two ingress replicas."""
+    async with client(service) as http:
+        await becomes(http, "asleep", "asleep")
+        held = [asyncio.create_task(http.post(PATH, json=body("asleep", f"held {n}"))) for n in range(8)]
+
+        async def starts() -> bool:
+            return bool(processes(service).get("model-asleep:model-asleep"))
+
+        await until(starts)
+        os.kill(processes(service)["model-asleep:model-asleep"].pop(), signal.SIGKILL)
+        os.kill(processes(service)["chatllm:Ingress"].pop(), signal.SIGKILL)
+        answers = await asyncio.gather(*held)
+        assert [answer.status_code for answer in answers] == [200] * 8, [answer.text for answer in answers]

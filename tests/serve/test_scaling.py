@@ -11,6 +11,7 @@ import pytest
 
 from deployments.models.scaling import AUTOSCALER
 from tests.launched import Launched, launched, service_file
+from tests.serve.redeployed import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -28,6 +29,8 @@ MODELS: list[dict[str, Any]] = [
     {"id": "quick", "kind": "scripted", "tokens": 4},
     {"id": "scaled", "kind": "scripted", "tokens": 20, "token_ms": 50, "slots": SLOTS},
 ]
+INGRESS_REQUESTS = 40
+INGRESS_SCALING = {**SCALING, "min_replicas": 1, "max_replicas": 2}
 WAIT_S = 120
 
 
@@ -35,10 +38,12 @@ WAIT_S = 120
 def service() -> Generator[Launched]:
     """The service; a replica of `scaled` has four slots, and there is none while nobody asks."""
     # Unless it is set, a key may use half of the slots of the smallest engine.
-    file = service_file(MODELS, {}, key_limits={"concurrent_requests": 0, "timeout_s": 2})
-    scaled = next(one for one in file["applications"][0]["deployments"] if one["name"] == "model-scaled")
-    del scaled["num_replicas"]
-    scaled["autoscaling_config"] = SCALING
+    limits = {"max_concurrent_requests": INGRESS_REQUESTS}
+    file = service_file(MODELS, {}, key_limits={"concurrent_requests": 0, "timeout_s": 2}, limits=limits)
+    for one in file["applications"][0]["deployments"]:
+        if one["name"] in ("model-scaled", "Ingress"):
+            del one["num_replicas"]
+            one["autoscaling_config"] = SCALING if one["name"] == "model-scaled" else INGRESS_SCALING
     with launched(file) as running:
         yield running
 
@@ -50,12 +55,16 @@ async def metrics(http: httpx.AsyncClient) -> dict[str, Any]:
 
 
 async def becomes(http: httpx.AsyncClient, replicas: int) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            models = (await metrics(http))["models"]
-            if next(each["replicas"] for each in models if each["id"] == "scaled") == replicas:
-                return
-            await asyncio.sleep(0.3)
+    async def are_there() -> bool:
+        models = (await metrics(http))["models"]
+        return next(each["replicas"] for each in models if each["id"] == "scaled") == replicas
+
+    await until(are_there, WAIT_S)
+
+
+async def decisions_about(http: httpx.AsyncClient, deployment: str) -> list[dict[str, Any]]:
+    """Return the decisions about one deployment, the newest first."""
+    return [made for made in (await metrics(http))["decisions"] if made["model"] == deployment]
 
 
 async def load(http: httpx.AsyncClient, stop: asyncio.Event, users: int) -> list[int]:
@@ -87,10 +96,9 @@ async def test_replicas_follow_the_load_and_every_change_has_its_reason(service:
         assert set(await asked) == {200}
         await becomes(http, 0)
         async with asyncio.timeout(WAIT_S):
-            while (decisions := (await metrics(http))["decisions"])[0]["after"] != 0:
+            while (decisions := await decisions_about(http, "scaled"))[0]["after"] != 0:
                 await asyncio.sleep(0.3)
     oldest_first = decisions[::-1]
-    assert {made["model"] for made in decisions} == {"scaled"}
     assert [made["after"] for made in oldest_first[:-1]] == [made["before"] for made in oldest_first[1:]]
     assert (oldest_first[0]["before"], oldest_first[0]["cause"]) == (0, "held")
     up = [made for made in oldest_first[1:] if made["after"] > made["before"]]
@@ -99,3 +107,27 @@ async def test_replicas_follow_the_load_and_every_change_has_its_reason(service:
     assert any("waiting" in made["reason"] for made in up)
     assert down and {made["cause"] for made in down} == {"idle"}
     assert [made["at"] for made in oldest_first] == sorted(made["at"] for made in oldest_first)
+
+
+async def test_the_ingress_follows_its_open_requests(service: Launched) -> None:
+    key = await asyncio.to_thread(service.chatllm, "keys", "create", "ingress", "--admin")
+    async with service.client() as http, service.client() as ops:
+        ops.headers["authorization"] = f"Bearer {key.strip()}"
+        http.timeout = ops.timeout = httpx.Timeout(WAIT_S)
+
+        async def has(after: int) -> bool:
+            answer = await ops.get("/v1/admin/metrics")  # which may be one request too many
+            made = answer.json()["decisions"] if answer.status_code == 200 else []
+            about = [one for one in made if one["model"] == "Ingress"]
+            return bool(about) and about[0]["after"] == after and answer.json()["replicas_seen"] == after
+
+        stop = asyncio.Event()
+        asked = asyncio.create_task(load(http, stop, INGRESS_REQUESTS - 6))
+        try:
+            await until(lambda: has(2), WAIT_S)
+        finally:
+            stop.set()
+        assert set(await asked) == {200}
+        await until(lambda: has(1), WAIT_S)
+        up = [made for made in await decisions_about(ops, "Ingress") if made["after"] == 2]
+    assert any(re.search(rf"\d+ of {INGRESS_REQUESTS} running", made["reason"]) for made in up), up
