@@ -263,13 +263,14 @@ MEGABYTES = "What is ChatLLM? " * 230_000
     ],
 )
 async def test_a_long_text_holds_up_no_other_stream(product: Launched, path: str, body: dict[str, Any]) -> None:
-    """It took 8 to 32 s; the bound has room for a machine that is busy with other things."""
+    """What holds others up does so for nearly all of its own time, which was 8 to 32 s, however busy the machine is."""
     gaps: list[float] = []
     async with product.client() as http, product.client() as other:
         async with http.stream("POST", "/v1/chat/completions", json={**LONG, "ignore_eos": True}) as response:
             lines = response.aiter_lines()
             for _ in range(20):
                 await anext(lines)
+            sent_at = time.perf_counter()
             sent = asyncio.create_task(other.post(path, json={"model": "guide", **body}, timeout=120))
             while not sent.done() and len(gaps) < 2_000:
                 began = time.perf_counter()
@@ -277,8 +278,9 @@ async def test_a_long_text_holds_up_no_other_stream(product: Launched, path: str
                     break
                 gaps.append(time.perf_counter() - began)
         answer = await sent
+        took_s = time.perf_counter() - sent_at
     assert answer.status_code == (400 if "bad_words" in body else 200), answer.text[:500]
-    assert max(gaps) < 3
+    assert max(gaps) < max(3, took_s / 2)
     if path == "/v1/tokenize":
         assert answer.json()["count"] > 230_000
 

@@ -85,7 +85,7 @@ async def deploy(service: Launched, document: Document) -> None:
     assert answer.status_code == 200, answer.text
 
 
-async def until(condition: Any, within_s: float = 60) -> None:
+async def until(condition: Any, within_s: float = 120) -> None:
     async with asyncio.timeout(within_s):
         while not await condition():
             await asyncio.sleep(0.1)

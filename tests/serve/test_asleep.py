@@ -134,7 +134,7 @@ async def test_more_requests_than_one_replica_takes_start_more(service: Launched
 async def test_openais_client_passes_over_the_comments_and_is_told_the_time(service: Launched) -> None:
     sdk = openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=service.key, max_retries=0, timeout=120)
     async with client(service) as http, sdk:
-        errors: list[float] = []
+        told_s, took_s = 0, list[float]()
         for _ in range(4):
             await becomes(http, "asleep", "asleep")
             refused = await http.post(PATH, json=body("asleep"), headers={"x-chatllm-wait": "0"})
@@ -148,9 +148,10 @@ async def test_openais_client_passes_over_the_comments_and_is_told_the_time(serv
             async for chunk in stream:
                 first_s = first_s or time.monotonic() - began
                 assert chunk.object == "chat.completion.chunk"
-            errors.append(abs(told_s - first_s) / first_s)
-        # Retry-After is in whole seconds, rounded up.
-        assert errors[-1] < 0.3
+            took_s.append(first_s)
+        # The median of the last five starts, of which these are three: it lies between them, whatever the machine does.
+        *before, _ = took_s
+        assert 0.7 * min(before) <= told_s <= 1.3 * max(before) + 1  # Retry-After is in whole seconds, rounded up
 
 
 async def test_langchain_passes_over_the_comments_of_a_held_stream(service: Launched) -> None:
