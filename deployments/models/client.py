@@ -295,7 +295,7 @@ class ModelClient:
                 return sum(await self._handle(model).broadcast(method).results_async())
         except TimeoutError:
             raise Timeout("The model's replicas did not answer in time.", None, 1.0) from None
-        except CALL_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 - error translation for Ray: a replica that stops fails in many ways
             raise translated(error) from None
 
     async def generate(self, model: str, request: ModelRequest, put: Put, job: Job | None = None) -> None:

@@ -188,11 +188,14 @@ async def test_a_full_server_refuses_writes_and_answers_lookups(tmp_path):
     server = Server(tmp_path, "--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
     try:
         async with opened(server.url) as client:
-            client.store("refused", ENTRY)
-            await eventually(lambda: bool(client.drops))
-            assert client.drops == {"redis_full": 1}
+            async with asyncio.timeout(20):
+                while not client.drops["redis_full"]:  # on a busy machine some come too late to be refused
+                    dropped = client.drops.total()
+                    client.store("refused", ENTRY)
+                    await eventually(lambda: client.drops.total() > dropped)  # noqa: B023 - awaited at once
             await misses_in_time(client)
-            assert client.misses == {"absent": 20}
+            assert client.stored == 0 and client.misses["absent"]
+            assert client.misses.keys() <= {"absent", "timeout", "redis_timeout"}
     finally:
         server.kill()
 

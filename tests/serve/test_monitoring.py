@@ -48,7 +48,7 @@ def asked(text: str, model: str = "quick", **more: Any) -> dict[str, Any]:
 
 
 def make_something_happen(service: Launched, limited: str) -> None:
-    """Send what the panels tell apart: streams, hits, failures, refusals, and one that waits for a replica.
+    """Send what the panels tell apart: streams, hits, failures, refusals, a batch, and one that waits for a replica.
 
     `limited` is a key that may ask once a minute.
     """
@@ -65,6 +65,11 @@ def make_something_happen(service: Launched, limited: str) -> None:
             for _ in range(3)
         }
         assert 429 in statuses
+        line = {"custom_id": "one", "method": "POST", "url": PATH, "body": asked("in a batch")}
+        content = ("batch.jsonl", json.dumps(line).encode())
+        file = api.post("/v1/files", data={"purpose": "batch"}, files={"file": content}).json()["id"]
+        batch = {"input_file_id": file, "endpoint": PATH, "completion_window": "24h"}
+        assert api.post("/v1/batches", json=batch).status_code == 200
 
 
 def silent(http: httpx.Client) -> list[str]:
