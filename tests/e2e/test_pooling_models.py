@@ -57,7 +57,7 @@ async def replica(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[VL
     )
     await replica.start()
     yield replica
-    replica._engine.client.shutdown()
+    replica.stop()
 
 
 async def answered(replica: VLLMReplica, endpoint: Endpoint, **body: Any) -> Any:

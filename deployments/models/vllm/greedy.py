@@ -34,7 +34,7 @@ def repeated(message: Message, times: int) -> Message:
     if times == 1:
         return message
     if isinstance(message, Frames):
-        return Frames(b"".join(_event(event, times) for event in payloads(message.data)))
+        return replace(message, data=b"".join(_event(event, times) for event in payloads(message.data)))
     if isinstance(message, Reply):
         whole = _counted(orjson.loads(message.body), times)
         whole["choices"] = [_copy(choice, at, times) for choice in whole["choices"] for at in range(times)]

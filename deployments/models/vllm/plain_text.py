@@ -4,12 +4,12 @@ vLLM builds three pydantic objects for each token and prints them; with a tool
 parser configured it parses every delta of every answer too, at a cost that grows
 with the answer's length. A request without tools, reasoning, log probabilities or
 several choices needs none of it: each event differs from the last in one string.
-Anything else goes vLLM's own way, and tests hold the two to the same bytes.
+Anything else goes vLLM's own way, and tests hold the two to the same bytes. Either way the ids of the tokens go
+beside the events.
 """
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -21,7 +21,9 @@ from vllm.outputs import RequestOutput
 from vllm.parser.abstract_parser import DelegatingParser
 
 from deployments.infra.timing import EngineTimes
-from deployments.models.protocol import Progress, Reply
+from deployments.models.protocol import Frames, Progress, Reply, packed
+from deployments.models.vllm.resuming import can_resume
+from deployments.models.vllm.token_ids import TokenIds
 from deployments.models.vllm.whole_answers import again, beside_if_large, finished, reply_of
 
 NOT_PLAIN = ("tools", "logprobs", "echo", "return_token_ids", "return_prompt_text", "return_tokens_as_token_ids")
@@ -32,7 +34,7 @@ FIRST = b',"logprobs":null,"finish_reason":null}],"prompt_token_ids":null,"promp
 
 
 class PlainTextChat(OpenAIServingChat):
-    """vLLM's handler, whose streams of plain text are of `bytes` and end with a `Reply` instead of `[DONE]`."""
+    """vLLM's handler, whose streams of plain text are of `Frames` and end with a `Reply` instead of `[DONE]`."""
 
     def chat_completion_stream_generator(  # type: ignore[override]
         self,
@@ -44,15 +46,16 @@ class PlainTextChat(OpenAIServingChat):
         **named: Any,
     ) -> AsyncGenerator[Any, None]:
         """Return the events of a streamed chat completion, and before them how long its prompt is."""
+        resumes = can_resume(request)
         if self._is_plain(request):
             role, fingerprint = self.get_chat_request_role(request), self.system_fingerprint
             details = self.enable_prompt_tokens_details
-            return plain_events(result_generator, request_id, model_name, role, fingerprint, details)
-        prompt = _Prompt()
+            return plain_events(result_generator, request_id, model_name, role, fingerprint, details, resumes)
+        ids = TokenIds(resumes)
         events = super().chat_completion_stream_generator(
-            request, prompt.noted(result_generator), request_id, model_name, *rest, **named
+            request, ids.noted(result_generator), request_id, model_name, *rest, **named
         )
-        return prompt.before(events)
+        return ids.beside(events, is_chat=True)
 
     async def chat_completion_full_generator(  # type: ignore[override]
         self,
@@ -75,29 +78,6 @@ class PlainTextChat(OpenAIServingChat):
         if options is None or options.continuous_usage_stats or (request.n or 1) != 1:
             return False
         return _reads_plain_text(self.parser_cls) and not any(getattr(request, name, None) for name in NOT_PLAIN)
-
-
-class _Prompt:
-    """How long the prompt of a stream is, known from the engine's first result."""
-
-    def __init__(self) -> None:
-        self._tokens = 0
-
-    async def noted(self, results: AsyncIterator[RequestOutput]) -> AsyncGenerator[RequestOutput]:
-        """Yield `results`."""
-        async for result in results:
-            self._tokens = self._tokens or len(result.prompt_token_ids or ())
-            yield result
-
-    async def before(self, events: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-        """Yield the length of the prompt once it is known, and `events`, the first of which needs a result."""
-        is_reported = False
-        async with aclosing(events):
-            async for event in events:
-                if not is_reported:
-                    is_reported = True
-                    yield Progress(self._tokens, 0)
-                yield event
 
 
 def _reply(whole: Coroutine[Any, Any, Any], last: RequestOutput | None) -> ErrorResponse | Reply:
@@ -138,8 +118,10 @@ async def plain_events(
     role: str,
     fingerprint: str | None,
     tells_details: bool = False,
-) -> AsyncGenerator[Progress | bytes | Reply]:
+    tells_tokens: bool = False,
+) -> AsyncGenerator[Progress | Frames | Reply]:
     """Yield the prompt's length, the events of one answer and then the whole of it; an engine's failure is raised."""
+    no_tokens = b"" if tells_tokens else None
     head = {"id": request_id, "object": "chat.completion.chunk", "created": int(time.time()), "model": model_name}
     start = b"data: " + orjson.dumps(head)[:-1] + b',"choices":[{"index":0,"delta":'
     before, after = start + b'{"content":', b'},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
@@ -157,7 +139,7 @@ async def plain_events(
             details = _prompt_details(result) if tells_details else {}
             yield Progress(prompt_tokens, 0)
             delta = orjson.dumps({"role": role, "content": ""})
-            yield start + delta + FIRST
+            yield Frames(start + delta + FIRST, no_tokens)
         output = result.outputs[0]
         if output.finish_reason == "error":
             raise GenerationError("Internal server error")
@@ -165,12 +147,13 @@ async def plain_events(
             continue  # a part of a prompt that is read in parts
         texts.append(output.text)
         tokens += len(output.token_ids)
+        ids = packed(output.token_ids) if tells_tokens else None
         if output.finish_reason is None:
-            yield before + orjson.dumps(output.text) + after
+            yield Frames(before + orjson.dumps(output.text) + after, ids)
             continue
         finish, stop, times = output.finish_reason, output.stop_reason, times_of(result)
         end = orjson.dumps({"finish_reason": finish, "stop_reason": stop, "token_ids": None})[1:]
-        yield before + orjson.dumps(output.text) + b'},"logprobs":null,' + end + b"]}\n\n"
+        yield Frames(before + orjson.dumps(output.text) + b'},"logprobs":null,' + end + b"]}\n\n", ids)
     message = {"role": role, "content": "".join(texts)}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     usage = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens + tokens, "completion_tokens": tokens}

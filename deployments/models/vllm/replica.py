@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from deployments.config import VLLMModel
-from deployments.errors import BadRequest, ChatLLMError
+from deployments.errors import BadRequest, ChatLLMError, Unavailable
 from deployments.infra.heap import decoded_json
 from deployments.infra.threads import run_sized
 from deployments.lora.types import Adapter
@@ -28,6 +28,7 @@ from deployments.models.loading.preflight import check
 from deployments.models.progress import with_progress
 from deployments.models.prompts import check_token_ids, cut_texts, validated
 from deployments.models.protocol import (
+    CANNOT_CONTINUE,
     CAPABILITIES,
     Endpoint,
     Failed,
@@ -40,6 +41,8 @@ from deployments.models.protocol import (
 )
 from deployments.models.refusals import engine_error, invalid_request
 from deployments.models.router import ADAPTERS, SLOTS
+from deployments.models.vllm.event import Event
+from deployments.models.vllm.extra_args import set_resumed
 from deployments.models.vllm.greedy import repeated, settle_greedy
 from deployments.models.vllm.media_fetch import inline_media
 
@@ -82,6 +85,10 @@ class VLLMReplica:
         from deployments.models.vllm.engine import open_engine
 
         self._engine = await open_engine(self._model)
+
+    def stop(self) -> None:
+        """End the engine alone, for who has it in a process of their own."""
+        self._engine.client.shutdown()
 
     async def check_health(self) -> None:
         """Raise when the engine has died, so that Serve replaces this replica."""
@@ -129,11 +136,15 @@ class VLLMReplica:
             if model_request.endpoint == "tokenize" and len(body.get("prompt") or "") > self._engine.longest_prompt:
                 yield Reply(await self._engine.long_texts.tokenized(body), 0, 0, "")
                 return
+            set_resumed(body, self._resumed(model_request))
             async with self._engine.adapters.used(model_request.adapter) as name:
                 body |= {"model": name} if name else {}
                 answer = handler.answer(await run_sized(size, self._request, model_request, handler, body))
+                tells_tokens = model_request.tells_tokens and self._engine.client.can_resume
                 async with aclosing(self._answered(model_request, answer)) as messages:
                     async for message in messages:
+                        if isinstance(message, Frames) and not tells_tokens:
+                            message = Frames(message.data)  # noqa: PLW2901 - the same, without them
                         yield message if times == 1 or isinstance(message, Progress) else repeated(message, times)
         except ChatLLMError as error:
             yield Failed(error)
@@ -141,6 +152,13 @@ class VLLMReplica:
             yield Failed(self._translated(error, PROMPT_FIELDS.get(model_request.endpoint, "prompt")))
         finally:
             self._running -= 1
+
+    def _resumed(self, model_request: ModelRequest) -> list[int]:
+        """Return the tokens to begin with; raises Unavailable for what are none of this model's."""
+        tokens = model_request.resumed_tokens if self._engine.client.can_resume else []
+        if tokens and max(tokens) >= self._engine.vocabulary:
+            raise Unavailable(CANNOT_CONTINUE, None, 1.0)
+        return tokens
 
     async def _answered(
         self, model_request: ModelRequest, answer: Awaitable[Any]
@@ -189,22 +207,21 @@ class VLLMReplica:
             raise invalid_request(error) from None
 
     async def _streamed(
-        self, events: AsyncGenerator[Progress | str | bytes | Reply]
+        self, events: AsyncGenerator[Progress | Event | str | Frames | Reply]
     ) -> AsyncGenerator[Message | Progress]:
         """Yield vLLM's events as they come, and the whole answer, put together where vLLM does not give it."""
         sent: list[bytes] = []
         async with aclosing(events) as open_events:
             async for event in open_events:
                 match event:
-                    case bytes():
-                        yield Frames(event)
-                    case Progress():
+                    case Frames() | Progress():
                         yield event
-                    case str():
-                        for frame in self._frames(event.encode()):
+                    case Event() | str():
+                        text, tokens = event if isinstance(event, Event) else (event, None)
+                        for frame in self._frames(text.encode()):
                             sent.append(frame)
                             if not is_usage_event(frame):
-                                yield Frames(frame)
+                                yield Frames(frame, tokens)
                     case Reply():
                         yield event
                         return

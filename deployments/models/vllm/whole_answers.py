@@ -13,6 +13,8 @@ from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 
 from deployments.infra.timing import EngineTimes
 from deployments.models.protocol import Reply
+from deployments.models.vllm.resuming import can_resume
+from deployments.models.vllm.token_ids import TokenIds
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,6 +72,12 @@ class Completion(OpenAIServingCompletion):
         """Return what makes the answer: vLLM calls this in the event loop."""
         make = super().request_output_to_completion_response
         return _Unwritten(lambda: make(*arguments, **named))
+
+    def completion_stream_generator(self, request: Any, inputs: Any, results: Any, *rest: Any, **named: Any) -> Any:
+        """Return the events of a streamed completion, with the ids of their tokens."""
+        ids = TokenIds(can_resume(request))
+        events = super().completion_stream_generator(request, inputs, ids.noted_pairs(results), *rest, **named)
+        return ids.beside(events, is_chat=False)
 
     async def complete(self, request: Any) -> Any:
         """Return a stream's events, a `Reply`, or vLLM's error."""

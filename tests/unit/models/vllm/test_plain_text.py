@@ -11,7 +11,7 @@ import pytest
 
 from deployments.infra.timing import EngineTimes
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
-from deployments.models.protocol import Progress, Reply
+from deployments.models.protocol import Progress, Reply, packed, unpacked
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # vLLM's own imports
@@ -98,7 +98,8 @@ def test_the_events_are_vllms_own(ending: dict[str, Any], fingerprint: str | Non
     assert prompt == Progress(3, 0)
     assert theirs.pop() == DONE
     assert is_usage_event(theirs[-1])
-    assert ours == theirs[:-1]
+    assert [frame.data for frame in ours] == theirs[:-1]
+    assert [unpacked(frame.tokens) for frame in ours] == [[], *([number] for number in range(len(TEXTS)))]
     assert isinstance(reply, Reply)
     assert orjson.loads(reply.body) == assemble(payloads(b"".join(theirs)))
     assert (reply.prompt_tokens, reply.completion_tokens) == (3, len(TEXTS))
@@ -117,7 +118,7 @@ def test_the_usage_tells_which_tokens_the_engine_knew(cached: int | None) -> Non
 def test_an_empty_answer_is_vllms_own() -> None:
     theirs = [event.encode() for event in asyncio.run(events(chat(), True, [""]))]
     _, *ours, reply = asyncio.run(events(chat(), False, [""]))
-    assert ours == theirs[:-2]
+    assert [frame.data for frame in ours] == theirs[:-2]
     assert orjson.loads(reply.body)["choices"][0]["message"]["content"] == ""
 
 
@@ -130,9 +131,10 @@ def test_vllms_own_way_tells_the_length_of_the_prompt_first() -> None:
     async def collected() -> list[Any]:
         return [event async for event in stream]
 
-    prompt, first, *rest = asyncio.run(collected())
+    prompt, first, second, *rest = asyncio.run(collected())
     assert prompt == Progress(3, 0)
-    assert first.startswith("data: {") and len(rest) > len(TEXTS)
+    assert first.text.startswith("data: {") and len(rest) >= len(TEXTS)
+    assert (first.tokens, second.tokens) == (b"", packed([0]))
     assert not any(isinstance(event, Progress) for event in rest)
 
 
