@@ -93,13 +93,11 @@ class Continuation:
             if left:
                 raise _Differs
             return None
-        if choice.get("finish_reason"):
-            if any(text for path, text in self._texts.items() if path[0] == index):
-                raise _Differs
-        elif not left:
-            self._skip_tokens(choice)
-            return None
+        if choice.get("finish_reason") and any(text for path, text in self._texts.items() if path[0] == index):
+            raise _Differs
         self._skip_tokens(choice)
+        if not (left or choice.get("finish_reason") or any(_token_lists(choice).values())):
+            return None
         return choice | ({"delta": left} if "delta" in choice else {"text": left.get("text", "")})
 
     def _remaining(self, index: int, name: str, value: Any) -> Any:

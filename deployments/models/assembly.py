@@ -34,7 +34,7 @@ def is_usage_event(event: bytes) -> bool:
 def assemble(chunks: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Put the chunks of one stream together into a `chat.completion` or `text_completion`.
 
-    Texts and tool call arguments are concatenated, logprobs are chained, scalars
+    Texts and tool call arguments are concatenated, logprobs and token ids are chained, scalars
     take their last value. Chunks must be in the order in which they were sent.
     """
     completion: dict[str, Any] = {"object": "chat.completion", "choices": [], "usage": None}
@@ -62,6 +62,8 @@ def _add_choice(choice: dict[str, Any], part: dict[str, Any]) -> None:
             choice["text"] += value
         elif name == "logprobs" and value:
             _add_logprobs(choice, value)
+        elif name == "token_ids" and value is not None:
+            choice.setdefault(name, []).extend(value)
         elif name != "index" and value is not None:
             choice[name] = value
 

@@ -53,6 +53,18 @@ REQUESTS = [
 ]
 
 
+def test_tokens_without_text_keep_their_log_probabilities() -> None:
+    """A character can take several tokens: the text comes with the last of them."""
+    parts = [("a", [1]), ("", [2]), ("", [3]), ("\U0001f600", [4]), ("", [5])]
+    events = [
+        sse({"choices": [{"index": 0, "delta": {"content": text}, "token_ids": ids, "finish_reason": None}]})
+        for text, ids in parts
+    ]
+    for cut in range(1, len(events) + 1):
+        sent = b"".join(events[:cut])
+        assert assemble(payloads(sent + continued(sent, events)))["choices"][0]["token_ids"] == [1, 2, 3, 4, 5]
+
+
 async def test_cut_anywhere_it_becomes_the_same_answer() -> None:
     for request in REQUESTS:
         events, reply = await generated(request)

@@ -47,15 +47,16 @@ def test_tool_calls_are_put_together_from_their_pieces() -> None:
 def test_choices_reasoning_logprobs_and_usage_keep_apart() -> None:
     completion = assemble(
         [
-            chunk({"reasoning": "hm"}, logprobs={"content": [{"token": "a"}]}),
+            chunk({"reasoning": "hm"}, logprobs={"content": [{"token": "a"}]}, token_ids=[1]),
             chunk({"content": "B"}, index=1),
-            chunk({"reasoning": "m"}, "stop", logprobs={"content": [{"token": "b"}]}),
+            chunk({"reasoning": "m"}, "stop", logprobs={"content": [{"token": "b"}]}, token_ids=[2, 3]),
             {**HEAD, "choices": [], "usage": {"total_tokens": 3}},
         ]
     )
     first, second = completion["choices"]
     assert first["message"]["reasoning"] == "hmm"
     assert first["logprobs"] == {"content": [{"token": "a"}, {"token": "b"}]}
+    assert first["token_ids"] == [1, 2, 3]
     assert second["message"]["content"] == "B"
     assert completion["usage"] == {"total_tokens": 3}
 
