@@ -18,6 +18,12 @@ from ui.settings import ApiKey, Settings
 
 
 @pytest.fixture
+def api() -> StandIn:
+    """Return a service for one test: the administrator's routes are added to it."""
+    return StandIn()
+
+
+@pytest.fixture
 def admin(api: StandIn) -> Operated:
     return operated(api)
 
