@@ -14,7 +14,7 @@ def test_hops_are_the_whole_and_do_not_overlap():
     took_s = time.perf_counter() - timing.began
     assert list(timing.hops_s) == ["auth", "history", "cache"]
     assert 0 <= took_s - sum(timing.hops_s.values()) < 0.0099  # each hop takes more
-    assert timing.hops_s["history"] > timing.hops_s["auth"] >= 0.01
+    assert timing.hops_s["auth"] >= 0.01 and timing.hops_s["history"] >= 0.02, "twice"
 
 
 def test_what_the_engine_knows_is_taken_out_of_the_wait():
