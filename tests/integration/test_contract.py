@@ -10,7 +10,7 @@ import pytest
 from deployments.config import ScriptedModel
 from tests.integration.serving import served
 
-CASES_PER_OPERATION = 15
+CASES_PER_OPERATION = 10
 AT_LEAST = 2_000
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
