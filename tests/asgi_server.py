@@ -14,6 +14,15 @@ from starlette.types import ASGIApp
 POLL_S = 0.002
 
 
+def _listener(port: int) -> socket.socket:
+    """Return a socket whose connections send at once: asyncio sets TCP_NODELAY only where the protocol is named."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(128)
+    return listener
+
+
 class PromptServer(uvicorn.Server):
     """Ends as soon as its connections have, where uvicorn looks ten times a second. Leaves signals to pytest."""
 
@@ -58,7 +67,7 @@ class PromptServer(uvicorn.Server):
 @asynccontextmanager
 async def served(app: ASGIApp, port: int = 0, **options: Any) -> AsyncGenerator[str]:
     """Serve `app` in this event loop; yields its URL. `options` are uvicorn's."""
-    server, listener = PromptServer(app, **options), socket.create_server(("127.0.0.1", port))
+    server, listener = PromptServer(app, **options), _listener(port)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     serving = asyncio.create_task(server.serve([listener]))
     while not server.started:
@@ -74,7 +83,7 @@ async def served(app: ASGIApp, port: int = 0, **options: Any) -> AsyncGenerator[
 @contextmanager
 def served_aside(app: ASGIApp, port: int = 0, **options: Any) -> Generator[str]:
     """Serve `app` in a thread of its own, for callers that block theirs; yields its URL. `options` are uvicorn's."""
-    server, listener = PromptServer(app, **options), socket.create_server(("127.0.0.1", port))
+    server, listener = PromptServer(app, **options), _listener(port)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
