@@ -12,12 +12,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from deployments.infra.ray.router import (
-    PendingRequest,
-    PowerOfTwoChoicesRequestRouter,
-    ReachableReplica,
-    RunningReplica,
-)
+from deployments.infra.ray import router as ray_router
+from deployments.infra.ray.router import PendingRequest, PowerOfTwoChoicesRequestRouter, RunningReplica
 from deployments.models.affinity import preferred
 from deployments.models.presence import Presence, presence
 from deployments.models.protocol import ModelRequest
@@ -80,7 +76,8 @@ class ObservedRouter(PowerOfTwoChoicesRequestRouter):
         return preferred(head, {one.replica_id.unique_id: one for one in replicas}, loads)
 
     def create_replica_wrapper(self, replica_info: Any) -> RunningReplica:
-        return ReachableReplica(replica_info)
+        # Looked for here: what this module's text names itself must be there in an ingress of the version before, too.
+        return getattr(ray_router, "ReachableReplica", RunningReplica)(replica_info)
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         seen = self._presence()

@@ -132,6 +132,26 @@ def test_what_serve_makes_of_it_in_another_process_is_known_there() -> None:
     assert told.stdout.strip().endswith(b"2 ((8, 4), (8, 16))")
 
 
+IN_A_VERSION_BEFORE = """
+import sys
+from ray import cloudpickle
+from ray.serve.request_router import RunningReplica
+from deployments.infra.ray import router as ray_router
+
+del ray_router.ReachableReplica
+RunningReplica.__init__ = lambda self, replica_info: None
+router = cloudpickle.loads(sys.stdin.buffer.read())
+print(type(router.__new__(router).create_replica_wrapper(None)).__name__)
+"""
+
+
+def test_an_ingress_of_the_version_before_can_load_it() -> None:
+    config = RequestRouterConfig(request_router_class=ROUTER)  # pyright: ignore[reportArgumentType] - Ray types it wrongly
+    sent = config.get_serialized_request_router_cls()
+    loaded = subprocess.run([sys.executable, "-c", IN_A_VERSION_BEFORE], input=sent, capture_output=True, check=True)
+    assert loaded.stdout.split()[-1] == b"RunningReplica"
+
+
 class Full(ObservedRouter):
     """A router whose replicas are full, and nothing of Serve around it."""
 
