@@ -115,6 +115,8 @@ def reading_of(ctx: AutoscalingContext) -> Reading:
     reporting = figures.get("max_running", {})
     loads = [Load(**{name: _figure(figures.get(name, {}).get(one, 0.0)) for name in FIGURES}) for one in reporting]
     series: Mapping[str, Mapping[Any, Sequence[TimeStampedValue]]] = ctx.raw_metrics or {}
+    # Not `Load.queued`: Serve brings this module's text to a controller of the version before, whose loads have none.
+    queued = sum(_figure(value) for value in figures.get("queued", {}).values())
     latest = [Load(**{name: _last(series.get(name, {}).get(one)) for name in FIGURES}) for one in reporting]
     return Reading(
         now=float(ctx.current_time or 0.0),
@@ -122,7 +124,7 @@ def reading_of(ctx: AutoscalingContext) -> Reading:
         target=ctx.target_num_replicas,
         loads=loads,
         latest=latest,
-        queued=float(ctx.total_queued_requests or 0.0) + sum(load.queued for load in loads),
+        queued=float(ctx.total_queued_requests or 0.0) + queued,
         look_back_s=float(ctx.config.look_back_period_s) if ctx.config else 30.0,
     )
 

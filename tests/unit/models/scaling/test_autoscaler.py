@@ -2,7 +2,7 @@
 
 import math
 import threading
-from dataclasses import replace
+from dataclasses import field, fields, make_dataclass, replace
 from typing import Any
 
 import pytest
@@ -49,6 +49,17 @@ def test_a_context_is_read_as_it_was_reported() -> None:
     reading = reading_of(context(CROWDED, Load(max_running=100), target=3))
     assert (reading.now, reading.current, reading.target, reading.look_back_s) == (1000.0, 2, 3, 30.0)
     assert list(reading.loads) == [CROWDED, Load(max_running=100)] == list(reading.latest)
+
+
+def test_what_waits_in_front_of_the_engines_counts_in_a_controller_of_the_version_before_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    former = make_dataclass(
+        "Load", [(one.name, float, field(default=0.0)) for one in fields(Load) if one.name != "queued"]
+    )
+    monkeypatch.setattr(autoscaler, "Load", former)
+    monkeypatch.setattr(autoscaler, "FIGURES", tuple(one.name for one in fields(former)))
+    assert reading_of(context(replace(CROWDED, queued=3.0), replace(CROWDED, queued=4.0))).queued == 7.0
 
 
 def test_a_decision_is_told_once_the_target_has_changed_with_the_reason_that_it_was_made_for() -> None:
