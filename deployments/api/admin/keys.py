@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from deployments.api.http.replies import JSON
 from deployments.api.http.requests import checked, json_object
+from deployments.api.pages import page_object
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import caller_of, services_of
 from deployments.errors import Conflict, Forbidden, HistoryUnavailable
@@ -152,15 +153,7 @@ async def list_keys(
 ) -> Response:
     """List all keys, revoked ones too, oldest first."""
     page = await services_of(request).keys.page(after, limit)
-    return JSON(
-        {
-            "object": "list",
-            "data": [_shown(key) for key in page.data],
-            "first_id": page.first_id,
-            "last_id": page.last_id,
-            "has_more": page.has_more,
-        }
-    )
+    return JSON(page_object(page, [_shown(key) for key in page.data]))
 
 
 @router.get("/{key}", response_model=None, openapi_extra=documented(answer=APIKey, errors=ERRORS))

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from deployments.api.http.replies import JSON
 from deployments.api.http.requests import checked, json_object
+from deployments.api.pages import page_object
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import caller_of, services_of
 from deployments.batches.types import OPEN, WINDOW, Batch
@@ -166,15 +167,7 @@ async def list_batches(
 ) -> Response:
     """List one's own batches, the newest first."""
     page = await services_of(request).batch_store.batches(caller.tenant, after, limit)
-    return JSON(
-        {
-            "object": "list",
-            "data": [batch_object(batch) for batch in page.data],
-            "first_id": page.first_id,
-            "last_id": page.last_id,
-            "has_more": page.has_more,
-        }
-    )
+    return JSON(page_object(page, [batch_object(batch) for batch in page.data]))
 
 
 @router.get("/{batch}", response_model=None, openapi_extra=documented(answer=BatchObject, errors=ERRORS))

@@ -14,6 +14,7 @@ from deployments.api.http.multipart import MULTIPART, OVERHEAD_BYTES, boundary_o
 from deployments.api.http.replies import JSON
 from deployments.api.http.streamed_form import StreamedForm, streamed_form
 from deployments.api.http.uploads import Uploads
+from deployments.api.pages import page_object
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import Services, caller_of, services_of
 from deployments.config import FileSettings
@@ -180,15 +181,7 @@ async def list_files(
 ) -> Response:
     """List one's own files, the newest first, of one `purpose` if given."""
     page = await services_of(request).files.files(caller.tenant, after, limit, order, purpose)
-    return JSON(
-        {
-            "object": "list",
-            "data": [file_object(file) for file in page.data],
-            "first_id": page.first_id,
-            "last_id": page.last_id,
-            "has_more": page.has_more,
-        }
-    )
+    return JSON(page_object(page, [file_object(file) for file in page.data]))
 
 
 @router.get("/{file}", response_model=None, openapi_extra=documented(answer=FileObject, errors=ERRORS))

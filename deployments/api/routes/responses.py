@@ -13,6 +13,7 @@ from deployments.api.exchange import exchange
 from deployments.api.http.replies import JSON
 from deployments.api.http.requests import body_as
 from deployments.api.metering import Meter
+from deployments.api.pages import page_object
 from deployments.api.routes.conversations import Include
 from deployments.api.schemas import responses as shapes
 from deployments.api.schemas.openapi import documented
@@ -213,12 +214,4 @@ async def list_input_items(
     """List what the response's own request brought, the newest first."""
     page = await services_of(request).response_store.input_items(caller.tenant, response, after, limit, order)
     data: list[dict[str, Any]] = [shown(item) for item in page.data]
-    return JSON(
-        {
-            "object": "list",
-            "data": data,
-            "first_id": page.first_id,
-            "last_id": page.last_id,
-            "has_more": page.has_more,
-        }
-    )
+    return JSON(page_object(page, data))

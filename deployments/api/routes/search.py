@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from deployments.api.http.replies import JSON
+from deployments.api.pages import page_object
 from deployments.api.routes.conversations import conversation_shown
 from deployments.api.schemas import objects
 from deployments.api.schemas.openapi import documented
@@ -62,15 +63,7 @@ async def search_conversations(
     a word, unless a blank follows it. Any language; small and capital letters are one.
     """
     page = await services_of(request).history.search(caller.tenant, q, after, limit)
-    return JSON(
-        {
-            "object": "list",
-            "data": [_found(match, q) for match in page.data],
-            "first_id": page.first_id,
-            "last_id": page.last_id,
-            "has_more": page.has_more,
-        }
-    )
+    return JSON(page_object(page, [_found(match, q) for match in page.data]))
 
 
 def _found(match: Match, typed: str) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from deployments.api.http.replies import JSON
 from deployments.api.http.requests import checked, json_object
+from deployments.api.pages import page_object
 from deployments.api.schemas import objects
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import caller_of, services_of
 from deployments.errors import BadRequest, HistoryUnavailable, NotFound
 from deployments.history.stored.store import StoredCompletion, StoredMessage
 from deployments.history.stored.turn import check_metadata
-from deployments.history.types import Page
 from deployments.keys.authenticator import Caller
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["stored completions"])
@@ -89,7 +89,7 @@ async def list_stored(
     """List one's own stored completions, of one `model` and with all of `metadata[key]=value`, if given."""
     store = services_of(request).completions
     page = await store.completions(caller.tenant, after, limit, order, model, _metadata_of(request))
-    return JSON(_page(page, [_completion(stored) for stored in page.data]))
+    return JSON(page_object(page, [_completion(stored) for stored in page.data]))
 
 
 @router.get("/{completion}", response_model=None, openapi_extra=documented(answer=Stored, errors=ERRORS))
@@ -133,7 +133,7 @@ async def list_messages(
     """List the messages that a stored completion answered."""
     store = services_of(request).completions
     page = await store.messages(caller.tenant, completion, after, limit, order)
-    return JSON(_page(page, [_message(message) for message in page.data]))
+    return JSON(page_object(page, [_message(message) for message in page.data]))
 
 
 def _metadata_of(request: Request) -> dict[str, str]:
@@ -163,13 +163,3 @@ def _message(stored: StoredMessage) -> dict[str, Any]:
     text = "".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
     shown = [part for part in parts if part.get("type") in ("text", "image_url")]
     return {**stored.message, "id": stored.id, "content": text or None, "content_parts": shown}
-
-
-def _page(page: Page[Any], data: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "object": "list",
-        "data": data,
-        "first_id": page.first_id,
-        "last_id": page.last_id,
-        "has_more": page.has_more,
-    }
