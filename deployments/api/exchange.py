@@ -46,9 +46,7 @@ async def exchange(
     summary.job = meter.job
 
     def ended(outcome: ChatLLMError | ClientGone | None) -> None:
-        outcome = outcome or summary.failure
-        summary.failure = None if isinstance(outcome, ClientGone) else outcome
-        status = CLIENT_GONE_STATUS if isinstance(outcome, ClientGone) else outcome.status if outcome else 200
+        status = _note_outcome(summary, outcome)
         tracing.annotate(_described(summary))
         services.telemetry.ended(request_id, caller.key_id, summary, status, streams)
         meter.ended(summary, status)
@@ -62,8 +60,7 @@ async def exchange(
             headers, on_end = _headers(summary), ended
             if answer.frames is not None and call is not None and is_resumable(request, call, services.settings):
                 kept = kept_request(call, summary, caller.key_id, meter, services.settings)
-                outcome = outcome_of(summary, meter, ended)
-                frames, more = await opened(services.streams, kept, answer.frames, outcome)
+                frames, more = await opened(services.streams, kept, answer.frames, outcome_of(summary, meter, ended))
                 headers |= more
                 if frames is not None:  # it ends by itself, whoever reads it
                     answer, on_end = replace(answer, frames=frames), _nobody
@@ -78,6 +75,13 @@ async def exchange(
     connection.close()
     ended(None)
     return Response(answer.body, 200, headers, answer.media_type)
+
+
+def _note_outcome(summary: Summary, outcome: ChatLLMError | ClientGone | None) -> int:
+    """Keep a failure in the summary, and return the status with which the request counts."""
+    outcome = outcome or summary.failure
+    summary.failure = None if isinstance(outcome, ClientGone) else outcome
+    return CLIENT_GONE_STATUS if isinstance(outcome, ClientGone) else outcome.status if outcome else 200
 
 
 def _nobody(_: ChatLLMError | ClientGone | None) -> None: ...

@@ -4,7 +4,6 @@ Translates Ray's errors, keeps the deadlines and knows which model can answer.
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
@@ -18,10 +17,10 @@ from ray.util import get_node_ip_address
 from deployments.cache.steering import Mode
 from deployments.config import ModelBase, ProviderModel, Timeouts
 from deployments.errors import ChatLLMError, ModelFailed, ModelNotFound, Timeout, Unavailable
-from deployments.infra.detached import detached
 from deployments.infra.ray.handles import CALL_ERRORS, carrying
 from deployments.lora.types import Adapter
 from deployments.models.availability import Availability, ModelState
+from deployments.models.backlog_reports import BacklogReports
 from deployments.models.call_errors import LOST, RETRY_AFTER_S, is_loss, translated
 from deployments.models.calls import Calls, begun
 from deployments.models.deadlines import Deadlines
@@ -86,9 +85,7 @@ class ModelClient:
         self._available = Availability(self._deployments.__getitem__, self._is_served, AbsentDeployments())
         self._listener = Listener()
         self._calls = Calls()
-        self._queues = ModelQueues(capacity, self._tell_backlog)
-        self._sender = secrets.token_hex(8)
-        self._telling: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._queues = ModelQueues(capacity, BacklogReports(self._deployments).tell)
         self._traits: dict[str, Traits] = {}
         self._configured: Mapping[str, ServedModel] = {}
         self._is_encrypted = is_encrypted
@@ -167,18 +164,6 @@ class ModelClient:
         """Have every replica of a model load these adapters and drop others; one that does not hear it is no error."""
         with suppress(*CALL_ERRORS):
             await self._handle(model).broadcast("hold_adapters", adapters).results_async()
-
-    def _tell_backlog(self, place: tuple[str, str], waiting: int) -> None:
-        """Let the replicas of a model report to the autoscaler what waits here; who does not hear it is no error."""
-        each = waiting / max(1, presence(*place).replicas or 1)
-
-        async def tell() -> None:
-            with suppress(Exception):
-                async with asyncio.timeout(RUNNING_TIMEOUT_S):
-                    await self._deployments[place].broadcast("note_backlog", self._sender, each).results_async()
-
-        if (telling := self._telling.get(place)) is None or telling.done():
-            self._telling[place] = detached(tell(), "backlog")
 
     def _is_served(self, place: tuple[str, str]) -> bool:
         return any(model.place == place for model in self._configured.values())
