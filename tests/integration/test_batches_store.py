@@ -20,7 +20,6 @@ from deployments.infra.postgres.database import Database
 
 ANN, BOB = "ann", "bob"
 ONE, TWO = "replica-1", "replica-2"
-NOW = datetime.now(UTC)
 LONG_S = 60.0
 NO_TOKENS = Tokens()
 
@@ -45,7 +44,7 @@ def new(seconds: float = 0, **more: Any) -> Batch:
         "key_id": "key_1",
         "endpoint": "/v1/chat/completions",
         "input_file_id": "file-1",
-        "created_at": NOW + timedelta(seconds=seconds),
+        "created_at": datetime.now(UTC) + timedelta(seconds=seconds),
     }
     return Batch(**{**given, **more})
 

@@ -278,9 +278,10 @@ def _add_conversations(app: APIRouter, api: StandIn) -> None:
 
 
 async def _updated(conversation: dict[str, Any], request: Request) -> Any:
+    body = await request.json()  # before the comparison: nothing may come between it and the update
     if request.headers.get("if-match", "*") not in ("*", version(conversation)):
         return JSONResponse({"error": {"code": "precondition_failed", "message": "It has changed."}}, 412)
-    conversation.update({k: v for k, v in (await request.json()).items() if k in ("title", "metadata")})
+    conversation.update({k: v for k, v in body.items() if k in ("title", "metadata")})
     return conversation
 
 
