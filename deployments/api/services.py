@@ -28,7 +28,7 @@ from deployments.limits.limiter import Limiter
 from deployments.lora.registry import AdaptedModels, AdapterRegistry
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.telemetry import Telemetry
-from deployments.models.client import ModelState
+from deployments.models.availability import ModelState
 from deployments.models.delivery.listener import Listener
 from deployments.models.loading.estimate import Start
 from deployments.models.loading.starts import StartStore

@@ -5,25 +5,23 @@ Translates Ray's errors, keeps the deadlines and knows which model can answer.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
 from deployments.cache.steering import Mode
 from deployments.config import ModelBase, ProviderModel, Timeouts
-from deployments.errors import ChatLLMError, ModelFailed, ModelNotFound, Timeout, Unavailable
-from deployments.infra.ray.handles import CALL_ERRORS, carrying
+from deployments.errors import ModelFailed, ModelNotFound, Timeout
+from deployments.infra.ray.handles import CALL_ERRORS
 from deployments.lora.types import Adapter
+from deployments.models.attempts import Attempts
 from deployments.models.availability import Availability, ModelState
 from deployments.models.backlog_reports import BacklogReports
-from deployments.models.call_errors import LOST, RETRY_AFTER_S, is_loss, translated
-from deployments.models.calls import Calls, begun
-from deployments.models.deadlines import Deadlines
+from deployments.models.call_errors import RETRY_AFTER_S, translated
 from deployments.models.delivery.listener import Listener
 from deployments.models.failover import Failover, ReplicaLost
 from deployments.models.holding import Hold
@@ -33,7 +31,7 @@ from deployments.models.loading.estimate import Start
 from deployments.models.loading.starts import StartStore
 from deployments.models.names import ModelNames
 from deployments.models.presence import presence
-from deployments.models.protocol import Failed, ModelRequest, Put, Traits
+from deployments.models.protocol import ModelRequest, Put, Traits
 from deployments.models.queues import ModelQueues, capacity
 from deployments.models.scaling.decisions import Decision, newest
 from deployments.queueing.job import Job
@@ -44,7 +42,6 @@ OTHERS = ("Ingress", "CacheLookup")
 """Deployments that scale by their load as well, if the file says so."""
 RUNNING_TIMEOUT_S = 2.0
 LOAD_TIMEOUT_S = 600.0
-ARRIVAL_TIMEOUT_S = 5.0
 TEXT_ALONE = ("text",)
 MAX_STARTS_SHOWN = 50
 
@@ -84,7 +81,7 @@ class ModelClient:
         self._deployments: dict[tuple[str, str], DeploymentHandle[Any]] = {}
         self._available = Availability(self._deployments.__getitem__, self._is_served, AbsentDeployments())
         self._listener = Listener()
-        self._calls = Calls()
+        self._attempts = Attempts(self._listener)
         self._queues = ModelQueues(capacity, BacklogReports(self._deployments).tell)
         self._traits: dict[str, Traits] = {}
         self._configured: Mapping[str, ServedModel] = {}
@@ -119,7 +116,7 @@ class ModelClient:
         await self._queues.aclose()
         await self._available.aclose()
         await self._listener.aclose()
-        await self._calls.aclose()
+        await self._attempts.aclose()
 
     @property
     def listener(self) -> Listener:
@@ -299,44 +296,6 @@ class ModelClient:
             total_at = time.monotonic() + self._timeouts.total_s
             while True:
                 try:
-                    return await self._attempt(model, answer, total_at)
+                    return await self._attempts.make(self._handle(model), answer, self._timeouts, total_at)
                 except ReplicaLost as lost:
                     answer.resume(lost)
-
-    async def _attempt(self, model: str, answer: Failover, total_at: float) -> None:
-        """Have one replica work on an answer until `total_at` (monotonic seconds); raises ReplicaLost."""
-        await self._calls.room()
-        request = answer.request
-        stream = answer.stream = self._listener.stream(answer.put)
-        expire = partial(_expire, answer.put, asyncio.current_task())
-        deadlines = Deadlines(stream, self._timeouts, expire, total_at)
-        response = carrying(self._handle(model), request.size_bytes).deliver.remote(request, stream.destination)
-        call = begun(cast(Awaitable[None], response))
-        try:
-            await stream.ended_or(call)
-            if stream.is_lost:
-                raise ReplicaLost(LOST)
-            if not stream.has_ended:
-                await call
-                if not await stream.ended(ARRIVAL_TIMEOUT_S):
-                    end_lost = Unavailable("The end of the model's answer was lost; please try again.", None, 1.0)
-                    raise ReplicaLost(LOST) if stream.is_lost else end_lost
-        except (ChatLLMError, ReplicaLost):
-            raise
-        except Exception as error:  # noqa: BLE001 - error translation for Ray: however a call ends, its answer ends too
-            if is_loss(error):
-                raise ReplicaLost(translated(error).message) from None
-            raise translated(error) from None
-        finally:
-            deadlines.stop()
-            stream.close()
-            if not stream.has_ended:
-                with suppress(Exception):
-                    response.cancel()
-            self._calls.settle(call)
-
-
-def _expire(put: Put, task: "asyncio.Task[None] | None") -> None:
-    put(Failed(Timeout("The model did not answer in time.", None, RETRY_AFTER_S)))
-    if task is not None:
-        task.cancel()

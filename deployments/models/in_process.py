@@ -9,7 +9,7 @@ from dataclasses import replace
 from deployments.cache.steering import Mode
 from deployments.config import ProviderModel, ScriptedModel
 from deployments.lora.types import Adapter
-from deployments.models.client import ModelState
+from deployments.models.availability import ModelState
 from deployments.models.delivery.listener import Listener
 from deployments.models.holding import Hold, HoldingRoom
 from deployments.models.identity import adapter_identity, identities

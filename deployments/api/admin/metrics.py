@@ -31,7 +31,7 @@ from deployments.infra.ray.nodes import nodes
 from deployments.metrics.buckets import Counts
 from deployments.metrics.histogram import quantile
 from deployments.metrics.sharing import Reported
-from deployments.models.client import ModelState
+from deployments.models.availability import ModelState
 from deployments.models.loading.estimate import PHASES, Start
 from deployments.models.scaling.decisions import Decision
 

@@ -13,7 +13,7 @@ from deployments.api.schemas.objects import Health, Readiness
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import is_admin, services_of
 from deployments.errors import ModelFailed
-from deployments.models.client import ModelState
+from deployments.models.availability import ModelState
 
 router = APIRouter(tags=["health"])
 

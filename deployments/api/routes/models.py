@@ -14,7 +14,7 @@ from deployments.api.schemas.openapi import documented
 from deployments.api.services import ServedModels, caller_of, services_of
 from deployments.errors import ModelNotFound
 from deployments.keys.authenticator import Caller
-from deployments.models.client import ModelState
+from deployments.models.availability import ModelState
 
 router = APIRouter(tags=["models"])
 Asking = Annotated[Caller, Depends(caller_of)]

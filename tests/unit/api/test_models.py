@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.config import ScriptedModel, VLLMModel
-from deployments.models.client import ModelState
+from deployments.models.availability import ModelState
 from deployments.models.loading.deploying import Absence
 from deployments.models.loading.progress import Loading
 from tests.unit.api.conftest import Service, running

@@ -168,7 +168,7 @@ async def test_the_metric_of_held_requests_is_there_before_any_is_held(monkeypat
 
 
 async def test_an_answer_whose_end_was_lost_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.models.client.ARRIVAL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("deployments.models.attempts.ARRIVAL_TIMEOUT_S", 0.1)
 
     async def work(_request: ModelRequest, _to: Destination) -> None: ...
 
