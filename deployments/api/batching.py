@@ -62,4 +62,7 @@ def default_limits(settings: Settings) -> KeyLimits:
         tokens_per_minute=policy.tokens_per_minute,
         concurrent_requests=settings.default_concurrent_requests,
         storage_bytes=policy.storage_bytes,
+        open_batches=settings.batches.max_open_per_key,
+        batch_lines=settings.batches.max_lines,
+        file_bytes=settings.files.max_bytes_per_key,
     )

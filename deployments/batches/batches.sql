@@ -1,8 +1,14 @@
+-- name: lock
+-- Of creations by one tenant until the transaction ends: the next one counts what this one adds.
+SELECT pg_advisory_xact_lock(hashtextextended('batches of ' || $1, 0))
+
 -- name: create
-INSERT INTO batches (id, tenant, key_id, endpoint, input_file_id, metadata, output_ttl_s, status, created_at, expires_at)
-SELECT $1, $2, $3, $4, $5, $6::text::jsonb, $7, 'validating', $8, $9
-WHERE (SELECT count(*) FROM batches
-       WHERE tenant = $2 AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')) < $10
+INSERT INTO batches (
+    id, tenant, key_id, endpoint, input_file_id, metadata, output_ttl_s, status, created_at, expires_at, max_lines
+)
+SELECT $1, $2, $3, $4, $5, $6::text::jsonb, $7, 'validating', $8, $9, $10
+WHERE $11::bigint IS NULL OR (SELECT count(*) FROM batches
+       WHERE tenant = $2 AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')) < $11
    OR EXISTS (SELECT FROM batches WHERE id = $1)
 ON CONFLICT (id) DO UPDATE SET id = excluded.id
 RETURNING id

@@ -52,11 +52,12 @@ class MemoryBatches:
         self._files = files
         self._kept: dict[str, _Kept] = {}
 
-    async def create(self, batch: Batch, max_open: int) -> None:
+    async def create(self, batch: Batch, max_open: int | None) -> None:
         """Keep a new batch."""
         self._check()
         mine = [kept for kept in self._kept.values() if kept.batch.tenant == batch.tenant]
-        if batch.id not in self._kept and sum(kept.batch.status in OPEN for kept in mine) >= max_open:
+        is_new, is_open = batch.id not in self._kept, sum(kept.batch.status in OPEN for kept in mine)
+        if max_open is not None and is_new and is_open >= max_open:
             raise too_many(max_open)
         self._kept.setdefault(batch.id, _Kept(batch))
 

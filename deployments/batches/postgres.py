@@ -39,10 +39,9 @@ class PostgresBatches:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, batch: Batch, max_open: int) -> None:
+    async def create(self, batch: Batch, max_open: int | None) -> None:
         """Keep a new batch."""
-        rows = await self._database.fetch(
-            SQL["create"],
+        columns = (
             batch.id,
             batch.tenant,
             batch.key_id,
@@ -52,9 +51,13 @@ class PostgresBatches:
             batch.output_ttl_s,
             batch.created_at,
             batch.expires_at,
-            max_open,
+            batch.max_lines,
         )
-        if not rows:
+        async with self._database.connection() as connection, connection.transaction():
+            if max_open is not None:
+                await connection.execute(SQL["lock"], batch.tenant)
+            rows = await connection.fetch(SQL["create"], *columns, max_open)
+        if max_open is not None and not rows:
             raise too_many(max_open)
 
     async def batch(self, tenant: str, batch_id: str) -> Batch:
@@ -184,6 +187,7 @@ def _batch(row: asyncpg.Record) -> Batch:
         input_file_id=row["input_file_id"],
         metadata=orjson.loads(row["metadata"]) if row["metadata"] else None,
         output_ttl_s=row["output_ttl_s"],
+        max_lines=row["max_lines"],
         id=row["id"],
         created_at=row["created_at"],
         status=row["status"],

@@ -103,7 +103,8 @@ class BatchRunner:
 
     async def _validate(self, batch: Batch) -> None:
         settings = self._settings
-        validation = Validation(batch.endpoint, settings.max_lines, settings.max_line_bytes, self._knows_model)
+        max_lines = settings.max_lines if batch.max_lines is None else batch.max_lines
+        validation = Validation(batch.endpoint, max_lines, settings.max_line_bytes, self._knows_model)
         try:
             async with (
                 aclosing(content_of(self._files, batch.tenant, batch.input_file_id)) as content,

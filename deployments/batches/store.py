@@ -19,8 +19,11 @@ class BatchStore(Protocol):
     what is written under an older one is refused, so that each line has one outcome, whoever was thought dead.
     """
 
-    async def create(self, batch: Batch, max_open: int) -> None:
-        """Keep a new batch; TooManyRequests where the tenant has `max_open` that have not ended."""
+    async def create(self, batch: Batch, max_open: int | None) -> None:
+        """Keep a new batch; TooManyRequests where the tenant has `max_open` that have not ended, None for no bound.
+
+        The bound is exact, however many are created at once.
+        """
         ...
 
     async def batch(self, tenant: str, batch_id: str) -> Batch:

@@ -60,6 +60,8 @@ class Batch:
     metadata: Mapping[str, str] | None = None
     output_ttl_s: int | None = None
     """Seconds after which its output files expire; None: as long as other files are kept."""
+    max_lines: int | None = None
+    """Requests that its input may have; None: as many as the configuration says."""
     id: str = field(default_factory=new_batch_id)
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     status: Status = "validating"

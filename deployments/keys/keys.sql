@@ -5,11 +5,11 @@
 INSERT INTO api_keys (
     id, hash, last4, tenant, name, is_admin, expires_at, disabled_at,
     requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_month, storage_bytes,
-    weight, priority
+    open_batches, batch_lines, file_bytes, weight, priority
 )
 SELECT $1, $2, $3, $1, name, coalesce(is_admin, false), expires_at, disabled_at,
        requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_month, storage_bytes,
-       weight, priority
+       open_batches, batch_lines, file_bytes, weight, priority
 FROM jsonb_populate_record(null::api_keys, $4::jsonb)
 RETURNING *
 
@@ -28,11 +28,11 @@ SELECT * FROM api_keys WHERE id = $1 OR (name = $1 AND revoked_at IS NULL)
 UPDATE api_keys AS k SET (
     name, is_admin, expires_at, disabled_at,
     requests_per_minute, tokens_per_minute, concurrent_requests, tokens_per_month, storage_bytes,
-    weight, priority
+    open_batches, batch_lines, file_bytes, weight, priority
 ) = (
     SELECT new.name, new.is_admin, new.expires_at, new.disabled_at,
            new.requests_per_minute, new.tokens_per_minute, new.concurrent_requests, new.tokens_per_month, new.storage_bytes,
-           new.weight, new.priority
+           new.open_batches, new.batch_lines, new.file_bytes, new.weight, new.priority
     FROM jsonb_populate_record(k, $2::jsonb) AS new
 )
 WHERE (id = $1 OR name = $1) AND revoked_at IS NULL

@@ -23,7 +23,8 @@ class KeyLimits:
     """What a key may use; None is no limit. Months are those of UTC.
 
     `concurrent_requests` counts sequences: a request has one for each answer to each of its prompts.
-    `storage_bytes` is what it may keep: conversations, responses, stored completions and files.
+    `storage_bytes` is what it may keep: conversations, responses, stored completions and files; `file_bytes` bounds
+    the files alone. `open_batches` are those that have not ended, each of `batch_lines` requests at most.
     """
 
     requests_per_minute: int | None = None
@@ -31,6 +32,9 @@ class KeyLimits:
     concurrent_requests: int | None = None
     tokens_per_month: int | None = None
     storage_bytes: int | None = None
+    open_batches: int | None = None
+    batch_lines: int | None = None
+    file_bytes: int | None = None
 
     def __bool__(self) -> bool:
         return bool(self.requests_per_minute or self.concurrent_requests or self.counts_tokens)
@@ -101,6 +105,9 @@ class KeyChanges(TypedDict, total=False):
     concurrent_requests: int | None
     tokens_per_month: int | None
     storage_bytes: int | None
+    open_batches: int | None
+    batch_lines: int | None
+    file_bytes: int | None
     weight: int | None
     priority: Priority | None
 

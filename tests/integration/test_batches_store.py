@@ -1,5 +1,6 @@
 """The promises of the store of batches, kept by the real one and by the one in memory alike."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -165,6 +166,15 @@ async def test_a_tenant_has_only_so_many_open(store: BatchStore) -> None:
     assert failed.failed_at is not None
     assert await store.open_count() == 2
     await store.create(new(3, tenant=failed.tenant), 2)
+
+
+async def test_creations_at_once_exceed_no_bound(store: BatchStore) -> None:
+    made = await asyncio.gather(*(store.create(new(at), 3) for at in range(12)), return_exceptions=True)
+
+    assert sorted(type(one).__name__ for one in made) == ["NoneType"] * 3 + ["TooManyRequests"] * 9
+    assert await store.open_count() == 3
+    await store.create(batch := new(max_lines=7), None)  # no bound at all
+    assert (await store.batch(ANN, batch.id)).max_lines == 7
 
 
 async def test_a_line_of_a_lost_replica_is_answered_once(store: BatchStore) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 
@@ -12,7 +13,7 @@ from deployments.keys.authenticator import Authenticator
 from deployments.keys.memory import MemoryKeys
 from deployments.keys.postgres import PostgresKeys
 from deployments.keys.store import KeyStore
-from deployments.keys.types import UNLIMITED, KeyChanges, KeyLimits, hash_of
+from deployments.keys.types import LIMIT_NAMES, UNLIMITED, KeyChanges, KeyLimits, hash_of
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -98,6 +99,18 @@ async def test_a_key_is_made_with_all_that_can_be_set(keys: KeyStore) -> None:
     assert (key.is_admin, key.expires_at, key.state) == (True, expires_at, "valid")
     assert key.limits == KeyLimits(requests_per_minute=60, tokens_per_month=10**9)
     assert await keys.find(hash_of(secret)) == await keys.retrieve("robot") == await keys.retrieve(key.id) == key
+
+
+async def test_each_limit_is_kept_and_taken_away(keys: KeyStore) -> None:
+    limits = {name: 10 + at for at, name in enumerate(LIMIT_NAMES)}
+    made, _ = await keys.create("robot", cast("KeyChanges", limits))
+    assert made.limits == KeyLimits(**limits)
+    for name in LIMIT_NAMES:
+        limits.pop(name)
+        assert (await keys.update("robot", cast("KeyChanges", {name: None}))).limits == KeyLimits(**limits)
+    assert (await keys.update("robot", {"file_bytes": 9, "open_batches": 8, "batch_lines": 7})).limits == KeyLimits(
+        open_batches=8, batch_lines=7, file_bytes=9
+    )
 
 
 async def test_an_update_changes_what_it_names_and_nothing_else(keys: KeyStore) -> None:

@@ -77,6 +77,12 @@ def test_a_key_lives_through_all_its_states(run: Run, database_url: str) -> None
     run("keys", "update", "android", "--storage-mb", "0")
     assert found(database_url, secret).limits.storage_bytes is None
 
+    batching = ("--open-batches", "3", "--batch-lines", "400", "--files-mb", "6")
+    shown = run("keys", "update", "android", *batching)
+    assert "3 open batches, 400 lines a batch, 6000000 bytes of files" in shown
+    run("keys", "update", "android", "--open-batches", "0", "--files-mb", "0")
+    assert found(database_url, secret).limits == KeyLimits(None, 5, None, 1000, batch_lines=400)
+
     assert "disabled" in run("keys", "disable", "android")
     assert found(database_url, secret).state == "disabled"
     assert "valid" in run("keys", "enable", "android")

@@ -55,7 +55,7 @@ class AccountMenu:
                 _show_left(label, left)
         if at_once := me.limits.get("concurrent_requests"):
             _show_fact(t("Concurrent answers"), f"{at_once:,}")
-        if not any(me.limits.values()):
+        if not at_once and not any(me.limits.get(name) for name, _ in limit_names()):
             text_element("p", t("This key has no limits."), "account-note")
         used = me.usage
         tokens, requests = f"{used.total_tokens:,}", f"{used.requests:,}"

@@ -43,6 +43,7 @@ class LimitsBody(msgspec.Struct, forbid_unknown_fields=True):
 
     `concurrent_requests` counts the answers that are generated at once: a request for `n` answers to each of
     several prompts counts as all of these. With null the configuration's default holds, with "unlimited" none.
+    `open_batches`, `batch_lines` (of one batch) and `file_bytes` replace the configuration's bounds.
     """
 
     requests_per_minute: Count = None
@@ -50,6 +51,9 @@ class LimitsBody(msgspec.Struct, forbid_unknown_fields=True):
     concurrent_requests: Count | Literal["unlimited"] = None
     tokens_per_month: Count = None
     storage_bytes: Count = None
+    open_batches: Count = None
+    batch_lines: Count = None
+    file_bytes: Count = None
 
 
 Weight = Annotated[int, msgspec.Meta(ge=1, le=MAX_WEIGHT)] | None

@@ -152,8 +152,11 @@ async def create_batch(request: Request, caller: CallerOf) -> Response:
     if file.purpose != "batch":
         raise BadRequest("The input file's purpose must be 'batch'.", "input_file_id")
     ttl_s = wanted.output_expires_after.seconds if wanted.output_expires_after else None
-    batch = Batch(caller.tenant, caller.key_id, wanted.endpoint, file.id, wanted.metadata, ttl_s)
-    await services.batch_store.create(batch, services.settings.batches.max_open_per_key)
+    limits = caller.limits
+    batch = Batch(
+        caller.tenant, caller.key_id, wanted.endpoint, file.id, wanted.metadata, ttl_s, max_lines=limits.batch_lines
+    )
+    await services.batch_store.create(batch, limits.open_batches)
     services.batches.wake()
     return JSON(batch_object(batch))
 

@@ -93,14 +93,14 @@ class DeletedFile(msgspec.Struct):
 async def create_file(request: Request, caller: CallerOf) -> Response:
     """Keep a file, sent as a form; it goes to the store as it comes, and is there once it has come whole."""
     services = services_of(request)
-    settings = services.settings.files
+    settings, max_bytes = services.settings.files, caller.limits.file_bytes
     boundary = boundary_of(request.headers.get("content-type", ""))
     with UPLOADS.place(settings.max_uploads):
-        _check_room(settings, await services.files.used(caller.tenant))
+        _check_room(settings, max_bytes, await services.files.used(caller.tenant))
         writer = FileWriter(
             services.files,
             StoredFile(caller.tenant, "", "batch", in_days(settings.ttl_days)),
-            lambda used: _check_room(settings, used),
+            lambda used: _check_room(settings, max_bytes, used),
         )
         await writer.begin()
         try:
@@ -141,11 +141,13 @@ async def _received(
     return file
 
 
-def _check_room(settings: FileSettings, used: FilesUsed) -> None:
-    if used.bytes > settings.max_bytes_per_key or used.files > settings.max_files_per_key:
+def _check_room(settings: FileSettings, max_bytes: int | None, used: FilesUsed) -> None:
+    """Raise StorageFull past the bounds of a key's files; `max_bytes` are the key's own or the configuration's."""
+    most = settings.max_bytes_per_key if max_bytes is None else max_bytes
+    if used.bytes > most or used.files > settings.max_files_per_key:
         raise StorageFull(
-            f"This key may keep {settings.max_files_per_key:,} files of {settings.max_bytes_per_key:,} bytes together "
-            f"and keeps {used.files:,} of {used.bytes:,}. Delete files that are no longer needed."
+            f"This key may keep {settings.max_files_per_key:,} files of {most:,} bytes together and keeps "
+            f"{used.files:,} of {used.bytes:,}. Delete files that are no longer needed."
         )
 
 

@@ -39,6 +39,9 @@ class OwnLimits(msgspec.Struct):
     concurrent_requests: int | None
     tokens_per_month: int | None
     storage_bytes: int | None
+    open_batches: int | None
+    batch_lines: int | None
+    file_bytes: int | None
 
 
 class AllLeft(msgspec.Struct):

@@ -20,7 +20,7 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 NEVER = "never"
 DEFAULT = "default"
 # In the order of KeyLimits.
-SHORT = ("rpm", "tpm", "at once", "tokens a month", "bytes stored")
+SHORT = ("rpm", "tpm", "at once", "tokens a month", "bytes stored", "open batches", "lines a batch", "bytes of files")
 
 Named = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its name unless it is revoked.")]
 Expires = Annotated[
@@ -37,6 +37,11 @@ Monthly = Annotated[int | None, typer.Option("--monthly-tokens", min=0, help="To
 StorageMB = Annotated[
     int | None, typer.Option("--storage-mb", min=0, help="MB that the key may store; 0 for the configured limit.")
 ]
+OpenBatches = Annotated[
+    int | None, typer.Option(min=0, help="Batches that have not ended; 0 for the configured bound.")
+]
+BatchLines = Annotated[int | None, typer.Option(min=0, help="Requests in one batch; 0 for the configured bound.")]
+FilesMB = Annotated[int | None, typer.Option("--files-mb", min=0, help="MB of files; 0 for the configured bound.")]
 Weight = Annotated[
     int | None, typer.Option(min=0, max=MAX_WEIGHT, help="Share of a busy model in relation to other keys'; 0 for 1.")
 ]
@@ -55,11 +60,15 @@ def create(
     concurrent: AtOnce = None,
     monthly_tokens: Monthly = None,
     storage_mb: StorageMB = None,
+    open_batches: OpenBatches = None,
+    batch_lines: BatchLines = None,
+    files_mb: FilesMB = None,
     weight: Weight = None,
     priority: PriorityClass = None,
 ) -> None:
     """Create a key and print it, alone. It cannot be shown again."""
     changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb) | _queueing(weight, priority)
+    changes |= _batching(open_batches, batch_lines, files_mb)
     changes["is_admin"] = admin
     with borrowed_postgres() as url:
         typer.echo(keys.run(url, lambda store: store.create(name, changes))[1])
@@ -87,11 +96,15 @@ def update(
     concurrent: AtOnce = None,
     monthly_tokens: Monthly = None,
     storage_mb: StorageMB = None,
+    open_batches: OpenBatches = None,
+    batch_lines: BatchLines = None,
+    files_mb: FilesMB = None,
     weight: Weight = None,
     priority: PriorityClass = None,
 ) -> None:
     """Change the given settings of a key. The change takes effect within seconds."""
     changes = _changes(expires, concurrent, rpm, tpm, monthly_tokens, storage_mb) | _queueing(weight, priority)
+    changes |= _batching(open_batches, batch_lines, files_mb)
     if name is not None:
         changes["name"] = name
     if admin is not None:
@@ -146,6 +159,17 @@ def _changes(
         changes["tokens_per_month"] = monthly_tokens or None
     if storage_mb is not None:
         changes["storage_bytes"] = storage_mb * 1_000_000 or None
+    return changes
+
+
+def _batching(open_batches: int | None, batch_lines: int | None, files_mb: int | None) -> KeyChanges:
+    changes: KeyChanges = {}
+    if open_batches is not None:
+        changes["open_batches"] = open_batches or None
+    if batch_lines is not None:
+        changes["batch_lines"] = batch_lines or None
+    if files_mb is not None:
+        changes["file_bytes"] = files_mb * 1_000_000 or None
     return changes
 
 

@@ -40,6 +40,9 @@ async def test_a_key_is_made_and_works_and_its_secret_is_told_once(service: Serv
         "concurrent_requests": None,
         "tokens_per_month": None,
         "storage_bytes": None,
+        "open_batches": None,
+        "batch_lines": None,
+        "file_bytes": None,
     }
     assert abs(key["created_at"] - time.time()) < 5
     for path in (KEYS, f"{KEYS}/{key['id']}"):

@@ -128,6 +128,24 @@ async def test_a_line_asks_for_no_more_at_once_than_its_key_may() -> None:
     assert "answers at once" in failed["response"]["body"]["error"]["message"]
 
 
+async def test_a_key_s_own_bounds_stand_in_place_of_the_configuration_s() -> None:
+    settings = BatchSettings(max_lines=2, max_open_per_key=1, max_in_flight=0)
+    async with running(QUICK, batches=settings) as service:
+        _, secret = await service.keys.create("large", {"open_batches": 2, "batch_lines": 3})
+        async with sdk(service) as small, sdk(service, secret) as large:
+            failed = await until(small, await begun(small, [line(at) for at in range(3)]), "failed")
+            assert failed.errors and (failed.errors.data or [])[0].message == "The file has more than 2 requests."
+            await begun(small, [line(1)])
+            with pytest.raises(openai.RateLimitError, match="1 batches"):
+                await begun(small, [line(1)])
+            failed = await until(large, await begun(large, [line(at) for at in range(4)]), "failed")
+            assert failed.errors and (failed.errors.data or [])[0].message == "The file has more than 3 requests."
+            for _ in range(2):
+                await until(large, await begun(large, [line(at) for at in range(3)]), "in_progress")
+            with pytest.raises(openai.RateLimitError, match="2 batches"):
+                await begun(large, [line(1)])
+
+
 async def test_what_is_wrong_with_an_input_is_told_line_by_line(api: openai.AsyncOpenAI) -> None:
     batch = await begun(
         api,

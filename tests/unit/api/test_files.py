@@ -131,6 +131,19 @@ async def test_a_key_keeps_no_more_than_it_may() -> None:
         await api.files.create(file=("e", LINES), purpose="batch")
 
 
+@pytest.mark.parametrize(("own", "fits"), [(2_000, False), (8_000, True)])
+async def test_a_key_s_own_bound_of_files_stands_in_place_of_the_configuration_s(own: int, fits: bool) -> None:
+    settings = FileSettings(max_bytes=8_000, max_bytes_per_key=4_000)
+    async with running(QUICK, files=settings) as service:
+        _, secret = await service.keys.create("other", {"file_bytes": own})
+        async with sdk(service, secret) as api:
+            if fits:
+                await api.files.create(file=("a", b"x" * 6_000), purpose="batch")
+            with pytest.raises(openai.PermissionDeniedError, match=f"{own:,} bytes"):
+                await api.files.create(file=("b", b"x" * 3_000), purpose="batch")
+            assert len((await api.files.list()).data) == fits
+
+
 async def test_files_count_among_what_a_key_may_store(service: Service) -> None:
     key, secret = await service.keys.create("small", {"storage_bytes": 5_000})
     async with sdk(service, secret) as api:

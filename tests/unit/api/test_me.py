@@ -14,9 +14,13 @@ async def test_a_key_learns_its_name_and_what_limits_all_keys(service: Service) 
     me = (await service.http.get("/v1/me")).json()
     assert (me["object"], me["name"], me["admin"], me["expires_at"]) == ("api_key", "test", False, None)
     assert me["id"].startswith("key_") and len(me["last4"]) == 4
-    others = {name: limit for name, limit in me["limits"].items() if name != "concurrent_requests"}
-    assert set(others.values()) == {None} and set(me["remaining"].values()) == {None}
-    assert me["limits"]["concurrent_requests"] == 128  # half of what a script counts as
+    assert set(me["remaining"].values()) == {None}
+    assert {name: limit for name, limit in me["limits"].items() if limit is not None} == {
+        "concurrent_requests": 128,  # half of what a script counts as
+        "open_batches": 20,
+        "batch_lines": 50_000,
+        "file_bytes": 2 * 1024**3,
+    }
     assert me["usage"]["start"].endswith("-01")
 
 
@@ -42,6 +46,9 @@ async def test_what_is_left_of_each_limit_is_told_with_when_it_is_whole_again(se
         "concurrent_requests": 2,
         "tokens_per_month": 1000,
         "storage_bytes": None,
+        "open_batches": 20,
+        "batch_lines": 50_000,
+        "file_bytes": 2 * 1024**3,
     }
     left = me["remaining"]
     assert left["requests_per_minute"]["remaining"] == 9  # to look takes nothing
