@@ -91,10 +91,6 @@ class ServedModels(Models, AdaptedModels, Protocol):
         """Return the last starts of the models with their ids, the newest first."""
         ...
 
-    def writes_titles(self, model: str) -> bool:
-        """Return whether the model is to be asked for titles of conversations."""
-        ...
-
     async def traits(self, model: str) -> Traits:
         """Return what the model takes and makes."""
         ...

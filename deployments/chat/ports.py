@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from deployments.cache.steering import Mode
 from deployments.chat.call import ChatCall
+from deployments.config import ModelPolicy
 from deployments.lora.types import Adapter
 from deployments.models.holding import Hold
 from deployments.models.protocol import ModelRequest, Put
@@ -92,16 +92,8 @@ class Models(Protocol):
         """Return the adapter that was loaded under this id while the service runs; None for all other models."""
         ...
 
-    def cached_requests(self, model: str) -> Mode:
-        """Return which requests of a model are cached without being asked to."""
-        ...
-
-    def shares_prefixes(self, model: str) -> bool | None:
-        """Return whether all tenants share the model's prefix cache; None if its settings do not say."""
-        ...
-
-    def allowed_media_domains(self, model: str) -> tuple[str, ...]:
-        """Return the hosts from which the media in a model's messages may be fetched."""
+    def policy(self, model: str) -> ModelPolicy:
+        """Return how requests to a model are handled, as its settings say now; raises ModelNotFound."""
         ...
 
     def routes_by_prompt(self, model: str) -> bool:
@@ -110,10 +102,6 @@ class Models(Protocol):
 
     def fallback(self, model: str) -> Sequence[str]:
         """Return the models that answer instead while this one is loading, has failed or refuses for capacity."""
-        ...
-
-    def max_prompt_messages(self, model: str) -> int:
-        """Return how many messages of a conversation are considered as context."""
         ...
 
     async def hold(self, model: str, wait_s: float | None) -> Hold | None:

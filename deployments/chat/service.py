@@ -21,31 +21,20 @@ from typing import Any
 import orjson
 
 from deployments.cache.entry import EVENT_END, CacheEntry
-from deployments.cache.key import cache_key
-from deployments.cache.prefix import SALTED, cache_salt
 from deployments.cache.replay import fresh_body, fresh_frames, usage_frame
-from deployments.cache.steering import bypass_reason
 from deployments.chat.call import GENERATING, Answer, ChatCall
 from deployments.chat.coalescing import Coalescer
 from deployments.chat.generation import Generation, Subscription
-from deployments.chat.lookup import AnswerLookup, Cache, CacheQuery
+from deployments.chat.lookup import AnswerLookup, Cache
 from deployments.chat.ports import Conversations, Models, NoTurn, Turn
+from deployments.chat.prepared import asked, cache_query, model_request
 from deployments.chat.summary import Summary
 from deployments.chat.waiting import BEGUN, WAITING, first_frames, held_until, leave, notice
 from deployments.errors import ChatLLMError, ModelFailed, ModelLoading, Overloaded, ProviderBusy, ProviderFailed
-from deployments.infra.heap import kept_json
 from deployments.infra.threads import run_sized
-from deployments.infra.tracing import traceparent
 from deployments.limits.estimate import prompt_tokens
-from deployments.models.affinity import prompt_head
 from deployments.models.assembly import DONE, assemble, payloads
-from deployments.models.bounds import check_bounds
 from deployments.models.holding import Hold
-from deployments.models.media import check_media
-from deployments.models.protocol import ModelRequest
-
-OWN_FIELDS = ("conversation", "parent", "stream_options", "store", "metadata")
-"""Fields of a request that this service answers for itself; a model never sees them."""
 
 CANNOT_NOW = (ModelLoading, ModelFailed, Overloaded, ProviderBusy, ProviderFailed)
 """What another model may answer instead: none of it is due to the request."""
@@ -92,7 +81,7 @@ class ChatService:
         model has a replica is returned before it has begun (`Answer.waits_for`).
         """
         model = summary.model = self._models.resolve(call.request.get("model"))
-        turn = await self._conversations.open(call, self._models.max_prompt_messages(model))
+        turn = await self._conversations.open(call, self._models.policy(model).max_prompt_messages)
         summary.timing.mark("history")
         return await self.answer(call, turn, summary)
 
@@ -132,36 +121,15 @@ class ChatService:
         It is held for `wait_s` at most while the model has no replica, None for as long as the model's settings say.
         """
         summary.model = model
-        request = {k: v for k, v in call.request.items() if k not in OWN_FIELDS}
-        request |= {"model": model, "messages": turn.messages} if call.endpoint == "chat" else {"model": model}
-        check_bounds(call.endpoint, request)
-        if call.endpoint == "chat":
-            check_media(turn.messages, self._models.allowed_media_domains(model))
-        sent = dict(request)
-        if call.endpoint in SALTED:
-            sent["cache_salt"] = self._salt(call, model)
-        if call.wants_usage_throughout:
-            sent["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
-        # Together, so that what answers is what the cache takes it for: an adapter's weights may change at any await.
-        adapter, identity = self._models.adapter(model), self._models.identity(model)
-        model_request = ModelRequest(
-            call.id,
-            kept_json(sent),
-            call.streams,
-            turn.may_trim,
-            call.endpoint,
-            adapter,
-            identity,
-            call.file,
-            traceparent(),
-            prompt_head(sent) if call.endpoint in SALTED and self._models.routes_by_prompt(model) else b"",
-        )
-        query = await run_sized(len(model_request.body), self._query, call, request, identity, turn.may_trim)
+        policy, is_shared = self._models.policy(model), self._cache_is_shared
+        request = asked(call, turn, model, policy)
+        sent = model_request(call, turn, request, self._models, is_shared)
+        query = await run_sized(len(sent.body), cache_query, call, request, sent, policy, self._cache, is_shared)
         summary.cache_key = query.key or ""
-        summary.prompt_estimate = prompt_tokens(len(model_request.body))
+        summary.prompt_estimate = prompt_tokens(len(sent.body))
         summary.job.size(summary.prompt_estimate)
-        generate = partial(self._models.generate, model, model_request, job=summary.job)
-        found = await self._lookup.find(query, model_request, generate)
+        generate = partial(self._models.generate, model, sent, job=summary.job)
+        found = await self._lookup.find(query, sent, generate)
         summary.timing.mark("cache")
         summary.cache, summary.cache_reason = found.result, found.reason
         if isinstance(found.answer, CacheEntry):
@@ -182,27 +150,6 @@ class ChatService:
         except BaseException:
             answer.close()
             raise
-
-    def _query(self, call: ChatCall, request: Mapping[str, Any], identity: str, is_trimmed: bool) -> CacheQuery:
-        """Return where the answer is kept, or why it is not: made by chance, no text, full of figures, unwanted."""
-        if not self._cache.is_on:
-            reason = "off"
-        elif call.endpoint not in GENERATING:
-            reason = "endpoint"
-        elif call.wants_usage_throughout:
-            reason = "usage"
-        else:
-            reason = bypass_reason(request, self._models.cached_requests(request["model"]), call.cache_control)
-        tenant = "" if self._cache_is_shared else call.tenant
-        endpoint = f"{call.endpoint}, trimmed" if is_trimmed else call.endpoint
-        key = None if reason else cache_key(tenant, identity, request, endpoint)
-        return CacheQuery(key, reason, call.cache_control, call.reply_id)
-
-    def _salt(self, call: ChatCall, model: str) -> str:
-        """Return what keeps the prompt's blocks in vLLM's prefix cache apart from those of other tenants."""
-        shares = self._models.shares_prefixes(model)
-        is_shared = self._cache_is_shared if shares is None else shares
-        return cache_salt("" if is_shared else call.tenant, call.request.get("cache_salt"))
 
     async def _replay(self, entry: CacheEntry, call: ChatCall, turn: Turn, summary: Summary) -> Answer:
         now = time.time()

@@ -13,8 +13,7 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 from ray.util import get_node_ip_address
 
-from deployments.cache.steering import Mode
-from deployments.config import ModelBase, ProviderModel, Timeouts
+from deployments.config import ModelBase, ModelPolicy, ProviderModel, Timeouts
 from deployments.errors import ModelFailed, ModelNotFound, Timeout
 from deployments.infra.ray.handles import CALL_ERRORS
 from deployments.lora.types import Adapter
@@ -194,33 +193,17 @@ class ModelClient:
         """Return what distinguishes this model's answers from any other's."""
         return self._served(model).identity
 
-    def cached_requests(self, model: str) -> Mode:
-        """Return which requests of a model are cached without being asked to."""
-        return self._served(model).settings.cache.requests
-
-    def shares_prefixes(self, model: str) -> bool | None:
-        """Return whether all tenants share a model's prefix cache; None if its settings do not say."""
-        return self._served(model).settings.cache.shared_prefixes
-
-    def allowed_media_domains(self, model: str) -> tuple[str, ...]:
-        """Return the hosts from which a model's media is fetched."""
-        return self._served(model).settings.allowed_media_domains
+    def policy(self, model: str) -> ModelPolicy:
+        """Return how requests to a model are handled; raises ModelNotFound for one that has been removed."""
+        return self._served(model).settings
 
     def routes_by_prompt(self, model: str) -> bool:
         """Return whether it matters to which replica a prompt goes: not while there is one."""
         return self.replicas_of(model) != 1
 
-    def max_prompt_messages(self, model: str) -> int:
-        """Return how many messages of a conversation are considered as context."""
-        return self._served(model).settings.max_prompt_messages
-
     def fallback(self, model: str) -> tuple[str, ...]:
         """Return the models that answer where this one cannot, in their order."""
         return tuple(name for name in self._served(model).settings.fallback if name in self._models)
-
-    def writes_titles(self, model: str) -> bool:
-        """Return whether a model is to be asked for titles of conversations."""
-        return self._served(model).settings.writes_titles
 
     async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first; an adapter's is that of its model."""

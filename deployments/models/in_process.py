@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from deployments.cache.steering import Mode
-from deployments.config import ProviderModel, ScriptedModel
+from deployments.config import ModelPolicy, ProviderModel, ScriptedModel
 from deployments.lora.types import Adapter
 from deployments.models.availability import ModelState
 from deployments.models.delivery.listener import Listener
@@ -81,24 +80,12 @@ class InProcessModels:
 
     async def tell_adapters(self, model: str, adapters: Sequence[Adapter]) -> None: ...
 
-    def cached_requests(self, model: str) -> Mode:
-        return self._settings[model].cache.requests
-
-    def shares_prefixes(self, model: str) -> bool | None:
-        return self._settings[model].cache.shared_prefixes
+    def policy(self, model: str) -> ModelPolicy:
+        return self._settings[model]
 
     def routes_by_prompt(self, model: str) -> bool:
         """Return False: all requests go to the one model in this process."""
         return False
-
-    def allowed_media_domains(self, model: str) -> tuple[str, ...]:
-        return self._settings[model].allowed_media_domains
-
-    def max_prompt_messages(self, model: str) -> int:
-        return self._settings[model].max_prompt_messages
-
-    def writes_titles(self, model: str) -> bool:
-        return self._settings[model].writes_titles
 
     def fallback(self, model: str) -> tuple[str, ...]:
         return self._settings[model].fallback

@@ -120,7 +120,7 @@ class Responses:
 
     async def context_of(self, response: StoredResponse) -> Context:
         """Return what was said up to a response's last item, for running it again."""
-        limit = self._models.max_prompt_messages(str(response.request["model"]))
+        limit = self._models.policy(str(response.request["model"])).max_prompt_messages
         found = await self._store.continuation(response.tenant, response.id, limit, self._max_context_bytes)
         return found.context
 
@@ -139,7 +139,7 @@ class Responses:
     async def _read(self, tenant: str, requested: ResponseCall) -> tuple[str, Place, tuple[NewItem, ...]]:
         """Return a request's model, what was said before, and the items that the request adds."""
         model = self._models.resolve(requested.request.get("model"))
-        place = await self._place(tenant, requested, self._models.max_prompt_messages(model))
+        place = await self._place(tenant, requested, self._models.policy(model).max_prompt_messages)
         items = await resolved(self._store, tenant, requested.input, place.context, self._max_context_bytes)
         return model, place, items
 

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lora": {"hub", "models"},
     "messages": {"chat", "models"},
     "metrics": {"chat"},
-    "models": {"cache", "limits", "lora", "metrics", "queueing"},
+    "models": {"limits", "lora", "metrics", "queueing"},
     "queueing": set(),
     "responses": {"cache", "chat", "history", "limits", "models", "queueing"},
     "streams": {"cache", "chat", "models"},

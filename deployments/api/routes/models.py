@@ -64,7 +64,7 @@ async def _model(models: ServedModels, state: ModelState, caller: Caller) -> dic
     if caller.is_admin and state.status in ("loading", "asleep"):
         reason |= {"phase": state.phase, "percent": state.percent}
         reason |= {"expected_s": state.expected_s, "remaining_s": state.remaining_s}
-    rest = {"max_model_len": traits.max_model_len, "writes_titles": models.writes_titles(state.id)}
+    rest = {"max_model_len": traits.max_model_len, "writes_titles": models.policy(state.id).writes_titles}
     return shape | modalities | rest | {"fallback": models.fallback(state.id)} | reason
 
 
