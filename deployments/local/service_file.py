@@ -5,10 +5,6 @@ user asked for, makes paths absolute, and writes the result into the state
 folder. What is wrong with the file is one sentence that names the field.
 """
 
-import shutil
-import subprocess
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -17,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.config import Settings, VLLMModel, model_of
+from deployments.local.hardware import cpu_arguments, cpu_flags, gpus
 from deployments.local.service_document import (
     Tree,
     applications_of,
@@ -40,8 +37,6 @@ GUIDE = REPOSITORY / "configs/guide.yaml"
 
 # Engine arguments that were chosen for the default model and fit no other.
 DEMO_ONLY = ("dtype", "max_model_len", "enforce_eager", "override_generation_config")
-INT8_FLAGS = {"avx512_vnni", "amx_int8"}
-BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 PATHS = {"engine": ("model", "tokenizer", "chat_template"), "chat": ("chat_template",)}
 
 
@@ -239,24 +234,6 @@ def _serve_guide(document: Tree, model: Tree) -> None:
         _replace(document, model["id"], guide)
 
 
-def cpu_arguments(flags: AbstractSet[str]) -> Tree:
-    """Return the engine arguments with which a CPU computes fastest: bfloat16 and 8 bits where it has instructions.
-
-    Without such instructions float32 is three times as fast. The answers are as good in 8 bits
-    (docs/explanation/cpu-speed.md).
-    """
-    dtype = "bfloat16" if flags & BFLOAT16_FLAGS else "float32"
-    return {"dtype": dtype, **({"quantization": "int8_cpu"} if flags & INT8_FLAGS else {})}
-
-
-def cpu_flags() -> AbstractSet[str]:
-    """Return what this machine's CPU can do, by Linux's names; nothing where that cannot be read."""
-    try:
-        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
-    except OSError:
-        return set()
-
-
 def _make_absolute(model: Tree) -> None:
     """Resolve paths against the repository: a replica may work in any folder."""
     for section, fields in PATHS.items():
@@ -290,18 +267,6 @@ def _place_on_gpus(document: Tree) -> None:
             application["deployments"] = [deployment]
             options = deployment.setdefault("ray_actor_options", {})
             options.setdefault("num_gpus", model.engine.get("tensor_parallel_size", 1))
-
-
-def gpus() -> Sequence[str]:
-    """Return the names of this machine's NVIDIA GPUs."""
-    program = shutil.which("nvidia-smi")
-    if not program:
-        return []
-    try:
-        listing = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired:
-        return []
-    return [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
 
 
 def _child(tree: Tree, name: str) -> Tree:

@@ -8,6 +8,7 @@ from typing import Any
 
 from deployments.config import VLLMModel
 from deployments.local import checks, weights
+from deployments.local.hardware import gpus
 from deployments.local.instance import Instance
 from deployments.local.memory.plan import needed_bytes
 from deployments.local.memory.shares import placed_replicas, this_machine, with_memory
@@ -19,7 +20,7 @@ from deployments.local.service_document import (
     model_applications,
     settings_of,
 )
-from deployments.local.service_file import ServiceFile, gpus, parsed, read
+from deployments.local.service_file import ServiceFile, parsed, read
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.steps import Steps

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from deployments.local.checks import GIB, require_compiler, require_libnuma, require_open_files
+from deployments.local.hardware import gpus
 from deployments.local.install import PYTHONS
 from deployments.local.instance import Instance
 from deployments.local.memory.shares import this_machine, with_memory
 from deployments.local.processes import ports
 from deployments.local.servers.external import require_postgres, require_redis
-from deployments.local.service_file import gpus, read
+from deployments.local.service_file import read
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError
 

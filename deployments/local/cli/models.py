@@ -15,6 +15,7 @@ from deployments.local import service_file
 from deployments.local.cli.editing import file_settings, tell_and_apply, valid
 from deployments.local.cli.model_rows import lines, packaged_folder, row_of, rows, weights_of
 from deployments.local.gguf import converted, is_gguf
+from deployments.local.hardware import gpus
 from deployments.local.hub.names import Meant, meant_by
 from deployments.local.instance import Instance
 from deployments.local.memory.room import room
@@ -237,7 +238,7 @@ def _deployment(entry: dict[str, Any]) -> str:
 
 
 def _on_gpu() -> bool:
-    return bool(service_file.gpus())
+    return bool(gpus())
 
 
 def _description(meant: Meant, settings: LauncherSettings) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """The memory plan, put into the service file that is deployed; and what this machine has."""
 
 import copy
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -10,7 +8,8 @@ from typing import Any, cast
 import psutil
 
 from deployments.local.checks import available_gib, memory_limit_bytes
-from deployments.local.memory.plan import GIB, MIB, Machine, Share, plan
+from deployments.local.hardware import gpu_bytes
+from deployments.local.memory.plan import GIB, Machine, Share, plan
 from deployments.local.service_document import deployments_of, model_applications, settings_of
 from deployments.local.service_file import ServiceFile
 
@@ -39,19 +38,6 @@ def this_machine() -> Machine:
     total = psutil.virtual_memory().total
     limit = memory_limit_bytes()
     return Machine(int(available_gib() * GIB), min(total, limit) if limit else total, gpu_bytes())
-
-
-def gpu_bytes() -> tuple[int, ...]:
-    """Return the memory of each NVIDIA GPU of this machine."""
-    program = shutil.which("nvidia-smi")
-    if not program:
-        return ()
-    command = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        listing = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired:
-        return ()
-    return tuple(int(line) * MIB for line in map(str.strip, listing.stdout.splitlines()) if line.isdecimal())
 
 
 def _replicas(deployment: Tree) -> int:

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+from deployments.local.hardware import gpus
 from deployments.local.hub.offline import offline_environment
 from deployments.local.keys import write_secret
 from deployments.local.processes import leftovers
@@ -17,7 +18,6 @@ from deployments.local.processes.child import end, spawn, tail
 from deployments.local.processes.supervisor import Supervised, Supervisor
 from deployments.local.ray.environment import empty_runtime, ray_environment
 from deployments.local.ray.report import RayReport
-from deployments.local.service_file import gpus
 from deployments.local.settings import REPOSITORY
 from deployments.local.state import LauncherError, StateFolder
 
