@@ -122,7 +122,8 @@ def dashboards() -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text()) for path in sorted((CONFIGS / "grafana").glob("*.json"))}
 
 
-def test_the_dashboards_are_what_their_program_makes():
+def test_the_dashboards_are_what_their_program_makes(monkeypatch):
+    monkeypatch.syspath_prepend(CONFIGS / "grafana")
     made = runpy.run_path(str(CONFIGS / "grafana/make.py"))
     assert dashboards().keys() == made["DASHBOARDS"].keys()
     for name in made["DASHBOARDS"]:
