@@ -14,6 +14,8 @@ from deployments.config.environment import (
     hugging_face_cache,
     secret_in_environment,
 )
+from deployments.config.history import HistorySettings, ResponseSettings
+from deployments.config.keys import KeyLimitPolicy, KeyLimitSettings, KeySettings, UsageSettings
 from deployments.config.model_base import ModelBase, ModelCacheSettings, ModelPolicy, QueueSettings
 from deployments.config.models import (
     AdapterLoading,
@@ -25,25 +27,17 @@ from deployments.config.models import (
     model_of,
 )
 from deployments.config.provider_model import ProviderModel
+from deployments.config.requests import CorsSettings, Limits, Timeouts
 from deployments.config.section import (
     PositiveSeconds,
     Section,
     first_problem,
 )
 from deployments.config.settings import (
-    CorsSettings,
-    HistorySettings,
     IngressUserConfig,
-    KeyLimitPolicy,
-    KeyLimitSettings,
-    KeySettings,
-    Limits,
     ModelUserConfig,
     ReplicaUserConfig,
-    ResponseSettings,
     Settings,
-    Timeouts,
-    UsageSettings,
 )
 from deployments.config.streams import StreamSettings
 

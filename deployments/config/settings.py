@@ -1,164 +1,19 @@
-"""The whole of `args:` in the service file, and its groups other than the models."""
+"""The whole of `args:` in the service file, and the `user_config:` of each deployment."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from deployments.config.batches import BatchSettings, FileSettings
 from deployments.config.cache import CachePolicy, CacheSettings
+from deployments.config.history import HistorySettings, ResponseSettings
+from deployments.config.keys import KeyLimitPolicy, KeyLimitSettings, KeySettings, UsageSettings
 from deployments.config.model_base import ModelBase, ModelPolicy
 from deployments.config.models import AnyModel
+from deployments.config.requests import CorsSettings, Limits, Timeouts
 from deployments.config.section import PositiveSeconds, Section
 from deployments.config.streams import StreamSettings
-
-Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,*]+)$")]
-"""As browsers send it: a scheme, a host and its port unless it is the scheme's own, without a path."""
-
-
-class HistorySettings(Section):
-    """The conversation store."""
-
-    pool_size: int = Field(default=10, ge=1, description="Connections to Postgres of one ingress replica, at most.")
-    timeout_s: PositiveSeconds = Field(
-        default=5.0, description="Seconds that a query, or the wait for a connection, may take."
-    )
-    max_pending_writes: int = Field(default=10_000, ge=1, description="Writes kept in memory while Postgres is away.")
-    max_context_bytes: int = Field(
-        default=8_388_608,
-        ge=1024,
-        description="Bytes of stored messages read as context, newest first; as many as one request can bring.",
-    )
-
-
-class ResponseSettings(Section):
-    """The responses that run in the background."""
-
-    max_background: int = Field(
-        default=256, ge=0, description="Responses that one ingress replica runs in the background at once."
-    )
-    max_background_per_key: int = Field(
-        default=64, ge=1, description="Responses that one key runs in the background at once, on all replicas together."
-    )
-    stale_after_s: PositiveSeconds = Field(
-        default=15.0, description="Seconds without a sign of life after which another replica takes a response over."
-    )
-    events_ttl_s: PositiveSeconds = Field(
-        default=3600.0, description="Seconds for which the events of a background response can be streamed."
-    )
-
-
-class KeySettings(Section):
-    """The checking of API keys."""
-
-    cache_ttl_s: PositiveSeconds = Field(
-        default=5.0, description="Seconds for which a checked key is trusted without a query."
-    )
-    outage_ttl_s: PositiveSeconds = Field(
-        default=600.0, description="Seconds for which known keys stay valid while Postgres cannot be reached."
-    )
-    max_cached: int = Field(default=10_000, ge=1, description="Keys that one ingress replica remembers.")
-
-
-class KeyLimitPolicy(Section):
-    """The limits of keys that have none of their own: changed in place."""
-
-    concurrent_requests: int | None = Field(
-        default=None,
-        ge=0,
-        description="Answers generated at once of a key without `concurrent_requests` of its own, 0 for no limit; if "
-        "not given, half of what the smallest engine runs at once (`max_num_seqs`, or 128).",
-    )
-    requests_per_minute: int | None = Field(
-        default=None, ge=1, description="Requests per minute of a key without such a limit of its own; else none."
-    )
-    tokens_per_minute: int | None = Field(
-        default=None, ge=1, description="Tokens per minute of a key without such a limit of its own; else none."
-    )
-    other_requests_per_minute: int = Field(
-        default=3_000,
-        ge=1,
-        description="Requests per minute of one key that generate nothing (account, models, conversations, usage, …), "
-        "on each ingress replica.",
-    )
-    assumed_answer_tokens: int = Field(
-        default=256, ge=0, description="Tokens that an answer without a bound of its own is estimated at."
-    )
-    storage_bytes: int | None = Field(
-        default=None,
-        ge=1,
-        description="Bytes of conversations, responses, stored completions and files that a key without "
-        "`storage_bytes` of its own may keep; no limit if not given.",
-    )
-
-
-class KeyLimitSettings(KeyLimitPolicy):
-    """The holding of keys' limits."""
-
-    timeout_s: PositiveSeconds = Field(
-        default=0.05, description="Seconds after which Redis counts as away: limits then hold per replica."
-    )
-    lease_s: float = Field(
-        default=30.0, ge=1, description="Seconds after which the running requests of a killed replica no longer count."
-    )
-
-
-class UsageSettings(Section):
-    """The recording of what each key used."""
-
-    flush_s: PositiveSeconds = Field(default=2.0, description="Seconds between two writes to Postgres.")
-    max_pending: int = Field(
-        default=50_000, ge=1, description="Sums (of a key, model and day) kept in memory while Postgres is away."
-    )
-
-
-class Timeouts(Section):
-    """How long a request may wait, in seconds."""
-
-    first_token_s: PositiveSeconds = Field(
-        default=120.0, description="From the request's arrival to the first token, less the time that it is held."
-    )
-    idle_s: PositiveSeconds = Field(default=60.0, description="Between two tokens.")
-    total_s: PositiveSeconds = Field(default=900.0, description="For the whole answer.")
-    silence_s: PositiveSeconds = Field(
-        default=15.0,
-        description="Until a stream sends a ping where it has nothing else to send. A stream whose first token takes "
-        "longer has begun by then: if it fails, it ends in an error event, and no other model answers in its place.",
-    )
-    body_s: PositiveSeconds = Field(default=30.0, description="From a request's headers to the end of its body.")
-    upload_s: PositiveSeconds = Field(default=120.0, description="The same for a recording that is uploaded.")
-
-
-class Limits(Section):
-    """What a request may weigh and how many may wait."""
-
-    max_body_bytes: int = Field(default=8_388_608, ge=1024, description="Bytes of a request's body.")
-    max_audio_bytes: int = Field(
-        default=26_214_400, ge=1024, description="Bytes of a recording that is to be transcribed (25 MiB at OpenAI)."
-    )
-    max_uploads: int = Field(
-        default=16, ge=1, description="Recordings that one ingress replica holds at once; more are a 503."
-    )
-    max_json_values: int = Field(
-        default=200_000, ge=100, description="Values (objects, lists, numbers, texts) in a request's JSON."
-    )
-    max_messages: int = Field(default=2_000, ge=1, description="Messages in one request.")
-    max_concurrent_requests: int = Field(default=2_000, ge=1, description="Requests at once in one ingress replica.")
-
-
-class CorsSettings(Section):
-    """Which web pages of other origins may call the API from a browser (https://fetch.spec.whatwg.org/#http-cors-protocol).
-
-    Keys travel in a header and never in cookies, so that no answer allows credentials.
-    """
-
-    allow_origins: tuple[Origin, ...] = Field(
-        default=(), description='Origins such as `https://app.example.org`, or `"*"` for any; none, if empty.'
-    )
-    max_age_s: int = Field(
-        default=600, ge=0, description="Seconds for which a browser remembers what a preflight request was answered."
-    )
-
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 

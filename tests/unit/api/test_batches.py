@@ -13,9 +13,8 @@ import pytest
 from openai.types import Batch
 
 from deployments.batches import types
-from deployments.config import BatchSettings, ScriptedModel
+from deployments.config import BatchSettings, KeyLimitSettings, ScriptedModel
 from deployments.config.model_base import ModelCacheSettings
-from deployments.config.settings import KeyLimitSettings
 from deployments.models.scripted.replica import ScriptedReplica
 from tests.unit.api.conftest import Service, running
 
