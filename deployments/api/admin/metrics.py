@@ -23,7 +23,7 @@ from deployments.api.schemas.metrics import (
     ReplicaMetrics,
     ScalingDecision,
 )
-from deployments.api.schemas.objects import LoadPhase
+from deployments.api.schemas.model_list import LoadPhase
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import ServedModels, services_of
 from deployments.errors import BadRequest, ChatLLMError, Forbidden

@@ -9,7 +9,7 @@ from deployments.api.exchange import exchange
 from deployments.api.http.requests import body_as
 from deployments.api.routes.functions import with_function_call
 from deployments.api.schemas.chat_request import ChatRequest
-from deployments.api.schemas.objects import ChatCompletion, ChatCompletionChunk
+from deployments.api.schemas.completions import ChatCompletion, ChatCompletionChunk
 from deployments.api.schemas.openapi import documented
 from deployments.api.schemas.parameters import settled
 from deployments.api.services import cache_control_of, caller_of, ensure_storage, services_of, wait_of

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from deployments.api.schemas.chat_request import Choices, StreamOptions
-from deployments.api.schemas.objects import Completion
+from deployments.api.schemas.completions import Completion
 from deployments.api.schemas.openapi import documented
 from deployments.api.schemas.parameters import check_stream_options
 from deployments.api.stateless import ERRORS, ask

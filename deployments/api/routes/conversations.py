@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from deployments.api.http.replies import JSON
 from deployments.api.http.requests import checked, json_object
-from deployments.api.schemas import objects
+from deployments.api.schemas import conversations as shapes
 from deployments.api.schemas.openapi import documented
 from deployments.api.schemas.responses import RunningResponses
 from deployments.api.services import caller_of, ensure_storage, services_of
@@ -75,7 +75,7 @@ Include = Annotated[None, Depends(checked_include)]
     "",
     response_model=None,
     openapi_extra=documented(
-        ConversationBody, objects.Conversation, example=A_CONVERSATION, errors=(*ERRORS, StorageFull)
+        ConversationBody, shapes.Conversation, example=A_CONVERSATION, errors=(*ERRORS, StorageFull)
     ),
 )
 async def create_conversation(request: Request, caller: CallerOf) -> Response:
@@ -90,7 +90,7 @@ async def create_conversation(request: Request, caller: CallerOf) -> Response:
     return _reply(conversation)
 
 
-@router.get("", response_model=None, openapi_extra=documented(answer=objects.ConversationPage, errors=LISTING))
+@router.get("", response_model=None, openapi_extra=documented(answer=shapes.ConversationPage, errors=LISTING))
 async def list_conversations(
     request: Request, caller: CallerOf, limit: Limit = 20, after: str | None = None
 ) -> Response:
@@ -99,9 +99,7 @@ async def list_conversations(
     return JSON(_page(page, [conversation_shown(c) for c in page.data]))
 
 
-@router.get(
-    "/{conversation}", response_model=None, openapi_extra=documented(answer=objects.Conversation, errors=ERRORS)
-)
+@router.get("/{conversation}", response_model=None, openapi_extra=documented(answer=shapes.Conversation, errors=ERRORS))
 async def retrieve_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Return one conversation."""
     return _reply(await services_of(request).history.conversation(caller.tenant, conversation))
@@ -112,7 +110,7 @@ async def retrieve_conversation(request: Request, caller: CallerOf, conversation
     response_model=None,
     openapi_extra=documented(
         ConversationBody,
-        objects.Conversation,
+        shapes.Conversation,
         example={"title": "Rivers"},
         errors=(*ERRORS, PreconditionFailed),
     ),
@@ -137,7 +135,7 @@ async def update_conversation(
 @router.delete(
     "/{conversation}",
     response_model=None,
-    openapi_extra=documented(answer=objects.DeletedConversation, errors=ERRORS),
+    openapi_extra=documented(answer=shapes.DeletedConversation, errors=ERRORS),
 )
 async def delete_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Delete a conversation and its items."""
@@ -150,7 +148,7 @@ async def delete_conversation(request: Request, caller: CallerOf, conversation: 
     "/{conversation}/items",
     response_model=None,
     openapi_extra=documented(
-        ItemsBody, objects.ItemPage, example={"items": [AN_ITEM]}, errors=[*ERRORS, Conflict, StorageFull]
+        ItemsBody, shapes.ItemPage, example={"items": [AN_ITEM]}, errors=[*ERRORS, Conflict, StorageFull]
     ),
 )
 async def create_items(request: Request, caller: CallerOf, conversation: str, _: Include) -> Response:
@@ -165,7 +163,7 @@ async def create_items(request: Request, caller: CallerOf, conversation: str, _:
 
 
 @router.get(
-    "/{conversation}/items", response_model=None, openapi_extra=documented(answer=objects.ItemPage, errors=ERRORS)
+    "/{conversation}/items", response_model=None, openapi_extra=documented(answer=shapes.ItemPage, errors=ERRORS)
 )
 async def list_items(
     request: Request,
@@ -182,7 +180,7 @@ async def list_items(
 
 
 @router.get(
-    "/{conversation}/items/{item}", response_model=None, openapi_extra=documented(answer=objects.Item, errors=ERRORS)
+    "/{conversation}/items/{item}", response_model=None, openapi_extra=documented(answer=shapes.Item, errors=ERRORS)
 )
 async def retrieve_item(request: Request, caller: CallerOf, conversation: str, item: str, _: Include) -> Response:
     """Return one item."""
@@ -192,7 +190,7 @@ async def retrieve_item(request: Request, caller: CallerOf, conversation: str, i
 @router.delete(
     "/{conversation}/items/{item}",
     response_model=None,
-    openapi_extra=documented(answer=objects.Conversation, errors=ERRORS),
+    openapi_extra=documented(answer=shapes.Conversation, errors=ERRORS),
 )
 async def delete_item(request: Request, caller: CallerOf, conversation: str, item: str) -> Response:
     """Delete one item; what follows it stays. Returns the conversation, as OpenAI does."""

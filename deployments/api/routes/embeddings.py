@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from deployments.api.routes.completions import prompts_in
-from deployments.api.schemas.objects import Embeddings
 from deployments.api.schemas.openapi import documented
+from deployments.api.schemas.pooling import Embeddings
 from deployments.api.stateless import ERRORS, ask
 from deployments.chat.parameters import without_hints
 from deployments.errors import BadRequest

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from deployments.api.http.replies import JSON
-from deployments.api.schemas.objects import Health, Readiness
+from deployments.api.schemas.model_list import Health, Readiness
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import is_admin, services_of
 from deployments.errors import ModelFailed

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from deployments.api.http.dialect import is_anthropic
 from deployments.api.http.replies import JSON
-from deployments.api.schemas.objects import Model, Models
+from deployments.api.schemas.model_list import Model, Models
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import ServedModels, caller_of, services_of
 from deployments.errors import ModelNotFound

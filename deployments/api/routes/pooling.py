@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from deployments.api.routes.embeddings import Text, settled
-from deployments.api.schemas.objects import Classes, Pooled
 from deployments.api.schemas.openapi import documented
+from deployments.api.schemas.pooling import Classes, Pooled
 from deployments.api.stateless import ERRORS, ask
 
 router = APIRouter(tags=["pooling"])

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from deployments.api.routes.embeddings import MAX_TEXTS, Text
-from deployments.api.schemas.objects import Ranking, Scores
 from deployments.api.schemas.openapi import documented
+from deployments.api.schemas.pooling import Ranking, Scores
 from deployments.api.stateless import ERRORS, ask
 from deployments.chat.parameters import without_hints
 from deployments.errors import BadRequest

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from deployments.api.http.replies import JSON
 from deployments.api.pages import page_object
 from deployments.api.routes.conversations import conversation_shown
-from deployments.api.schemas import objects
+from deployments.api.schemas import conversations as shapes
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import caller_of, services_of
 from deployments.errors import HistoryUnavailable, NotFound
@@ -34,7 +34,7 @@ class SearchHit(msgspec.Struct):
 
     id: str
     object: Literal["conversation.match"]
-    conversation: objects.Conversation
+    conversation: shapes.Conversation
     item_id: str
     role: Literal["user", "assistant"]
     score: float

@@ -15,8 +15,8 @@ from deployments.api.http.bodies import body_of
 from deployments.api.http.multipart import MULTIPART, OVERHEAD_BYTES, Form, boundary_of, parsed
 from deployments.api.http.requests import checked
 from deployments.api.http.uploads import Uploads
-from deployments.api.schemas.objects import Transcript, TranscriptEvent
 from deployments.api.schemas.openapi import documented
+from deployments.api.schemas.transcripts import Transcript, TranscriptEvent
 from deployments.api.services import cache_control_of, caller_of, services_of, wait_of
 from deployments.api.stateless import ERRORS
 from deployments.chat.call import Answer, ChatCall

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from deployments.api.http.replies import JSON
 from deployments.api.http.requests import checked, json_object
 from deployments.api.pages import page_object
-from deployments.api.schemas import objects
+from deployments.api.schemas import completions as shapes
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import caller_of, services_of
 from deployments.errors import BadRequest, HistoryUnavailable, NotFound
@@ -42,7 +42,7 @@ class Deleted(msgspec.Struct):
     deleted: bool
 
 
-class Stored(objects.ChatCompletion):
+class Stored(shapes.ChatCompletion):
     """A stored completion."""
 
     metadata: dict[str, str] | None = None

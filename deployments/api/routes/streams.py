@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from deployments.api.exchange import exchange
 from deployments.api.http.replies import JSON
-from deployments.api.schemas.objects import ChatCompletionChunk
+from deployments.api.schemas.completions import ChatCompletionChunk
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import caller_of, services_of
 from deployments.chat.call import Answer

@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from deployments.api.schemas.chat_parts import with_chat_parts
 from deployments.api.schemas.chat_request import ChatMessage, Tool
-from deployments.api.schemas.objects import Detokenized, Tokenized
 from deployments.api.schemas.openapi import documented
+from deployments.api.schemas.pooling import Detokenized, Tokenized
 from deployments.api.stateless import ERRORS, ask
 from deployments.errors import BadRequest
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from deployments.api.schemas.objects import LoadPhase
+from deployments.api.schemas.model_list import LoadPhase
 
 
 class Quantiles(msgspec.Struct):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from deployments.api.schemas.objects import Item
+from deployments.api.schemas.conversations import Item
 
 
 class ResponseUsage(msgspec.Struct):
