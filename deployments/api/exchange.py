@@ -54,7 +54,7 @@ async def exchange(
     connection = Connection(request.receive)
     try:
         with connection:
-            await meter.admit()
+            await meter.admit(request)
             timing.mark("admission")
             answer = await work(summary)
             headers, on_end = _headers(summary), ended

@@ -67,7 +67,7 @@ class Meter:
     """What one request that may generate costs its key. `ended` must be called when the request has ended."""
 
     def __init__(self, request: Request, limiter: Limiter, usage: UsageWriter, caller: Caller, weight: Weight) -> None:
-        self._request = request
+        # Not the request itself, which holds this: that would be memory until the garbage collector comes by.
         self._limiter = limiter
         self._usage = usage
         self._caller = caller
@@ -78,33 +78,33 @@ class Meter:
         self._admission: Admission | None = None
         self._is_admitted = False
 
-    async def admit(self) -> None:
-        """Let the request in, or raise TooManyRequests, which says which limit it met and when to come again."""
+    async def admit(self, request: Request) -> None:
+        """Let its request in, or raise TooManyRequests, which says which limit it met and when to come again."""
         if at_once := self._caller.max_sequences:
             error = excess(KeyLimits(concurrent_requests=at_once), self._weight, self._tokens)
             if error is not None:
                 raise error
         if self._caller.limits and self._weight.sequences:
-            self._admission = await self._admitted(self._caller.key_id, self._caller.limits)
+            self._admission = await self._admitted(request, self._caller.key_id, self._caller.limits)
         self._is_admitted = True
 
-    async def _admitted(self, key_id: str, limits: KeyLimits) -> Admission:
+    async def _admitted(self, request: Request, key_id: str, limits: KeyLimits) -> Admission:
         if error := excess(limits, self._weight, self._tokens):
-            _set_limit_headers(self._request, await self._limiter.admit(key_id, limits, requests=0, sequences=0), 0)
+            _set_limit_headers(request, await self._limiter.admit(key_id, limits, requests=0, sequences=0), 0)
             raise error
-        requests = await self._counts_as(key_id, limits)
+        requests = await self._counts_as(request, key_id, limits)
         places = self._weight.places(limits.concurrent_requests)
         admission = await self._limiter.admit(key_id, limits, self._tokens, requests=requests, sequences=places)
-        _set_limit_headers(self._request, admission, self._tokens)
+        _set_limit_headers(request, admission, self._tokens)
         return admission
 
-    async def _counts_as(self, key_id: str, limits: KeyLimits) -> int:
+    async def _counts_as(self, request: Request, key_id: str, limits: KeyLimits) -> int:
         """Return how many requests it counts as: a title is free, as long as there are no more titles than messages."""
         if not self._weight.is_counted:
             return 0
         weight, per_minute = self._weight, limits.requests_per_minute
         is_title = weight.sequences == 1 and 0 < weight.answer_tokens <= MAX_TITLE_TOKENS
-        if not per_minute or not is_title or self._request.headers.get(PURPOSE_HEADER) != TITLE:
+        if not per_minute or not is_title or request.headers.get(PURPOSE_HEADER) != TITLE:
             return 1
         of_titles = KeyLimits(requests_per_minute=per_minute)
         return int((await self._limiter.admit(f"{key_id}:titles", of_titles, sequences=0)).is_refused)

@@ -45,13 +45,13 @@ class ExpiringMap(Generic[V]):
         weight = size_bytes + len(key) + 200
         if weight > self.max_bytes // 8:
             return
-        now = self._clock()
-        self._held[key] = _Held(value, weight, now + ttl_s)
+        self._held[key] = _Held(value, weight, self._clock() + ttl_s)
         self.held_bytes += weight
-        self._drop(now)
+        self.drop()
 
-    def _drop(self, now: float) -> None:
-        # Those that have expired and that nobody has asked for since go as well, not only when there is no room.
+    def drop(self) -> None:
+        """Forget what there is no room for, and, up to the first that has not, those that have expired unused."""
+        now = self._clock()
         while self._held:
             oldest = next(iter(self._held.values()))
             if self.held_bytes <= self.max_bytes and oldest.expires_at > now:

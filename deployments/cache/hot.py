@@ -113,6 +113,7 @@ class HotEntries:
         while self._clock() - self._used_at < IDLE_S:
             await asyncio.sleep(POLL_S)
             await self._ask()
+            self._entries.drop()
 
     async def _ask(self) -> None:
         asked_at = self._clock()

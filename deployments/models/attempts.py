@@ -62,6 +62,7 @@ class Attempts:
         finally:
             deadlines.stop()
             stream.close()
+            answer.stream = None  # each holds the other: else both, and the request, wait for the garbage collector
             if not stream.has_ended:
                 with suppress(Exception):
                     response.cancel()

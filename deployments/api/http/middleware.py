@@ -34,6 +34,12 @@ class Lingering:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[INNERMOST_SEND] = send
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            del scope[INNERMOST_SEND]  # which holds the scope: else both wait for the garbage collector
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_small(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return

@@ -99,6 +99,18 @@ async def test_an_entry_expires(hot, clock):
     assert hot.get("key") is None
 
 
+async def test_what_has_expired_goes_without_another_answer(monkeypatch):
+    monkeypatch.setattr(hot_module, "POLL_S", 0.01)
+    hot = HotEntries(Remote(), 1_000_000, 0.05, 0.05)
+    for key in ("first", "second"):
+        hot.put(key, ENTRY)
+    assert hot.held_bytes > 0 and hot.get("other") is None
+    async with asyncio.timeout(2):
+        while hot.held_bytes:
+            await asyncio.sleep(0.01)
+    await hot.aclose()
+
+
 async def test_a_purge_elsewhere_holds_within_a_second(monkeypatch):
     remote = Remote()
     here, there = (CacheClient(remote, CacheSettings()) for _ in range(2))

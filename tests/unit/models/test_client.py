@@ -1,6 +1,7 @@
 """A model's answer ends for its reader as soon as it has ended anywhere; only Ray is played."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ from deployments.config import ScriptedModel, Timeouts
 from deployments.errors import BodyTooLarge, ChatLLMError, ModelFailed, Timeout, Unavailable
 from deployments.models import availability
 from deployments.models.client import APPLICATION, ModelClient, ServedModel
+from deployments.models.delivery.listener import Stream
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
+from deployments.models.failover import Failover
 from deployments.models.loading.estimate import Start
 from deployments.models.loading.starts import MemoryStarts
 from deployments.models.names import ModelNames
@@ -206,6 +209,29 @@ async def test_an_answer_is_over_when_its_last_message_is_here(monkeypatch: pyte
     found, handle = await messages(work)
     assert found == [END] and time.perf_counter() - began < 5
     assert handle.calls[0].cancelled()
+
+
+async def test_nothing_of_an_answer_waits_for_the_garbage_collector() -> None:
+    async def work(_request: ModelRequest, to: Destination) -> None:
+        async def answer() -> AsyncGenerator[Message]:
+            yield END
+
+        await Delivery().deliver(answer(), to)
+
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.set_threshold(0)
+    try:
+        for _ in range(3):
+            await messages(work)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        garbage = [one for one in gc.garbage if isinstance(one, Failover | Stream)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.set_threshold(*thresholds)
+    assert not garbage
 
 
 @pytest.mark.parametrize(("replicas", "matters"), [(None, True), (0, True), (1, False), (2, True)])
