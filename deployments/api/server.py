@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from deployments.api.admin import adapters, keys, metrics
+from deployments.api.admin import batches as batches_admin
 from deployments.api.admin import cache as cache_admin
 from deployments.api.assembly import opened
 from deployments.api.batching import batches_answered
@@ -102,6 +103,7 @@ ROUTES = (
     streams,
     files,
     batches,
+    batches_admin,
 )
 """Modules that each define one `router`. The first route that matches answers: `search` precedes `conversations`."""
 

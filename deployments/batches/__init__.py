@@ -5,6 +5,7 @@ store.py        what is durable, under leases; postgres.py and memory.py keep it
 validation.py   the lines of an input file, and what is wrong with them
 runner.py       the batches that this replica works on: validates, answers, finishes
 lines.py        the lines that this replica answers now
+watch.py        the figures of all batches, told by one replica
 outcomes.py     a line's answer as it stands in the output
 finishing.py    the output files
 """

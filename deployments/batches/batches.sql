@@ -195,5 +195,34 @@ DELETE FROM batches WHERE id IN (
     LIMIT 100
 )
 
--- name: open_count
-SELECT count(*) AS open FROM batches WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+-- name: open_batches
+-- No row: no such cursor. A row without an id: nothing there.
+SELECT page.* FROM (SELECT '-infinity'::timestamptz AS created_at, '' AS id WHERE $1::text IS NULL
+                    UNION ALL SELECT created_at, id FROM batches WHERE id = $1) last
+LEFT JOIN LATERAL (
+    SELECT b.*, (
+        SELECT count(*) FROM batch_lines r WHERE r.batch_id = b.id AND r.is_open AND r.runner IS NOT NULL
+    ) AS running
+    FROM batches b
+    WHERE (created_at, id) > (last.created_at, last.id)
+      AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+    ORDER BY created_at, id LIMIT $2
+) page ON true
+ORDER BY page.created_at, page.id
+
+-- name: watch
+INSERT INTO batch_watch (runner, lease_until) VALUES ($1, now() + make_interval(secs => $2))
+ON CONFLICT (is_one) DO UPDATE SET runner = excluded.runner, lease_until = excluded.lease_until
+WHERE batch_watch.runner = excluded.runner OR batch_watch.lease_until < now()
+RETURNING runner
+
+-- name: figures
+-- Lines that have no answer are what the counts of their batches leave: to count 50,000 of them would take long.
+SELECT status, count(*) AS batches, sum(total - completed - failed)::bigint AS lines, sum(running)::bigint AS running,
+       extract(epoch FROM now() - min(created_at))::float8 AS oldest_s
+FROM (
+    SELECT b.*, (
+        SELECT count(*) FROM batch_lines r WHERE r.batch_id = b.id AND r.is_open AND r.runner IS NOT NULL
+    ) AS running
+    FROM batches b WHERE status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+) open GROUP BY status

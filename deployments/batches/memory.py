@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from deployments.batches.store import no_batch, too_many
-from deployments.batches.types import OPEN, Batch, Claim, ClaimedLine, DoneLine, LineError, NewLine, Outcome
+from deployments.batches.types import (
+    OPEN,
+    Batch,
+    BatchFigures,
+    Claim,
+    ClaimedLine,
+    DoneLine,
+    LineError,
+    NewLine,
+    OpenBatch,
+    Outcome,
+)
 from deployments.errors import HistoryUnavailable
 from deployments.files.memory import MemoryFiles
 from deployments.files.types import StoredFile
@@ -42,6 +53,10 @@ class _Kept:
     def is_answered(self) -> bool:
         return not any(line.is_open for line in self.lines.values())
 
+    @property
+    def running(self) -> int:
+        return sum(line.is_open and line.runner is not None for line in self.lines.values())
+
 
 class MemoryBatches:
     """The store as a dictionary; while `is_away` is set every call is `HistoryUnavailable`."""
@@ -51,6 +66,7 @@ class MemoryBatches:
         self.is_away = False
         self._files = files
         self._kept: dict[str, _Kept] = {}
+        self._watch = "", NEVER
 
     async def create(self, batch: Batch, max_open: int | None) -> None:
         """Keep a new batch."""
@@ -242,10 +258,34 @@ class MemoryBatches:
             if kept.batch.created_at < before and kept.batch.status not in OPEN:
                 del self._kept[id_]
 
-    async def open_count(self) -> int:
-        """Return how many batches have not ended."""
+    async def open_batches(self, after: str | None, limit: int) -> Page[OpenBatch]:
+        """Return a page of what has not ended, the oldest first."""
         self._check()
-        return sum(kept.batch.status in OPEN for kept in self._kept.values())
+        found = sorted(self._kept.values(), key=lambda kept: (kept.batch.created_at, kept.batch.id))
+        if after is not None:
+            ids = [kept.batch.id for kept in found]
+            if after not in ids:
+                raise no_cursor(after)
+            found = found[ids.index(after) + 1 :]
+        still = [OpenBatch(kept.batch, kept.running) for kept in found if kept.batch.status in OPEN]
+        return Page.of(still[: limit + 1], limit)
+
+    async def figures(self, runner: str, lease_s: float) -> BatchFigures | None:
+        """Sum up what has not ended."""
+        self._check()
+        now, (watcher, until) = time.monotonic(), self._watch
+        if watcher != runner and until > now:
+            return None
+        self._watch = runner, now + lease_s
+        still = [kept for kept in self._kept.values() if kept.batch.status in OPEN]
+        answering = [kept for kept in still if kept.batch.status == "in_progress"]
+        running = sum(kept.running for kept in answering)
+        return BatchFigures(
+            Counter(kept.batch.status for kept in still),
+            waiting=sum(line.is_open for kept in answering for line in kept.lines.values()) - running,
+            running=running,
+            oldest_s=max((_age_s(kept.batch) for kept in still), default=0.0),
+        )
 
     def _under_way(self, batch: Batch) -> int:
         """Return how many batches go on beside one of the same tenant that is to be validated."""
@@ -277,6 +317,10 @@ class MemoryBatches:
             if kept and line and line.is_held_by(runner, claim):
                 held.append((claim, kept, line))
         return held
+
+
+def _age_s(batch: Batch) -> float:
+    return (datetime.now(UTC) - batch.created_at).total_seconds()
 
 
 def _claimed(batch: Batch, line: _Line) -> ClaimedLine:

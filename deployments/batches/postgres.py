@@ -10,7 +10,18 @@ import asyncpg
 import orjson
 
 from deployments.batches.store import no_batch, too_many
-from deployments.batches.types import Batch, Claim, ClaimedLine, DoneLine, LineError, NewLine, Outcome, Tokens
+from deployments.batches.types import (
+    Batch,
+    BatchFigures,
+    Claim,
+    ClaimedLine,
+    DoneLine,
+    LineError,
+    NewLine,
+    OpenBatch,
+    Outcome,
+    Tokens,
+)
 from deployments.errors import HistoryUnavailable
 from deployments.files.types import StoredFile
 from deployments.history.store import no_cursor
@@ -165,9 +176,26 @@ class PostgresBatches:
                 rows = await self._database.fetch(SQL["drop_lines"], batch_id, after, PAGE_LINES)
                 after, is_last = max((row["number"] for row in rows), default=after), len(rows) < PAGE_LINES
 
-    async def open_count(self) -> int:
-        """Return how many batches have not ended."""
-        return int((await self._database.fetch(SQL["open_count"]))[0]["open"])
+    async def open_batches(self, after: str | None, limit: int) -> Page[OpenBatch]:
+        """Return a page of what has not ended, the oldest first."""
+        rows = await self._database.fetch(SQL["open_batches"], after, limit + 1)
+        if not rows:
+            raise no_cursor(after)
+        return Page.of([OpenBatch(_batch(row), row["running"]) for row in rows if row["id"] is not None], limit)
+
+    async def figures(self, runner: str, lease_s: float) -> BatchFigures | None:
+        """Sum up what has not ended."""
+        if not await self._database.fetch(SQL["watch"], runner, lease_s):
+            return None
+        rows = await self._database.fetch(SQL["figures"])
+        answering = [row for row in rows if row["status"] == "in_progress"]
+        running = sum(row["running"] for row in answering)
+        return BatchFigures(
+            {row["status"]: row["batches"] for row in rows},
+            waiting=sum(row["lines"] for row in answering) - running,
+            running=running,
+            oldest_s=max((row["oldest_s"] for row in rows), default=0.0),
+        )
 
 
 def _columns(claims: Sequence[Claim]) -> tuple[list[str], list[int], list[int]]:

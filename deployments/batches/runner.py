@@ -6,12 +6,14 @@ import random
 import secrets
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import Protocol
 
 from deployments.batches.finishing import finish
 from deployments.batches.lines import Counted, Door, Lines
 from deployments.batches.store import BatchStore
 from deployments.batches.types import Batch, LineError
 from deployments.batches.validation import KnowsModel, Validation
+from deployments.batches.watch import BatchLevels, watch_forever
 from deployments.config import BatchSettings
 from deployments.errors import HistoryUnavailable, NotFound
 from deployments.files.store import FileStore
@@ -29,6 +31,10 @@ CHANCE = random.SystemRandom()
 SWEEP_EVERY = 300
 
 
+class BatchMetrics(Counted, BatchLevels, Protocol):
+    """Who is told what becomes of lines and batches: metrics."""
+
+
 class BatchRunner:
     """Works on the batches of all tenants, together with every other ingress replica."""
 
@@ -40,7 +46,7 @@ class BatchRunner:
         file_ttl_days: float,
         limit: Callable[[], int],
         knows_model: KnowsModel,
-        counted: Counted,
+        metrics: BatchMetrics,
     ) -> None:
         """`limit` tells how many lines may be answered here at once."""
         self._store = store
@@ -49,20 +55,25 @@ class BatchRunner:
         self._file_ttl_days = file_ttl_days
         self._knows_model = knows_model
         self._runner = secrets.token_hex(16)
-        self._lines = Lines(store, self._runner, settings.lease_s, limit, counted)
-        self._looking: asyncio.Task[None] | None = None
+        self._lines = Lines(store, self._runner, settings.lease_s, limit, metrics)
+        self._metrics = metrics
+        self._loops: list[asyncio.Task[None]] = []
         self._created = asyncio.Event()
 
     async def open(self, door: Door) -> None:
         """Begin, in the running event loop; lines are answered through `door`."""
         self._lines.open(door)
-        self._looking = detached(self._look_forever(), "batches")
+        self._loops = [
+            detached(self._look_forever(), "batches"),
+            detached(watch_forever(self._store, self._runner, self._metrics), "batch-figures"),
+        ]
 
     async def aclose(self, timeout_s: float) -> None:
         """Let lines end for `timeout_s`; everything else is left to other replicas."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait((self._looking,))
+        for loop in self._loops:
+            loop.cancel()
+        if self._loops:
+            await asyncio.wait(self._loops)
         await self._lines.aclose(timeout_s)
 
     def wake(self) -> None:

@@ -3,7 +3,17 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from deployments.batches.types import Batch, Claim, ClaimedLine, DoneLine, LineError, NewLine, Outcome
+from deployments.batches.types import (
+    Batch,
+    BatchFigures,
+    Claim,
+    ClaimedLine,
+    DoneLine,
+    LineError,
+    NewLine,
+    OpenBatch,
+    Outcome,
+)
 from deployments.errors import NotFound, TooManyRequests
 from deployments.files.types import StoredFile
 from deployments.history.types import Page
@@ -98,8 +108,18 @@ class BatchStore(Protocol):
         """Delete batches that were created longer ago than that, and have ended."""
         ...
 
-    async def open_count(self) -> int:
-        """Return how many batches have not ended, of all tenants."""
+    async def open_batches(self, after: str | None, limit: int) -> Page[OpenBatch]:
+        """Return a page of the batches of all tenants that have not ended, the oldest first.
+
+        NotFound for an unknown `after`; one that has ended meanwhile is known.
+        """
+        ...
+
+    async def figures(self, runner: str, lease_s: float) -> BatchFigures | None:
+        """Sum up what has not ended, if it is this replica's turn; None while another one has done so lately.
+
+        Who has the turn keeps it by asking again within `lease_s`.
+        """
         ...
 
 

@@ -98,6 +98,37 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenBatch:
+    """A batch that has not ended, and how many of its lines are being answered."""
+
+    batch: Batch
+    running: int
+
+    @property
+    def id(self) -> str:
+        """The batch's id, by which a list goes on."""
+        return self.batch.id
+
+    def expected_end(self, now: datetime) -> datetime | None:
+        """Return when its last line will have an answer, at the mean rate since the first; None: there is none yet."""
+        batch = self.batch
+        done = batch.completed + batch.failed
+        if batch.status != "in_progress" or batch.in_progress_at is None or not done:
+            return None
+        return now + (now - batch.in_progress_at) / done * (batch.total - done)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFigures:
+    """All batches that have not ended, of all tenants: how many by status, their lines, the seconds since the first."""
+
+    open: Mapping[Status, int]
+    waiting: int
+    running: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class NewLine:
     """A request of the input, by the number of its line; `body` is JSON."""
 

@@ -43,5 +43,8 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, now())
 WHERE id = $1 OR (name = $1 AND revoked_at IS NULL)
 RETURNING *
 
+-- name: names
+SELECT id, name FROM api_keys WHERE id = ANY ($1::text[])
+
 -- name: find
 SELECT * FROM api_keys WHERE hash = $1

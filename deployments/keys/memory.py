@@ -1,6 +1,6 @@
 """API keys in memory, with the promises of store.py but for durability: for tests and trials."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -59,6 +59,10 @@ class MemoryKeys:
         key = self._keys[hash_]
         self._keys[hash_] = replace(key, revoked_at=key.revoked_at or datetime.now(UTC))
         return self._keys[hash_]
+
+    async def names(self, ids: Collection[str]) -> Mapping[str, str]:
+        self._check()
+        return {key.id: key.name for key in self._keys.values() if key.id in ids}
 
     async def find(self, hash_: bytes) -> Key | None:
         self._check()

@@ -1,6 +1,6 @@
 """API keys in Postgres; see store.py for what each method promises."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -52,6 +52,9 @@ class PostgresKeys:
 
     async def revoke(self, id_or_name: str) -> Key:
         return await self._one(SQL["revoke"], id_or_name)
+
+    async def names(self, ids: Collection[str]) -> Mapping[str, str]:
+        return {row["id"]: row["name"] for row in await self._database.fetch(SQL["names"], list(ids))}
 
     async def find(self, hash_: bytes) -> Key | None:
         rows = await self._database.fetch(SQL["find"], hash_)

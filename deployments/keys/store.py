@@ -1,6 +1,6 @@
 """The interface of the key store."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from deployments.errors import Conflict, LastingConflict, NotFound
@@ -41,6 +41,10 @@ class KeyStore(Protocol):
 
     async def revoke(self, id_or_name: str) -> Key:
         """Revoke a key by its id (again, if need be) or a valid one by its name; NotFound if there is none."""
+        ...
+
+    async def names(self, ids: Collection[str]) -> Mapping[str, str]:
+        """Return the names of the keys with these ids by their ids, revoked ones too; an unknown id is left out."""
         ...
 
     async def find(self, hash_: bytes) -> Key | None:

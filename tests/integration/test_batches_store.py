@@ -64,6 +64,10 @@ async def started(store: BatchStore, count: int = 3, **more: Any) -> Batch:
     return await store.batch(batch.tenant, batch.id)
 
 
+async def count_open(store: BatchStore) -> int:
+    return len((await store.open_batches(None, 100)).data)
+
+
 def outcome(line: ClaimedLine, is_error: bool = False, tokens: Tokens = NO_TOKENS) -> Outcome:
     return Outcome(line.claim, b"answer %d" % line.number, is_error, tokens)
 
@@ -164,7 +168,7 @@ async def test_a_tenant_has_only_so_many_open(store: BatchStore) -> None:
     failed = await store.batch(taken.tenant, taken.id)
     assert (failed.status, failed.errors) == ("failed", (LineError("empty_file", "It is empty.", 3, "body"),))
     assert failed.failed_at is not None
-    assert await store.open_count() == 2
+    assert await count_open(store) == 2
     await store.create(new(3, tenant=failed.tenant), 2)
 
 
@@ -172,7 +176,7 @@ async def test_creations_at_once_exceed_no_bound(store: BatchStore) -> None:
     made = await asyncio.gather(*(store.create(new(at), 3) for at in range(12)), return_exceptions=True)
 
     assert sorted(type(one).__name__ for one in made) == ["NoneType"] * 3 + ["TooManyRequests"] * 9
-    assert await store.open_count() == 3
+    assert await count_open(store) == 3
     await store.create(batch := new(max_lines=7), None)  # no bound at all
     assert (await store.batch(ANN, batch.id)).max_lines == 7
 
@@ -307,11 +311,52 @@ async def test_old_batches_that_have_ended_are_swept(store: BatchStore) -> None:
     assert [b.id for b in (await store.batches(ANN, None, 9)).data] == [open_.id]
 
 
+async def test_operators_see_what_has_not_ended_of_all_tenants(store: BatchStore) -> None:
+    first = await started(store, 4)
+    others = [new(1, tenant=BOB), new(2, tenant="cid")]
+    for batch in others:
+        await store.create(batch, 9)
+    claimed = await store.claim(ONE, 3, LONG_S, [])
+    await store.settle(ONE, [outcome(claimed[0]), outcome(claimed[1], is_error=True)])
+    ended = await store.take(TWO, LONG_S)
+    assert ended is not None
+    await store.fail(ended, [])
+
+    page = await store.open_batches(None, 1)
+    assert [each.id for each in page.data] == [first.id]
+    assert (page.data[0].running, page.data[0].batch.completed, page.data[0].batch.failed) == (1, 1, 1)
+    assert page.has_more
+    rest = await store.open_batches(page.last_id, 5)
+    assert [each.id for each in rest.data] == [other.id for other in others if other.id != ended.id]
+    assert not (await store.open_batches(others[1].id, 5)).data  # an end of the list, whether open or ended
+    with pytest.raises(NotFound):
+        await store.open_batches("batch_none", 5)
+
+
+async def test_one_replica_at_a_time_has_the_figures(store: BatchStore) -> None:
+    await started(store, 4, seconds=-100)
+    await store.create(new(tenant=BOB), 9)
+    claimed = await store.claim(ONE, 2, LONG_S, [])
+    await store.settle(ONE, [outcome(claimed[0])])
+
+    figures = await store.figures(ONE, LONG_S)
+
+    assert figures is not None
+    assert figures.open == {"in_progress": 1, "validating": 1}
+    assert (figures.waiting, figures.running) == (2, 1)
+    assert 100 <= figures.oldest_s < 160
+    assert await store.figures(TWO, LONG_S) is None
+    assert await store.figures(ONE, 0) == replace(figures, oldest_s=pytest.approx(figures.oldest_s, abs=30))
+    assert await store.figures(TWO, LONG_S) is not None  # the first one's turn is over
+    assert await store.figures(ONE, LONG_S) is None
+    assert await store.figures(TWO, 0) is not None
+
+
 async def test_nothing_at_all_is_fine(store: BatchStore) -> None:
     assert await store.settle(ONE, []) == set()
     assert await store.renew(ONE, [Claim("batch_none", 1, 1)], 1) == set()
     assert await store.take(ONE, 1) is None
-    assert await store.open_count() == 0
+    assert await count_open(store) == 0
 
 
 async def test_no_statement_touches_more_than_a_page_of_lines(

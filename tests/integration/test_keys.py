@@ -176,6 +176,12 @@ async def test_a_limit_is_positive_and_can_be_counted(keys: KeyStore, limit: str
             await keys.create("robot", {limit: value})  # type: ignore[misc]
 
 
+async def test_names_are_told_by_ids(keys: KeyStore) -> None:
+    made = [(await keys.create(name))[0] for name in ("ann", "bob", "cid")]
+    await keys.revoke(made[0].id)
+    assert await keys.names([made[0].id, made[2].id, "key_none"]) == {made[0].id: "ann", made[2].id: "cid"}
+
+
 async def test_pages_join_to_the_list(keys: KeyStore) -> None:
     made = [(await keys.create(str(number)))[0] for number in range(5)]
     first = await keys.page(None, 2)

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub": {"models"},
     "lora": {"hub", "models"},
     "messages": {"chat", "models"},
-    "metrics": {"chat"},
+    "metrics": {"batches", "chat"},
     "models": {"limits", "lora", "metrics", "queueing"},
     "queueing": set(),
     "responses": {"cache", "chat", "history", "limits", "models", "queueing"},
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Besides `config`, `errors` and `infra`, which every domain may import."""
 PUBLIC: dict[str, set[str]] = {
+    "batches": {"batches.types"},
     "cache": {
         "cache.claims",
         "cache.entry",

@@ -106,4 +106,32 @@ EXPERIENCE: Sequence[Row] = [
             ),
         ],
     ),
+    (
+        "Batches",
+        [
+            Panel(
+                "Open batches",
+                "Batches that have not ended, by status.",
+                [("max by (status) (ray_chatllm_batches_open)", "{{status}}")],
+                is_stacked=True,
+            ),
+            Panel(
+                "Lines without an answer",
+                "Requests of all batches that wait, and those that are being answered.",
+                [("max by (state) (ray_chatllm_batch_lines_open)", "{{state}}")],
+                is_stacked=True,
+            ),
+            Panel(
+                "Lines answered per second",
+                "By outcome; a line that is tried again later is `retried`.",
+                [(f"sum by (outcome) (rate(ray_chatllm_batch_lines_total{RATE}))", "{{outcome}}")],
+            ),
+            Panel(
+                "Age of the oldest batch",
+                "A batch expires after 24 hours.",
+                [("max(ray_chatllm_batch_oldest_seconds)", "oldest")],
+                "s",
+            ),
+        ],
+    ),
 ]
