@@ -31,6 +31,7 @@ class Operated:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     starts: list[dict[str, Any]] = field(default_factory=list)
     nodes: list[dict[str, Any]] = field(default_factory=list)
+    batches: list[dict[str, Any]] | None = field(default_factory=list)
     asked: int = 0
     windows: list[int] = field(default_factory=list)
 
@@ -51,6 +52,22 @@ def model(name: str, status: str = "ready") -> dict[str, Any]:
         "replicas": 2 * is_ready,
         "running": 5 * is_ready,
         "waiting": 2 * is_ready,
+    }
+
+
+def batch(name: str, status: str = "in_progress", *, done: int = 0, total: int = 0, ends_s: float | None = None) -> Any:
+    now = round(time.time())
+    return {
+        "id": f"batch_{name}",
+        "key_id": f"key_{name}",
+        "key_name": name,
+        "model": "guide",
+        "status": status,
+        "created_at": now - 600,
+        "expires_at": now - 600 + 86_400,
+        "expected_end_at": None if ends_s is None else round(now + ends_s),
+        "request_counts": {"total": total, "completed": done, "failed": 0},
+        "running": 4,
     }
 
 
@@ -82,6 +99,12 @@ def _add_routes(app: FastAPI, made: Operated) -> None:
         if made.is_away:
             raise Refusal(503, "unavailable")
         return _metrics(made, time.time(), window_s, step_s)
+
+    @router.get("/v1/admin/batches")
+    async def batches(limit: int) -> dict[str, Any]:
+        if made.batches is None:
+            raise Refusal(503, "unavailable")
+        return {"data": made.batches[:limit]}
 
     @router.get("/v1/admin/keys")
     async def keys(limit: int = 20, after: str | None = None) -> dict[str, Any]:

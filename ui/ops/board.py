@@ -10,6 +10,7 @@ from nicegui.elements.mixins.text_element import TextElement
 from ui.api.errors import ApiError, explain
 from ui.i18n import t
 from ui.ops import series
+from ui.ops.batch_table import BatchTable
 from ui.ops.chart import Chart, Plan
 from ui.ops.cluster_tables import NodeTable, StartTable
 from ui.ops.formats import clock, number, percent, seconds, whole
@@ -36,7 +37,7 @@ class Board:
             with tag("div", "charts"):
                 self._charts = [Chart(plan) for plan in plans()]
             self._models, self._decisions, self._errors = ModelTable(), DecisionTable(), ErrorTable()
-            self._starts, self._keys = StartTable(), KeyTable()
+            self._starts, self._batches, self._keys = StartTable(), BatchTable(), KeyTable()
             self._replicas, self._nodes = ReplicaTable(), NodeTable()
         self._notice.set_visibility(False)
 
@@ -78,6 +79,7 @@ class Board:
         self._decisions.show(metrics.decisions, zone)
         self._errors.show(metrics.errors, names_of(keys), zone)
         self._starts.show(metrics.starts, zone)
+        self._batches.show(metrics.batches, metrics.end, zone)
         self._replicas.show(metrics.replicas, metrics.end)
         self._nodes.show(metrics.nodes)
 

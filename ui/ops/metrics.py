@@ -1,10 +1,12 @@
 """The service's metrics for administrators."""
 
+import asyncio
 from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
 from ui.api.client import Api
+from ui.ops.batches import OpenBatch, read_batches
 
 PAGE = 100
 MAX_PAGES = 10
@@ -120,7 +122,7 @@ class Node(BaseModel):
 
 
 class Metrics(BaseModel):
-    """The body of `/v1/admin/metrics`."""
+    """The body of `/v1/admin/metrics`, and the batches that have not ended: None where they cannot be read."""
 
     start: float
     end: float
@@ -136,6 +138,7 @@ class Metrics(BaseModel):
     decisions: list[Decision] = []
     starts: list[Start] = []
     nodes: list[Node] = []
+    batches: list[OpenBatch] | None = None
 
 
 class Key(BaseModel):
@@ -178,7 +181,10 @@ class _Usage(BaseModel):
 
 async def read_metrics(api: Api, window_s: int, step_s: int) -> Metrics:
     """Return the figures of the last `window_s` seconds. Raises `ApiError`."""
-    return await api.read(Metrics, "/v1/admin/metrics", window_s=window_s, step_s=step_s)
+    metrics, batches = await asyncio.gather(
+        api.read(Metrics, "/v1/admin/metrics", window_s=window_s, step_s=step_s), read_batches(api)
+    )
+    return metrics.model_copy(update={"batches": batches})
 
 
 async def read_keys(api: Api) -> list[KeyUsage]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.ui.auth.test_sign_in import leavings, signed_in
 from tests.ui.conftest import Page, Reader, page_for, until
-from tests.ui.operated import ADMIN_KEY, Operated, error, key, model, operated
+from tests.ui.operated import ADMIN_KEY, Operated, batch, error, key, model, operated
 from tests.ui.stand_in import KEY, StandIn
 from ui.ops import page as ops_page
 from ui.ops.dashboard import Dashboard
@@ -352,3 +352,25 @@ async def test_why_a_model_does_not_load_stands_beside_it_and_how_far_another_is
     await let_in(reader)
     await reader.sees(reason)
     await reader.sees("Loading · Loading weights · 40% · 73 seconds")
+
+
+async def test_open_batches_show_whose_they_are_how_far_and_when_they_end(reader: Reader, admin: Operated) -> None:
+    await opened(reader)
+    await until(lambda: "No batch is open." in reader.texts("section-note"))
+    late = batch("late", done=10, total=5_000, ends_s=10 * 86_400)
+    failing = batch("ann", done=1_200, total=3_000, ends_s=300) | {"key_name": None, "model": None}
+    failing["request_counts"]["failed"] = 300
+    admin.batches = [failing, late, batch("new", "validating"), batch("gone", "cancelling", done=5, total=9)]
+
+    await until(lambda: rows(reader, "batches"))
+
+    one, two, three, four = rows(reader, "batches")
+    assert one[:2] == ["key_ann", "1,500 of 3,000 · 50% 300 failed"]
+    assert one[2].endswith("about 5 minutes left") and one[3:] == ["In progress", "several", "10 minutes"]
+    assert two[1] == "10 of 5,000 · 0%" and two[2].endswith("expires before it is done")
+    assert three[1:5] == ["–", "–", "Being checked", "guide"]
+    assert four[1:4] == ["5 of 9 · 55%", "–", "Being cancelled"]
+
+    admin.batches = None  # the database is away: everything else goes on
+    await until(lambda: "Batches cannot be read right now." in reader.texts("section-note"))
+    assert reader.texts("tile-value")[4] == "5 / 2"
