@@ -99,7 +99,8 @@ def _model(model: AnyModel, log_level: str) -> Application:
             request_router_class=ROUTER,  # pyright: ignore[reportArgumentType] - Ray types it wrongly
             request_routing_stats_period_s=5,  # pyright: ignore[reportArgumentType] - the same
         ),
+        # A replica that is frozen is ended by its guard (infra/liveness/), before Serve misses it three times.
         health_check_period_s=5,
-        health_check_timeout_s=30,
+        health_check_timeout_s=15,
         graceful_shutdown_timeout_s=30,
     )(deployment_class(model)).bind(model, log_level)

@@ -64,6 +64,7 @@ from deployments.infra import tracing
 from deployments.infra.detached import detached
 from deployments.infra.haproxy import warn_unless_mended
 from deployments.infra.heap import freeze_heap
+from deployments.infra.liveness.guarded import Guarded
 from deployments.infra.logs import configure_logging
 from deployments.infra.ray import key_value
 from deployments.infra.ray.applications import ServeConfiguration
@@ -244,10 +245,11 @@ class Ingress:
         directory = ModelDirectory(ServeConfiguration(), self._find)
         async with opened(self._current, addresses, self._client, self._cache, problems) as services:
             await directory.open()
-            self._services = services
+            self._services, guard = services, Guarded()
             try:
                 yield services
             finally:
+                guard.close()
                 await directory.aclose()
 
     def _connected(self, handle: DeploymentHandle[Any]) -> CacheClient:

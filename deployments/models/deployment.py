@@ -9,6 +9,7 @@ from deployments.config import AnyModel, ProviderModel, ScriptedModel, VLLMModel
 from deployments.config.replica import configure_model
 from deployments.errors import Unavailable
 from deployments.infra.heap import freeze_heap
+from deployments.infra.liveness.guarded import Guarded, end_this_process
 from deployments.infra.logs import configure_logging
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
@@ -40,6 +41,7 @@ class _Loaded:
         with watched(model):
             await replica.start()
         freeze_heap()
+        self._guard = Guarded()
 
     async def reconfigure(self, user_config: object, rank: object = None) -> None:
         """Take what may change in place; Serve leaves out the call for an empty one unless there is a `rank`."""
@@ -88,7 +90,11 @@ def _is_of(request: ModelRequest, identities: Mapping[str, str]) -> bool:
 
 
 class VLLM(_Loaded, VLLMReplica):
-    """A vLLM replica."""
+    """A vLLM replica, which lives no longer than its engine does."""
+
+    def engine_lost(self, reason: str) -> None:
+        """End the process: its streams go on elsewhere, as those of a killed replica, and Serve starts another one."""
+        end_this_process(reason)
 
 
 class Scripted(_Loaded, ScriptedReplica):

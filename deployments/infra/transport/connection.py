@@ -44,6 +44,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, receiver: Receiver, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self.is_lost = False
+        self.has_heard = False
+        """Whether anything has come; whoever wants to know whether more comes sets it back."""
         self.is_local = False
         """Whether both ends are on one machine, once it is made."""
         self._receiver = receiver
@@ -87,6 +89,7 @@ class Connection(asyncio.Protocol):
         _set(transport.get_extra_info("socket"), self.kernel_notices)
 
     def data_received(self, data: bytes) -> None:
+        self.has_heard = True
         self._buffer += data
         try:
             if self._is_authenticated():

@@ -15,7 +15,7 @@ LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(f">I{CHANNEL_BYTES}sB")
 _REST_BYTES = CHANNEL_BYTES + 1
 
-FRAMES, REPLY, FAILED, SUBSCRIBE, LEAVE, PROGRESS, PART, LOOKUP, LOOKUP_REPLY, TOKEN_FRAMES = range(10)
+FRAMES, REPLY, FAILED, SUBSCRIBE, LEAVE, PROGRESS, PART, LOOKUP, LOOKUP_REPLY, TOKEN_FRAMES, BEAT = range(11)
 """All kinds, in one place, so that no two ends mean different things by one."""
 
 

@@ -5,6 +5,7 @@ between two replicas share one connection (infra/transport/).
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -13,10 +14,20 @@ from typing import cast
 
 from deployments.errors import BodyTooLarge, Unavailable
 from deployments.infra.transport.connection import Connection
-from deployments.infra.transport.framing import CHANNEL_BYTES, LEAVE, SUBSCRIBE, Frame
+from deployments.infra.transport.framing import BEAT, CHANNEL_BYTES, LEAVE, SUBSCRIBE, Frame
 from deployments.infra.transport.server import Address, Server
 from deployments.models.delivery.wire import MAX_MESSAGE_BYTES, Control, Destination, Part, decode
 from deployments.models.protocol import Failed, Frames, Progress, Put, Reply
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+SILENT_LOOKS = 12
+"""Looks without a sign of life, at connections that give some every two seconds, after which the other end is frozen.
+
+Its guard (infra/liveness/guard.py) ends a frozen replica before that, unless all of the machine's processes are frozen.
+Looks are counted, not seconds: what has arrived while this process stood still is read before the next one.
+"""
 
 
 class Stream:
@@ -109,6 +120,9 @@ class Listener:
         self._address: Address | None = None
         self.on_control: Callable[[bytes, Control], None] = _ignore
         """Called with what another ingress replica asks for."""
+        self._silent: dict[Connection, int] = {}
+        """Of each connection that beats, how many looks have heard nothing."""
+        self._next_look: asyncio.TimerHandle | None = None
 
     async def open(self, host: str, is_encrypted: bool | None = None) -> None:
         """Listen on a free port of `host`, the address under which replicas reach this process."""
@@ -116,6 +130,8 @@ class Listener:
 
     async def aclose(self) -> None:
         """Stop listening and close the connections; open streams are lost."""
+        if self._next_look is not None:
+            self._next_look.cancel()
         await self._server.aclose()
 
     @property
@@ -134,12 +150,17 @@ class Listener:
         """Give a message to its stream; one for a stream that is closed is dropped."""
         if frame.kind in (SUBSCRIBE, LEAVE):
             self.on_control(frame.channel, cast(Control, decode(frame)))
+        elif frame.kind == BEAT:
+            self._silent[connection] = 0
+            if self._next_look is None:
+                self._schedule_look()
         elif (stream := self._streams.get(frame.channel)) is not None:
             stream.source = connection
             stream.receive(cast(Frames | Reply | Failed | Progress | Part, decode(frame)))
 
     def lost(self, connection: Connection) -> None:
         """End the streams that came by a connection."""
+        self._silent.pop(connection, None)
         for stream in list(self._streams.values()):
             if stream.source is connection:
                 stream.lose("The model's replica was lost; please try again.")
@@ -148,6 +169,21 @@ class Listener:
         """End a stream as if its connection were lost."""
         if (stream := self._streams.get(name)) is not None:
             stream.lose("The answer is no longer being generated there; please try again.")
+
+    def _schedule_look(self) -> None:
+        self._next_look = asyncio.get_running_loop().call_later(LOOK_S, self._look) if self._silent else None
+
+    def _look(self) -> None:
+        """Close the connections by which streams come, and that no longer beat; the others need not beat now."""
+        expected = {stream.source for stream in self._streams.values()}
+        for connection, looks in list(self._silent.items()):
+            is_silent = connection in expected and not connection.has_heard
+            self._silent[connection] = looks + 1 if is_silent else 0
+            connection.has_heard = False
+            if looks + 1 >= SILENT_LOOKS and is_silent:
+                logger.warning("a replica is frozen: its connection is closed, and its answers go on elsewhere")
+                connection.abort()
+        self._schedule_look()
 
     def _forget(self, name: bytes) -> None:
         self._streams.pop(name, None)

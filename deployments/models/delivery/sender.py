@@ -11,12 +11,15 @@ from typing import Any
 from deployments.errors import Unavailable
 from deployments.infra.transport.client import ConnectionPool
 from deployments.infra.transport.connection import Connection
-from deployments.infra.transport.framing import Frame
+from deployments.infra.transport.framing import BEAT, CHANNEL_BYTES, Frame
 from deployments.models.delivery.wire import Control, Destination, Part, encode
 from deployments.models.protocol import Message, Progress, Reply
 
 logger = logging.getLogger(__name__)
 
+NO_STREAM = bytes(CHANNEL_BYTES)
+BEAT_S = 2.0
+"""How often a connection by which answers go says that this process is not frozen."""
 PART_BYTES = 1024 * 1024
 """What of a reply is sent at once: it occupies the event loop for about a millisecond."""
 
@@ -27,6 +30,7 @@ class Delivery:
     def __init__(self) -> None:
         self._pool = ConnectionPool(self)
         self._senders: defaultdict[Connection, set[asyncio.Task[Any] | None]] = defaultdict(set)
+        self._next_beat: asyncio.TimerHandle | None = None
 
     async def deliver(
         self, messages: AsyncGenerator[Message | Progress], to: Destination, may_be_kept: bool = True
@@ -41,6 +45,8 @@ class Delivery:
         connection = await self._connection(to)
         task = asyncio.current_task()
         self._senders[connection].add(task)
+        if self._next_beat is None:
+            self._beat()
         if not connection.is_local:
             # So the ingress knows by which connection it will come, and misses this machine before the first token.
             connection.write(to.stream, *encode(Progress(0, 0)))
@@ -64,6 +70,8 @@ class Delivery:
 
     def close(self) -> None:
         """Close all connections, after what has been written."""
+        if self._next_beat is not None:
+            self._next_beat.cancel()
         self._pool.close()
 
     def receive(self, connection: Connection, frame: Frame) -> None:
@@ -75,6 +83,12 @@ class Delivery:
         for sender in self._senders.pop(connection, set()):
             if sender is not None:
                 sender.cancel()
+
+    def _beat(self) -> None:
+        """Let all hear that this process lives to which it sends something, as long as there are any."""
+        for connection in self._senders:
+            connection.write(NO_STREAM, BEAT, b"")
+        self._next_beat = asyncio.get_running_loop().call_later(BEAT_S, self._beat) if self._senders else None
 
     async def _connection(self, to: Destination) -> Connection:
         try:

@@ -1,7 +1,7 @@
 """Starting vLLM: the engine, its handlers and what a replica asks of them. Imports vllm."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
@@ -21,8 +21,10 @@ from deployments.models.trim import trimmed
 from deployments.models.vllm.adapters import HeldAdapters, ServedNames
 from deployments.models.vllm.chat_renderer import ChatRenderer, render_beside_the_loop
 from deployments.models.vllm.engine_client import BoundedLLM
+from deployments.models.vllm.engine_life import is_canary, watch_engine
 from deployments.models.vllm.engine_load import EngineLoad, EngineSteps
 from deployments.models.vllm.engine_metrics import EngineMetrics
+from deployments.models.vllm.engine_watch import EngineWatch
 from deployments.models.vllm.handlers import Handler, check_options, known, open_handlers
 from deployments.models.vllm.long_texts import LongTexts
 from deployments.models.vllm.media_fetch import NOWHERE
@@ -53,12 +55,15 @@ class Load:
     @property
     def unfinished(self) -> int:
         """Requests that have not ended: generated now, or waiting for it."""
-        return self.client.output_processor.get_num_unfinished_requests()
+        return sum(not is_canary(request) for request in self._requests())
 
     @property
     def without_token(self) -> int:
         """Requests that wait for the engine, or whose prompt it reads."""
-        return sum(request.is_prefilling for request in self.client.output_processor.request_states.values())
+        return sum(request.is_prefilling and not is_canary(request) for request in self._requests())
+
+    def _requests(self) -> Iterable[Any]:
+        return self.client.output_processor.request_states.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class Engine:
     long_texts: LongTexts
     adapters: HeldAdapters
     reported: EngineLoad
+    watch: EngineWatch
 
     @property
     def longest_prompt(self) -> int:
@@ -152,8 +158,11 @@ def _platform_options(model: VLLMModel) -> dict[str, Any]:
     return {"worker_cls": WORKER}
 
 
-async def open_engine(model: VLLMModel) -> Engine:
-    """Load the model that `model.engine` names and return it ready to generate; raises ValueError for its options."""
+async def open_engine(model: VLLMModel, lost: Callable[[str], None]) -> Engine:
+    """Load the model that `model.engine` names and return it ready to generate; raises ValueError for its options.
+
+    `lost` is called once, with the reason, when the engine dies or is frozen.
+    """
     check_options(model.chat)
     folders = {name: adapter_folder(module) for name, module in model.adapters.items()}
     settings = {
@@ -197,7 +206,15 @@ async def open_engine(model: VLLMModel) -> Engine:
     max_running = client.vllm_config.scheduler_config.max_num_seqs * max(1, engines)
     reported = EngineLoad(_steps(client), client.output_processor.request_states, max_running)
     return Engine(
-        client, handlers, Load(client), usage, create_error_response, *texts, adapters=adapters, reported=reported
+        client,
+        handlers,
+        Load(client),
+        usage,
+        create_error_response,
+        *texts,
+        adapters=adapters,
+        reported=reported,
+        watch=watch_engine(client, tasks, lost),
     )
 
 

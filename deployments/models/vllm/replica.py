@@ -6,6 +6,7 @@ when a replica starts, never by an ingress.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
@@ -23,6 +24,7 @@ from deployments.infra.heap import decoded_json
 from deployments.infra.threads import run_sized
 from deployments.lora.types import Adapter
 from deployments.models.assembly import DONE, assemble, is_usage_event, payloads
+from deployments.models.call_errors import LOST
 from deployments.models.loading.failure import ModelLoadFailed
 from deployments.models.loading.preflight import check
 from deployments.models.progress import with_progress
@@ -41,6 +43,7 @@ from deployments.models.protocol import (
 )
 from deployments.models.refusals import engine_error, invalid_request
 from deployments.models.router import ADAPTERS, SLOTS
+from deployments.models.vllm.engine_watch import DIED
 from deployments.models.vllm.event import Event
 from deployments.models.vllm.extra_args import set_resumed
 from deployments.models.vllm.greedy import repeated, settle_greedy
@@ -48,6 +51,8 @@ from deployments.models.vllm.media_fetch import inline_media
 
 if TYPE_CHECKING:
     from deployments.models.vllm.handlers import Handler
+
+logger = logging.getLogger(__name__)
 
 PROMPT_FIELDS: Mapping[Endpoint, str] = {
     "chat": "messages",
@@ -84,11 +89,16 @@ class VLLMReplica:
             raise ModelLoadFailed(failure.sentence, failure.code, failure.may_pass)
         from deployments.models.vllm.engine import open_engine
 
-        self._engine = await open_engine(self._model)
+        self._engine = await open_engine(self._model, self.engine_lost)
 
     def stop(self) -> None:
         """End the engine alone, for who has it in a process of their own."""
+        self._engine.watch.close()
         self._engine.client.shutdown()
+
+    def engine_lost(self, reason: str) -> None:
+        """Hear that the engine has died or is frozen: nothing more will come of this replica."""
+        logger.critical("the replica is lost: %s", reason)
 
     async def check_health(self) -> None:
         """Raise when the engine has died, so that Serve replaces this replica."""
@@ -147,9 +157,11 @@ class VLLMReplica:
                             message = Frames(message.data)  # noqa: PLW2901 - the same, without them
                         yield message if times == 1 or isinstance(message, Progress) else repeated(message, times)
         except ChatLLMError as error:
-            yield Failed(error)
+            yield Failed(self._unless_lost(error))
         except Exception as error:  # noqa: BLE001 - the boundary to vLLM: each of its errors becomes one of ours
-            yield Failed(self._translated(error, PROMPT_FIELDS.get(model_request.endpoint, "prompt")))
+            yield Failed(
+                self._unless_lost(self._translated(error, PROMPT_FIELDS.get(model_request.endpoint, "prompt")))
+            )
         finally:
             self._running -= 1
 
@@ -232,6 +244,13 @@ class VLLMReplica:
         if event.startswith(b'data: {"error"'):
             raise engine_error(payloads(event)[0]["error"])
         return [] if event == DONE else [event]
+
+    def _unless_lost(self, error: ChatLLMError) -> ChatLLMError:
+        """Return how a request failed, unless its engine has died, on which it ends as its replica does."""
+        if not self._engine.client.errored:
+            return error
+        self.engine_lost(DIED)
+        return Unavailable(LOST, None, 1.0)
 
     def _translated(self, error: Exception, prompt_field: str) -> ChatLLMError:
         if isinstance(error, asyncio.CancelledError):
