@@ -7,6 +7,7 @@ production.
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from deployments.api.batching import batch_runner, default_limits
@@ -46,7 +47,7 @@ from deployments.lora.registry import AdapterRegistry
 from deployments.lora.store import AdapterStore
 from deployments.metrics.recorder import Recorder
 from deployments.metrics.remote import RedisFigures
-from deployments.metrics.replicas import sampled
+from deployments.metrics.sampling import sampled
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.store import FigureStore
 from deployments.metrics.stores import watched
@@ -127,7 +128,6 @@ async def opened(
         async with (
             assembled(current, stores, models, cache, problems=problems) as services,
             watched(database.ping, services.metrics, services.telemetry),
-            sampled(services.metrics.recorder, lambda: {name: models.replicas_of(name) for name in models.names.ids}),
         ):
             yield services
     finally:
@@ -186,6 +186,7 @@ async def assembled(
         current.follow(lambda now: authenticator.configure(now.keys, default_limits(now)))
         stack.push_async_callback(authenticator.aclose)
         metrics = await _opened(stack, Metrics(Recorder(), stores.figures))
+        await stack.enter_async_context(sampled(metrics.recorder, partial(_replicas, models), models.queues))
         telemetry = _telemetry(metrics, writer, cache)
         stack.callback(telemetry.flush)
         peers = Peers(models.listener) if models.listener else None
@@ -240,6 +241,10 @@ async def _opened(stack: AsyncExitStack, part: Opened) -> Opened:
     await part.open()
     stack.push_async_callback(part.aclose)
     return part
+
+
+def _replicas(models: ServedModels) -> dict[str, int]:
+    return {name: models.replicas_of(name) for name in models.names.ids}
 
 
 def _background(

@@ -26,6 +26,7 @@ from deployments.keys.authenticator import Authenticator, Caller
 from deployments.keys.store import KeyStore
 from deployments.limits.limiter import Limiter
 from deployments.lora.registry import AdaptedModels, AdapterRegistry
+from deployments.metrics.queues import Queues
 from deployments.metrics.sharing import Metrics
 from deployments.metrics.telemetry import Telemetry
 from deployments.models.availability import ModelState
@@ -81,6 +82,10 @@ class ServedModels(Models, AdaptedModels, Protocol):
 
     async def states(self) -> list[ModelState]:
         """Return the state of every model, the default one first."""
+        ...
+
+    def queues(self) -> Queues:
+        """Return what waits in this process's queues in front of the models' engines."""
         ...
 
     async def decisions(self) -> Sequence[tuple[str, Decision]]:

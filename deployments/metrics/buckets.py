@@ -59,13 +59,15 @@ def _add(sums: dict[Name, int], more: Mapping[Name, int]) -> None:
 class Bucket(msgspec.Struct, array_like=True):
     """The `number`th five seconds of the replica's clock; `peak` is how many requests ran at once at most.
 
-    `replicas` are those of each model, the most there were; a replica of the version before leaves them out.
+    `replicas` are those of each model, the most there were, `waiting` the most requests in its queue; a replica of the
+    version before leaves them out.
     """
 
     number: int
     peak: int = 0
     models: dict[str, Counts] = {}
     replicas: dict[str, int] = {}
+    waiting: dict[str, int] = {}
 
 
 pack = msgspec.msgpack.Encoder().encode

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from deployments.chat.summary import Summary
 from deployments.metrics.buckets import BUCKET_S, BUCKETS, Bucket, Counts, pack
 from deployments.metrics.faults import Fault, Faults
+from deployments.metrics.queues import Queues
 
 CLIENT_GONE_STATUS = 499
 
@@ -22,12 +23,14 @@ class Recorder:
         self.id = secrets.token_hex(8)
         self.began_at = clock()
         self.running = 0
+        self.queues: Queues = {}
+        """What waited when it was last noted."""
         self._clock = clock
         self._faults = Faults()
         self._packed: list[bytes] = [b""] * BUCKETS
         self._unpublished: set[int] = set()
         self._has_new_faults = False
-        self._now = Bucket(int(self.began_at / BUCKET_S), models={}, replicas={})
+        self._now = Bucket(int(self.began_at / BUCKET_S), models={}, replicas={}, waiting={})
 
     @property
     def clock(self) -> float:
@@ -63,6 +66,13 @@ class Recorder:
         seen = self._bucket().replicas
         for model, count in replicas.items():
             seen[model] = max(count, seen.get(model, 0))
+
+    def note_queues(self, queues: Queues) -> None:
+        """Note what waits now; of what a bucket's time saw, the most is kept."""
+        self.queues, seen = queues, self._bucket().waiting
+        for model, by_priority in queues.items():
+            if count := sum(waiting.requests for waiting in by_priority.values()):
+                seen[model] = max(count, seen.get(model, 0))
 
     def buckets(self) -> list[bytes]:
         """Return all that is kept, packed; the present bucket as far as it is."""
@@ -104,7 +114,7 @@ class Recorder:
                 slot = bucket.number % BUCKETS
                 self._packed[slot] = pack(bucket)
                 self._unpublished.add(slot)
-            self._now = Bucket(number, self.running, {}, {})
+            self._now = Bucket(number, self.running, {}, {}, {})
         return self._now
 
     def _over(self, number: int) -> Iterator[Bucket]:

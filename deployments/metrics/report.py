@@ -1,5 +1,6 @@
 """What all replicas have seen, added up over the same time."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import msgspec
 from deployments.metrics.buckets import BUCKET_S, Bucket, Counts, unpack
 from deployments.metrics.faults import Fault, newest
 from deployments.metrics.faults import unpack as unpack_faults
+from deployments.metrics.queues import Waiting
 from deployments.metrics.store import ReplicaFigures
 
 LIVE_S = 15.0
@@ -18,13 +20,15 @@ LIVE_S = 15.0
 class Point:
     """The sums of one step of time; `peak` is the most requests at once, of all replicas together at most.
 
-    `replicas` are those of each model, the most that any ingress replica saw.
+    `replicas` are those of each model, the most that any ingress replica saw; `waiting` are the requests in its queue,
+    the most of all ingress replicas together at most.
     """
 
     start: float
     counts: Counts = field(default_factory=Counts)
     peak: int = 0
     replicas: dict[str, int] = field(default_factory=dict[str, int])
+    waiting: Counter[str] = field(default_factory=Counter[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,17 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a time; `is_whole` is false where some could not be read."""
+    """The figures of a time; `is_whole` is false where some could not be read.
+
+    `queues` has what waits now, by model and priority.
+    """
 
     points: list[Point]
     models: dict[str, Counts]
     total: Counts
     replicas: list[Presence]
     faults: list[Fault]
+    queues: dict[str, dict[str, Waiting]]
     is_whole: bool
 
 
@@ -73,20 +81,23 @@ def added_up(replicas: Sequence[ReplicaFigures], now: float, window_s: int, step
             is_whole = False
             continue
         peaks = [0] * len(points)
+        waiting = [Counter[str]() for _ in points]
         for at, bucket in _within(buckets, replica.offset_s, points[0].start, step_s, len(points)):
             peaks[at] = max(peaks[at], bucket.peak)
             for model, count in bucket.replicas.items():
                 points[at].replicas[model] = max(count, points[at].replicas.get(model, 0))
+            waiting[at] |= Counter(bucket.waiting)
             for model, counts in bucket.models.items():
                 points[at].counts.add(counts)
                 models.setdefault(model, Counts()).add(counts)
-        for point, peak in zip(points, peaks, strict=True):
+        for point, peak, most in zip(points, peaks, waiting, strict=True):
             point.peak += peak
+            point.waiting += most
     total = Counts()
     for counts in models.values():
         total.add(counts)
     recent = newest(fault for fault in faults if fault.at >= points[0].start)
-    return Report(points, models, total, _presences(replicas, now), recent, is_whole)
+    return Report(points, models, total, _presences(replicas, now), recent, _queues(replicas, now), is_whole)
 
 
 def _within(
@@ -105,6 +116,17 @@ def _within(
 
 def _placed(faults: Iterable[Fault], offset_s: float) -> Iterator[Fault]:
     return (msgspec.structs.replace(fault, at=fault.at + offset_s) for fault in faults)
+
+
+def _queues(replicas: Iterable[ReplicaFigures], now: float) -> dict[str, dict[str, Waiting]]:
+    """Return what waits in all replicas that are there."""
+    queues: dict[str, dict[str, Waiting]] = {}
+    for replica in replicas:
+        for model, by_priority in replica.state.queues.items() if now - replica.seen_at <= LIVE_S else ():
+            found = queues.setdefault(model, {})
+            for priority, waiting in by_priority.items():
+                found[priority] = found.get(priority, Waiting()) + waiting
+    return queues
 
 
 def _presences(replicas: Iterable[ReplicaFigures], now: float) -> list[Presence]:

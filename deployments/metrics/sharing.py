@@ -87,7 +87,9 @@ class Metrics:
         return Reported(report, readings.now, sum(replica.is_there for replica in report.replicas), failure)
 
     def _state(self) -> State:
-        return State(self.recorder.clock, self.recorder.began_at, self.recorder.running)
+        recorder = self.recorder
+        queues = {model: dict(by_priority) for model, by_priority in recorder.queues.items()}
+        return State(recorder.clock, recorder.began_at, recorder.running, queues)
 
     async def _publish_for_ever(self) -> None:
         pause_s = PUBLISH_S

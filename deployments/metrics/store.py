@@ -6,6 +6,8 @@ from typing import Protocol
 
 import msgspec
 
+from deployments.metrics.queues import Waiting
+
 TTL_S = 3700.0
 """How long the figures of a replica stay that is there no more: they belong to the last hour all the same."""
 MAX_REPLICAS = 256
@@ -13,11 +15,15 @@ MAX_REPLICAS = 256
 
 
 class State(msgspec.Struct, array_like=True, frozen=True):
-    """A replica at the moment of its publishing: what its own clock showed (seconds), and its requests in flight."""
+    """A replica at the moment of its publishing: what its own clock showed (seconds), and its requests in flight.
+
+    `queues` has what waits by model and priority; a replica of the version before leaves it out.
+    """
 
     clock: float
     began_at: float
     running: int
+    queues: dict[str, dict[str, Waiting]] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from deployments.config import ModelBase, ModelPolicy, ProviderModel, Timeouts
 from deployments.errors import ModelFailed, ModelNotFound, Timeout
 from deployments.infra.ray.handles import CALL_ERRORS
 from deployments.lora.types import Adapter
+from deployments.metrics.queues import Queues
 from deployments.models.attempts import Attempts
 from deployments.models.availability import Availability, ModelState
 from deployments.models.backlog_reports import BacklogReports
@@ -224,6 +225,10 @@ class ModelClient:
         """
         served = self._valid(model)
         return await self._available.hold(served.settings, served.place, wait_s)
+
+    def queues(self) -> Queues:
+        """Return what waits in this process's queues in front of the models' engines."""
+        return self._queues.waiting()
 
     async def decisions(self) -> Sequence[tuple[str, Decision]]:
         """Return the last decisions of the autoscaler with the models that they are about, the newest first."""

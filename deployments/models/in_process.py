@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from deployments.config import ModelPolicy, ProviderModel, ScriptedModel
 from deployments.lora.types import Adapter
+from deployments.metrics.queues import Queues
 from deployments.models.availability import ModelState
 from deployments.models.delivery.listener import Listener
 from deployments.models.holding import Hold, HoldingRoom
@@ -41,7 +42,7 @@ class InProcessModels:
         self._identities = identities(models)
         for adapter, parent in self.names.adapters.items():
             self.replicas[adapter], self._settings[adapter] = self.replicas[parent], self._settings[parent]
-        self.queues = ModelQueues(lambda settings, _: settings.queued_above or UNBOUNDED)
+        self.model_queues = ModelQueues(lambda settings, _: settings.queued_above or UNBOUNDED)
         self._adapters: dict[str, Adapter] = {}
         self._since = time.monotonic()
 
@@ -51,7 +52,7 @@ class InProcessModels:
                 await replica.start()
 
     async def aclose(self) -> None:
-        await self.queues.aclose()
+        await self.model_queues.aclose()
 
     def resolve(self, name: str | None) -> str:
         return self.names.resolve(name)
@@ -90,6 +91,9 @@ class InProcessModels:
     def fallback(self, model: str) -> tuple[str, ...]:
         return self._settings[model].fallback
 
+    def queues(self) -> Queues:
+        return self.model_queues.waiting()
+
     async def decisions(self) -> Sequence[tuple[str, Decision]]:
         return []
 
@@ -112,7 +116,7 @@ class InProcessModels:
     async def learn_starts(self, store: StartStore) -> None: ...
 
     async def share_capacity(self, store: CapacityStore) -> None:
-        await self.queues.share(store)
+        await self.model_queues.share(store)
 
     def _has_replica(self) -> bool:
         return self.is_ready
@@ -128,7 +132,7 @@ class InProcessModels:
             await asyncio.sleep(0.005)
         settings = self._settings[model]
         async with (
-            self.queues.admitted(settings, ("", settings.id), request.endpoint, job),
+            self.model_queues.admitted(settings, ("", settings.id), request.endpoint, job),
             aclosing(self.replicas[model].generate(request)) as messages,
         ):
             async for message in messages:

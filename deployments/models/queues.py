@@ -5,10 +5,11 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from deployments.config import ModelBase
+from deployments.metrics.queues import QueueMetrics, Queues, Waiting
 from deployments.models.presence import presence
 from deployments.models.protocol import Endpoint
 from deployments.queueing.gate import Gate
-from deployments.queueing.job import Job
+from deployments.queueing.job import PRIORITIES, Job, Priority, Refusal
 from deployments.queueing.leasing import SharedCapacity, Use
 from deployments.queueing.queue import Bounds
 from deployments.queueing.shares import CapacityStore
@@ -22,6 +23,8 @@ WITHOUT_ENGINE: frozenset[Endpoint] = frozenset({"tokenize", "detokenize"})
 UNBOUNDED = 2**31
 TELL_S = 2.0
 """How often the autoscaler hears of what waits."""
+SHOW_S = 1.0
+"""How often the metrics do."""
 
 
 def _name(place: Place) -> str:
@@ -54,6 +57,8 @@ class ModelQueues:
         self._models: dict[Place, ModelBase] = {}
         self._shares: SharedCapacity | None = None
         self._reported: dict[Place, tuple[int, float]] = {}
+        self._metrics = QueueMetrics()
+        self._shown_at: dict[Place, float] = {}
 
     def admitted(
         self, model: ModelBase, place: Place, endpoint: Endpoint, job: Job | None
@@ -69,10 +74,17 @@ class ModelQueues:
         if gate is None:
             gate = self._gates[place] = Gate(lambda: self._own(place))
             gate.changed = lambda: self._changed(place)
+            gate.queue.refused = lambda priority, reason: self._refused(place, priority, reason)
+            self._show(place, time.monotonic())  # a queue that never had anything in it is one, too
             if self._shares:
                 self._shares.hurry()  # until then it would fill what is others'
         gate.configure(Bounds(bounds.max_waiting, bounds.max_waiting_per_key, bounds.max_wait_s))
         return gate
+
+    def waiting(self) -> Queues:
+        """Return what waits now; one of a model whose settings are gone is told by the id that it had."""
+        now = time.monotonic()
+        return {self._models[place].id: self._waiting(gate, now) for place, gate in self._gates.items()}
 
     async def share(self, store: CapacityStore) -> None:
         """From now on fill only this process's share of each model, which `store` tells all ingress replicas."""
@@ -100,8 +112,22 @@ class ModelQueues:
         if (waiting and now - at >= TELL_S) or (reported and not waiting):
             self._reported[place] = waiting, now
             self._tell(place, waiting)
+        if not waiting or now - self._shown_at[place] >= SHOW_S:
+            self._show(place, now)
         if self._shares and gate.queue.waiting and self._own(place) < self._capacity(self._models[place], place):
             self._shares.hurry()
+
+    def _show(self, place: Place, now: float) -> None:
+        self._shown_at[place] = now
+        for priority, waiting in self._waiting(self._gates[place], now).items():
+            self._metrics.tell(self._models[place].id, priority, waiting)
+
+    def _waiting(self, gate: Gate, now: float) -> dict[str, Waiting]:
+        orders = {priority: gate.queue.orders[priority] for priority in PRIORITIES}
+        return {name: Waiting(order.size, order.backlog, order.oldest_s(now)) for name, order in orders.items()}
+
+    def _refused(self, place: Place, priority: Priority, reason: Refusal) -> None:
+        self._metrics.count_refusal(self._models[place].id, priority, reason)
 
     def start(self) -> None:
         """Start who may start, as after a change of the models' replicas."""

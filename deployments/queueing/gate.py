@@ -81,6 +81,7 @@ class Gate:
         except TimeoutError:
             wait_s = self.queue.notice(entry, self._clock()).wait_s
             self._leave(entry)
+            self.queue.refused(entry.job.priority, "max_wait")
             text = "All replicas of the model are busy, and the request has waited as long as it may."
             raise Overloaded(text, None, max(1.0, wait_s or UNKNOWN_RETRY_S)) from None
         except BaseException:

@@ -8,6 +8,10 @@ Priority = Literal["interactive", "batch"]
 """`batch` has only what `interactive` leaves."""
 PRIORITIES: tuple[Priority, ...] = ("interactive", "batch")
 
+Refusal = Literal["key_full", "full", "deadline", "max_wait"]
+"""Why the queue refuses a job: too many of its key wait, or of all; its client would leave first; it has waited as long
+as it may."""
+
 ANSWER_COST = 2
 """What a token of an answer costs, in tokens of a prompt."""
 

@@ -79,6 +79,10 @@ class FairOrder:
         """Yield the flows in which something waits."""
         return (flow for flow in self._flows.values() if flow.waiting)
 
+    def oldest_s(self, now: float) -> float:
+        """Return how long that one has waited which has waited longest; 0 if none does."""
+        return max((now - flow.waiting[0].since for flow in self.flows()), default=0.0)
+
     def push(self, entry: Entry) -> None:
         """Let a job wait, from `entry.since` on, behind those of its key."""
         job = entry.job

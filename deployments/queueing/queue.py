@@ -5,12 +5,13 @@ the order of its class. What cannot wait any more is refused, with the time at w
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from deployments.errors import Overloaded, TooManyRequests
 from deployments.queueing.capacity import Slots
 from deployments.queueing.drain import DrainRate
-from deployments.queueing.job import Job, Notice, Priority
+from deployments.queueing.job import Job, Notice, Priority, Refusal
 from deployments.queueing.lengths import AnswerLengths
 from deployments.queueing.order import NEW_IN_A_ROW, Entry, FairOrder
 from deployments.queueing.promises import Promises
@@ -43,6 +44,8 @@ class FairQueue:
         """Of room within the bound of a key."""
         self.promises = Promises()
         """Of room within the bound of all."""
+        self.refused: Callable[[Priority, Refusal], None] = lambda priority, reason: None
+        """Called before a job is refused."""
         self.lengths = AnswerLengths()
         self.orders: dict[Priority, FairOrder] = {"interactive": FairOrder(), "batch": FairOrder()}
         self._rate = DrainRate()
@@ -136,6 +139,7 @@ class FairQueue:
             return
         wait_s = self._wait_s(entry, now)
         if wait_s is not None and wait_s > left_s:
+            self.refused(entry.job.priority, "deadline")
             raise Overloaded(
                 f"All replicas of the model are busy: the request would wait for about {round(wait_s)} s, and its "
                 f"time-out is {max(0, round(left_s))} s.",
@@ -163,6 +167,7 @@ class FairQueue:
         retry_s = min(MAX_RETRY_S, max(1.0, *(float(math.ceil(wait_s)) for _, wait_s in waits.values())))
         for promises, _ in waits.values():
             promises.give(job.key_id, now + retry_s)
+        self.refused(job.priority, "key_full" if TooManyRequests.status in waits else "full")
         if TooManyRequests.status in waits:
             text = f"{own} requests of this key wait already, as many as may. Please try again in {retry_s:.0f} s."
             raise TooManyRequests(text, None, retry_s)

@@ -28,7 +28,7 @@ def let_in(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
     with visit(browser, address, "/ops", shows=FORM, **options) as page:
         page.locator(FORM).fill(ADMIN_KEY)
         page.keyboard.press("Enter")
-        expect(page.locator(".chart")).to_have_count(7)
+        expect(page.locator(".chart")).to_have_count(8)
         expect(page.locator(".column").first).to_be_attached()
         yield page
 
@@ -68,7 +68,7 @@ def test_a_form_filled_and_submitted_while_the_page_connects_is_not_lost(
             }""",
             [FORM, way],
         )
-        expect(page.locator(".chart")).to_have_count(7)
+        expect(page.locator(".chart")).to_have_count(8)
 
 
 def test_on_a_phone_the_state_and_all_buttons_share_the_second_line(

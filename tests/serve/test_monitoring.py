@@ -1,10 +1,13 @@
 """A real Prometheus on the running service: every panel and rule of configs/ has something to show."""
 
+import contextlib
 import json
 import re
 import subprocess
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,13 +25,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PATH = "/v1/chat/completions"
 MODELS = [
     {"id": "quick", "kind": "scripted", "tokens": 16},
+    {"id": "narrow", "kind": "scripted", "tokens": 10, "token_ms": 20, "slots": 1, "queue": {"max_waiting": 3}},
     {"id": "loading", "kind": "scripted", "load_s": 3600},
     {"id": "broken", "kind": "scripted", "fails_to_load": True},
 ]
 WAITS_S = 100
 ONLY_WITH_VLLM = re.compile("ray_vllm_|ray_chatllm_grammar")
-NEED_NOT_HAPPEN = re.compile(r"ray_chatllm_cache_drops|ray_chatllm_failovers|ray_chatllm_scaling|> 0$")
-"""An answer that cannot be stored, a replica that is lost, and a change of a target, by whatever policy."""
+NEED_NOT_HAPPEN = re.compile(r"ray_chatllm_(cache_drops|failovers|queue_refusals)|ray_chatllm_scaling|> 0$")
+"""An answer that cannot be stored, a replica that is lost, a full queue, and a change of a target, by any policy."""
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,47 @@ def test_every_panel_and_rule_has_data_in_the_running_service(service: Launched,
     for expression in [*panels(), *(rule["expr"] for rule in rules())]:
         unknown = {name for name in metrics_in(expression) - exported - recorded() - made if "ray_vllm_" not in name}
         assert not unknown, expression
+
+
+@contextlib.contextmanager
+def flood(service: Launched, users: int) -> Iterator[None]:
+    """Ask `narrow` for one answer after the other, `users` at a time, until the block is left."""
+    stop = threading.Event()
+
+    def user(number: int) -> None:
+        with httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {service.key}"}, timeout=60) as api:
+            count = 0
+            while not stop.is_set():
+                count += 1
+                if api.post(PATH, json=asked(f"{number} {count}", "narrow")).status_code != 200:
+                    stop.wait(0.2)
+
+    with ThreadPoolExecutor(users) as pool:
+        running = [pool.submit(user, number) for number in range(users)]
+        try:
+            yield
+        finally:
+            stop.set()
+    for each in running:
+        each.result()
+
+
+def becomes_true(http: httpx.Client, expression: str) -> None:
+    deadline = time.monotonic() + WAITS_S
+    while not targets_of(http) or not ask(http, "/query", query=expression)["result"]:
+        assert time.monotonic() < deadline, expression
+        time.sleep(0.5)
+
+
+def test_a_flood_shows_in_the_queue_s_figures_and_its_end_does(service: Launched, tmp_path: Path) -> None:
+    with prometheus(configured(service, tmp_path)) as http:
+        with flood(service, 6):
+            becomes_true(http, 'sum(ray_chatllm_queue_requests{model="narrow",priority="interactive"}) >= 2')
+            becomes_true(http, 'max(ray_chatllm_queue_oldest_seconds{model="narrow"}) > 0.1')
+            becomes_true(http, 'sum(ray_chatllm_queue_tokens{model="narrow"}) > 2')
+            becomes_true(http, 'sum(ray_chatllm_queue_refusals_total{model="narrow",reason="full"}) > 0')
+            becomes_true(http, "chatllm:waiting_requests >= 2")
+        becomes_true(http, 'sum(ray_chatllm_queue_requests{model="narrow"}) == 0')
 
 
 def test_the_dashboards_take_vllm_s_metrics_by_their_names() -> None:

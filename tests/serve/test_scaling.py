@@ -62,6 +62,17 @@ async def becomes(http: httpx.AsyncClient, replicas: int) -> None:
     await until(are_there, WAIT_S)
 
 
+async def waits_in_the_queue(http: httpx.AsyncClient) -> None:
+    """Return once operators are told that requests wait in front of the engines."""
+
+    async def is_told() -> bool:
+        models = (await metrics(http))["models"]
+        queues = next(each["queues"] for each in models if each["id"] == "scaled")
+        return queues.get("interactive", {}).get("requests", 0) > 0 and queues["interactive"]["oldest_s"] > 0
+
+    await until(is_told, WAIT_S)
+
+
 async def decisions_about(http: httpx.AsyncClient, deployment: str) -> list[dict[str, Any]]:
     """Return the decisions about one deployment, the newest first."""
     return [made for made in (await metrics(http))["decisions"] if made["model"] == deployment]
@@ -90,6 +101,7 @@ async def test_replicas_follow_the_load_and_every_change_has_its_reason(service:
         stop = asyncio.Event()
         asked = asyncio.create_task(load(http, stop, 4 * SLOTS))
         try:
+            await waits_in_the_queue(http)
             await becomes(http, 3)
         finally:
             stop.set()

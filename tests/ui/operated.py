@@ -52,6 +52,7 @@ def model(name: str, status: str = "ready") -> dict[str, Any]:
         "replicas": 2 * is_ready,
         "running": 5 * is_ready,
         "waiting": 2 * is_ready,
+        "queues": {"interactive": {"requests": 39, "tokens": 21_000, "oldest_s": 12.4}} if name == "guide" else {},
     }
 
 
@@ -167,7 +168,9 @@ def _point(made: Operated, start: float, seconds: float) -> dict[str, Any]:
     sums = _figures(made, wave, seconds, 1 + 0.4 * math.sin(start / 90))
     replicas = {"guide": 1 + round(wave * made.traffic / 2.5), "coder": int(math.sin(start / 200) > 0)}
     in_flight = round(2 * wave * made.traffic)
-    return {"start": start, "seconds": seconds, "in_flight": in_flight, "replicas": replicas, **sums}
+    queued = {"guide": round(8 * max(0.0, wave - 4.0) * made.traffic)}
+    beside = {"in_flight": in_flight, "replicas": replicas, "queued": queued}
+    return {"start": start, "seconds": seconds, **beside, **sums}
 
 
 def _figures(made: Operated, per_s: float, seconds: float, slowness: float = 1.0) -> dict[str, Any]:

@@ -21,6 +21,8 @@ HEALTHY = 'ray_serve_deployment_replica_healthy{application="model-m",deployment
 ENTRY = 'ray_serve_autoscaling_target_replicas{application="model-m",deployment="Entry"}'
 STATUS = 'ray_serve_deployment_status{application="model-m",deployment="model-m"}'
 HELD, QUEUED = 'ray_chatllm_held_requests{model="m"}', 'ray_serve_deployment_queued_queries{deployment="model-m"}'
+IN_QUEUE = 'ray_chatllm_queue_requests{model="m",priority="interactive"}'
+IN_BATCH = IN_QUEUE.replace("interactive", "batch")
 WAITING = "ray_vllm_num_requests_waiting"
 POSTGRES = 'ray_chatllm_store_up{store="postgres"}'
 REDIS = 'ray_chatllm_store_up{store="redis"}'
@@ -62,6 +64,9 @@ CASES = [
     Case("DeploymentUnhealthy", "deploying failed", {STATUS: "6x2 1x20"}, 10, True),
     Case("DeploymentUnhealthy", "it is updating", {STATUS: "3x20"}, 10, False),
     Case("QueueGrows", "one more is held each minute", {HELD: "0+2x30"}, 25, True),
+    Case("QueueGrows", "in front of full engines", {IN_QUEUE: "0+2x30", WAITING: "0x30"}, 25, True),
+    Case("QueueGrows", "in both its classes", {IN_QUEUE: "0+1x30", IN_BATCH: "0+1x30"}, 25, True),
+    Case("QueueGrows", "it drains in front of full engines", {IN_QUEUE: "200-4x30", WAITING: "0x30"}, 25, False),
     Case("QueueGrows", "in three places", {HELD: "5x30", QUEUED: "0+1x30", WAITING: "0+1x30"}, 25, True),
     Case("QueueGrows", "it is full", {HELD: "0+100x5 500x40"}, 40, True),
     Case("QueueGrows", "it is long, and steady", {HELD: "0+12x5 60x40"}, 40, False),

@@ -71,7 +71,7 @@ PUBLIC: dict[str, set[str]] = {
     "limits": {"limits.estimate"},
     "hub": {"hub.errors", "hub.pull"},
     "lora": {"lora.download", "lora.files", "lora.types"},
-    "metrics": {"metrics.failovers", "metrics.gathered", "metrics.grammars", "metrics.held"},
+    "metrics": {"metrics.failovers", "metrics.gathered", "metrics.grammars", "metrics.held", "metrics.queues"},
     "models": {
         "models.adapters",
         "models.affinity",

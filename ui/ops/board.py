@@ -145,7 +145,7 @@ class Tiles:
         total = metrics.total
         hits, joins = series.share(total.cache, "HIT"), series.share(total.cache, "JOIN")
         running = _sum(model.running for model in metrics.models)
-        waiting = _sum(model.waiting for model in metrics.models)
+        waiting = _sum(model.all_waiting for model in metrics.models)
         self._rate.text = number(sum(point.count for point in recent) / over_s)
         self._tokens.text = number(sum(point.output_tokens for point in recent) / over_s)
         self._first.text = f"{seconds(total.ttft.p50_s)} / {seconds(total.ttft.p95_s)}"
@@ -220,6 +220,14 @@ def plans() -> list[Plan]:
             t("Maximum per step, including waiting requests"),
             "area",
             series.in_flight,
+            number,
+        ),
+        Plan(
+            "chart-queue",
+            t("Waiting requests"),
+            t("Maximum in the queue per step, by model"),
+            "columns",
+            series.queued,
             number,
         ),
         Plan(

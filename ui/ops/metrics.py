@@ -48,6 +48,14 @@ class Point(Figures):
     seconds: float
     in_flight: int = 0
     replicas: dict[str, int] = {}
+    queued: dict[str, int] = {}
+
+
+class Queue(BaseModel):
+    """The requests of one priority that wait in front of a model's engines, and how long the oldest has."""
+
+    requests: int = 0
+    oldest_s: float = 0.0
 
 
 class Model(BaseModel):
@@ -65,6 +73,22 @@ class Model(BaseModel):
     percent: int | None = None
     expected_s: float | None = None
     remaining_s: float | None = None
+    queues: dict[str, Queue] = {}
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait in front of its engines."""
+        return sum(queue.requests for queue in self.queues.values())
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the oldest of these has waited (seconds)."""
+        return max((queue.oldest_s for queue in self.queues.values()), default=0.0)
+
+    @property
+    def all_waiting(self) -> int | None:
+        """How many wait, there and in the engines; None where nothing is known of either."""
+        return self.waiting if self.waiting is None and not self.queued else (self.waiting or 0) + self.queued
 
 
 class Replica(BaseModel):

@@ -79,16 +79,26 @@ def in_flight(points: Sequence[Point]) -> list[Series]:
 
 
 def replicas(points: Sequence[Point]) -> list[Series]:
-    """Replicas of each model; past the number of colors, those with the fewest are added up."""
-    most = {name: max(point.replicas.get(name, 0) for point in points) for point in points for name in point.replicas}
+    """Replicas of each model."""
+    return _by_model([point.replicas for point in points])
+
+
+def queued(points: Sequence[Point]) -> list[Series]:
+    """Requests that waited for each model."""
+    return _by_model([point.queued for point in points])
+
+
+def _by_model(counts: Sequence[dict[str, int]]) -> list[Series]:
+    """Return a series of each model; past the number of colors, those with the least are added up."""
+    most = {name: max(count.get(name, 0) for count in counts) for count in counts for name in count}
     names = sorted(most, key=lambda name: (-most[name], name))
     shown, others = names[: len(TONES)], names[len(TONES) :]
-    series = [Series(name, tone, _replicas(points, (name,))) for name, tone in zip(shown, TONES, strict=False)]
-    return [*series, Series(t("Other models"), "quiet", _replicas(points, others))] if others else series
+    series = [Series(name, tone, _sums(counts, (name,))) for name, tone in zip(shown, TONES, strict=False)]
+    return [*series, Series(t("Other models"), "quiet", _sums(counts, others))] if others else series
 
 
-def _replicas(points: Sequence[Point], names: Sequence[str]) -> Values:
-    return [float(sum(point.replicas.get(each, 0) for each in names)) if point.replicas else None for point in points]
+def _sums(counts: Sequence[dict[str, int]], names: Sequence[str]) -> Values:
+    return [float(sum(count.get(each, 0) for each in names)) if count else None for count in counts]
 
 
 def share(results: dict[str, int], result: str) -> float | None:

@@ -66,12 +66,12 @@ class ModelTable(Section):
                     attribute(text_element("th", model.id), scope="row")
                     with tag("td"):
                         text_element("span", _state(model), f"state {model.status}")
-                        if model.reason:
-                            text_element("div", model.reason, "reason")
+                        for line in filter(None, (model.reason, _queue(model))):
+                            text_element("div", line, "reason")
                     numbers(
                         whole(model.replicas),
                         whole(model.running),
-                        whole(model.waiting),
+                        whole(model.all_waiting),
                         whole(model.total.count),
                         whole(model.total.output_tokens),
                         seconds(model.total.ttft.p50_s),
@@ -233,6 +233,13 @@ def _state(model: Model) -> str:
     progress = [percent(model.percent)] if model.percent is not None else []
     left = [] if model.remaining_s is None else [t("about {wait} left", wait=duration(model.remaining_s))]
     return " · ".join([label, *step, *progress, duration(model.elapsed_s), *left])
+
+
+def _queue(model: Model) -> str:
+    """Return what waits in front of the engines; "" if nothing does."""
+    if not model.queued:
+        return ""
+    return t("{count} in the queue, the oldest for {time}", count=whole(model.queued), time=seconds(model.oldest_s))
 
 
 def _key_state(status: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from panels.panel import OF_DEPLOYMENT, OF_MODEL, OF_SCALED, Panel, Row
+from panels.panel import OF_DEPLOYMENT, OF_MODEL, OF_SCALED, RATE, Panel, Row
 
 AUTOSCALING: Sequence[Row] = [
     (
@@ -42,9 +42,11 @@ AUTOSCALING: Sequence[Row] = [
         [
             Panel(
                 "Waiting and running",
-                "Held: their model has no replica. Queued: in front of the replicas. Waiting: in the engines.",
+                "Held: their model has no replica. In the queue: the engines are full. "
+                "Queued: in Serve, where a replica takes no more. Waiting: in the engines.",
                 [
                     ("sum(ray_chatllm_held_requests)", "held"),
+                    ("sum(ray_chatllm_queue_requests)", "in the queue"),
                     ('sum(ray_serve_deployment_queued_queries{deployment=~"model-.*"})', "queued"),
                     ("sum(ray_vllm_num_requests_waiting)", "waiting"),
                     ("sum(ray_vllm_num_requests_running)", "running"),
@@ -96,6 +98,47 @@ AUTOSCALING: Sequence[Row] = [
                 "Changes of the target",
                 "Within 30 minutes; six or more are flapping.",
                 [(f"changes(chatllm:replicas:target{OF_DEPLOYMENT}[30m])", "{{deployment}}")],
+            ),
+        ],
+    ),
+    (
+        "Queue",
+        [
+            Panel(
+                "Requests in the queue",
+                "In front of a model's full engines, by model and priority, over all ingress replicas.",
+                [
+                    (
+                        f"sum by (model, priority) (ray_chatllm_queue_requests{OF_MODEL})",
+                        "{{model}} {{priority}}",
+                    )
+                ],
+                is_stacked=True,
+            ),
+            Panel(
+                "Tokens in the queue",
+                "What the waiting requests are expected to cost; tokens of answers count twice.",
+                [(f"sum by (model, priority) (ray_chatllm_queue_tokens{OF_MODEL})", "{{model}} {{priority}}")],
+                is_stacked=True,
+            ),
+            Panel(
+                "Longest wait",
+                "Of those in the queue now.",
+                [(f"max by (model, priority) (ray_chatllm_queue_oldest_seconds{OF_MODEL})", "{{model}} {{priority}}")],
+                "s",
+            ),
+            Panel(
+                "Refused by the queue",
+                "Requests per second. key_full, full: too many of the key wait, or of all. deadline: the client would "
+                "have left before its turn. max_wait: it has waited as long as it may.",
+                [
+                    (
+                        f"sum by (model, reason) (rate(ray_chatllm_queue_refusals_total{OF_MODEL}{RATE}))",
+                        "{{model}}: {{reason}}",
+                    )
+                ],
+                "reqps",
+                is_stacked=True,
             ),
         ],
     ),

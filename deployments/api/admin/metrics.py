@@ -1,7 +1,7 @@
 """`GET /v1/admin/metrics`: the service's own figures of the last hour; for an administrator's key only."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, cast
 
@@ -19,6 +19,7 @@ from deployments.api.schemas.metrics import (
     ModelMetrics,
     ModelStart,
     Quantiles,
+    QueueMetrics,
     RecentError,
     ReplicaMetrics,
     ScalingDecision,
@@ -30,6 +31,7 @@ from deployments.errors import BadRequest, ChatLLMError, Forbidden
 from deployments.infra.ray.nodes import nodes
 from deployments.metrics.buckets import Counts
 from deployments.metrics.histogram import quantile
+from deployments.metrics.queues import Waiting
 from deployments.metrics.sharing import Reported
 from deployments.models.availability import ModelState
 from deployments.models.loading.estimate import PHASES, Start
@@ -111,12 +113,16 @@ def _shown(
                 seconds=round(min(step_s, max(0.0, now - point.start)), 1),
                 in_flight=point.peak,
                 replicas=point.replicas,
+                queued=point.waiting,
                 **_sums(point.counts),
             )
             for point in report.points
         ],
         total=Figures(**_sums(report.total)),
-        models=[_model(each, report.models.get(each.state.id, Counts())) for each in held],
+        models=[
+            _model(each, report.models.get(each.state.id, Counts()), report.queues.get(each.state.id, {}))
+            for each in held
+        ],
         replicas=[
             ReplicaMetrics(each.id, each.began_at, round(each.seen_s_ago, 1), each.is_there, each.running)
             for each in report.replicas
@@ -139,7 +145,7 @@ def _start(model: str, start: Start) -> ModelStart:
     return ModelStart(start.began_at, model, round(sum(phases.values()), 2), phases)
 
 
-def _model(held: _Held, total: Counts) -> ModelMetrics:
+def _model(held: _Held, total: Counts, queues: Mapping[str, Waiting]) -> ModelMetrics:
     state, unfinished, waiting = held.state, held.unfinished, held.waiting
     return ModelMetrics(
         state.id,
@@ -154,6 +160,10 @@ def _model(held: _Held, total: Counts) -> ModelMetrics:
         state.percent,
         state.expected_s,
         state.remaining_s,
+        {
+            name: QueueMetrics(each.requests, round(each.tokens), round(each.oldest_s, 1))
+            for name, each in queues.items()
+        },
     )
 
 

@@ -15,6 +15,17 @@ class Quantiles(msgspec.Struct):
     p95_s: float | None
 
 
+class QueueMetrics(msgspec.Struct):
+    """The requests that wait in front of a model's engines, and how long the oldest has.
+
+    `tokens` are what they are expected to cost, those of answers counted twice.
+    """
+
+    requests: int
+    tokens: int
+    oldest_s: float
+
+
 class Figures(msgspec.Struct, kw_only=True):
     """Requests that ended and what they used.
 
@@ -37,17 +48,21 @@ class MetricsPoint(Figures, kw_only=True):
     """The figures of one step, which began at `start` (Unix seconds) and of which `seconds` are over.
 
     `in_flight` is how many requests ran at once at most, `replicas` how many replicas each model had at most; empty
-    for a time of which nobody knows.
+    for a time of which nobody knows. `queued` is how many requests waited for a model at most, of those in whose queue
+    any did.
     """
 
     start: float
     seconds: float
     in_flight: int
     replicas: dict[str, int]
+    queued: dict[str, int]
 
 
 class ModelMetrics(msgspec.Struct):
     """A model now, and its figures over the whole time.
+
+    `queues` has what waits in front of its engines, by priority (interactive, batch), 3 s old at most.
 
     Of the requests that its engines hold, `waiting` have no token yet and `running` have; null where
     its replicas do not tell in time, and for an adapter, whose requests are among those of its model. `reason` is
@@ -66,6 +81,7 @@ class ModelMetrics(msgspec.Struct):
     percent: int | None
     expected_s: float | None
     remaining_s: float | None
+    queues: dict[str, QueueMetrics]
 
 
 class ReplicaMetrics(msgspec.Struct):

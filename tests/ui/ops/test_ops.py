@@ -76,11 +76,12 @@ def _text(cell: object) -> str:
 
 async def test_an_administrator_sees_what_the_service_does(reader: Reader, admin: Operated) -> None:
     await opened(reader)
-    for chart in ("requests", "tokens", "first", "whole", "cache", "flight"):
+    for chart in ("requests", "tokens", "first", "whole", "cache", "flight", "queue", "replicas"):
         await reader.sees_marked(f"chart-{chart}")
     assert all("<svg" in picture for picture in reader.texts("picture"))
-    assert reader.texts("tile-value")[4] == "5 / 2"
-    assert rows(reader, "models")[0][:5] == ["guide", "Ready", "2", "5", "2"]
+    assert reader.texts("tile-value")[4] == "5 / 41", "those in front of the engines wait, too"
+    assert "39 in the queue, the oldest for 12.4 s" in reader.texts("reason")
+    assert rows(reader, "models")[0][:5] == ["guide", "Ready 39 in the queue, the oldest for 12.4 s", "2", "5", "41"]
     assert rows(reader, "models")[1][:2] == ["coder", "Loading · 73 seconds"]
     assert [row[1] for row in rows(reader, "replicas")] == ["Up", "Unreachable for 6 minutes"]
     await until(lambda: rows(reader, "keys"))

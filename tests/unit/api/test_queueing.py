@@ -27,7 +27,7 @@ async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Service]:
 
 
 def gate(service: Service) -> Gate:
-    return service.models.queues.gate(service.models._settings["it"], ("", "it"))
+    return service.models.model_queues.gate(service.models._settings["it"], ("", "it"))
 
 
 async def key(service: Service, **more: Any) -> dict[str, str]:
@@ -93,6 +93,27 @@ async def test_a_stream_is_told_its_position_and_then_answered(service: Service)
     assert lines[0].startswith(": waiting in the queue, position 2")
     assert lines[-1] == "data: [DONE]"
     await asyncio.gather(*asked.tasks)
+
+
+async def test_operators_are_told_what_waits(service: Service) -> None:
+    mine, admin, asked = await key(service), await key(service, is_admin=True), Asked(service)
+    for at in range(4):
+        await asked.ask(f"mine {at}", mine, at, max_tokens=60)
+
+    async def told() -> dict[str, Any]:
+        response = await service.http.get("/v1/admin/metrics?window_s=60&step_s=60", headers=admin)
+        return response.json()
+
+    async with asyncio.timeout(10):
+        while (metrics := await told())["models"][0]["queues"].get("interactive", {}).get("requests") != 3:
+            await asyncio.sleep(0.05)
+        queue = metrics["models"][0]["queues"]["interactive"]
+        assert queue["tokens"] > 3 and 0 < queue["oldest_s"] < 10
+        assert metrics["models"][0]["waiting"] == 0, "the engine has one request, which runs"
+        assert metrics["points"][-1]["queued"] == {"it": 3}
+        assert await asyncio.gather(*asked.tasks) == [200] * 4
+        while (await told())["models"][0]["queues"]["interactive"]["requests"]:
+            await asyncio.sleep(0.05)
 
 
 async def test_past_the_bounds_a_key_and_everybody_hear_when_to_come_again(service: Service) -> None:

@@ -11,7 +11,7 @@ from deployments.config import LoRAModule, ProviderModel, ScriptedModel, Setting
 from deployments.errors import ChatLLMError
 from deployments.local.cli import app
 from deployments.local.settings import LauncherSettings
-from deployments.metrics import failovers, grammars, held
+from deployments.metrics import failovers, grammars, held, queues
 from deployments.metrics.telemetry import Telemetry
 from deployments.models.scaling.autoscaler import ModelAutoscaler
 from docs.generate import PAGES, REFERENCE, api, cli, errors, metrics, settings, text_of
@@ -63,7 +63,7 @@ def test_every_target_of_the_makefile_is_shown() -> None:
 
 def test_metrics_are_those_that_the_code_makes() -> None:
     made = [metric for metric in vars(Telemetry()).values() if isinstance(metric, Metric)]
-    made += [*grammars._counters(), held._gauge(), failovers._counter()]
+    made += [*grammars._counters(), held._gauge(), failovers._counter(), *queues._gauges(), queues._refusals()]
     made += [metric for metric in vars(ModelAutoscaler()).values() if isinstance(metric, Metric)]
     found = {metric.name: (metric.description, metric.labels) for metric in metrics.found()}
     assert {m.info["name"]: (m.info["description"], tuple(m.info["tag_keys"])) for m in made} == found

@@ -8,6 +8,7 @@ from deployments.chat.summary import Summary
 from deployments.errors import Overloaded
 from deployments.infra.redis.errors import StoreError
 from deployments.metrics.memory import MemoryFigures
+from deployments.metrics.queues import Waiting
 from deployments.metrics.recorder import Recorder
 from deployments.metrics.report import Report, added_up, starts
 from deployments.metrics.sharing import Metrics, Reported
@@ -15,6 +16,10 @@ from deployments.metrics.store import Readings, ReplicaFigures, State
 from tests.unit.metrics.clocks import Clock
 
 NOW = 1_800_000_000.0
+
+
+def waiting(requests: int, oldest_s: float) -> dict[str, dict[str, Waiting]]:
+    return {"quick": {"interactive": Waiting(requests, 10.0 * requests, oldest_s)}}
 
 
 class Replica:
@@ -195,3 +200,17 @@ async def test_replicas_of_models_are_the_most_that_any_ingress_replica_saw() ->
     points = (await cluster.told_by(0)).report.points
     seen = {NOW - point.start: point.replicas for point in points if point.replicas}
     assert seen == {0: {"quick": 2, "slow": 0}, -30: {"quick": 3, "slow": 1}}
+
+
+async def test_what_waits_is_that_of_all_replicas_that_are_there() -> None:
+    cluster = Cluster(1000.0, 50.0, 10.0)
+    for replica, count in zip(cluster.replicas, (3, 4, 50), strict=True):
+        replica.recorder.note_queues(waiting(count, 2.0 * count))
+    gone = cluster.replicas.pop()
+    await gone.metrics.publish()
+    cluster.pass_time(20.0)
+    cluster.replicas[0].recorder.note_queues(waiting(5, 10.0))
+    cluster.replicas[0].recorder.note_queues(waiting(2, 1.0))
+    report = (await cluster.told_by(1)).report
+    assert report.queues == {"quick": {"interactive": Waiting(6, 60.0, 8.0)}}
+    assert [point.waiting for point in report.points[-2:]] == [{"quick": 57}, {"quick": 5}]
