@@ -26,6 +26,7 @@
     ├── ProviderFailed               502  provider_failed
     │   └── ProviderRefused          502  provider_refused
     ├── NotCached                    504  not_cached
+    ├── DiskFull                     507  disk_full
     └── Unavailable                  503  unavailable
         ├── ModelLoading             503  model_loading
         ├── ModelFailed              503  model_failed
@@ -260,6 +261,14 @@ class NotCached(ChatLLMError):
     status = 504
     code = "not_cached"
     kind = "invalid_request_error"
+    may_succeed_later = False
+
+
+class DiskFull(ChatLLMError):
+    """There is no room left where this server keeps files; its operator has to make some."""
+
+    status = 507
+    code = "disk_full"
     may_succeed_later = False
 
 

@@ -109,7 +109,7 @@ async def database(postgres_url: str) -> AsyncGenerator[Database]:
     await database.close()
     await execute(postgres_url, "DELETE FROM conversations; DELETE FROM stored_completions; DELETE FROM api_keys")
     await execute(postgres_url, "DELETE FROM usage_by_day; DELETE FROM usage_batches; DELETE FROM files")
-    await execute(postgres_url, "DELETE FROM batches; DELETE FROM batch_watch")
+    await execute(postgres_url, "DELETE FROM batches; DELETE FROM batch_watch; DELETE FROM file_removals")
 
 
 @pytest.fixture

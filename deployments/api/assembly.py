@@ -21,6 +21,7 @@ from deployments.chat.coalescing import Coalescer
 from deployments.chat.peers import Peers
 from deployments.chat.service import ChatService
 from deployments.config import Addresses, Current, Settings
+from deployments.files.contents import Contents
 from deployments.files.postgres import PostgresFiles
 from deployments.files.store import FileStore
 from deployments.files.sweeper import FileSweeper
@@ -149,7 +150,7 @@ def _durable(database: Database, settings: Settings, addresses: Addresses) -> St
         figures=RedisFigures(url, namespace),
         starts=PostgresStarts(database),
         streams=RedisStreams(url, namespace, limits.timeout_s),
-        files=PostgresFiles(database),
+        files=PostgresFiles(database, Contents.at(settings.files.url) if settings.files.url else None),
         capacity=RedisCapacity(url, namespace),
         batches=PostgresBatches(database),
     )

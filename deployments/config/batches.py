@@ -1,6 +1,9 @@
 """The bounds of files and batches."""
 
-from pydantic import Field
+from importlib import import_module
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
 
 from deployments.config.section import PositiveSeconds, Section
 
@@ -16,6 +19,36 @@ class FileSettings(Section):
     max_uploads: int = Field(
         default=16, ge=1, description="Files that one ingress replica receives at once; more are a 503."
     )
+    url: str | None = Field(
+        default=None,
+        description="Where the contents of new files are kept: `file:///folder`, which all nodes share, or an object "
+        "store such as `s3://bucket/prefix`, whose package for fsspec (s3fs) must be installed and finds its "
+        "credentials itself; if not given, Postgres.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if not parts.scheme or parts.username or parts.password or parts.query:
+            raise ValueError("must be a URL such as file:///folder or s3://bucket/prefix, without credentials")
+        if parts.scheme == "file":
+            if parts.netloc or not parts.path.startswith("/"):
+                raise ValueError("must name a folder by its whole path, as in file:///folder")
+        else:
+            _ensure_installed(parts.scheme)
+        return url
+
+
+def _ensure_installed(scheme: str) -> None:
+    """Raise ValueError where nothing that is installed reaches such an object store."""
+    fsspec = import_module("fsspec")
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"{scheme}:// cannot be reached: {error}") from None
 
 
 class BatchSettings(Section):

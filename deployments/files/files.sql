@@ -1,5 +1,5 @@
 -- name: begin
-INSERT INTO files (id, tenant, filename, purpose, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO files (id, tenant, filename, purpose, created_at, expires_at, place) VALUES ($1, $2, $3, $4, $5, $6, $7)
 
 -- name: append
 WITH grown AS (
@@ -9,6 +9,12 @@ WITH grown AS (
 )
 INSERT INTO file_chunks (file_id, number, data) SELECT id, $3, $4 FROM grown
 RETURNING file_id
+
+-- name: place
+SELECT place FROM files WHERE id = $2 AND tenant = $1 AND NOT is_whole
+
+-- name: grow
+UPDATE files SET bytes = bytes + $3 WHERE id = $2 AND tenant = $1 AND NOT is_whole RETURNING id
 
 -- name: finish
 UPDATE files SET is_whole = true, filename = $3, purpose = $4, expires_at = $5
@@ -44,14 +50,20 @@ ORDER BY page.created_at DESC, page.id DESC
 
 -- name: chunk
 -- No row: no such file. A row without data: past its end.
-SELECT c.data FROM files f LEFT JOIN file_chunks c ON c.file_id = f.id AND c.number = $3
+SELECT c.data, f.place, f.bytes FROM files f LEFT JOIN file_chunks c ON c.file_id = f.id AND c.number = $3
 WHERE f.tenant = $1 AND f.id = $2 AND f.is_whole AND (f.expires_at IS NULL OR f.expires_at > now())
 
 -- name: delete
-DELETE FROM files WHERE tenant = $1 AND id = $2 RETURNING id
+DELETE FROM files WHERE tenant = $1 AND id = $2 RETURNING place
 
 -- name: discard
-DELETE FROM files WHERE tenant = $1 AND id = $2 AND NOT is_whole
+DELETE FROM files WHERE tenant = $1 AND id = $2 AND NOT is_whole RETURNING place
+
+-- name: removals
+SELECT place FROM file_removals WHERE gone_at < now() - make_interval(secs => $1) LIMIT 100
+
+-- name: removed
+DELETE FROM file_removals WHERE place = $1
 
 -- name: used
 SELECT coalesce(sum(bytes), 0)::bigint AS bytes, count(*) AS files FROM files WHERE tenant = $1

@@ -1,11 +1,14 @@
 """Files in Postgres; see store.py for what each method promises."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
 
+from deployments.errors import HistoryUnavailable
+from deployments.files.contents import TIMEOUT_S, Contents, new_place
 from deployments.files.store import no_file
-from deployments.files.types import FilesUsed, StoredFile
+from deployments.files.types import CHUNK_BYTES, FilesUsed, StoredFile
 from deployments.history.store import no_cursor
 from deployments.history.types import Order, Page
 from deployments.infra.postgres.database import Database, only
@@ -16,23 +19,41 @@ SQL = load(Path(__file__).parent / "files.sql")
 SWEPT_BYTES = 104_857_600
 """Bytes of files that one statement deletes: about half a second."""
 MAX_SWEEPS = 100
+SETTLED_S = 2 * TIMEOUT_S
+"""After so long no chunk of a file that is gone is being written any more: what is removed then stays away."""
 
 
 class PostgresFiles:
-    """The store on the process's shared `Database`, which its owner opens and closes."""
+    """The store on the process's shared `Database`, which its owner opens and closes.
 
-    def __init__(self, database: Database) -> None:
+    Contents are rows as well, or kept elsewhere: then a chunk is written there before it counts, and removed after
+    its file. What is lost in between is removed by `sweep`, as is the rest of an upload that broke off.
+    """
+
+    def __init__(self, database: Database, contents: Contents | None = None) -> None:
+        """`contents` is where those of new files are kept, None for Postgres."""
         self._database = database
+        self._contents = contents
 
     async def begin(self, file: StoredFile) -> None:
         """Begin to write a file."""
         columns = (file.id, file.tenant, clean(file.filename), file.purpose, file.created_at, file.expires_at)
-        await self._database.fetch(SQL["begin"], *columns)
+        await self._database.fetch(SQL["begin"], *columns, None if self._contents is None else new_place())
 
     async def append(self, tenant: str, file_id: str, number: int, data: bytes) -> FilesUsed:
         """Add a chunk."""
-        only(await self._database.fetch(SQL["append"], tenant, file_id, number, data), no_file(file_id))
+        if self._contents is None:
+            only(await self._database.fetch(SQL["append"], tenant, file_id, number, data), no_file(file_id))
+        else:
+            await self._append_there(self._contents, tenant, file_id, number, data)
         return await self.used(tenant)
+
+    async def _append_there(self, contents: Contents, tenant: str, file_id: str, number: int, data: bytes) -> None:
+        place = only(await self._database.fetch(SQL["place"], tenant, file_id), no_file(file_id))["place"]
+        await contents.write(place, number, data)
+        if not await self._database.fetch(SQL["grow"], tenant, file_id, len(data)):
+            await contents.remove(place)  # deleted meanwhile, and what was to be removed perhaps is
+            raise no_file(file_id)
 
     async def finish(self, file: StoredFile) -> StoredFile:
         """Let the file be seen."""
@@ -55,16 +76,22 @@ class PostgresFiles:
 
     async def chunk(self, tenant: str, file_id: str, number: int) -> bytes | None:
         """Return one chunk."""
-        rows = await self._database.fetch(SQL["chunk"], tenant, file_id, number)
-        return only(rows, no_file(file_id))["data"]
+        row = only(await self._database.fetch(SQL["chunk"], tenant, file_id, number), no_file(file_id))
+        if row["place"] is None:
+            return row["data"]
+        if number * CHUNK_BYTES >= row["bytes"]:
+            return None
+        return await self._elsewhere().read(row["place"], number)
 
     async def delete(self, tenant: str, file_id: str) -> None:
         """Delete a file."""
-        only(await self._database.fetch(SQL["delete"], tenant, file_id), no_file(file_id))
+        row = only(await self._database.fetch(SQL["delete"], tenant, file_id), no_file(file_id))
+        await self._remove(row["place"])
 
     async def discard(self, tenant: str, file_id: str) -> None:
         """Delete a file whose writing has not ended."""
-        await self._database.fetch(SQL["discard"], tenant, file_id)
+        for row in await self._database.fetch(SQL["discard"], tenant, file_id):
+            await self._remove(row["place"])
 
     async def used(self, tenant: str) -> FilesUsed:
         """Return what the tenant's files take."""
@@ -76,6 +103,22 @@ class PostgresFiles:
         for _ in range(MAX_SWEEPS):
             if not await self._database.fetch(SQL["sweep"], unfinished_s, SWEPT_BYTES):
                 break
+        if self._contents is None:
+            return
+        for row in await self._database.fetch(SQL["removals"], SETTLED_S):
+            await self._contents.remove(row["place"])
+            await self._database.fetch(SQL["removed"], row["place"])
+
+    async def _remove(self, place: str | None) -> None:
+        """Remove the content of a file that is gone, as far as possible now; `sweep` does so again."""
+        if place is not None and self._contents is not None:
+            with suppress(HistoryUnavailable):
+                await self._contents.remove(place)
+
+    def _elsewhere(self) -> Contents:
+        if self._contents is None:
+            raise HistoryUnavailable("This file is kept where `files.url` no longer points.")
+        return self._contents
 
 
 def file_of_row(row: asyncpg.Record) -> StoredFile:

@@ -19,7 +19,10 @@ class FileStore(Protocol):
         ...
 
     async def append(self, tenant: str, file_id: str, number: int, data: bytes) -> FilesUsed:
-        """Add chunk `number`, counted from 0, and return what all of the tenant's files take by then."""
+        """Add chunk `number`, counted from 0, and return what all of the tenant's files take by then.
+
+        DiskFull where there is no room for it: nothing of it is kept then.
+        """
         ...
 
     async def finish(self, file: StoredFile) -> StoredFile:

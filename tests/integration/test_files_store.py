@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from deployments.errors import NotFound
 from deployments.files import postgres
+from deployments.files.contents import Contents
 from deployments.files.memory import MemoryFiles
 from deployments.files.postgres import PostgresFiles
 from deployments.files.store import FileStore
@@ -17,11 +19,13 @@ ANN, BOB = "ann", "bob"
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def store(request: pytest.FixtureRequest) -> FileStore:
+@pytest.fixture(params=["memory", "postgres", "folder", "objects"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
     if request.param == "memory":
         return MemoryFiles()
-    return PostgresFiles(request.getfixturevalue("database"))
+    urls = {"folder": f"file://{tmp_path}", "objects": f"memory://bucket{tmp_path}"}
+    url = urls.get(request.param)
+    return PostgresFiles(request.getfixturevalue("database"), Contents.at(url) if url else None)
 
 
 def file(name: str = "a", seconds: float = 0, **more: object) -> StoredFile:

@@ -18,7 +18,15 @@ from deployments.api.pages import page_object
 from deployments.api.schemas.openapi import documented
 from deployments.api.services import Services, caller_of, services_of
 from deployments.config import FileSettings
-from deployments.errors import BadRequest, BodyTooLarge, ChatLLMError, HistoryUnavailable, NotFound, StorageFull
+from deployments.errors import (
+    BadRequest,
+    BodyTooLarge,
+    ChatLLMError,
+    DiskFull,
+    HistoryUnavailable,
+    NotFound,
+    StorageFull,
+)
 from deployments.files.types import FilesUsed, StoredFile, in_days
 from deployments.files.writing import FileWriter, content_of
 from deployments.keys.authenticator import Caller
@@ -86,7 +94,7 @@ class DeletedFile(msgspec.Struct):
         FileForm,
         FileObject,
         example={"purpose": "batch", "file": "@requests.jsonl"},
-        errors=(*ERRORS, StorageFull),
+        errors=(*ERRORS, StorageFull, DiskFull),
         media=MULTIPART,
     ),
 )

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from deployments.config import FileSettings, ScriptedModel
-from deployments.errors import HistoryUnavailable
+from deployments.errors import DiskFull, HistoryUnavailable
 from tests.unit.api.conftest import Service, running
 
 QUICK = ScriptedModel(id="quick", kind="scripted", tokens=8)
@@ -154,6 +154,23 @@ async def test_files_count_among_what_a_key_may_store(service: Service) -> None:
     assert (await service.files.used(key.tenant)).bytes == 4_000
     me = await service.http.get("/v1/me", headers={"authorization": f"Bearer {secret}"})
     assert me.json()["stored_bytes"] == 4_000
+
+
+async def test_a_full_disk_is_a_507_and_the_file_is_not_there(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise DiskFull
+
+    with monkeypatch.context() as now:
+        now.setattr(service.files, "append", full)
+        answer = await service.http.post("/v1/files", data={"purpose": "batch"}, files={"file": ("a", LINES)})
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (507, "false")
+    error = answer.json()["error"]
+    assert (error["code"], error["type"], error["param"]) == ("disk_full", "server_error", None)
+    assert "no room left" in error["message"]
+    assert (await service.http.get("/v1/files")).json()["data"] == []
+    assert (await service.files.used((await service.keys.list())[0].tenant)).files == 0
 
 
 async def test_while_the_store_is_away_it_is_a_503(service: Service) -> None:
