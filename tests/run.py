@@ -1,12 +1,14 @@
-"""Runs the tests in three parts: what others may run beside, what imports the engine, and what runs alone.
+"""Runs the tests in four parts: three at the same time, then what runs alone.
 
     python -m tests.run [what pytest takes]
 
-The first part runs in parallel workers, the second beside it in one process, so that vLLM is imported once. WORKERS
-is the number of workers: one more than there are processors if it is not given, for tests wait a good part of their
-time, and three at most, since each may have an engine and a cluster in memory. With WORKERS=0 nothing is parallel.
-The exit status is 0 if all parts passed; a part that the arguments leave without tests counts as passed, unless all
-are.
+Tests that others may run beside wait a good part of their time, so that they have twice as many workers as the tests
+that start whole services, each of which may have an engine and a cluster in memory. One process runs the unit tests
+that import the engine, so that vLLM is imported once. What measures time or memory runs alone after these three.
+
+WORKERS is the number of workers that start services: one more than there are processors if it is not given, and three
+at most. With WORKERS=0 nothing is parallel. The exit status is 0 if all parts passed; a part that the arguments leave
+without tests counts as passed, unless all are.
 """
 
 import os
@@ -14,16 +16,29 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import IO
 
 import pytest
 
+from tests import workers
+
 PYTEST = [sys.executable, "-m", "pytest"]
 MOST_WORKERS = 3
+BESIDE = 2
+"""How many workers run tests that others may run beside, for each that starts services."""
 TEARDOWN_S = 60.0
 """How long an interrupted part may take to stop the servers of its tests."""
+SHOWN_S = 0.2
+"""How often new output is shown."""
+NAMES = {
+    "beside": "that others may run beside",
+    "services": "that start services",
+    "engine": "that import the engine",
+    "alone": "that run alone",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -31,32 +46,63 @@ def main(arguments: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        statuses = {
-            **parallel_parts(number_of_workers(), arguments),
-            "that run alone": one_part(["--part", "alone", *arguments]),
-        }
+        statuses = run_parts(number_of_workers(), arguments)
     except KeyboardInterrupt:
         sys.stdout.write("Tests: interrupted\n")
         return pytest.ExitCode.INTERRUPTED
-    for name, status in statuses.items():
-        sys.stdout.write(f"Tests {name}: {status.name.lower().replace('_', ' ')}\n")
+    for part, status in statuses.items():
+        sys.stdout.write(f"Tests {NAMES[part]}: {status.name.lower().replace('_', ' ')}\n")
     return exit_status(list(statuses.values()))
 
 
-def parallel_parts(workers: int, arguments: list[str]) -> dict[str, pytest.ExitCode]:
-    """Run the tests that others may run beside; meanwhile those with the engine, whose output follows at the end."""
-    beside, engine = ["-n", str(workers), "--part", "beside", *arguments], ["--part", "engine", *arguments]
-    names = "that others may run beside", "that import the engine"
-    if not workers:
-        return dict(zip(names, map(one_part, (beside, engine)), strict=True))
-    with tempfile.TemporaryFile() as output:
-        try:
-            with started(engine, output) as with_engine, started(beside) as others:
-                return dict(zip(names, map(ended, (others, with_engine)), strict=True))
-        finally:
-            output.seek(0)
-            sys.stdout.buffer.write(output.read())
-            sys.stdout.flush()
+def run_parts(count: int, arguments: list[str]) -> dict[str, pytest.ExitCode]:
+    """Run each part that may have tests, all but `alone` at the same time if there are workers."""
+    parallel = {"beside": ["-n", str(BESIDE * count)], "services": ["-n", str(count)]} if count else {}
+    commands = {
+        part: [*parallel.get(part, []), "--part", part, *arguments]
+        for part in NAMES
+        if workers.may_have_tests(part, arguments)
+    }
+    together = [part for part in commands if count and part != "alone"]
+    statuses = dict.fromkeys(NAMES, pytest.ExitCode.NO_TESTS_COLLECTED)
+    statuses |= zip(together, parts_at_once([commands[part] for part in together]), strict=True)
+    for part in commands.keys() - set(together):
+        statuses[part] = one_part(commands[part])
+    return statuses
+
+
+class Output:
+    """What a part prints into a file, shown as it grows."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self._shown = 0
+
+    def show(self) -> None:
+        """Show what is new."""
+        while new := os.pread(self.file.fileno(), 2**16, self._shown):  # moves no place at which the part writes
+            self._shown += len(new)
+            sys.stdout.buffer.write(new)
+        sys.stdout.flush()
+
+
+def parts_at_once(commands: Sequence[list[str]]) -> list[pytest.ExitCode]:
+    """Run pytest several times at once and return the statuses. What one prints follows when that before has ended."""
+    colours = ["--color=yes"] * sys.stdout.isatty()
+    with ExitStack() as files, ExitStack() as parts:
+        outputs = [Output(files.enter_context(tempfile.TemporaryFile())) for _ in commands]
+        for output in reversed(outputs):
+            files.callback(output.show)  # the rest, also of parts that were interrupted
+        processes = [
+            parts.enter_context(started([*colours, *command], output.file))
+            for command, output in zip(commands, outputs, strict=True)
+        ]
+        for process, output in zip(processes, outputs, strict=True):
+            while process.poll() is None:
+                output.show()
+                time.sleep(SHOWN_S)
+            output.show()
+        return [ended(process) for process in processes]
 
 
 def one_part(arguments: list[str]) -> pytest.ExitCode:
@@ -66,7 +112,7 @@ def one_part(arguments: list[str]) -> pytest.ExitCode:
 
 
 def number_of_workers() -> int:
-    """Return how many tests run at the same time; 0 is one after the other in one process."""
+    """Return how many tests of services run at the same time; 0 is one after the other in one process."""
     given = os.environ.get("WORKERS", "")
     return int(given) if given else min(MOST_WORKERS, len(os.sched_getaffinity(0)) + 1)
 

@@ -1,4 +1,4 @@
-"""Which tests run beside others, with the engine or alone, and in which order workers take them."""
+"""Which tests run beside others, start services, import the engine or run alone, and who goes first in workers."""
 
 import os
 import re
@@ -10,7 +10,9 @@ import pytest
 
 FOLDERS = ["cluster", "e2e", "serve", "integration", "ui", "unit"]
 """What takes longest comes first, and the small files of the unit tests fill the workers' last minutes."""
-PARTS = ("beside", "engine", "alone")
+PARTS = ("beside", "services", "engine", "alone")
+SERVICES = {"cluster", "e2e", "serve"}
+"""The folders whose tests start clusters, engines and browsers."""
 ENGINE = re.compile(
     r"^\s*(?:from|import) "
     r"(?:vllm|torch|transformers|xgrammar|tests\.vllm_reader|tests\.unit\.(?:models\.vllm|api\.test_continuing))\b",
@@ -27,7 +29,7 @@ def add_option(parser: pytest.Parser) -> None:
     parser.addoption(
         "--part",
         choices=PARTS,
-        help="run the tests that others may run beside, the unit tests that import the engine, or those that run alone",
+        help="run the tests that others may run beside, that start services, that import the engine, or that run alone",
     )
 
 
@@ -42,7 +44,7 @@ def module_without_tests(path: Path, parent: pytest.Collector) -> Elsewhere | No
     """Return an empty module for a file that has no test of the chosen part, else nothing."""
     config = parent.config
     names_a_test = any("::" in argument for argument in config.args)  # pytest refuses a test that it cannot find
-    if names_a_test or not _is_elsewhere(config.getoption("part"), path):
+    if names_a_test or not _is_elsewhere(config.getoption("part"), path, config.rootpath):
         return None
     return Elsewhere.from_parent(parent, path=path)  # pyright: ignore[reportUnknownMemberType]
 
@@ -64,17 +66,38 @@ def imports_engine(path: Path) -> bool:
     return "unit" in path.parts and ENGINE.search(path.read_text(encoding="utf-8")) is not None
 
 
-def _is_elsewhere(part: str | None, path: Path) -> bool:
+def may_have_tests(part: str, arguments: list[str]) -> bool:
+    """Whether a part may have any of the tests that pytest's arguments name: all, if they name no files or folders."""
+    before = ["", *arguments]  # what follows an option may be its value
+    named = [Path(name.partition("::")[0]) for last, name in zip(before, arguments, strict=False) if last[:1] != "-"]
+    folders = {_folder(path.absolute(), Path.cwd()) for path in named if path.exists()} or {None}
+    possible = {"services": SERVICES, "engine": {"unit"}, "beside": {*FOLDERS} - SERVICES, "alone": {*FOLDERS}}
+    return None in folders or not folders.isdisjoint(possible[part])
+
+
+def _folder(path: Path, root: Path) -> str | None:
+    """Return which folder of tests a path lies in; nothing for one that lies in none of them."""
+    inside = path.relative_to(root).parts if path.is_relative_to(root) else ()
+    return next((name for name in inside if name in FOLDERS), None)
+
+
+def _is_elsewhere(part: str | None, path: Path, root: Path) -> bool:
     if part == "alone":
         return "mark.alone" not in path.read_text(encoding="utf-8")
-    return part is not None and imports_engine(path) != (part == "engine")
+    return part is not None and part != _part_of_file(path, root)
+
+
+def _part_of_file(path: Path, root: Path) -> str:
+    """Return the part of a file's tests that need not run alone."""
+    if _folder(path, root) in SERVICES:
+        return "services"
+    return "engine" if imports_engine(path) else "beside"
 
 
 def _part(item: pytest.Item) -> str:
     """Return the part of a test."""
-    if item.get_closest_marker("alone") is not None:
-        return "alone"
-    return "engine" if imports_engine(item.path) else "beside"
+    is_alone = item.get_closest_marker("alone") is not None
+    return "alone" if is_alone else _part_of_file(item.path, item.config.rootpath)
 
 
 def _starts_first(item: pytest.Item) -> tuple[int, bool]:

@@ -16,7 +16,6 @@ from deployments.files.types import CHUNK_BYTES, FilesUsed, StoredFile
 from deployments.files.writing import FileWriter, content_of
 
 ANN, BOB = "ann", "bob"
-NOW = datetime.now(UTC)
 
 
 @pytest.fixture(params=["memory", "postgres", "folder", "objects"])
@@ -28,8 +27,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
     return PostgresFiles(request.getfixturevalue("database"), Contents.at(url) if url else None)
 
 
+def at(seconds: float) -> datetime:
+    """Return the time so many seconds from now: when the module was imported may be many minutes ago."""
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
 def file(name: str = "a", seconds: float = 0, **more: object) -> StoredFile:
-    given = {"tenant": ANN, "filename": name, "purpose": "batch", "created_at": NOW + timedelta(seconds=seconds)}
+    given = {"tenant": ANN, "filename": name, "purpose": "batch", "created_at": at(seconds)}
     return StoredFile(**{**given, **more})  # type: ignore[arg-type]
 
 
@@ -119,8 +123,8 @@ async def test_each_chunk_tells_what_all_files_take(store: FileStore) -> None:
 
 
 async def test_what_has_expired_is_not_seen_and_then_swept(store: FileStore) -> None:
-    gone = await kept(store, file(expires_at=NOW - timedelta(seconds=1)))
-    there = await kept(store, file("b", expires_at=NOW + timedelta(hours=1)))
+    gone = await kept(store, file(expires_at=at(-1)))
+    there = await kept(store, file("b", expires_at=at(3600)))
     with pytest.raises(NotFound):
         await store.file(ANN, gone.id)
     assert [f.id for f in (await store.files(ANN, None, 9, "asc", None)).data] == [there.id]
@@ -158,7 +162,7 @@ async def test_all_that_has_expired_is_swept_a_few_bytes_at_a_time(
 ) -> None:
     monkeypatch.setattr(postgres, "SWEPT_BYTES", 5)
     for size in (9, 2, 2, 2, 4):
-        await kept(store, file(expires_at=NOW - timedelta(seconds=1)), b"x" * size)
+        await kept(store, file(expires_at=at(-1)), b"x" * size)
     left = await kept(store, file())
     await store.sweep(60)
     assert await store.used(ANN) == FilesUsed(1, 1)

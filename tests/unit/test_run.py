@@ -1,4 +1,4 @@
-"""How the tests themselves are run: three parts, one status, and one line for each program that is missing."""
+"""How the tests themselves are run: four parts, one status, and one line for each program that is missing."""
 
 import signal
 import subprocess
@@ -55,7 +55,18 @@ def test_reads_as_the_engine_does():
 def test_measures_the_engine():
     pass
 """
+WITH_SERVICES = """
+import pytest
+
+def test_starts_a_service():
+    pass
+
+@pytest.mark.alone
+def test_measures_a_service():
+    pass
+"""
 TESTS_BY_NAME = [
+    *(f"serve/test_services.py::test_{name}" for name in ("starts_a_service", "measures_a_service")),
     *(f"unit/test_all.py::test_{name}" for name in ("measures", "computes", "looks")),
     *(f"unit/test_engine.py::test_{name}" for name in ("reads_as_the_engine_does", "measures_the_engine")),
 ]
@@ -122,11 +133,13 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (folder / "test_all.py").write_text(TESTS)
     (folder / "test_engine.py").write_text(WITH_ENGINE)
+    (tmp_path / "serve").mkdir()
+    (tmp_path / "serve" / "test_services.py").write_text(WITH_SERVICES)
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    "named", [[], ["unit/test_all.py", "unit/test_engine.py"], TESTS_BY_NAME], ids=["all", "files", "tests"]
+    "named", [[], ["unit/test_all.py", "unit/test_engine.py", "serve"], TESTS_BY_NAME], ids=["all", "files", "tests"]
 )
 def test_each_test_is_in_one_part_and_missing_programs_are_told(project: Path, named: list[str]) -> None:
     def printed(part: str) -> str:
@@ -137,21 +150,43 @@ def test_each_test_is_in_one_part_and_missing_programs_are_told(project: Path, n
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
-    beside, engine, alone = map(printed, workers.PARTS)
+    beside, services, engine, alone = map(printed, workers.PARTS)
     assert "test_computes PASSED" in beside and "test_measures" not in beside and "engine" not in beside
+    assert "service" not in beside + engine
+    assert "test_starts_a_service PASSED" in services and services.count("PASSED") == 1
     assert "test_reads_as_the_engine_does PASSED" in engine and "test_measures" not in engine
     assert "test_computes" not in engine
     assert "test_measures PASSED" in alone and "test_measures_the_engine PASSED" in alone
+    assert "test_measures_a_service PASSED" in alone and "test_starts_a_service" not in alone
     assert "test_computes" not in alone and "test_reads_as_the_engine_does" not in alone
     assert "There is no Chromium here: 2 tests did not run." in beside
     assert "Chromium" not in alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ["beside", "services", "engine", "alone"]),
+        (["-k", "unit"], ["beside", "services", "engine", "alone"]),
+        (["--ignore", "unit"], ["beside", "services", "engine", "alone"]),
+        (["unit"], ["beside", "engine", "alone"]),
+        (["-m", "hypothesis", "unit/test_all.py::test_computes"], ["beside", "engine", "alone"]),
+        (["serve/test_services.py", "--second-attempt"], ["services", "alone"]),
+        (["serve", "unit"], ["beside", "services", "engine", "alone"]),
+    ],
+)
+def test_parts_that_no_argument_names_are_not_started(
+    project: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], parts: list[str]
+) -> None:
+    monkeypatch.chdir(project)
+    assert [part for part in workers.PARTS if workers.may_have_tests(part, arguments)] == parts
 
 
 def start_run(project: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.run", *arguments],
         cwd=project,
-        env={**ENVIRONMENT, "WORKERS": "2"},
+        env={**ENVIRONMENT, "WORKERS": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -171,15 +206,16 @@ def test_parts_without_tests_pass_in_workers_too(project: Path) -> None:
 def test_an_interrupted_run_tears_all_parts_down(project: Path, number: signal.Signals) -> None:
     (project / "unit" / "test_all.py").write_text(WAITS)
     (project / "unit" / "test_engine.py").write_text(WAITS.replace("sleep(100)", "sleep(100)\n    import vllm"))
+    (project / "serve" / "test_services.py").write_text(WAITS)
     process = start_run(project)
     deadline = time.monotonic() + 90
-    while len(running := {file.stem: int(file.read_text()) for file in project.glob("*.running")}) < 2:
+    while len(running := {file.stem: int(file.read_text()) for file in project.glob("*.running")}) < 3:
         assert time.monotonic() < deadline and process.poll() is None, running
         time.sleep(0.05)
     process.send_signal(number)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
-    assert {file.stem for file in project.glob("*.torn_down")} == {"test_all", "test_engine"}, output
+    assert {file.stem for file in project.glob("*.torn_down")} == {"test_all", "test_engine", "test_services"}, output
     assert not any(Path(f"/proc/{process_id}").exists() for process_id in running.values())
     assert "Tests: interrupted" in output and "test_measures" not in output
 
