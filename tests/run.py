@@ -29,8 +29,8 @@ PYTEST = [sys.executable, "-m", "pytest"]
 MOST_WORKERS = 3
 BESIDE = 2
 """How many workers run tests that others may run beside, for each that starts services."""
-TEARDOWN_S = 60.0
-"""How long an interrupted part may take to stop the servers of its tests."""
+TEARDOWN_S = 120.0
+"""How long interrupted parts may take to stop the servers of their tests: one that was just starting takes a minute."""
 SHOWN_S = 0.2
 """How often new output is shown."""
 NAMES = {
@@ -89,25 +89,22 @@ class Output:
 def parts_at_once(commands: Sequence[list[str]]) -> list[pytest.ExitCode]:
     """Run pytest several times at once and return the statuses. What one prints follows when that before has ended."""
     colours = ["--color=yes"] * sys.stdout.isatty()
-    with ExitStack() as files, ExitStack() as parts:
+    with ExitStack() as files:
         outputs = [Output(files.enter_context(tempfile.TemporaryFile())) for _ in commands]
         for output in reversed(outputs):
             files.callback(output.show)  # the rest, also of parts that were interrupted
-        processes = [
-            parts.enter_context(started([*colours, *command], output.file))
-            for command, output in zip(commands, outputs, strict=True)
-        ]
-        for process, output in zip(processes, outputs, strict=True):
-            while process.poll() is None:
+        with started([[*colours, *command] for command in commands], [output.file for output in outputs]) as processes:
+            for process, output in zip(processes, outputs, strict=True):
+                while process.poll() is None:
+                    output.show()
+                    time.sleep(SHOWN_S)
                 output.show()
-                time.sleep(SHOWN_S)
-            output.show()
-        return [ended(process) for process in processes]
+            return [ended(process) for process in processes]
 
 
 def one_part(arguments: list[str]) -> pytest.ExitCode:
     """Run pytest and return its exit status."""
-    with started(arguments) as process:
+    with started([arguments], [None]) as (process,):
         return ended(process)
 
 
@@ -118,37 +115,43 @@ def number_of_workers() -> int:
 
 
 @contextmanager
-def started(arguments: list[str], output: IO[bytes] | None = None) -> Generator[subprocess.Popen[bytes]]:
-    """Start pytest, which ends before the block does.
+def started(
+    commands: Sequence[list[str]], outputs: Sequence[IO[bytes] | None]
+) -> Generator[list[subprocess.Popen[bytes]]]:
+    """Start pytest once for each command; all have ended before the block does."""
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for command, output in zip(commands, outputs, strict=True):
+            processes.append(start(command, output))
+        yield processes
+    finally:
+        interrupt(processes)
 
-    It and what it starts keep their byte code: to compile everything anew takes seconds each time.
-    """
+
+def start(arguments: list[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+    """Start pytest. It and what it starts keep their byte code: to compile everything anew takes seconds each time."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     reads_terminal = output is None and sys.stdin.isatty()  # a debugger does, which another group may not
     group = None if reads_terminal else 0
-    process = subprocess.Popen(
-        [*PYTEST, *arguments], env=environment, stdout=output, stderr=output, process_group=group
-    )
-    try:
-        yield process
-    finally:
-        interrupt(process)
+    return subprocess.Popen([*PYTEST, *arguments], env=environment, stdout=output, stderr=output, process_group=group)
 
 
-def interrupt(process: subprocess.Popen[bytes]) -> None:
-    """End pytest and its workers, unless it has ended. A second Ctrl-C, or the end of its time, kills it."""
-    if process.poll() is not None:
-        return
-    has_own_group = os.getpgid(process.pid) == process.pid
-    if has_own_group:  # in the terminal's group Ctrl-C has reached it
+def interrupt(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End what has not ended, all at once. A second Ctrl-C, or the end of their time, kills it."""
+    left = [process for process in processes if process.poll() is None]
+    with_own_group = [process for process in left if os.getpgid(process.pid) == process.pid]
+    for process in with_own_group:  # the terminal's group Ctrl-C has reached
         os.killpg(process.pid, signal.SIGINT)
-    try:
-        process.wait(TEARDOWN_S)
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        if has_own_group:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
-        process.wait()
+    deadline = time.monotonic() + TEARDOWN_S
+    for process in left:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            deadline = 0.0
+            if process in with_own_group:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
 
 
 def ended(process: subprocess.Popen[bytes]) -> pytest.ExitCode:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,10 @@ from tests.valkey import ClusterNode, Server
 ENTRY = CacheEntry(b'{"id":"chatcmpl-1","created":5,"choices":[]}', b"", 5.0)
 # Half of it is what the test machine may be late itself.
 DEADLINE_S = 0.1
+LATE_S = 0.8
+"""How late a busy machine may be once; whoever waited for Redis itself would wait for a second or more."""
+PATIENT_S = 20.0
+"""The time-out of tests that are about what the server says, not how soon."""
 SETTINGS = CacheSettings(namespace="test")
 
 
@@ -38,10 +43,11 @@ async def client(server):
 
 
 @asynccontextmanager
-async def opened(url: str):
-    """Yield a client whose deployment talks to the server, with the timeouts of the real one."""
-    store = RedisStore(url, "test", read_timeout_s=0.8 * SETTINGS.lookup_timeout_s, write_timeout_s=1.0)
-    client = CacheClient(CacheLookup(SETTINGS, store), SETTINGS)
+async def opened(url: str, lookup_timeout_s: float = SETTINGS.lookup_timeout_s, write_timeout_s: float = 1.0):
+    """Yield a client whose deployment talks to the server; its timeouts are the real ones unless others are given."""
+    settings = SETTINGS.model_copy(update={"lookup_timeout_s": lookup_timeout_s})
+    store = RedisStore(url, "test", 0.8 * lookup_timeout_s, write_timeout_s)
+    client = CacheClient(CacheLookup(settings, store), settings)
     try:
         yield client
     finally:
@@ -75,11 +81,14 @@ async def listening(handler):
 
 
 async def misses_in_time(client: CacheClient, times: int = 20, deadline_s: float = DEADLINE_S) -> None:
-    """Look up unknown keys, one after the other, each of which must be a miss before its deadline."""
+    """Look up unknown keys, one after the other: most must be a miss before the deadline, and none much later."""
+    took_s: list[float] = []
     for number in range(times):
         began = time.perf_counter()
         assert await client.lookup(f"{time.time_ns()} {number}") is None
-        assert time.perf_counter() - began < deadline_s
+        took_s.append(time.perf_counter() - began)
+    assert statistics.median(took_s) < deadline_s
+    assert max(took_s) < deadline_s + LATE_S
 
 
 async def written(client: CacheClient, key: str) -> None:
@@ -120,7 +129,7 @@ async def test_many_callers_of_a_frozen_server_wait_no_longer(server, client):
     try:
         began = time.perf_counter()
         found = await asyncio.gather(*(client.lookup(f"{number}") for number in range(500)))
-        assert time.perf_counter() - began < 2 * DEADLINE_S
+        assert time.perf_counter() - began < DEADLINE_S + LATE_S
         assert found == [None] * 500
     finally:
         server.signal(signal.SIGCONT)
@@ -203,8 +212,8 @@ async def test_a_full_server_refuses_writes_and_answers_lookups(tmp_path):
 async def test_a_wrong_password_is_named(tmp_path):
     server = Server(tmp_path, "--requirepass", "right")
     try:
-        async with opened(f"redis://:wrong@127.0.0.1:{server.port}") as client:
-            await misses_in_time(client, 3)
+        async with opened(f"redis://:wrong@127.0.0.1:{server.port}", PATIENT_S) as client:
+            await misses_in_time(client, 3, PATIENT_S)
             assert client.misses == {"redis_auth": 3}
         async with opened(f"redis://:right@127.0.0.1:{server.port}") as client:
             await written(client, "key")
@@ -215,11 +224,11 @@ async def test_a_wrong_password_is_named(tmp_path):
 async def test_a_server_that_may_only_be_read_refuses_writes_and_answers_lookups(tmp_path):
     server = Server(tmp_path, "--replicaof", "127.0.0.1 1")
     try:
-        async with opened(server.url) as client:
+        async with opened(server.url, PATIENT_S, PATIENT_S) as client:
             client.store("refused", ENTRY)
             await eventually(lambda: bool(client.drops))
             assert client.drops == {"redis_read_only": 1}
-            await misses_in_time(client)
+            await misses_in_time(client, 20, PATIENT_S)
             assert client.misses == {"absent": 20}
     finally:
         server.kill()

@@ -1,6 +1,6 @@
 """What a model's replica reports to Serve's controller, and the names of these figures."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Load:
 
     def reported(self) -> dict[str, float]:
         """Return the figures as Serve's `record_autoscaling_stats` returns them."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 FIGURES = tuple(field.name for field in fields(Load))

@@ -8,7 +8,7 @@ that does not report counts as full there: it is new, or hangs.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from deployments.models.scaling.demand import Cause, Sample, demand, is_queueing, overload, slope, with_sample, work
@@ -81,7 +81,7 @@ class Memory:
 
     def kept(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)

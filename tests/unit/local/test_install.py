@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pip
 import pytest
 
 from deployments.local import install
@@ -123,7 +125,9 @@ def test_the_locks_agree_with_each_other_and_leave_torch_for_cpus_out() -> None:
 def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with pip and uv, and nothing else."""
     folder = tmp_path_factory.mktemp("venv")
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    shutil.copytree(Path(pip.__file__).parent, packages / "pip")  # with its byte code: ensurepip compiles for seconds
     (folder / "bin/uv").symlink_to(Path(sys.executable).with_name("uv"))
     return folder
 
