@@ -10,6 +10,8 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
+from ray.serve.exceptions import RequestCancelledError
+
 MAX_UNSETTLED = 256
 REPLY_TIMEOUT_S = 30.0
 """How long the reply of a call may take after its answer; then the call is cancelled."""
@@ -103,7 +105,17 @@ def begun(response: Awaitable[Any]) -> asyncio.Task[None]:
 
 
 async def _reply(response: Awaitable[Any]) -> None:
-    await response
+    """Await a reply; raises RequestCancelledError where the replica has given up its work.
+
+    Serve's replica replies with the CancelledError itself that ended its work, as that of a delivery whose connection
+    is lost, and the handle raises it: it would pass for a cancellation of whoever awaits the call.
+    """
+    try:
+        await response
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        raise RequestCancelledError from None
 
 
 def _ignore(call: asyncio.Task[None]) -> None:

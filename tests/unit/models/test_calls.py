@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from ray.serve.exceptions import RequestCancelledError
 
 from deployments.models.calls import Calls, begun
 
@@ -48,6 +49,18 @@ async def test_a_call_that_never_replies_is_cancelled() -> None:
         while calls.unsettled:
             await asyncio.sleep(0.01)
     assert reply.cancelled()
+
+
+async def test_a_cancelled_call_is_told_from_a_reply_that_says_so() -> None:
+    reply: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    reply.cancel()
+    with pytest.raises(RequestCancelledError):
+        await begun(reply)
+    call = begun(asyncio.get_running_loop().create_future())
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
 
 
 async def test_a_replica_that_no_longer_replies_does_not_hold_the_requests_of_others() -> None:

@@ -128,6 +128,24 @@ async def test_however_its_call_fails_the_stream_ends_at_once(work: Deliver, kin
     assert time.perf_counter() - began < 5
 
 
+async def test_work_that_its_replica_gives_up_goes_to_another_one() -> None:
+    """Serve raises the replica's CancelledError at the caller, whom nobody has cancelled."""
+    asked: list[ModelRequest] = []
+
+    async def gives_up_once(request: ModelRequest, to: Destination) -> None:
+        asked.append(request)
+        if len(asked) == 1:
+            raise asyncio.CancelledError
+
+        async def answer() -> AsyncGenerator[Message]:
+            yield END
+
+        await Delivery().deliver(answer(), to)
+
+    found, _ = await messages(gives_up_once)
+    assert len(asked) == 2 and found[-1] == END
+
+
 @pytest.mark.parametrize(
     ("timeouts", "frames"),
     [(Timeouts(first_token_s=0.2), 0), (Timeouts(idle_s=0.2), 1), (Timeouts(total_s=0.3), 100)],
