@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # Purges and figures are for administrators, who would rather wait than be told nothing.
 ADMIN_TIMEOUT_S = 5.0
+GENERATED_TTL_S = 2.0
+"""How long a new answer stays in memory here: by then Redis has it. Few are asked for again, and those come back."""
 
 _Place = tuple[str, str | None]
 """A key, and the version of all purges when its answer began to be generated."""
@@ -151,7 +153,7 @@ class CacheClient:
             self.drops.count("too_large")
             return
         ttl_s = model.ttl_s or self._policy.ttl_s
-        self.memory.put(key, entry, version, ttl_s)
+        self.memory.put(key, entry, version, min(ttl_s, GENERATED_TTL_S))
         self._writer.put((key, version), entry, ttl_s)
         if query is not None and self.similar_client:
             self.similar_client.teach(query, entry, ttl_s)

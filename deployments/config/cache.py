@@ -56,7 +56,9 @@ class CacheSettings(CachePolicy):
         default=8_388_608, ge=0, description="Bytes of answers that an ingress replica keeps in memory."
     )
     hot_ttl_s: PositiveSeconds = Field(
-        default=10.0, description="Seconds for which an answer is given from that memory before Redis is asked again."
+        default=10.0,
+        description="Seconds for which an answer is given from that memory before Redis is asked again; "
+        "one that was never asked for again stays for 2.",
     )
     langchain: str = Field(
         default="",

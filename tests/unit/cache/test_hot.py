@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+from deployments.cache import client as client_module
 from deployments.cache import hot as hot_module
 from deployments.cache.client import CacheClient
 from deployments.cache.entry import CacheEntry
@@ -126,6 +127,22 @@ async def test_a_purge_elsewhere_holds_within_a_second(monkeypatch):
             await asyncio.sleep(0.01)
     await here.aclose()
     await there.aclose()
+
+
+async def test_a_new_answer_stays_in_memory_only_if_it_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr(client_module, "GENERATED_TTL_S", 0.05)
+    client = CacheClient(Remote(), CacheSettings())
+    await client.lookup("key")
+    client.store("key", ENTRY)
+    assert await client.lookup("key") == ENTRY and client.hot_hits == 1
+    while not client.stored:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.06)
+    assert client.hot("key") is None
+    assert await client.lookup("key") == ENTRY and client.hot_hits == 1
+    await asyncio.sleep(0.06)
+    assert client.hot("key") == ENTRY
+    await client.aclose()
 
 
 async def test_a_replica_that_cannot_ask_serves_nothing_after_a_second(monkeypatch):
