@@ -60,7 +60,7 @@ async def exchange(
             headers, on_end = _headers(summary), ended
             if answer.frames is not None and call is not None and is_resumable(request, call, services.settings):
                 kept = kept_request(call, summary, caller.key_id, meter, services.settings)
-                frames, more = await opened(services.streams, kept, answer.frames, outcome_of(summary, meter, ended))
+                frames, more = await opened(services.streams, kept, answer, outcome_of(summary, meter, ended))
                 headers |= more
                 if frames is not None:  # it ends by itself, whoever reads it
                     answer, on_end = replace(answer, frames=frames), _nobody

@@ -8,7 +8,7 @@ from fastapi import Request
 
 from deployments.api.http.connection import ClientGone
 from deployments.api.metering import CLIENT_GONE_STATUS, Meter
-from deployments.chat.call import GENERATING, ChatCall
+from deployments.chat.call import GENERATING, Answer, ChatCall
 from deployments.chat.cost import Cost, when_final
 from deployments.chat.service import ChatService
 from deployments.chat.summary import Summary
@@ -50,15 +50,16 @@ def kept_request(call: ChatCall, summary: Summary, key_id: str, meter: Meter, se
 
 
 async def opened(
-    streams: ResumableStreams, kept: KeptRequest, frames: AsyncGenerator[bytes], outcome: Outcome
+    streams: ResumableStreams, kept: KeptRequest, answer: Answer, outcome: Outcome
 ) -> tuple[AsyncGenerator[bytes] | None, dict[str, str]]:
     """Return the numbered events of an answer that can be resumed (None: it cannot), and the headers that say so."""
     try:
-        stream_id, numbered = await streams.open(kept, frames, outcome)
+        stream_id, numbered = await streams.open(kept, answer, outcome)
     except Refused as refused:
         return None, {RESUMABLE_HEADER: f"0; {refused.reason}"}
     except BaseException:
-        await frames.aclose()
+        assert answer.frames is not None
+        await answer.frames.aclose()
         raise
     return numbered, {RESUMABLE_HEADER: "1", ID_HEADER: stream_id}
 
@@ -90,10 +91,8 @@ class Repetition:
         admission = self._limiter.resume(kept.admission) if kept.admission else None
         self._observer.began()
 
-        async def begin() -> AsyncGenerator[bytes]:
-            answer = await (self._chat.chat if kept.call.endpoint == "chat" else self._chat.ask)(kept.call, summary)
-            assert answer.frames is not None
-            return answer.frames
+        async def begin() -> Answer:
+            return await (self._chat.chat if kept.call.endpoint == "chat" else self._chat.ask)(kept.call, summary)
 
         def count(status: int) -> None:
             self._observer.ended(kept.call.id, kept.key_id, summary, status, True)

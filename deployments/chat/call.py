@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.cache.steering import UNSTEERED, CacheControl
+from deployments.chat.generation import Sink
 from deployments.models.protocol import SPEECH, Endpoint
 
 GENERATING: frozenset[Endpoint] = frozenset({"chat", "completion"})
@@ -67,3 +68,5 @@ class Answer:
     """Tells what to say to the client that waits, None while that is nothing in particular."""
     media_type: str = "application/json"
     """Of a whole answer."""
+    divert: Callable[[Sink], None] | None = None
+    """Once its frames have begun: lets those that follow go to a sink as they arrive, and only the end be yielded."""

@@ -141,7 +141,8 @@ class ChatService:
         frames = self._streamed(found.answer, hold, call, turn, summary)
         # It has begun, or raises while the status can still be chosen; only one that waits long comes before that.
         has_begun = await anext(frames) == BEGUN
-        return Answer(frames=frames, waits_for=None if has_begun else partial(notice, hold, summary))
+        waits_for = None if has_begun else partial(notice, hold, summary)
+        return Answer(frames=frames, waits_for=waits_for, divert=found.answer.divert)
 
     async def _held(self, answer: Subscription, model: str, wait_s: float | None) -> Hold | None:
         """Return the request's place where it must wait for a replica; leaves the answer if it may not."""

@@ -1,10 +1,11 @@
 """A stream that is generated on this replica: its numbered events, and how much of them is in the log."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
+from deployments.chat.call import Answer
 from deployments.chat.continuation import Continuation
 from deployments.chat.generation import Generation
 from deployments.errors import ChatLLMError, Unavailable
@@ -13,8 +14,8 @@ from deployments.models.protocol import Failed, Frames, Reply
 from deployments.streams.positions import Numbering, last_position, without_ids
 from deployments.streams.store import Batch, StreamName
 
-Begin = Callable[[], Awaitable[AsyncGenerator[bytes]]]
-"""Return the frames of the answer, from the first on; raises a ChatLLMError."""
+Begin = Callable[[], Awaitable[Answer]]
+"""Return the answer, a stream, from its first frame on; raises a ChatLLMError."""
 STOPPED = "The stream was stopped: nobody came back to it in time."
 
 END = Reply(b"", 0, 0, "")
@@ -121,10 +122,14 @@ class RunningStream:
         if self._sent is not None and not self._sent:
             self._numbering.skip_gap(self._losses)  # what clients have seen is in no log
         put = self._repeated(generation, self._sent) if self._sent else partial(self._put, generation)
-        async with aclosing(await self._begin()) as frames:
+        answer = await self._begin()
+        assert answer.frames is not None
+        async with aclosing(answer.frames) as frames:
             async for data in frames:
                 if data:
                     put(data)
+                    if answer.divert is not None and not self._sent:
+                        answer.divert(put)
         generation.put(END)
 
     def _put(self, generation: Generation, data: bytes) -> None:

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, closing
 from typing import Protocol
 
+from deployments.chat.call import Answer
 from deployments.chat.generation import Generation
 from deployments.chat.peers import PeerLost, Peers
 from deployments.config import StreamSettings
@@ -74,12 +75,10 @@ class ResumableStreams:
         found = self._offered.get(stream)
         return found.generation if found else None
 
-    async def open(
-        self, kept: KeptRequest, frames: AsyncGenerator[bytes], outcome: Outcome
-    ) -> tuple[str, AsyncGenerator[bytes]]:
+    async def open(self, kept: KeptRequest, answer: Answer, outcome: Outcome) -> tuple[str, AsyncGenerator[bytes]]:
         """Generate an answer for whoever comes back to it; return the stream's id and its numbered events.
 
-        Raises Refused where it cannot be resumed: `frames` and `outcome` are then as if nothing had happened.
+        Raises Refused where it cannot be resumed: `answer` and `outcome` are then as if nothing had happened.
         """
         stream_id = f"stream_{secrets.token_hex(20)}"
         name, settings = StreamName.of(kept.call.tenant, stream_id), self._settings()
@@ -93,8 +92,8 @@ class ResumableStreams:
         if not has_room:
             raise Refused("limit")
 
-        async def begin() -> AsyncGenerator[bytes]:
-            return frames
+        async def begin() -> Answer:
+            return answer
 
         running = self._launch(name, kept.key_id, begin, outcome, request)
         return stream_id, self._first_reader(kept.call.tenant, stream_id, running)

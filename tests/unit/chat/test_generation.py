@@ -295,3 +295,59 @@ async def test_a_message_that_cannot_be_read_after_a_restart_ends_this_generatio
     with pytest.raises(ChatLLMError):
         await subscription.next()
     await generation.ended()
+
+
+async def test_a_sink_gets_the_rest_in_order_as_it_arrives(model: Model) -> None:
+    generation, poured = await begun(model), list[bytes]()
+    with closing(generation.subscribe()) as subscription:
+        model.push(Frames(b"1"))
+        assert await subscription.next() == b"1"
+        subscription.divert(poured.append)
+        model.push(Frames(b"2"))
+        assert poured == []  # not before what was returned has been taken
+        reading = asyncio.create_task(subscription.next())
+        await asyncio.sleep(0)
+        assert poured == [b"2"]
+        model.push(Frames(b"3"))
+        assert poured == [b"2", b"3"] and not reading.done()
+        model.push(END)
+        assert await reading is None
+        assert subscription.taken() == b"123" and await subscription.reply() == END
+
+
+async def test_a_sink_gets_the_answer_under_the_readers_own_id(model: Model) -> None:
+    generation, poured = await begun(model), list[bytes]()
+    with closing(generation.subscribe("chatcmpl-mine")) as subscription:
+        subscription.divert(poured.append)
+        reading = asyncio.create_task(subscription.next())
+        await asyncio.sleep(0)
+        model.push(Frames(b'data: {"id":"chatcmpl-0","x":1}\n\n'), END)
+        assert await reading is None
+    assert poured == [b'data: {"id":"chatcmpl-mine","x":1}\n\n']
+
+
+async def test_a_sink_that_fails_ends_its_reader_alone(model: Model) -> None:
+    def fail(_data: bytes) -> None:
+        raise ValueError("of the sink")
+
+    generation = await begun(model)
+    with closing(generation.subscribe()) as subscription, closing(generation.subscribe()) as other:
+        subscription.divert(fail)
+        reading = asyncio.create_task(subscription.next())
+        await asyncio.sleep(0)
+        model.push(Frames(b"1"), END)
+        with pytest.raises(ValueError, match="of the sink"):
+            await reading
+        assert await other.next() == b"1" and await other.next() is None
+
+
+async def test_a_reader_with_a_sink_hears_of_a_failure(model: Model) -> None:
+    generation, poured = await begun(model), list[bytes]()
+    with closing(generation.subscribe()) as subscription:
+        subscription.divert(poured.append)
+        reading = asyncio.create_task(subscription.next())
+        await asyncio.sleep(0)
+        model.push(Frames(b"1"), Failed(Overloaded("full")))
+        with pytest.raises(Overloaded, match="full"):
+            await reading
+    assert poured == [b"1"]
