@@ -1,10 +1,12 @@
 """All of the load tests for one GPU, in one run of at most twelve minutes.
 
     python -m loadtests.one_gpu --results out --budget 570   # on a machine with one GPU of 40 GB or more
-    python -m loadtests.one_gpu --scripted --budget 240      # the same steps without a GPU, with a scripted model
+    python -m loadtests.one_gpu --scripted --budget 340      # the same steps without a GPU, with a scripted model
 
 The model has the shape of Llama-3.1-8B in bfloat16 and random weights, which take the same time; nothing is
-downloaded. What is done, each step only if its time is left, and each with its reports whatever comes of the others:
+downloaded. The scripted model takes as long as that one took on an H200 with 256 answers at once, whatever it is asked:
+54 answers a second. What is done, each step only if its time is left, and each with its reports whatever comes of the
+others:
 
     saturation    rates to saturation with one replica, 512 prompt and 128 answer tokens
     overhead      the service beside bare vLLM on the same card, one round (loadtests.bench)
@@ -38,6 +40,8 @@ BUDGET_S = 700.0
 LEFT_FOR_THE_END_S = 20.0
 GRACE_S = 20.0
 """For a step that was stopped, to write its report."""
+QUEUE = {"max_waiting": 4096, "max_waiting_per_key": 4096}
+"""All of the load has one key, which stands for many."""
 OVERLOAD = 1.3
 """How many times the highest rate of one replica the autoscaling is tried with: the queue stays within its bounds."""
 
@@ -57,8 +61,9 @@ GPU = {
     "autoscaling": Step(175, "--step 70 --settle 20 --drain 10 --goal-ttft 1 --goal-tpot 0.05"),
 }
 SCRIPTED = {
-    "saturation": Step(75, "--first-rate 4 --steps 5 --step 8 --settle 2 --drain 4 --goal-ttft 0.5"),
-    "autoscaling": Step(100, "--step 40 --settle 10 --drain 5 --goal-ttft 0.5"),
+    "saturation": Step(85, "--first-rate 32 --steps 4 --step 12 --settle 5 --drain 6 --goal-ttft 1 --goal-tpot 0.05"),
+    # The second replica comes after the first of the two times, so that each shows what one and what two answer.
+    "autoscaling": Step(155, "--step 50 --settle 15 --drain 20 --goal-ttft 1 --goal-tpot 0.05"),
 }
 
 
@@ -164,9 +169,9 @@ def service_file(model: Path, is_scripted: bool, most: int) -> dict[str, Any]:
         "max_num_seqs": 256,
         "gpu_memory_utilization": 0.4,
     }
-    scripted = {"kind": "scripted", "prefill_ms": 100, "token_ms": 10, "slots": 16, "tokens": 4096}
-    scripted["context_tokens"] = 100_000
-    arguments = {"id": MODEL, **(scripted if is_scripted else {"kind": "vllm", "engine": engine})}
+    scripted = {"kind": "scripted", "prefill_ms": 140, "token_ms": 36, "in_step": True, "slots": 256, "tokens": 4096}
+    scripted |= {"context_tokens": 100_000, "load_s": 45}
+    arguments = {"id": MODEL, "queue": QUEUE, **(scripted if is_scripted else {"kind": "vllm", "engine": engine})}
     scaling = {
         "min_replicas": 1,
         "max_replicas": most,

@@ -98,7 +98,7 @@ async def relay(options: argparse.Namespace) -> int:
     for ingresses in map(int, options.ingresses.split(",")):
         async with _service(options.app, ingresses, ingresses if options.scale else 1) as service:
             run = Run(service, options.window)
-            await run.rest()
+            await run.rest([model(step) for step in (AT_ONCE, *STEPS_MS.values())])
             if not results.widths:
                 await _one_ingress(run, options, results)
             times = ingresses if options.scale else 1
@@ -140,10 +140,10 @@ class Run:
         other._target = replace(self._target, headers=("x-chatllm-resumable: 1",))
         return other
 
-    async def rest(self) -> None:
-        """Have every model answer once, and measure what the idle stack burns."""
-        for step in (AT_ONCE, *STEPS_MS.values()):
-            await self._client.ask(Tally(), model(step), 4, 64)
+    async def rest(self, models: Iterable[str]) -> None:
+        """Have these models answer once, and measure what the idle stack burns."""
+        for name in models:
+            await self._client.ask(Tally(), name, 4, 64)
         await asyncio.sleep(3 * SETTLING_S)
         before, began = self._processes.cpu_s(), time.perf_counter()
         await asyncio.sleep(self._window_s)
@@ -173,10 +173,13 @@ class Run:
             ingress_mb=memory_mb,
         )
 
-    async def width(self, streams: int, step: int, clients: int = 1) -> Width:
-        """Count what `streams` answers bring to so many clients within the window, and what it costs."""
+    async def width(self, streams: int, step: int, clients: int = 1, name: str = "") -> Width:
+        """Count what `streams` answers bring to so many clients within the window, and what it costs.
+
+        `name` is the model's whose step takes so many milliseconds, by default that of the step.
+        """
         lasts_s = self._window_s + SETTLING_S + 0.01 * streams + 15
-        load = StreamLoad(self._target, model(step), int(lasts_s * 1000 / step), streams // clients)
+        load = StreamLoad(self._target, name or model(step), int(lasts_s * 1000 / step), streams // clients)
         async with counters([load] * clients) as opened:
             await asyncio.sleep(SETTLING_S)
             before, began = self._processes.cpu_s(), time.perf_counter()
