@@ -129,16 +129,17 @@ async def test_what_a_lost_replica_had_not_begun_to_answer_another_one_answers(t
                 assert (await http.get("/fine")).status_code == 200
                 for _ in range(6):
                     assert (await http.post("/v1/chat/completions", json={})).status_code == 200
-            for path, body in (
-                ("responses", b"{}"),
-                ("chat/completions", b'{"conversation": "conv_1"}'),
-                ("chat/completions", b'{"c\\u006fnversation": "conv_1"}'),
+            for path, body, headers in (
+                ("responses", b"{}", {}),
+                ("chat/completions", b'{"conversation": "conv_1"}', {}),
+                ("chat/completions", b'{"c\\u006fnversation": "conv_1"}', {}),
+                ("chat/completions", b"{}", {"x-chatllm-retry": "0"}),
             ):
                 statuses: list[int] = []
                 for _ in range(4):
                     async with httpx.AsyncClient(base_url=url) as http:
-                        statuses.append((await http.post(f"/v1/{path}", content=body)).status_code)
-                assert 502 in statuses, (path, body)
+                        statuses.append((await http.post(f"/v1/{path}", content=body, headers=headers)).status_code)
+                assert 502 in statuses, (path, body, headers)
 
 
 @pytest.mark.parametrize("body_s", [2.0, 30.0])
