@@ -27,6 +27,12 @@ ROUTER = f"{ObservedRouter.__module__}.{ObservedRouter.__qualname__}"
 SURGE_PERCENT = 100
 """A new replica for each old one before that stops; a GPU's worth of room for it is for the service file to promise."""
 
+INGRESS_STOP_S = 960
+"""How long a replaced replica may take to finish what its clients read: as long as an answer takes
+(`timeouts.total_s`), and a minute. It is light, and nothing waits for it."""
+MODEL_STOP_S = 30
+"""The same for a model's, whose GPU is waited for: what is not finished shortly before, another one goes on with."""
+
 
 def build_app(args: Settings) -> Application:
     """Bind ingress and cache, and the models that stand among their settings; ValueError for what is not there."""
@@ -70,6 +76,7 @@ def _ingress() -> serve.Deployment:
         name="Ingress",
         max_ongoing_requests=5000,
         max_surge_percent=SURGE_PERCENT,
+        graceful_shutdown_timeout_s=INGRESS_STOP_S,
         ray_actor_options={"num_cpus": 0.1},
         logging_config=NO_ACCESS_LOG,
     )(serve.ingress()(Ingress))
@@ -102,5 +109,6 @@ def _model(model: AnyModel, log_level: str) -> Application:
         # A replica that is frozen is ended by its guard (infra/liveness/), before Serve misses it three times.
         health_check_period_s=5,
         health_check_timeout_s=15,
-        graceful_shutdown_timeout_s=30,
+        graceful_shutdown_timeout_s=MODEL_STOP_S,
+        graceful_shutdown_wait_loop_s=0.5,
     )(deployment_class(model)).bind(model, log_level)

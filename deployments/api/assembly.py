@@ -232,6 +232,7 @@ async def assembled(
             files=stores.files,
             batch_store=stores.batches,
             batches=batch_runner(current, stores.batches, stores.files, models, telemetry),
+            coalescer=coalescer,
             cache=cache,
             problems=problems,
         )

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from deployments.api import leaving
 from deployments.api.admin import adapters, keys, metrics
 from deployments.api.admin import batches as batches_admin
 from deployments.api.admin import cache as cache_admin
@@ -25,6 +26,7 @@ from deployments.api.configuration import IngressConfiguration
 from deployments.api.http.connection import ClientGone
 from deployments.api.http.cors import CrossOrigin
 from deployments.api.http.cycle import install_cycle
+from deployments.api.http.intake import Intake, IntakeControl
 from deployments.api.http.lenient import LenientRouting
 from deployments.api.http.middleware import ConcurrencyLimit, Lingering, RequestId
 from deployments.api.http.replies import error_response, translated
@@ -68,6 +70,7 @@ from deployments.infra.liveness.guarded import Guarded
 from deployments.infra.logs import configure_logging
 from deployments.infra.ray import key_value
 from deployments.infra.ray.applications import ServeConfiguration
+from deployments.infra.ray.stopping import when_stopping
 from deployments.models.client import ModelClient
 from deployments.models.directory import DeployedModel, ModelDirectory
 from deployments.models.names import ModelNames
@@ -109,8 +112,13 @@ ROUTES = (
 """Modules that each define one `router`. The first route that matches answers: `search` precedes `conversations`."""
 
 
-def build_http(open_services: OpenServices, settings: Current[Settings], request_id_is_echoed: bool = False) -> FastAPI:
-    """Return the application; `open_services` is entered when it starts."""
+def build_http(
+    open_services: OpenServices,
+    settings: Current[Settings],
+    request_id_is_echoed: bool = False,
+    intake: Intake | None = None,
+) -> FastAPI:
+    """Return the application; `open_services` is entered when it starts, `intake` lets requests in."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -127,6 +135,7 @@ def build_http(open_services: OpenServices, settings: Current[Settings], request
     app.add_middleware(Shortcut, method="POST", path=chat.PATH, endpoint=chat.create_chat_completion)
     app.add_middleware(LimitHeaders)
     app.add_middleware(ConcurrencyLimit, limit=lambda: settings.value.limits.max_concurrent_requests)
+    app.add_middleware(IntakeControl, intake=intake or Intake())
     if tracing.is_on():
         app.add_middleware(Traced, past_routing=(chat.PATH,))
     app.add_middleware(RequestId, is_echoed=request_id_is_echoed)
@@ -194,6 +203,7 @@ class Ingress:
         self._was_configured = False
         self._process = ProcessLoad()
         self._services: Services | None = None
+        self._intake = Intake()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application (called by Serve in the replica's event loop)."""
@@ -204,7 +214,8 @@ class Ingress:
         self._client = ModelClient({}, ModelNames((), ""), settings.timeouts, settings.encrypt_replica_traffic)
         self._cache = self._connected(self._cache_handle) if self._cache_handle else NoCache()
         self._apply()
-        app = build_http(self._open_services, self._current, True)
+        app = build_http(self._open_services, self._current, True, self._intake)
+        when_stopping(lambda timeout_s: leaving.retire(self._services, self._intake, timeout_s))
         freeze_heap()
         return app
 
@@ -225,6 +236,14 @@ class Ingress:
         """Tell Serve's autoscaler how busy this replica is (a method that Serve knows by its name)."""
         running = self._services.telemetry.running if self._services is not None else 0
         return self._process.load(running, self._current.value.limits.max_concurrent_requests).reported()
+
+    async def drain(self) -> int:
+        """Refuse new requests, since the whole service stops, and return how many are still under way."""
+        return await leaving.close(self._services, self._intake)
+
+    async def leave(self) -> None:
+        """End what clients still wait for, and write what is kept; nothing runs here afterwards."""
+        await leaving.leave(self._services, self._intake)
 
     def _find(self, models: Sequence[DeployedModel]) -> None:
         self._configuration.find(models)

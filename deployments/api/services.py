@@ -12,6 +12,7 @@ from deployments.batches.runner import BatchRunner
 from deployments.batches.store import BatchStore
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.steering import CacheControl, parsed
+from deployments.chat.coalescing import Coalescer
 from deployments.chat.ports import Models
 from deployments.chat.service import ChatService
 from deployments.config import Current, Settings
@@ -136,6 +137,7 @@ class Services:
     files: FileStore
     batch_store: BatchStore
     batches: BatchRunner
+    coalescer: Coalescer
     cache: CacheClient | NoCache = field(default_factory=NoCache)
     problems: Callable[[], Sequence[str]] = tuple
     """Tells what is wrong with the configuration, for administrators."""

@@ -86,6 +86,11 @@ class Lines:
             for name, work in (("claims", self._claim), ("leases", self._renew), ("outcomes", self._settle))
         ]
 
+    def retire(self) -> None:
+        """Claim no more; what runs goes on."""
+        if self._loops:
+            self._loops[0].cancel()
+
     async def aclose(self, timeout_s: float) -> None:
         """Claim no more, let what runs end for `timeout_s`, and leave the rest to other replicas at once."""
         if not self._loops:

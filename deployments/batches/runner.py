@@ -68,6 +68,12 @@ class BatchRunner:
             detached(watch_forever(self._store, self._runner, self._metrics), "batch-figures"),
         ]
 
+    def retire(self) -> None:
+        """Take nothing new: the replica stops. Lines under way go on until it closes."""
+        if self._looking is not None:
+            self._looking.cancel()
+        self._lines.retire()
+
     async def aclose(self, timeout_s: float) -> None:
         """Let lines end for `timeout_s`; everything else is left to other replicas."""
         for loop in self._loops:

@@ -7,6 +7,7 @@ a miss ──▶ Coalescer.join ──┬─ is generated here: subscribe to it
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -50,6 +51,7 @@ class Coalescer:
         self._lingering_bytes = 0
         self._running: set[Generation] = set()
         self._renewing: asyncio.Task[None] | None = None
+        self._runs_until = 0.0
         if peers:
             peers.serve(self._streams.get)
 
@@ -87,8 +89,17 @@ class Coalescer:
             self._streams[self._peers.stream(name)] = generation
         return generation.subscribe(reply_id if elsewhere else ""), bool(elsewhere)
 
+    def retire(self, timeout_s: float) -> None:
+        """Take note that this replica stops; what others relay from here may go on for `timeout_s` from now."""
+        self._runs_until = time.monotonic() + timeout_s
+
     async def aclose(self) -> None:
-        """Abort all generations; the other replicas take over what they relay."""
+        """Abort all generations, once `retire` lets it; the other replicas take over what they relay."""
+        if self._running and (left_s := self._runs_until - time.monotonic()) > 0:
+            ending = [asyncio.create_task(generation.ended()) for generation in self._running]
+            _, late = await asyncio.wait(ending, timeout=left_s)
+            for task in late:
+                task.cancel()
         if self._peers:
             await self._peers.aclose()
         if self._renewing:

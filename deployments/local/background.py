@@ -5,15 +5,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deployments.local import announcement, instance
 from deployments.local.instance import Instance
 from deployments.local.keys import FILE as KEY_FILE
 from deployments.local.page.link import open_browser
+from deployments.local.ray.part import report_path
+from deployments.local.ray.report import RayReport
 from deployments.local.settings import REPOSITORY, LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
+from deployments.local.stop_request import StopRequest
 
 POLL_S = 0.1
 STOP_TIMEOUT_S = 60.0
@@ -94,11 +97,33 @@ def _relay(lines: Sequence[str]) -> str:
     return error
 
 
-def stop(state: StateFolder) -> bool:
-    """End the running instance, whoever started it, and return whether there was one."""
+def stop(state: StateFolder, deadline_s: float, say: Callable[[str], object]) -> bool:
+    """End the running instance, whoever started it, and return whether there was one.
+
+    Answers that run have `deadline_s` to end; how many there are is told to `say`.
+    """
     found = Instance.read(state.path)
     if found is None:
         return False
-    found.end(STOP_TIMEOUT_S)
+    StopRequest(deadline_s).write(state.path)
+    notice = WaitingNotice(deadline_s, say)
+    found.end(deadline_s + STOP_TIMEOUT_S, lambda: notice.show(RayReport.read(report_path(state.path))))
     instance.forget(state.path)
     return True
+
+
+class WaitingNotice:
+    """Says once for how many answers a stop waits."""
+
+    def __init__(self, deadline_s: float, say: Callable[[str], object]) -> None:
+        self._deadline_s = deadline_s
+        self._say = say
+        self._was_shown = False
+
+    def show(self, report: RayReport | None) -> None:
+        """Say it as soon as Ray's process reports answers that run."""
+        if report and report.answers and not report.is_drained and not self._was_shown:
+            self._was_shown = True
+            what = "1 answer" if report.answers == 1 else f"{report.answers} answers"
+            limit = f"{self._deadline_s:.0f} s"
+            self._say(f"Waiting for {what} to end, for {limit} at most. Press Ctrl-C to stop at once.")

@@ -8,13 +8,16 @@ import json
 import os
 import select
 import signal
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-Phase = Literal["starting", "answering", "ready", "stopping"]
+LOOK_S = 0.2
+
+Phase = Literal["starting", "answering", "ready", "draining", "stopping"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,23 @@ class Instance:
         """Where Ray's dashboard is."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def end(self, timeout_s: float) -> bool:
-        """Ask the launcher to stop and wait until it has; past the deadline kill it and return False."""
+    def end(self, timeout_s: float, meanwhile: Callable[[], object] = lambda: None) -> bool:
+        """Ask the launcher to stop and wait until it has; past the deadline kill it and return False.
+
+        `meanwhile` is called several times a second. An interrupt asks the launcher to stop at once, and waits again.
+        """
         with self._opened() as file:
             if file is None:
                 return True
             signal.pidfd_send_signal(file, signal.SIGTERM)
-            if _ended(file, timeout_s):
-                return True
+            end = time.monotonic() + timeout_s
+            while time.monotonic() < end:
+                try:
+                    if _ended(file, min(LOOK_S, timeout_s)):
+                        return True
+                    meanwhile()
+                except KeyboardInterrupt:
+                    signal.pidfd_send_signal(file, signal.SIGTERM)
             signal.pidfd_send_signal(file, signal.SIGKILL)
             _ended(file, 5.0)
             return False

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from deployments.config import VLLMModel
-from deployments.local import announcement, checks, instance, keys, weights
+from deployments.local import announcement, background, checks, instance, keys, stop_request, weights
 from deployments.local.http_probe import status_of
 from deployments.local.instance import Instance
 from deployments.local.memory.shares import this_machine, with_memory
@@ -28,11 +28,14 @@ from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
 from deployments.local.status import phase_text
 from deployments.local.steps import Steps
+from deployments.local.stop_request import StopRequest
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 WATCH_S = 1.0
+LEAVE_S = 20.0
+"""How long the service may take past the deadline to write what is to be kept."""
 ANSWER_TIMEOUT_S = 300.0
 OLD_FORM = (
     "The service file has its models in one application with everything else, as files had before: on a cluster, "
@@ -78,6 +81,8 @@ class Launcher:
         self._steps = steps
         self._announces = announces
         self._stop_requested = threading.Event()
+        self._is_urgent = False
+        """Whether it was asked twice."""
         self._began = time.monotonic()
         self._parts: dict[str, Part] = {}
         self._restarts: dict[str, int] = {}
@@ -92,6 +97,8 @@ class Launcher:
             self._state, self._record = state.path, self._instance(service)
             self._awaited = service.settings.default.deployment
             stack.callback(instance.forget, state.path)
+            stop_request.forget(state.path)
+            stack.callback(stop_request.forget, state.path)
             self._tell()
             self._parts = self._make_parts(state, self._record)
             for part in self._parts.values():
@@ -101,6 +108,7 @@ class Launcher:
                 self._start()
                 while not self._stop_requested.wait(WATCH_S):
                     self._look_after_parts()
+                self._drain()
             except Stopped:
                 pass
 
@@ -229,6 +237,24 @@ class Launcher:
         if troubles != self._record.troubles:
             self._tell(troubles=troubles)
 
+    def _drain(self) -> None:
+        """Let the answers that run end, until the deadline or a second signal; new requests are refused."""
+        asked = StopRequest.read(self._state)
+        deadline_s = asked.deadline_s if asked else self._settings.drain_s
+        if deadline_s <= 0:
+            return
+        self._tell(phase="draining")
+        until = time.time() + deadline_s
+        try:
+            StopRequest(deadline_s, until).write(self._state)
+        except OSError as error:
+            log.warning("answers are not waited for", extra={"reason": error.strerror})
+            return
+        notice = background.WaitingNotice(deadline_s, self._steps.say)
+        while not (self._is_urgent or self._ray.is_drained or time.time() > until + LEAVE_S):
+            notice.show(self._ray.report)
+            time.sleep(POLL_S)
+
     def _say_stopping(self) -> None:
         self._tell(phase="stopping")
         self._steps.say("Stopping …")
@@ -246,4 +272,5 @@ class Launcher:
             raise Stopped
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self._is_urgent = self._stop_requested.is_set()
         self._stop_requested.set()

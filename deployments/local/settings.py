@@ -7,6 +7,7 @@ CHATLLM_PAGE_HOST       address on which the chat page listens (127.0.0.1)
 CHATLLM_PAGE_PORT       port of the chat page (8080)
 CHATLLM_DASHBOARD_PORT  port of Ray's dashboard (8265)
 CHATLLM_PROMETHEUS_PORT port of Prometheus, which `chatllm monitor` starts (9090)
+CHATLLM_DRAIN_S         seconds that answers may take to end at a stop (30)
 CHATLLM_MODEL           name such as qwen3:0.6b, Hugging Face id or path, in place of the default model's
 DATABASE_URL            a Postgres of one's own, in place of the embedded one
 REDIS_URL               a Redis or Valkey of one's own, in place of the embedded one
@@ -31,6 +32,7 @@ _VARIABLES = {
     "page_port": "CHATLLM_PAGE_PORT",
     "dashboard_port": "CHATLLM_DASHBOARD_PORT",
     "prometheus_port": "CHATLLM_PROMETHEUS_PORT",
+    "drain_s": "CHATLLM_DRAIN_S",
     "model": "CHATLLM_MODEL",
     "database_url": "DATABASE_URL",
     "redis_url": "REDIS_URL",
@@ -53,6 +55,7 @@ class LauncherSettings(Section):
     model: str = Field(
         default="", description="Name of the catalogue, Hugging Face id or path, in place of the default model."
     )
+    drain_s: float = Field(default=30.0, ge=0, description="Seconds that answers may take to end at a stop.")
     database_url: SecretStr | None = Field(default=None, description="A Postgres of one's own.")
     redis_url: SecretStr | None = Field(default=None, description="A Redis or Valkey of one's own.")
 

@@ -13,7 +13,8 @@ _gathered = GatheredMetrics()
 def count_failover(model: str, outcome: str) -> None:
     """Count a request that lost its replica; Ray hears of it within a second.
 
-    It was `continued` on another replica after its tokens, `repeated` there from the start, or `given_up`.
+    It was `continued` on another replica after its tokens, `repeated` there from the start, or `given_up`;
+    `handed_over` where the replica was stopped and left it to another one.
     """
     _gathered.count(_counter(), model=model, outcome=outcome)
 

@@ -17,7 +17,7 @@ from deployments.infra.ray.handles import carrying
 from deployments.models.call_errors import LOST, RETRY_AFTER_S, is_loss, translated
 from deployments.models.calls import Calls, begun
 from deployments.models.deadlines import Deadlines
-from deployments.models.delivery.listener import Listener, Stream
+from deployments.models.delivery.listener import HANDED_OVER, Listener, Stream
 from deployments.models.failover import Failover, ReplicaLost
 from deployments.models.protocol import Failed, Put
 
@@ -73,14 +73,18 @@ async def _ended(stream: Stream, call: "asyncio.Task[None]") -> None:
     """Return when the whole answer is here; raises what the call failed with, and ReplicaLost for a lost connection."""
     await stream.ended_or(call)
     if stream.is_lost:
-        raise ReplicaLost(LOST)
+        raise _loss(stream)
     if stream.has_ended:
         return
     await call
     if not await stream.ended(ARRIVAL_TIMEOUT_S):
         if stream.is_lost:
-            raise ReplicaLost(LOST)
+            raise _loss(stream)
         raise Unavailable("The end of the model's answer was lost; please try again.", None, 1.0)
+
+
+def _loss(stream: Stream) -> ReplicaLost:
+    return ReplicaLost(HANDED_OVER if stream.is_handed_over else LOST, stream.is_handed_over)
 
 
 def _expire(put: Put, task: "asyncio.Task[None] | None") -> None:

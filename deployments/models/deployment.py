@@ -1,5 +1,6 @@
 """The Serve deployment's class for each kind of model: a replica that loads when it is made."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from deployments.errors import Unavailable
 from deployments.infra.heap import freeze_heap
 from deployments.infra.liveness.guarded import Guarded, end_this_process
 from deployments.infra.logs import configure_logging
+from deployments.infra.ray.stopping import when_stopping
 from deployments.models.delivery.sender import Delivery
 from deployments.models.delivery.wire import Destination
 from deployments.models.identity import adapter_identity
@@ -25,9 +27,17 @@ from deployments.models.vllm.replica import VLLMReplica
 
 logger = logging.getLogger(__name__)
 
+HANDOVER_S = 5.0
+"""How long before Serve kills a replica that was told to stop it hands over what it has not finished."""
+LAST_S = 1.0
+"""How long before that it fails what no other replica can go on with."""
+
 
 class _Loaded:
     """What the classes of all kinds have: they are ready once constructed, and deliver what they generate."""
+
+    may_move = True
+    """Whether another replica may be asked for what this one has begun."""
 
     async def __init__(self, model: AnyModel, log_level: str) -> None:  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits it
         configure_logging(log_level)
@@ -40,6 +50,7 @@ class _Loaded:
         replica: Any = self
         with watched(model):
             await replica.start()
+        when_stopping(self._leave)
         freeze_heap()
         self._guard = Guarded()
 
@@ -68,7 +79,15 @@ class _Loaded:
         if model_request.tells_tokens and not may_be_kept:  # nor does the one that was asked for go on with this one's
             model_request = replace(model_request, wants_tokens=False)
         messages = traced(model_request, self._model_id, replica.generate(model_request))
-        await self._delivery.deliver(messages, to, may_be_kept)
+        await self._delivery.deliver(messages, to, may_be_kept, self.may_move)
+
+    def _leave(self, timeout_s: float) -> None:
+        """Have other replicas go on with what is not finished shortly before `timeout_s`, when Serve kills this one."""
+        logger.info("the replica stops: it finishes what it can", extra={"timeout_s": timeout_s})
+        lead_s = min(HANDOVER_S, timeout_s / 2)
+        loop = asyncio.get_running_loop()
+        loop.call_later(timeout_s - lead_s, self._delivery.hand_over)
+        loop.call_later(timeout_s - lead_s * LAST_S / HANDOVER_S, self._delivery.hand_over, True)
 
 
 def _identities(model: AnyModel) -> Mapping[str, str]:
@@ -103,6 +122,8 @@ class Scripted(_Loaded, ScriptedReplica):
 
 class Provider(_Loaded, ProviderReplica):
     """A replica that asks a provider."""
+
+    may_move = False
 
 
 def deployment_class(model: AnyModel) -> type[VLLM] | type[Scripted] | type[Provider]:

@@ -38,6 +38,11 @@ GIVEN_UP = "The model's replicas were lost while they worked on this request."
 class ReplicaLost(Exception):
     """The replica that generated is gone, or its connection; the text says so to a client."""
 
+    def __init__(self, message: str, is_handed_over: bool = False) -> None:
+        """`is_handed_over`: it stops as it should, and the request has nothing to do with that."""
+        self.is_handed_over = is_handed_over
+        super().__init__(message)
+
 
 class Failover:
     """One answer over all replicas that work on it, one after the other; `put` takes what comes of it."""
@@ -80,7 +85,8 @@ class Failover:
         except ChatLLMError:
             count_failover(self._model, "given_up")
             raise
-        count_failover(self._model, "continued" if self._tokens else "repeated")
+        outcome = "continued" if self._tokens else "repeated"
+        count_failover(self._model, "handed_over" if lost.is_handed_over else outcome)
         self.request = replace(self.request, resumed=bytes(self._tokens))
         self._repeated_bytes = len(self._tokens)
         self._put(Restarted())
@@ -97,6 +103,8 @@ class Failover:
             raise Unavailable(str(lost), None, 1.0)
         if self._has_sent and not self._can_continue:
             raise Unavailable(CANNOT_CONTINUE, None, 1.0)
+        if lost.is_handed_over:
+            return
         self._lost += 1
         self._fruitless = 1 if self._made > self._made_before else self._fruitless + 1
         self._made_before = self._made

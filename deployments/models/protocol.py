@@ -146,6 +146,11 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver:
+    """The replica stops: another one is to go on. An ingress of the version before takes the connection for lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restarted:
     """The replica was lost: another one begins the same answer again, from its first frame on."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -85,18 +86,25 @@ class BackgroundResponses:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flusher: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        self._runs_until = 0.0
 
     async def open(self) -> None:
         """Begin to look for responses whose replica was lost."""
         self._sweeper = asyncio.create_task(self._takeover.sweep_forever(), name="response-sweeper")
 
+    def retire(self, timeout_s: float) -> None:
+        """Take over nothing more of lost replicas: this one stops, and what runs may go on for `timeout_s` from now."""
+        self._runs_until = time.monotonic() + timeout_s
+        if self._sweeper:
+            self._sweeper.cancel()
+
     async def aclose(self, timeout_s: float) -> None:
-        """Let the runs end for `timeout_s`; what still runs then is left to other replicas."""
+        """Let the runs end for `timeout_s`, or as long as `retire` said; what then still runs is left to others."""
         if self._sweeper:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+            _, late = await asyncio.wait(self._tasks, timeout=max(timeout_s, self._runs_until - time.monotonic()))
             for task in late:
                 task.cancel()
             if late:

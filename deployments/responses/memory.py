@@ -216,7 +216,7 @@ class MemoryResponses:
         self._check()
         for entry in self._entries.values():
             if entry.runner == runner:
-                entry.heartbeat_s = LONG_AGO_S
+                entry.heartbeat_s, entry.attempts = LONG_AGO_S, entry.attempts - 1
 
     async def sweep(self, events_ttl_s: float, waiting_s: float) -> None:
         """Drop old events, and end what was abandoned."""

@@ -150,7 +150,7 @@ WITH stale AS (
 SELECT taken.*, c.is_hidden, '[]' AS output FROM taken JOIN conversations c ON c.id = taken.conversation_id
 
 -- name: release
-UPDATE responses SET heartbeat_at = '-infinity' WHERE runner = $1
+UPDATE responses SET heartbeat_at = '-infinity', attempts = attempts - 1 WHERE runner = $1
 
 -- name: drop_events
 DELETE FROM response_events WHERE created_at < now() - make_interval(secs => $1)

@@ -90,7 +90,7 @@ class ResponseStore(Protocol):
         ...
 
     async def release(self, runner: str) -> None:
-        """Give up what a replica runs, so that others may claim it at once."""
+        """Give up what a replica runs, so that others may claim it at once; that is no attempt which has failed."""
         ...
 
     async def sweep(self, events_ttl_s: float, waiting_s: float) -> None:

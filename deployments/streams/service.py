@@ -12,6 +12,7 @@ With Redis away a stream goes on, but nobody on another replica can find it.
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, closing
 from typing import Protocol
@@ -67,6 +68,7 @@ class ResumableStreams:
         self._running: dict[StreamName, RunningStream] = {}
         self._offered: dict[bytes, RunningStream] = {}
         self._breaker = Breaker()
+        self._runs_until = 0.0
         self._writer = LogWriter(store, self._address, settings, self._running, self._forget)
         if peers:
             peers.serve(self._generation)
@@ -163,21 +165,29 @@ class ResumableStreams:
         if self._forget(name) is None and running is None and not was_there:
             raise _unknown()
 
+    def retire(self, timeout_s: float) -> None:
+        """Take note that this replica stops; what runs may go on for `timeout_s` from now."""
+        self._runs_until = time.monotonic() + timeout_s
+
     async def aclose(self, timeout_s: float) -> None:
-        """Let the streams end for `timeout_s`; what still runs then is left to other replicas."""
+        """Let the streams end for `timeout_s`, or as long as `retire` said; what then still runs is left to others."""
         if self._running:
             tasks = [asyncio.create_task(one.generation.ended()) for one in self._running.values()]
-            await asyncio.wait(tasks, timeout=timeout_s)
+            await asyncio.wait(tasks, timeout=max(timeout_s, self._runs_until - time.monotonic()))
             for task in tasks:
                 task.cancel()
-        await self._writer.aclose()
-        for running in list(self._running.values()):
-            running.leave()
-            await running.generation.ended()
+        await self.leave()
         try:
             await self._store.aclose()
         except StoreError as error:
             logger.warning("the streams' store did not close: %s", error.kind)
+
+    async def leave(self) -> None:
+        """Leave what runs to whoever its clients come back to, with all that was said in its log."""
+        await self._writer.aclose()
+        for running in list(self._running.values()):
+            running.leave()
+            await running.generation.ended()
 
     def _launch(
         self,

@@ -339,12 +339,14 @@ async def test_a_silent_replica_loses_its_responses_to_one_other(store: Response
     claims = await asyncio.gather(*(store.claim(f"replica-{n}", 60, 10) for n in range(3, 9)))
 
     ((claim,),) = [found for found in claims if found]
-    assert (claim.response.id, claim.was_shown, claim.attempts) == (new.id, False, 2)
+    assert (claim.response.id, claim.was_shown, claim.attempts) == (new.id, False, 1), "it was left, not lost"
     assert (await store.events(ANN, new.id, -1, 10)).batches == ()
     assert not await store.add_events("replica-1", {new.id: Batch(2, b"late")})
     assert not await store.end(ANN, new.id, "replica-1", ended(new, "late"))
     assert (await store.response(ANN, new.id)).output == ()
     assert await store.add_events("replica-2", {alive.id: None})
+    attempts = [one.attempts for one in await store.claim("replica-9", 0, 10) if one.response.id == new.id]
+    assert attempts == [2], "it was lost"
 
 
 async def test_a_claim_says_what_was_seen(store: ResponseStore) -> None:

@@ -89,15 +89,26 @@ class EventStream(Response):
         self._trailer = trailer
         self._silence_s = silence_s
         self._waits_for = waits_for
+        self._is_over = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome: ChatLLMError | ClientGone | None = ClientGone()
+        inner = scope.get(INNERMOST_SEND, send)
+        has_started = False
         try:
             with self._connection:
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                outcome = await self._write(scope.get(INNERMOST_SEND, send), scope)
+                has_started = True
+                outcome = await self._write(inner, scope)
         except ClientGone:
             pass
+        except ChatLLMError as error:  # the server has ended it
+            if not has_started:
+                raise
+            outcome = error
+            if not self._is_over:
+                await self._fail(error, inner, scope)
+                await inner({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._connection.close()
             await self._frames.aclose()
@@ -117,10 +128,14 @@ class EventStream(Response):
                     alive.sent()
         except Exception as error:  # noqa: BLE001 - the boundary to the client: every failure becomes an error event
             failure = translated(error, self._request_id)
-            event = error_event(failure, self._request_id, scope)
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+            await self._fail(failure, send, scope)
         finally:
             alive.close()
         end = self._trailer() if self._trailer is not None else b""
+        self._is_over = True
         await send({"type": "http.response.body", "body": end, "more_body": False})
         return failure
+
+    async def _fail(self, error: ChatLLMError, send: Send, scope: Scope) -> None:
+        event = error_event(error, self._request_id, scope)
+        await send({"type": "http.response.body", "body": event, "more_body": True})

@@ -11,6 +11,8 @@ from ray.experimental.internal_kv import (
 )
 
 NAMESPACE = b"chatllm"
+STOPS_AT = "stops_at"
+"""Under this key: when the whole service stops (seconds since the epoch), once that has begun."""
 
 
 def is_connected() -> bool:

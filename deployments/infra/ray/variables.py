@@ -60,6 +60,16 @@ VARIABLES = (
         "1",
         "of a replica's three refused connections, Ray's choice, one request has all: to HAProxy it has the fewest",
     ),
+    Variable(
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S",
+        "960",
+        "when the ingress's replicas change a new HAProxy starts, and the old one would cut its streams after 120 s",
+    ),
+    Variable(
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S",
+        "5",
+        "HAProxy knows within a second that a replica stops; Ray keeps each for 30 s, with nothing to do",
+    ),
     Variable("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0", "after `uv run` Ray would package the whole repository"),
     Variable("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0", "a replica without a GPU keeps its CUDA_VISIBLE_DEVICES"),
     Variable("TOKENIZERS_PARALLELISM", "false", "tokenizers warn after a fork"),

@@ -15,7 +15,20 @@ LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(f">I{CHANNEL_BYTES}sB")
 _REST_BYTES = CHANNEL_BYTES + 1
 
-FRAMES, REPLY, FAILED, SUBSCRIBE, LEAVE, PROGRESS, PART, LOOKUP, LOOKUP_REPLY, TOKEN_FRAMES, BEAT = range(11)
+(
+    FRAMES,
+    REPLY,
+    FAILED,
+    SUBSCRIBE,
+    LEAVE,
+    PROGRESS,
+    PART,
+    LOOKUP,
+    LOOKUP_REPLY,
+    TOKEN_FRAMES,
+    BEAT,
+    HANDED_OVER,
+) = range(12)
 """All kinds, in one place, so that no two ends mean different things by one."""
 
 

@@ -154,5 +154,5 @@ def _line(change: Change, took_s: Mapping[str, float]) -> str:
 
 def _during(change: Change) -> str:
     if not change.held:
-        return "the old replicas answer until the new ones are ready"
+        return "the old replicas answer until the new ones are ready, and finish their answers in the background"
     return f"requests to {', '.join(change.held)} are held until the new replicas are ready"

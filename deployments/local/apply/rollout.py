@@ -1,10 +1,11 @@
 """Deploying a document and following it to the end; what does not become healthy is taken back."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from deployments.local.apply.cluster import Cluster, Deployed, Unreachable
+from deployments.local.apply.completion import Completed, replicas_of
 from deployments.local.apply.plan import Change
 from deployments.local.service_document import Tree
 from deployments.local.state import LauncherError
@@ -30,16 +31,28 @@ def roll_out(
     a reason as well; a second one leaves the rollback to Serve.
     """
     try:
+        before = _replicas(cluster)
         try:
             cluster.put(wanted)
         except Unreachable as error:
             raise NotHealthy(f"Ray's dashboard did not confirm the change ({error})") from None
-        follow(cluster, changes, timeout_s, say)
+        follow(cluster, changes, timeout_s, say, before)
     except (NotHealthy, KeyboardInterrupt) as error:
         reason = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         say(f"Failed: {reason}")
         _roll_back(cluster, former, changes, timeout_s, say)
         raise LauncherError(f"the running service is as it was: {reason}") from None
+
+
+def _replicas(cluster: Cluster) -> set[str]:
+    """Return the ids of all replicas; of none where they cannot be told now."""
+    try:
+        applications = cluster.read().applications.values()
+    except Unreachable:
+        return set()
+    return {
+        one["replica_id"] for found in applications for of in _deployments(found).values() for one in replicas_of(of)
+    }
 
 
 def _roll_back(cluster: Cluster, former: Tree, changes: Sequence[Change], timeout_s: float, say: Say) -> None:
@@ -64,9 +77,16 @@ def _reversed(change: Change) -> Change:
     return Change(change.application, opposite)  # type: ignore[arg-type] - a kind's opposite is one
 
 
-def follow(cluster: Cluster, changes: Sequence[Change], timeout_s: float, say: Say) -> None:
-    """Say what happens until each change is done; raises NotHealthy for the first that failed, or is late."""
+def follow(
+    cluster: Cluster, changes: Sequence[Change], timeout_s: float, say: Say, before: Container[str] = ()
+) -> None:
+    """Say what happens until each change is done; raises NotHealthy for the first that failed, or is late.
+
+    `before` are the ids of the replicas that ran when the change was deployed. Old ones that finish their answers are
+    not waited for.
+    """
     shown: dict[str, str] = {}
+    complete = Completed(before)
     end = time.monotonic() + timeout_s
     while True:
         try:
@@ -74,7 +94,7 @@ def follow(cluster: Cluster, changes: Sequence[Change], timeout_s: float, say: S
         except Unreachable as error:
             states, why = {change.application: "not known" for change in changes}, f": {error}"
         else:
-            states, why = {change.application: _state(change, deployed) for change in changes}, ""
+            states, why = {change.application: _state(change, deployed, complete) for change in changes}, ""
         for application, state in states.items():
             if shown.get(application) != state:
                 shown[application] = state
@@ -90,7 +110,7 @@ def follow(cluster: Cluster, changes: Sequence[Change], timeout_s: float, say: S
 DONE = ("ready", "removed")
 
 
-def _state(change: Change, deployed: Deployed) -> str:
+def _state(change: Change, deployed: Deployed, complete: Completed) -> str:
     """Return how far a change has come; NotHealthy if it has failed."""
     found = deployed.applications.get(change.application)
     if change.kind == "remove":
@@ -99,7 +119,7 @@ def _state(change: Change, deployed: Deployed) -> str:
         return "not known to Serve yet"
     if found["status"] == FAILED:
         raise NotHealthy(f"{change.application} failed: {_reason(found)}")
-    if found["status"] == RUNNING:
+    if complete.is_true_of(change, _deployments(found), found["status"] == RUNNING):
         return "ready"
     starting = [name for name, one in _deployments(found).items() if one.get("status") != "HEALTHY"]
     if not starting:

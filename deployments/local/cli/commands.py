@@ -73,11 +73,19 @@ def up(
 
 
 @app.command()
-def down() -> None:
-    """Stop what `up` started, and anything that a crash has left running."""
-    settings = LauncherSettings.read()
+def down(
+    deadline: Annotated[
+        float | None, typer.Option(min=0, help="Seconds that answers may take to end (30); 0 stops at once.")
+    ] = None,
+) -> None:
+    """Stop what `up` started, and anything that a crash has left running.
+
+    New requests are refused from then on, and answers that run may end. Responses in the background, batches and
+    resumable streams go on after the next start.
+    """
+    settings = LauncherSettings.read(drain_s=deadline)
     state = StateFolder.open(settings.state)
-    was_running = background.stop(state)
+    was_running = background.stop(state, settings.drain_s, typer.echo)
     with state.locked("launcher"):
         ended = leftovers.sweep(state.path)
     typer.echo(

@@ -47,6 +47,12 @@ class RayPart(Supervised):
         """Start Ray and hand it the configuration; LauncherError says what kept it from starting."""
         self._supervisor.start()
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether no answer is waited for any more after `StopRequest.until` was set; true where Ray is down."""
+        report = self.report
+        return self.pid is None or report is None or report.is_drained or report.phase != "deployed"
+
     def stop(self) -> None:
         """End Ray and all that it started; harmless if it never ran."""
         self._stopping.set()

@@ -22,8 +22,10 @@ import yaml
 from deployments.infra.logs import log_to_terminal
 from deployments.local.processes import leftovers
 from deployments.local.ray import load_times
+from deployments.local.ray.draining import drain
 from deployments.local.ray.report import Deployment, RayReport
 from deployments.local.ray.staging import without_engines
+from deployments.local.stop_request import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class Service:
         self._whole: Any = None  # what is still to be deployed
         self._main = ""  # the application of ingress and cache
         self._is_steady = False
+        self._is_draining = False
+        self._telling = threading.Lock()
         self._timed: set[str] = set()  # deployments whose time of loading has been kept
 
     def run(self) -> None:
@@ -117,7 +121,20 @@ class Service:
                 ray.get(ready)  # raises what kept HAProxy from starting
             with contextlib.suppress(RayActorError, RayServeException):  # between two lives of the controller
                 self._observe()
-            time.sleep(STEADY_EVERY_S if self._is_settled() else CHECK_EVERY_S)
+            self._pause(STEADY_EVERY_S if self._is_settled() else CHECK_EVERY_S)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and begin to drain as soon as the launcher says so."""
+        end = time.monotonic() + seconds
+        while (left_s := end - time.monotonic()) > 0:
+            if not self._is_draining and (stop := StopRequest.read(self._options.state)) and stop.until is not None:
+                self._is_draining = True
+                threading.Thread(target=self._drain, args=(stop.until,), name="drain", daemon=True).start()
+            time.sleep(min(left_s, CHECK_EVERY_S))
+
+    def _drain(self, until: float) -> None:
+        drain(self._main, until, lambda answers: self._tell(answers=answers))
+        self._tell(is_drained=True)
 
     def _is_settled(self) -> bool:
         return self._whole is None and self._is_steady
@@ -202,8 +219,9 @@ class Service:
         leftovers.sweep(self._options.state, ("ray",))
 
     def _tell(self, **changes: Any) -> None:
-        self._report = replace(self._report, written_at=time.time(), **changes)
-        self._report.write(self._options.report)
+        with self._telling:
+            self._report = replace(self._report, written_at=time.time(), **changes)
+            self._report.write(self._options.report)
 
 
 def _refused(message: str) -> Deployment:

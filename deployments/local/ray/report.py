@@ -42,6 +42,10 @@ class RayReport:
     message: str = ""
     deployments: dict[str, Deployment] = field(default_factory=dict[str, Deployment])
     dashboard: bool = False
+    answers: int | None = None
+    """How many answers run that the stop waits for; None as long as there is none."""
+    is_drained: bool = False
+    """Whether nothing is waited for any more."""
 
     @classmethod
     def read(cls, path: Path) -> Self | None:

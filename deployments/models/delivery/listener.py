@@ -17,7 +17,9 @@ from deployments.infra.transport.connection import Connection
 from deployments.infra.transport.framing import BEAT, CHANNEL_BYTES, LEAVE, SUBSCRIBE, Frame
 from deployments.infra.transport.server import Address, Server
 from deployments.models.delivery.wire import MAX_MESSAGE_BYTES, Control, Destination, Part, decode
-from deployments.models.protocol import Failed, Frames, Progress, Put, Reply
+from deployments.models.protocol import Failed, Frames, HandedOver, Progress, Put, Reply
+
+HANDED_OVER = "The model's replica stops before this answer's end; please try again."
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Stream:
         """Whether the sender has sent its last message; else it may still be at work and must be told to stop."""
         self.is_lost = False
         """Whether the connection by which it came was lost, or the sender no longer has it."""
+        self.is_handed_over = False
+        """Whether it is lost because the sender stops, and said so."""
         self.source: object | None = None
         self.last_at: float | None = None
         """When the last frames came (monotonic seconds)."""
@@ -48,7 +52,7 @@ class Stream:
         self._parts: list[bytes] = []
         self._part_bytes = 0
 
-    def receive(self, message: Frames | Reply | Failed | Progress | Part) -> None:
+    def receive(self, message: Frames | Reply | Failed | Progress | Part | HandedOver) -> None:
         """Take a message from the sender."""
         match message:
             case Frames():
@@ -58,6 +62,9 @@ class Stream:
                 self._put(message)
             case Part(data):
                 self._receive_part(data)
+            case HandedOver():
+                self.is_handed_over = True
+                self.lose(HANDED_OVER)
             case Reply() if self._parts:
                 self._end(replace(message, body=b"".join([*self._parts, message.body])))
             case Reply() | Failed():
@@ -156,7 +163,7 @@ class Listener:
                 self._schedule_look()
         elif (stream := self._streams.get(frame.channel)) is not None:
             stream.source = connection
-            stream.receive(cast(Frames | Reply | Failed | Progress | Part, decode(frame)))
+            stream.receive(cast(Frames | Reply | Failed | Progress | Part | HandedOver, decode(frame)))
 
     def lost(self, connection: Connection) -> None:
         """End the streams that came by a connection."""

@@ -5,7 +5,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deployments.errors import Unavailable
@@ -13,7 +13,7 @@ from deployments.infra.transport.client import ConnectionPool
 from deployments.infra.transport.connection import Connection
 from deployments.infra.transport.framing import BEAT, CHANNEL_BYTES, Frame
 from deployments.models.delivery.wire import Control, Destination, Part, encode
-from deployments.models.protocol import Message, Progress, Reply
+from deployments.models.protocol import Frames, HandedOver, Message, Progress, Reply
 
 logger = logging.getLogger(__name__)
 
@@ -24,27 +24,49 @@ PART_BYTES = 1024 * 1024
 """What of a reply is sent at once: it occupies the event loop for about a millisecond."""
 
 
+@dataclass(slots=True, eq=False)
+class _Sending:
+    """One answer on its way."""
+
+    task: asyncio.Task[Any] | None
+    may_move: bool
+    """Whether another replica can go on with it."""
+    is_handed_over: bool = False
+
+    def stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+
 class Delivery:
     """Sends the messages of generations where they are wanted, over one connection for each ingress replica."""
 
     def __init__(self) -> None:
         self._pool = ConnectionPool(self)
-        self._senders: defaultdict[Connection, set[asyncio.Task[Any] | None]] = defaultdict(set)
+        self._senders: defaultdict[Connection, set[_Sending]] = defaultdict(set)
+        self._is_leaving = False
         self._next_beat: asyncio.TimerHandle | None = None
 
     async def deliver(
-        self, messages: AsyncGenerator[Message | Progress], to: Destination, may_be_kept: bool = True
+        self,
+        messages: AsyncGenerator[Message | Progress],
+        to: Destination,
+        may_be_kept: bool = True,
+        may_move: bool = True,
     ) -> None:
-        """Send all `messages`, and return when the last has been handed to the connection.
+        """Send all `messages`, and return when the last has been handed to the connection, or it was handed over.
 
-        `may_be_kept` is what the reply says of itself.
+        `may_be_kept` is what the reply says of itself; `may_move`: whether another replica can be asked the same.
 
         Raises Unavailable where the ingress cannot be reached, and is cancelled when the connection is lost:
         nobody is there to read the answer.
         """
         connection = await self._connection(to)
-        task = asyncio.current_task()
-        self._senders[connection].add(task)
+        if self._is_leaving:
+            connection.write(to.stream, *encode(HandedOver()))
+            return await messages.aclose()
+        sending = _Sending(asyncio.current_task(), may_move)
+        self._senders[connection].add(sending)
         if self._next_beat is None:
             self._beat()
         if not connection.is_local:
@@ -53,20 +75,37 @@ class Delivery:
         try:
             async with aclosing(messages):
                 async for message in messages:
-                    if isinstance(message, Reply) and not may_be_kept:
+                    if isinstance(message, Frames) and message.tokens is None:
+                        sending.may_move = False
+                    elif isinstance(message, Reply) and not may_be_kept:
                         message = replace(message, may_be_kept=False)  # noqa: PLW2901 - the same, with a mark
                     last = await _last_part(message, connection, to.stream)
                     connection.write(to.stream, *encode(last))
                     await connection.writable()
+        except asyncio.CancelledError:
+            if not sending.is_handed_over or sending.task is None or sending.task.uncancel():
+                raise
+            connection.write(to.stream, *encode(HandedOver()))
         finally:
             senders = self._senders[connection]
-            senders.discard(task)
+            senders.discard(sending)
             if not senders:
                 del self._senders[connection]  # a lost connection would be kept forever
 
     async def send(self, control: Control, to: Destination) -> None:
         """Send one message, without the promise that it arrives; raises Unavailable as `deliver` does."""
         (await self._connection(to)).write(to.stream, *encode(control))
+
+    def hand_over(self, everything: bool = False) -> None:
+        """Stop what another replica can go on with, and tell whoever reads it; from now on, refuse what is new too.
+
+        `everything`: also what then ends in an error.
+        """
+        self._is_leaving = True
+        for sending in [one for senders in self._senders.values() for one in senders]:
+            if (sending.may_move or everything) and not sending.is_handed_over:
+                sending.is_handed_over = True
+                sending.stop()
 
     def close(self) -> None:
         """Close all connections, after what has been written."""
@@ -80,9 +119,8 @@ class Delivery:
 
     def lost(self, connection: Connection) -> None:
         """Cancel whoever sends by a connection."""
-        for sender in self._senders.pop(connection, set()):
-            if sender is not None:
-                sender.cancel()
+        for sending in self._senders.pop(connection, set()):
+            sending.stop()
 
     def _beat(self) -> None:
         """Let all hear that this process lives to which it sends something, as long as there are any."""

@@ -19,6 +19,7 @@ from deployments.infra.timing import EngineTimes
 from deployments.infra.transport.framing import (
     FAILED,
     FRAMES,
+    HANDED_OVER,
     LEAVE,
     PART,
     PROGRESS,
@@ -28,7 +29,7 @@ from deployments.infra.transport.framing import (
     Frame,
 )
 from deployments.infra.transport.server import Address
-from deployments.models.protocol import Failed, Frames, Message, Progress, Reply
+from deployments.models.protocol import Failed, Frames, HandedOver, Message, Progress, Reply
 
 TOKENS = struct.Struct(">QQ")
 LENGTH = struct.Struct(">I")
@@ -65,7 +66,7 @@ class Part:
 
 
 Control = Subscribe | Leave
-Crossing = Message | Progress | Part | Control
+Crossing = Message | Progress | Part | HandedOver | Control
 
 
 class _Reply(msgspec.Struct, array_like=True):
@@ -101,6 +102,8 @@ def encode(message: Crossing) -> tuple[int, bytes]:
             return PROGRESS, TOKENS.pack(prompt_tokens, completion_tokens)
         case Part(data):
             return PART, data
+        case HandedOver():
+            return HANDED_OVER, b""
         case Subscribe(to):
             return SUBSCRIBE, msgspec.msgpack.encode(to)
         case Leave(left):
@@ -111,10 +114,7 @@ def decode(frame: Frame) -> Crossing:
     """Return the message of a frame; raises ValueError if it is not one."""
     _, kind, payload = frame
     if kind == TOKEN_FRAMES:
-        start = LENGTH.size + int.from_bytes(payload[: LENGTH.size], "big")
-        if len(payload) < start:
-            raise ValueError("frames without their tokens")
-        return Frames(payload[start:], payload[LENGTH.size : start])
+        return _token_frames(payload)
     if kind == FRAMES:
         return Frames(payload)
     if kind == REPLY:
@@ -136,8 +136,17 @@ def decode(frame: Frame) -> Crossing:
         return Progress(*TOKENS.unpack(payload))
     if kind == PART:
         return Part(payload)
+    if kind == HANDED_OVER:
+        return HandedOver()
     if kind == SUBSCRIBE:
         return Subscribe(msgspec.msgpack.decode(payload, type=Destination))
     if kind == LEAVE:
         return Leave(payload)
     raise ValueError(f"a message of the unknown kind {kind}")
+
+
+def _token_frames(payload: bytes) -> Frames:
+    start = LENGTH.size + int.from_bytes(payload[: LENGTH.size], "big")
+    if len(payload) < start:
+        raise ValueError("frames without their tokens")
+    return Frames(payload[start:], payload[LENGTH.size : start])

@@ -35,6 +35,8 @@ class Replicas:
     deaths: list[int]
     fails_call: bool = True
     """Whether the call fails with Ray's error; else the connection alone is lost."""
+    hands_over: bool = False
+    """Whether they are stopped instead, and hand the answer over."""
     replies: bool = False
     """Whether the call succeeds, as of a replica that is lost between the last message and its arrival."""
     asked: list[ModelRequest] = field(default_factory=list[ModelRequest])
@@ -52,6 +54,10 @@ class Replicas:
 
     async def _work(self, request: ModelRequest, to: Destination, death: int) -> None:
         delivery = Delivery()
+        if self.hands_over:
+            messages = _handing_over(ScriptedReplica(MODEL).generate(request), death, delivery)
+            await delivery.deliver(messages, to)
+            return
         try:
             await delivery.deliver(_dying(ScriptedReplica(MODEL).generate(request), death), to)
         except _Death:
@@ -79,6 +85,19 @@ async def _dying(messages: AsyncGenerator[Message | Progress], death: int) -> As
             if death == 0 or frames == death:
                 raise _Death
             frames += isinstance(message, Frames)
+            yield message
+
+
+async def _handing_over(
+    messages: AsyncGenerator[Message | Progress], frames: int, delivery: Delivery
+) -> AsyncGenerator[Message | Progress]:
+    """Stop after that many frames, as a replica that Serve replaces."""
+    async with aclosing(messages):
+        async for message in messages:
+            if frames == 0:
+                delivery.hand_over(everything=True)
+                await asyncio.sleep(30)
+            frames -= isinstance(message, Frames)
             yield message
 
 
@@ -151,6 +170,22 @@ async def test_both_replicas_in_turn_and_their_replacements_are_lost() -> None:
     undisturbed = await generated(chat(), Replicas([WHOLE]))
     lived = await generated(chat(), Replicas([3, 6, 8, 11, WHOLE]))
     assert [*map(unlike, payloads(lived.sent()))] == [*map(unlike, payloads(undisturbed.sent()))]
+
+
+async def test_an_answer_may_be_handed_over_as_often_as_replicas_are_replaced() -> None:
+    undisturbed = await generated(chat(), Replicas([WHOLE]))
+    replicas = Replicas([0, 0, 3, 4, 4, 5, 6, 8, WHOLE], hands_over=True)
+    lived = await generated(chat(), replicas)
+    assert isinstance(lived.end, Reply)
+    assert [*map(unlike, payloads(lived.sent()))] == [*map(unlike, payloads(undisturbed.sent()))]
+    assert len(replicas.asked) == 9
+
+
+async def test_what_cannot_be_handed_over_ends_in_one_error() -> None:
+    replicas = Replicas([5, WHOLE], hands_over=True)
+    generation = await generated(chat(n=2), replicas)
+    assert len(replicas.asked) == 1
+    assert_failed(generation, CANNOT_CONTINUE)
 
 
 @pytest.mark.parametrize(

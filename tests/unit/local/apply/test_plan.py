@@ -158,7 +158,8 @@ def test_the_plan_is_told_with_places_and_without_values() -> None:
     assert lines(changes, 1, {"model-two": 42.3, "model-three": 7}) == [
         "  restart   model-two: args.environment.SECRET; requests to model-two are held until the new replicas are "
         "ready; loading took 42 s before",
-        "  restart   model-one: args.tokens; the old replicas answer until the new ones are ready",
+        "  restart   model-one: args.tokens; the old replicas answer until the new ones are ready, "
+        "and finish their answers in the background",
         "  in place  chatllm: Ingress.0, Ingress.1, Ingress.2, Ingress.3, Ingress.4, Ingress.5 and 2 more",
         "  add       model-three: loading took 7 s before",
         "  remove    model-four",

@@ -181,6 +181,43 @@ def test_a_lost_replica_fails_its_streams_alone(run: Callable) -> None:
     run(test)
 
 
+def test_what_another_replica_can_go_on_with_is_handed_over_and_the_rest_at_last(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        movable, bound, late = Inbox(listener), Inbox(listener), Inbox(listener)
+        delivery = Delivery()
+        delivering = [
+            asyncio.create_task(delivery.deliver(answer(Frames(b"a", b""), END, pause_s=30), movable.destination)),
+            asyncio.create_task(delivery.deliver(answer(Frames(b"b"), END, pause_s=30), bound.destination)),
+            asyncio.create_task(delivery.deliver(answer(END, pause_s=30), bound.destination, may_move=False)),
+        ]
+        assert [await movable.get(5), await bound.get(5)] == [Frames(b"a", b""), Frames(b"b")]
+        delivery.hand_over()
+        assert isinstance(await movable.get(5), Failed)
+        assert movable.stream.is_handed_over and movable.stream.is_lost and not movable.stream.has_ended
+        await delivering[0]  # the call ends as one whose answer is whole
+        await delivery.deliver(answer(END), late.destination)
+        assert isinstance(await late.get(5), Failed) and late.stream.is_handed_over
+        assert not bound.stream.is_lost and not delivering[1].done() and not delivering[2].done()
+        delivery.hand_over(everything=True)
+        assert await bound.get(5) == END  # the third had sent it before
+        await asyncio.gather(*delivering)
+
+    run(test)
+
+
+def test_a_client_that_leaves_while_its_answer_is_handed_over_has_left(run: Callable) -> None:
+    async def test(listener: Listener) -> None:
+        inbox, delivery = Inbox(listener), Delivery()
+        delivering = asyncio.create_task(delivery.deliver(answer(Frames(b"a", b""), pause_s=30), inbox.destination))
+        await inbox.get(5)
+        delivery.hand_over()
+        delivering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await delivering
+
+    run(test)
+
+
 def test_an_ingress_that_is_gone_is_said(run: Callable) -> None:
     async def test(listener: Listener) -> None:
         destination = Inbox(listener).destination

@@ -1,0 +1,46 @@
+"""A change is complete once the new replicas run, whatever the old ones still have to say."""
+
+from typing import Any
+
+import pytest
+
+from deployments.local.apply.completion import SETTLED_S, Completed
+from deployments.local.apply.plan import Change
+
+RESTART = Change("chatllm", "restart", replaced=("Ingress",))
+IN_PLACE = Change("chatllm", "in place")
+
+
+def deployment(*replicas: tuple[str, str], status: str = "UPDATING", target: int = 1) -> dict[str, Any]:
+    told = [{"replica_id": name, "state": state} for name, state in replicas]
+    return {"status": status, "target_num_replicas": target, "replicas": told}
+
+
+CASES = {
+    "old ones finish": (RESTART, deployment(("old", "STOPPING"), ("new", "RUNNING")), True),
+    "not begun": (RESTART, deployment(("old", "RUNNING")), False),
+    "not begun, and called healthy": (RESTART, deployment(("old", "RUNNING"), status="HEALTHY"), False),
+    "one of two": (RESTART, deployment(("old", "RUNNING"), ("o", "STOPPING"), ("new", "RUNNING"), target=2), False),
+    "starting": (RESTART, deployment(("old", "STOPPING"), ("new", "STARTING")), False),
+    "too few": (RESTART, deployment(("o", "STOPPING"), ("new", "RUNNING"), target=2), False),
+    "in place": (IN_PLACE, deployment(("older", "STOPPING"), ("old", "RUNNING")), True),
+    "in place, under way": (IN_PLACE, deployment(("older", "STOPPING"), ("old", "UPDATING")), False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_complete_once_new_replicas_run(case: str) -> None:
+    change, ingress, is_complete = CASES[case]
+    now = [0.0]
+    complete = Completed({"old", "o", "older"}, lambda: now[0])
+    found = {"Ingress": ingress, "CacheLookup": deployment(("old", "RUNNING"), status="HEALTHY")}
+    assert not complete.is_true_of(change, found, False), "Serve begins a moment after it has taken a change"
+    now[0] += SETTLED_S
+    assert complete.is_true_of(change, found, False) is is_complete
+
+
+def test_an_application_that_runs_is_complete_once_the_old_replicas_are_gone() -> None:
+    complete = Completed({"old"})
+    assert not complete.is_true_of(RESTART, {"Ingress": deployment(("old", "RUNNING"), status="HEALTHY")}, True)
+    assert complete.is_true_of(RESTART, {"Ingress": deployment(("new", "RUNNING"), status="HEALTHY")}, True)
+    assert complete.is_true_of(IN_PLACE, {"Ingress": deployment(("old", "RUNNING"), status="HEALTHY")}, True)
