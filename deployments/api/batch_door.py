@@ -11,9 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-import orjson
 from starlette.types import ASGIApp, Message, Scope
 
 from deployments.api.patience import PRIORITY_HEADER
@@ -130,14 +128,7 @@ class _Reply:
         return LineAnswer(
             self._status,
             request_id,
-            _json(b"".join(self._parts)),
+            b"".join(self._parts),
             float(after) if after.isdigit() else None,
             self._headers.get("x-should-retry") != "false",
         )
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None

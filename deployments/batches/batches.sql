@@ -114,6 +114,13 @@ UPDATE batch_lines l SET
 FROM unnest($4::text[], $5::integer[], $6::bigint[]) AS mine (batch_id, number, fence)
 WHERE l.batch_id = mine.batch_id AND l.number = mine.number AND l.fence = mine.fence AND l.runner = $1 AND l.is_open
 
+-- name: give_back_others
+UPDATE batch_lines l SET runner = NULL, lease_until = '-infinity', attempts = l.attempts - 1
+WHERE l.is_open AND l.runner = $1 AND NOT EXISTS (
+    SELECT FROM unnest($2::text[], $3::integer[], $4::bigint[]) AS held (batch_id, number, fence)
+    WHERE held.batch_id = l.batch_id AND held.number = l.number AND held.fence = l.fence
+)
+
 -- name: settle
 WITH given AS (
     SELECT * FROM unnest(

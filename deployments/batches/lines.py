@@ -75,6 +75,7 @@ class Lines:
         self._running: dict[Claim, asyncio.Task[None]] = {}
         self._done: dict[Claim, Outcome] = {}
         self._resting: dict[str, float] = {}
+        self._may_hold_others = False
         self._changed = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
 
@@ -109,7 +110,7 @@ class Lines:
             await asyncio.wait(list(left.values()))
         with suppress(ChatLLMError):
             await self._settle_all()
-            await self._store.give_back(self._runner, list(left), 0, is_counted=False)
+            await self._store.give_back_others(self._runner, list(self._done))
 
     def wake(self) -> None:
         """Look for lines at once."""
@@ -136,7 +137,7 @@ class Lines:
         now = time.monotonic()
         self._resting = {id_: until for id_, until in self._resting.items() if until > now}
         room = self._limit() - len(self._running) - len(self._done)
-        claimed = await self._store.claim(self._runner, room, self._lease_s, self._resting) if room > 0 else []
+        claimed = await self._claimed(room) if room > 0 else []
         for line in claimed:
             task = detached(self._answer(line), f"batch-line-{line.number}")
             self._running[line.claim] = task
@@ -146,6 +147,15 @@ class Lines:
             async with asyncio.timeout(IDLE_S):
                 await self._changed.wait()
         await asyncio.sleep(GATHER_S)
+
+    async def _claimed(self, room: int) -> list[ClaimedLine]:
+        """Claim lines. Where the reply to the last claim was lost, what it may have claimed is given back first."""
+        if self._may_hold_others:
+            await self._store.give_back_others(self._runner, [*self._running, *self._done])
+        self._may_hold_others = True
+        claimed = await self._store.claim(self._runner, room, self._lease_s, self._resting)
+        self._may_hold_others = False
+        return claimed
 
     def _ended(self, claim: Claim) -> None:
         self._running.pop(claim, None)
@@ -162,10 +172,10 @@ class Lines:
                 await self._store.cancel(line.tenant, line.batch_id)
             return
         except ChatLLMError as error:
-            answer = LineAnswer(error.status, "", {}, error.retry_after_s, error.may_succeed_later)
+            answer = LineAnswer(error.status, "", b"{}", error.retry_after_s, error.may_succeed_later)
         except Exception as error:  # noqa: BLE001 - the boundary of a line: it is tried again a few times
             log.error("a line of a batch failed: %s", trace(error))
-            answer = LineAnswer(500, "", {})
+            answer = LineAnswer(500, "", b"{}")
         if _is_refused(answer):
             await self._rest(line, answer)
         elif answer.status >= 500 and line.attempts < MAX_ATTEMPTS:

@@ -185,6 +185,14 @@ class MemoryBatches:
             line.runner, line.lease_until = None, time.monotonic() + delay_s
             line.attempts -= not is_counted
 
+    async def give_back_others(self, runner: str, held: Sequence[Claim]) -> None:
+        """Let lines be claimed again that this replica does not know to be its own."""
+        self._check()
+        for kept in self._kept.values():
+            for number, line in kept.lines.items():
+                if line.is_held_by(runner, claim := Claim(kept.batch.id, number, line.fence)) and claim not in held:
+                    line.runner, line.lease_until, line.attempts = None, NEVER, line.attempts - 1
+
     async def settle(self, runner: str, outcomes: Sequence[Outcome]) -> set[Claim]:
         """Write the outcomes of lines."""
         written: set[Claim] = set()

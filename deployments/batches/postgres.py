@@ -122,6 +122,10 @@ class PostgresBatches:
         """Let lines be claimed again."""
         await self._database.fetch(SQL["give_back"], runner, delay_s, int(is_counted), *_columns(claims))
 
+    async def give_back_others(self, runner: str, held: Sequence[Claim]) -> None:
+        """Let lines be claimed again that this replica does not know to be its own."""
+        await self._database.fetch(SQL["give_back_others"], runner, *_columns(held))
+
     async def settle(self, runner: str, outcomes: Sequence[Outcome]) -> set[Claim]:
         """Write the outcomes of lines."""
         tokens = [outcome.tokens for outcome in outcomes]

@@ -84,6 +84,13 @@ class BatchStore(Protocol):
         """Let lines be claimed again, after a while; the attempt counts if `is_counted`."""
         ...
 
+    async def give_back_others(self, runner: str, held: Sequence[Claim]) -> None:
+        """Let all lines of this replica but `held` be claimed again, and their attempt not count.
+
+        For what it does not know to be its own, since the reply to a claim was lost.
+        """
+        ...
+
     async def settle(self, runner: str, outcomes: Sequence[Outcome]) -> set[Claim]:
         """Write the outcomes of lines; those that are not returned have one already, or are another's."""
         ...

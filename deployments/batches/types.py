@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from deployments.history.types import new_id
 
@@ -192,6 +192,7 @@ class LineAnswer:
 
     status: int
     request_id: str
-    body: Any
+    body: bytes
+    """JSON, as it was sent."""
     retry_after_s: float | None = None
     may_succeed_later: bool = True

@@ -211,6 +211,23 @@ async def test_a_lease_is_kept_and_given_back(store: BatchStore) -> None:
     assert await store.claim(TWO, 9, LONG_S, {again.batch_id}) == []
 
 
+async def test_what_a_replica_does_not_know_to_be_its_own_is_claimed_again(store: BatchStore) -> None:
+    await started(store, 4)
+    known = await store.claim(ONE, 1, LONG_S, [])
+    await store.claim(ONE, 2, LONG_S, [])  # the reply is lost
+    (other,) = await store.claim(TWO, 1, LONG_S, [])
+
+    await store.give_back_others(ONE, [line.claim for line in known])
+
+    again = await store.claim(TWO, 9, LONG_S, [])
+    assert [(line.number, line.attempts) for line in again] == [(2, 1), (3, 1)]
+    claims = [known[0].claim, other.claim]
+    assert await store.renew(ONE, claims, LONG_S) == {known[0].claim}
+    assert await store.renew(TWO, claims, LONG_S) == {other.claim}
+    await store.give_back_others(ONE, [])
+    assert [line.attempts for line in await store.claim(TWO, 9, LONG_S, [])] == [1]
+
+
 async def test_tenants_come_in_turn(store: BatchStore) -> None:
     many = await started(store, 8)
     few = await started(store, 2, seconds=1, tenant=BOB)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,7 +16,7 @@ from deployments.errors import HistoryUnavailable
 from deployments.files.memory import MemoryFiles
 
 ANN = "ann"
-WELL = LineAnswer(200, "req_1", {"usage": {"prompt_tokens": 2, "completion_tokens": 3}})
+WELL = LineAnswer(200, "req_1", b'{"usage": {"prompt_tokens": 2, "completion_tokens": 3}}')
 
 
 class Answers:
@@ -89,7 +89,7 @@ async def test_no_more_run_at_once_than_may_and_each_runs_once() -> None:
 
 
 async def test_what_is_refused_for_now_is_answered_later_and_costs_no_attempt() -> None:
-    busy = LineAnswer(429, "req_1", {}, 0.02)
+    busy = LineAnswer(429, "req_1", b"{}", 0.02)
     door = Answers(lambda line, times: busy if line.number == 2 and times <= 6 else WELL)
     async with answering(door) as (store, batch):
         done = await outcomes(store, batch)
@@ -98,7 +98,7 @@ async def test_what_is_refused_for_now_is_answered_later_and_costs_no_attempt() 
 
 
 async def test_a_batch_that_is_refused_rests_and_others_go_on() -> None:
-    door = Answers(lambda line, _times: LineAnswer(503, "", {}, 600) if line.tenant == ANN else WELL)
+    door = Answers(lambda line, _times: LineAnswer(503, "", b"{}", 600) if line.tenant == ANN else WELL)
     async with answering(door, 20) as (store, batch):
         while not door.asked:
             await asyncio.sleep(0.01)
@@ -114,7 +114,7 @@ async def test_a_batch_that_is_refused_rests_and_others_go_on() -> None:
 
 
 async def test_what_will_never_succeed_fails_at_once() -> None:
-    door = Answers(lambda _line, _times: LineAnswer(429, "req_1", {"error": {"code": "x"}}, None, False))
+    door = Answers(lambda _line, _times: LineAnswer(429, "req_1", b'{"error": {"code": "x"}}', None, False))
     async with answering(door, 1) as (store, batch):
         (done,) = await outcomes(store, batch)
     assert done.is_error
@@ -127,7 +127,7 @@ async def test_what_will_never_succeed_fails_at_once() -> None:
 
 
 async def test_a_line_that_fails_is_tried_three_times() -> None:
-    door = Answers(lambda _line, times: LineAnswer(500, f"req_{times}", {}))
+    door = Answers(lambda _line, times: LineAnswer(500, f"req_{times}", b"{}"))
     async with answering(door, 1) as (store, batch):
         (done,) = await outcomes(store, batch)
     assert json.loads(done.text or b"")["response"]["request_id"] == "req_3"
@@ -203,6 +203,43 @@ async def test_a_replica_that_closes_leaves_its_lines_to_others_at_once() -> Non
     assert [(line.number, line.attempts) for line in claimed] == [(1, 1), (2, 1), (3, 1)]
 
 
+async def test_a_claim_whose_reply_is_lost_costs_no_attempt_and_no_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, lost = MemoryBatches.claim, Counter[str]()
+
+    async def unheard(
+        store: MemoryBatches, runner: str, limit: int, lease_s: float, skipped: Collection[str]
+    ) -> list[ClaimedLine]:
+        claimed = await claim(store, runner, limit, lease_s, skipped)
+        if claimed and lost["replies"] < 5:  # more than a line's attempts
+            lost["replies"] += 1
+            raise HistoryUnavailable
+        return claimed
+
+    monkeypatch.setattr(MemoryBatches, "claim", unheard)
+    door = Answers(lambda _line, _times: WELL)
+    async with asyncio.timeout(10), answering(door, 3) as (store, batch):
+        assert [line.is_error for line in await outcomes(store, batch)] == [False] * 3
+    assert (lost["replies"], door.asked) == (5, {1: 1, 2: 1, 3: 1})
+
+
+async def test_what_a_closing_replica_was_just_claiming_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, begun = MemoryBatches.claim, asyncio.Event()
+
+    async def slow(
+        store: MemoryBatches, runner: str, limit: int, lease_s: float, skipped: Collection[str]
+    ) -> list[ClaimedLine]:
+        claimed = await claim(store, runner, limit, lease_s, skipped)
+        begun.set()
+        await asyncio.sleep(60 if runner == "replica-1" else 0)
+        return claimed
+
+    monkeypatch.setattr(MemoryBatches, "claim", slow)
+    async with answering(Answers(lambda _line, _times: WELL)) as (store, _):
+        await begun.wait()
+    claimed = await store.claim("other", 9, 60, ())
+    assert [(line.number, line.attempts) for line in claimed] == [(1, 1), (2, 1), (3, 1)]
+
+
 async def test_what_is_cancelled_elsewhere_stops_here(monkeypatch: pytest.MonkeyPatch) -> None:
     door = Forever(lambda _line, _times: WELL)
     async with answering(door, lease_s=0.2) as (store, batch):
@@ -234,7 +271,7 @@ async def test_large_outcomes_are_written_a_few_at_a_time(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(MemoryBatches, "settle", measured)
     monkeypatch.setattr(module, "SETTLED_BYTES", 2_500)
-    door = Answers(lambda _line, _times: LineAnswer(200, "req_1", {"text": "x" * 1_000}))
+    door = Answers(lambda _line, _times: LineAnswer(200, "req_1", b'{"text": "%s"}' % (b"x" * 1_000)))
     async with answering(door, 8, 8) as (store, batch):
         await outcomes(store, batch)
     assert sum(sizes) > 8_000
