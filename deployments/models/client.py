@@ -97,6 +97,7 @@ class ModelClient:
                 # Taking options starts the handle's router, so that replicas are known before the first request.
                 self._deployments[model.place] = model.handle.options(stream=False)
                 self._available.add(model.settings, model.place)
+        self._queues.keep({model.place for model in models.values()})
         self.offer([adapter for adapter in self._adapters.values() if adapter.model in models])
 
     async def open(self) -> None:

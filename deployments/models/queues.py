@@ -1,7 +1,7 @@
 """The queues of one ingress replica in front of its models' engines, one for each deployment."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from deployments.config import ModelBase
@@ -80,6 +80,16 @@ class ModelQueues:
                 self._shares.hurry()  # until then it would fill what is others'
         gate.configure(Bounds(bounds.max_waiting, bounds.max_waiting_per_key, bounds.max_wait_s))
         return gate
+
+    def keep(self, places: Collection[Place]) -> None:
+        """Forget the queues of other models than these; one that requests are still in stays until the next time."""
+        for place, gate in list(self._gates.items()):
+            if place in places or gate.queue.wanted:
+                continue
+            self._show(place, time.monotonic())
+            for known in (self._gates, self._models, self._shown_at):
+                del known[place]
+            self._reported.pop(place, None)
 
     def waiting(self) -> Queues:
         """Return what waits now; one of a model whose settings are gone is told by the id that it had."""

@@ -35,7 +35,7 @@ class Gate:
         """Wait for the job's turn, and hold its places until the end of the block.
 
         Cancelled while it waits, it never starts. Raises TooManyRequests and Overloaded as `FairQueue.enter` does, and
-        Overloaded for one that has waited as long as it may.
+        Overloaded for one that has waited as long as it may and is not patient.
         """
         self.queue.slots.capacity = self._capacity()
         entry = self.queue.enter(job, self._clock())
@@ -76,7 +76,7 @@ class Gate:
         self.changed()
         self._look_again()
         try:
-            async with asyncio.timeout(self.queue.bounds.wait_s):
+            async with asyncio.timeout(None if entry.job.is_patient else self.queue.bounds.wait_s):
                 await start
         except TimeoutError:
             wait_s = self.queue.notice(entry, self._clock()).wait_s

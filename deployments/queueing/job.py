@@ -33,6 +33,8 @@ class Job:
     sequences: int = 1
     deadline_s: float | None = None
     created: float = 0.0
+    is_patient: bool = False
+    """Whether it waits for its turn however long that takes: no client holds a connection for it."""
     is_first_attempt: bool = False
     """Whether its client says that it has not been refused before."""
     is_waiting: bool = False

@@ -138,7 +138,7 @@ class BackgroundResponses:
             self._starting -= 1
         run.place = place
         if job is not None:
-            run.summary.job, job.deadline_s = job, None  # no client waits for it
+            run.summary.job, job.deadline_s, job.is_patient = job, None, True  # no client waits for it
         self.launch(run, requested, messages)
         return run.response
 
@@ -191,7 +191,7 @@ class BackgroundResponses:
         if run.place is None and self._places is not None:
             run.place = self._places.retake(run.response.key_id, run.response.id)
         if not run.summary.job.key_id:
-            run.summary.job = Job(run.response.key_id)
+            run.summary.job = Job(run.response.key_id, is_patient=True)
         self._runs[run.response.id] = run
         run.begin()
         task = detached(carried(self._run(run, requested, messages)), f"background-{run.response.id}")

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from starlette.types import Send
 
+FIRST_S = 1.0
+"""Seconds that a client waits before it sees why."""
 HELD_S = 5.0
 """Seconds between two comments that say why the client waits."""
 COMMENT = b": ping\n\n"
@@ -14,7 +16,7 @@ COMMENT = b": ping\n\n"
 class KeepAlive:
     """Sends a ping whenever a stream has been silent for `silence_s`. One timer per stream, and no task until it fires.
 
-    A client whose request is held sees every few seconds why.
+    A client whose request is held sees soon why, and every few seconds again.
 
     The stream's writer sets `is_writing` while it sends and calls `sent` afterwards; `close` must be called before the
     stream's last message.
@@ -32,7 +34,7 @@ class KeepAlive:
         self._silence_s = silence_s
         self._ping = ping
         self._waits_for = waits_for
-        self._has_begun = False
+        self._has_begun = self._has_explained = False
         self._loop = asyncio.get_running_loop()
         self._sent_at = self._loop.time()
         self._timer = self._loop.call_later(self._looks_s(), self._due)
@@ -66,7 +68,9 @@ class KeepAlive:
 
     def _looks_s(self) -> float:
         """Return how often to look whether there is something to say: it may begin to wait after its first event."""
-        return self._silence_s if self._waits_for is None else min(HELD_S, self._silence_s)
+        if self._waits_for is None:
+            return self._silence_s
+        return min(HELD_S if self._has_explained else FIRST_S, self._silence_s)
 
     def _allowed_s(self) -> float:
         return self._looks_s() if self._reason() else self._silence_s
@@ -76,5 +80,6 @@ class KeepAlive:
 
     async def _send_ping(self) -> None:
         reason = self._reason()
+        self._has_explained = self._has_explained or bool(reason)
         ping = f": {reason}\n\n".encode() if reason else self._ping if self._has_begun else COMMENT
         await self._send({"type": "http.response.body", "body": ping, "more_body": True})

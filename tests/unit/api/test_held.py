@@ -20,6 +20,7 @@ MODEL: dict[str, Any] = {"id": "it", "kind": "scripted", "tokens": 4, "embedding
 
 @pytest.fixture
 async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Service]:
+    monkeypatch.setattr(keep_alive, "FIRST_S", 0.05)
     monkeypatch.setattr(keep_alive, "HELD_S", 0.05)
     models = ScriptedModel(**MODEL, max_held_requests=2), ScriptedModel(id="other", kind="scripted")
     async with running(*models, timeouts=Timeouts(silence_s=0.4)) as service:

@@ -19,6 +19,7 @@ MODEL: dict[str, Any] = {"id": "it", "kind": "scripted", "tokens": 200, "token_m
 
 @pytest.fixture
 async def service(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Service]:
+    monkeypatch.setattr(keep_alive, "FIRST_S", 0.02)
     monkeypatch.setattr(keep_alive, "HELD_S", 0.02)
     monkeypatch.setattr(waiting, "QUEUED_S", 0.02)
     model = ScriptedModel(**MODEL, queue=QueueSettings(max_waiting=6, max_waiting_per_key=4))
@@ -178,3 +179,24 @@ async def test_a_response_in_the_background_tells_its_position_behind_its_first_
     assert any(line.startswith(": waiting in the queue, position 1") for line in lines)
     assert lines[-2] == "event: response.incomplete"  # all of its tokens were used
     await asyncio.gather(*asked.tasks)
+
+
+async def test_a_response_in_the_background_waits_however_long_and_its_reader_soon_sees_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keep_alive, "FIRST_S", 0.1)
+    monkeypatch.setattr(keep_alive, "HELD_S", 600.0)
+    model = ScriptedModel(**MODEL, queue=QueueSettings(max_wait_s=0.3))
+    asked = {"model": "it", "input": "hello", "background": True, "stream": True, "max_output_tokens": 2}
+    async with running(model) as service:
+        mine = await key(service)
+        first = asyncio.create_task(service.http.post(PATH, json=body(max_tokens=60), headers=mine))
+        await queued(service, 0)
+        refused = asyncio.create_task(service.http.post(PATH, json=body(), headers=mine))
+        await queued(service, 1)
+        async with service.http.stream("POST", "/v1/responses", json=asked, headers=mine) as response:
+            lines = [line async for line in response.aiter_lines() if line]
+        assert (await refused).status_code == 503
+        assert (await first).status_code == 200
+    assert sum(line.startswith(": waiting in the queue, position ") for line in lines) == 1
+    assert lines[-1].startswith('data: {"type":"response.') and '"status":"incomplete"' in lines[-1]

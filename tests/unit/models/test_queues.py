@@ -59,3 +59,19 @@ async def test_a_models_first_request_asks_for_its_share_at_once(monkeypatch: py
                 pass
     await queues.aclose()
     assert gate.queue.slots.capacity == 1, "the other has all but what each has at least"
+
+
+async def test_the_queue_of_a_removed_model_is_forgotten_once_nothing_is_in_it() -> None:
+    queues = ModelQueues(lambda model, place: 1)
+    other = ("app", "model-other")
+    async with queues.admitted(SCRIPTED, PLACE, "chat", None):
+        async with queues.admitted(ScriptedModel(id="other", kind="scripted"), other, "chat", None):
+            pass
+        queues.keep([])
+        assert list(queues.waiting()) == ["it"]
+    kept = queues.gate(SCRIPTED, PLACE)
+    queues.keep([PLACE])
+    assert queues.gate(SCRIPTED, PLACE) is kept
+    queues.keep([other])
+    assert queues.waiting() == {}
+    assert queues.gate(SCRIPTED, PLACE) is not kept
