@@ -3,9 +3,10 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from deployments.batches.memory_lines import NEVER, KeptBatch, KeptLine
 from deployments.batches.store import no_batch, too_many
 from deployments.batches.types import (
     OPEN,
@@ -25,38 +26,6 @@ from deployments.files.types import StoredFile
 from deployments.history.store import no_cursor
 from deployments.history.types import Page
 
-NEVER = float("-inf")
-
-
-@dataclass
-class _Line:
-    line: NewLine
-    is_open: bool = True
-    text: bytes | None = None
-    is_error: bool = False
-    attempts: int = 0
-    runner: str | None = None
-    fence: int = 0
-    lease_until: float = NEVER
-
-    def is_held_by(self, runner: str, claim: Claim) -> bool:
-        return self.is_open and self.runner == runner and self.fence == claim.fence
-
-
-@dataclass
-class _Kept:
-    batch: Batch
-    lease_until: float = NEVER
-    lines: dict[int, _Line] = field(default_factory=dict[int, _Line])
-
-    @property
-    def is_answered(self) -> bool:
-        return not any(line.is_open for line in self.lines.values())
-
-    @property
-    def running(self) -> int:
-        return sum(line.is_open and line.runner is not None for line in self.lines.values())
-
 
 class MemoryBatches:
     """The store as a dictionary; while `is_away` is set every call is `HistoryUnavailable`."""
@@ -65,7 +34,7 @@ class MemoryBatches:
         """`files` is where the output of a batch is written."""
         self.is_away = False
         self._files = files
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, KeptBatch] = {}
         self._watch = "", NEVER
 
     async def create(self, batch: Batch, max_open: int | None) -> None:
@@ -75,7 +44,7 @@ class MemoryBatches:
         is_new, is_open = batch.id not in self._kept, sum(kept.batch.status in OPEN for kept in mine)
         if max_open is not None and is_new and is_open >= max_open:
             raise too_many(max_open)
-        self._kept.setdefault(batch.id, _Kept(batch))
+        self._kept.setdefault(batch.id, KeptBatch(batch))
 
     async def batch(self, tenant: str, batch_id: str) -> Batch:
         """Return one batch."""
@@ -125,7 +94,7 @@ class MemoryBatches:
             return False
         kept.lease_until = time.monotonic() + lease_s
         for line in lines:
-            kept.lines.setdefault(line.number, _Line(line))
+            kept.lines.setdefault(line.number, KeptLine(line))
         return True
 
     async def start(self, batch: Batch, total: int, model: str | None) -> bool:
@@ -150,7 +119,7 @@ class MemoryBatches:
     async def claim(self, runner: str, limit: int, lease_s: float, skipped: Collection[str]) -> list[ClaimedLine]:
         """Take lines without an answer."""
         self._check()
-        now, running, free = time.monotonic(), Counter[str](), list[tuple[_Kept, _Line]]()
+        now, running, free = time.monotonic(), Counter[str](), list[tuple[KeptBatch, KeptLine]]()
         for kept in sorted(self._kept.values(), key=lambda kept: kept.batch.created_at):
             has_time = kept.batch.expires_at > datetime.now(UTC)
             if kept.batch.status != "in_progress" or not has_time or kept.batch.id in skipped:
@@ -160,7 +129,7 @@ class MemoryBatches:
                 running[kept.batch.tenant] += line.is_open and line.runner is not None
                 if line.is_open and line.lease_until < now:
                     free.append((kept, line))
-        placed: list[tuple[int, _Kept, _Line]] = []
+        placed: list[tuple[int, KeptBatch, KeptLine]] = []
         for kept, line in free:
             running[kept.batch.tenant] += 1
             placed.append((running[kept.batch.tenant], kept, line))
@@ -168,7 +137,7 @@ class MemoryBatches:
         for _, _, line in chosen:
             line.runner, line.fence, line.attempts = runner, line.fence + 1, line.attempts + 1
             line.lease_until = now + lease_s
-        return [_claimed(kept.batch, line) for _, kept, line in chosen]
+        return [kept.claimed(line) for _, kept, line in chosen]
 
     async def renew(self, runner: str, claims: Sequence[Claim], lease_s: float) -> set[Claim]:
         """Keep the leases of lines."""
@@ -292,7 +261,7 @@ class MemoryBatches:
             Counter(kept.batch.status for kept in still),
             waiting=sum(line.is_open for kept in answering for line in kept.lines.values()) - running,
             running=running,
-            oldest_s=max((_age_s(kept.batch) for kept in still), default=0.0),
+            oldest_s=max((kept.age_s for kept in still), default=0.0),
         )
 
     def _under_way(self, batch: Batch) -> int:
@@ -304,43 +273,24 @@ class MemoryBatches:
         if self.is_away:
             raise HistoryUnavailable(retry_after_s=1.0)
 
-    def _of(self, tenant: str, batch_id: str) -> _Kept:
+    def _of(self, tenant: str, batch_id: str) -> KeptBatch:
         self._check()
         kept = self._kept.get(batch_id)
         if kept is None or kept.batch.tenant != tenant:
             raise no_batch(batch_id)
         return kept
 
-    def _mine(self, batch: Batch) -> _Kept | None:
+    def _mine(self, batch: Batch) -> KeptBatch | None:
         self._check()
         kept = self._kept.get(batch.id)
         return kept if kept is not None and kept.batch.fence == batch.fence else None
 
-    def _held(self, runner: str, claims: Sequence[Claim]) -> list[tuple[Claim, _Kept, _Line]]:
+    def _held(self, runner: str, claims: Sequence[Claim]) -> list[tuple[Claim, KeptBatch, KeptLine]]:
         self._check()
-        held: list[tuple[Claim, _Kept, _Line]] = []
+        held: list[tuple[Claim, KeptBatch, KeptLine]] = []
         for claim in claims:
             kept = self._kept.get(claim.batch_id)
             line = kept.lines.get(claim.number) if kept else None
             if kept and line and line.is_held_by(runner, claim):
                 held.append((claim, kept, line))
         return held
-
-
-def _age_s(batch: Batch) -> float:
-    return (datetime.now(UTC) - batch.created_at).total_seconds()
-
-
-def _claimed(batch: Batch, line: _Line) -> ClaimedLine:
-    new = line.line
-    return ClaimedLine(
-        batch.id,
-        new.number,
-        line.fence,
-        batch.tenant,
-        batch.key_id,
-        batch.endpoint,
-        new.custom_id,
-        new.body,
-        line.attempts,
-    )

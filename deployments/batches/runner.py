@@ -70,8 +70,8 @@ class BatchRunner:
 
     def retire(self) -> None:
         """Take nothing new: the replica stops. Lines under way go on until it closes."""
-        if self._looking is not None:
-            self._looking.cancel()
+        for loop in self._loops:
+            loop.cancel()
         self._lines.retire()
 
     async def aclose(self, timeout_s: float) -> None:

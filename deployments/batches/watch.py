@@ -27,11 +27,14 @@ class BatchLevels(Protocol):
 
 async def watch_forever(store: BatchStore, runner: str, levels: BatchLevels) -> None:
     """Tell the figures while it is this replica's turn. One that has lost it tells zeros, so that the largest holds."""
-    while True:
-        try:
-            levels.batches_open(await store.figures(runner, TURN_S) or NOTHING)
-        except HistoryUnavailable:
-            levels.batches_open(NOTHING)
-        except Exception as error:  # noqa: BLE001 - the boundary of a loop that must go on
-            log.error("the figures of batches: %s", trace(error))
-        await asyncio.sleep(WATCH_S)
+    try:
+        while True:
+            try:
+                levels.batches_open(await store.figures(runner, TURN_S) or NOTHING)
+            except HistoryUnavailable:
+                levels.batches_open(NOTHING)
+            except Exception as error:  # noqa: BLE001 - the boundary of a loop that must go on
+                log.error("the figures of batches: %s", trace(error))
+            await asyncio.sleep(WATCH_S)
+    finally:
+        levels.batches_open(NOTHING)  # a replica that stops may have streams to end yet

@@ -47,6 +47,7 @@ async def test_the_turn_goes_over_when_its_replica_is_lost(monkeypatch: pytest.M
     assert await two.next() == await two.next() == NOTHING
 
     await ended(first)
+    assert one.told[-1] == NOTHING
     async with asyncio.timeout(5):
         while (await two.next()) == NOTHING:
             pass
