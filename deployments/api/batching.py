@@ -46,7 +46,7 @@ def batch_runner(
 @asynccontextmanager
 async def batches_answered(app: ASGIApp, services: Services) -> AsyncGenerator[None]:
     """Work on batches, whose lines are answered by `app`; on leaving, let what runs end for a while."""
-    door = BatchDoor(app, services.keys, lambda: default_limits(services.settings))
+    door = BatchDoor(app, services.stores.keys, lambda: default_limits(services.settings))
     await services.batches.open(door)
     try:
         yield

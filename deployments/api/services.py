@@ -8,8 +8,8 @@ from typing import Protocol
 from fastapi import Request
 
 from deployments.api.metering import count
+from deployments.api.stores import Stores
 from deployments.batches.runner import BatchRunner
-from deployments.batches.store import BatchStore
 from deployments.cache.client import CacheClient, NoCache
 from deployments.cache.steering import CacheControl, parsed
 from deployments.chat.coalescing import Coalescer
@@ -17,14 +17,9 @@ from deployments.chat.ports import Models
 from deployments.chat.service import ChatService
 from deployments.config import Current, Settings
 from deployments.errors import BadRequest, ChatLLMError, Unauthenticated
-from deployments.files.store import FileStore
-from deployments.history.shares.store import ShareStore
 from deployments.history.storage import StorageLimit
-from deployments.history.store import HistoryStore
-from deployments.history.stored.store import CompletionStore
 from deployments.history.writer import HistoryWriter
 from deployments.keys.authenticator import Authenticator, Caller
-from deployments.keys.store import KeyStore
 from deployments.limits.limiter import Limiter
 from deployments.lora.registry import AdaptedModels, AdapterRegistry
 from deployments.metrics.queues import Queues
@@ -40,9 +35,7 @@ from deployments.models.scaling.decisions import Decision
 from deployments.queueing.shares import CapacityStore
 from deployments.responses.background import BackgroundResponses
 from deployments.responses.service import Responses
-from deployments.responses.store import ResponseStore
 from deployments.streams.service import ResumableStreams
-from deployments.usage.store import UsageStore
 from deployments.usage.writer import UsageWriter
 
 WAIT_HEADER = "x-chatllm-wait"
@@ -115,28 +108,21 @@ class Services:
     """The adapters that one ingress replica works with."""
 
     current: Current[Settings]
+    stores: Stores
     authenticator: Authenticator
-    history: HistoryStore
+    limiter: Limiter
     writer: HistoryWriter
+    usage_writer: UsageWriter
     models: ServedModels
     chat: ChatService
-    telemetry: Telemetry
-    metrics: Metrics
-    completions: CompletionStore
-    shares: ShareStore
-    keys: KeyStore
-    limiter: Limiter
-    usage: UsageStore
-    usage_writer: UsageWriter
     responses: Responses
     background: BackgroundResponses
-    response_store: ResponseStore
-    storage: StorageLimit
-    adapters: AdapterRegistry
     streams: ResumableStreams
-    files: FileStore
-    batch_store: BatchStore
     batches: BatchRunner
+    adapters: AdapterRegistry
+    telemetry: Telemetry
+    metrics: Metrics
+    storage: StorageLimit
     coalescer: Coalescer
     cache: CacheClient | NoCache = field(default_factory=NoCache)
     problems: Callable[[], Sequence[str]] = tuple

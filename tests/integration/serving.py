@@ -60,7 +60,7 @@ async def served(
     in_process.listener = listener
     app = build_http(lambda: opened(Current(settings), addresses, in_process, cache), Current(settings))
     async with asgi_server.served(around(app)) as url:
-        _, secret = await app.state.services.keys.create(f"test {secrets.token_hex(4)}")
+        _, secret = await app.state.services.stores.keys.create(f"test {secrets.token_hex(4)}")
         yield Served(url, secret)
 
 

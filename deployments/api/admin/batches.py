@@ -72,8 +72,8 @@ async def list_open_batches(
 ) -> Response:
     """List the batches of all keys that have not ended, the oldest first."""
     services, now = services_of(request), datetime.now(UTC)
-    page = await services.batch_store.open_batches(after, limit)
-    names = await services.keys.names({each.batch.key_id for each in page.data})
+    page = await services.stores.batches.open_batches(after, limit)
+    names = await services.stores.keys.names({each.batch.key_id for each in page.data})
     body = page_object(page, [_shown(each, names.get(each.batch.key_id), now) for each in page.data])
     return JSON(body, 200, {"cache-control": "no-store"})
 

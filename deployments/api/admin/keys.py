@@ -147,7 +147,7 @@ router = APIRouter(prefix="/v1/admin/keys", tags=["admin"], dependencies=[Depend
 async def create_key(request: Request) -> Response:
     """Make a key; its `secret` is in this answer and cannot be read again."""
     body = await _body(request, NewKey)
-    key, secret = await services_of(request).keys.create(body["name"], _changes(body))
+    key, secret = await services_of(request).stores.keys.create(body["name"], _changes(body))
     return JSON({**_shown(key), "secret": secret}, 200, {"cache-control": "no-store"})
 
 
@@ -156,14 +156,14 @@ async def list_keys(
     request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20, after: str | None = None
 ) -> Response:
     """List all keys, revoked ones too, oldest first."""
-    page = await services_of(request).keys.page(after, limit)
+    page = await services_of(request).stores.keys.page(after, limit)
     return JSON(page_object(page, [_shown(key) for key in page.data]))
 
 
 @router.get("/{key}", response_model=None, openapi_extra=documented(answer=APIKey, errors=ERRORS))
 async def retrieve_key(request: Request, key: str) -> Response:
     """Return one key."""
-    return JSON(_shown(await services_of(request).keys.retrieve(_id(key))))
+    return JSON(_shown(await services_of(request).stores.keys.retrieve(_id(key))))
 
 
 @router.post(
@@ -174,13 +174,13 @@ async def retrieve_key(request: Request, key: str) -> Response:
 async def update_key(request: Request, key: str) -> Response:
     """Change what is given of a key; it holds on every replica within 5 s."""
     changes = _changes(await _body(request, UpdateKey))
-    return JSON(_shown(await services_of(request).keys.update(_id(key), changes)))
+    return JSON(_shown(await services_of(request).stores.keys.update(_id(key), changes)))
 
 
 @router.delete("/{key}", response_model=None, openapi_extra=documented(answer=Revoked, errors=ERRORS))
 async def revoke_key(request: Request, key: str) -> Response:
     """Revoke a key for good; it holds on every replica within 5 s."""
-    revoked = await services_of(request).keys.revoke(_id(key))
+    revoked = await services_of(request).stores.keys.revoke(_id(key))
     return JSON({"id": revoked.id, "object": "api_key.deleted", "deleted": True})
 
 

@@ -146,7 +146,7 @@ async def create_batch(request: Request, caller: CallerOf) -> Response:
     wanted = msgspec.convert(body, BatchRequest)
     check_metadata(wanted.metadata or {})
     try:
-        file = await services.files.file(caller.tenant, wanted.input_file_id)
+        file = await services.stores.files.file(caller.tenant, wanted.input_file_id)
     except NotFound as error:
         raise NotFound(error.message, "input_file_id") from None
     if file.purpose != "batch":
@@ -156,7 +156,7 @@ async def create_batch(request: Request, caller: CallerOf) -> Response:
     batch = Batch(
         caller.tenant, caller.key_id, wanted.endpoint, file.id, wanted.metadata, ttl_s, max_lines=limits.batch_lines
     )
-    await services.batch_store.create(batch, limits.open_batches)
+    await services.stores.batches.create(batch, limits.open_batches)
     services.batches.wake()
     return JSON(batch_object(batch))
 
@@ -169,14 +169,14 @@ async def list_batches(
     after: str | None = None,
 ) -> Response:
     """List one's own batches, the newest first."""
-    page = await services_of(request).batch_store.batches(caller.tenant, after, limit)
+    page = await services_of(request).stores.batches.batches(caller.tenant, after, limit)
     return JSON(page_object(page, [batch_object(batch) for batch in page.data]))
 
 
 @router.get("/{batch}", response_model=None, openapi_extra=documented(answer=BatchObject, errors=ERRORS))
 async def retrieve_batch(request: Request, caller: CallerOf, batch: str) -> Response:
     """Return one batch as it stands."""
-    return JSON(batch_object(await services_of(request).batch_store.batch(caller.tenant, batch)))
+    return JSON(batch_object(await services_of(request).stores.batches.batch(caller.tenant, batch)))
 
 
 @router.post(
@@ -185,7 +185,7 @@ async def retrieve_batch(request: Request, caller: CallerOf, batch: str) -> Resp
 async def cancel_batch(request: Request, caller: CallerOf, batch: str) -> Response:
     """Cancel a batch: what runs is stopped, and what has been answered becomes its output."""
     services = services_of(request)
-    found = await services.batch_store.cancel(caller.tenant, batch)
+    found = await services.stores.batches.cancel(caller.tenant, batch)
     if found.status not in OPEN:
         raise LastingConflict(f"Cannot cancel a batch with status '{found.status}'.")
     services.batches.stop(batch)

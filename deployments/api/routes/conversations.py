@@ -82,7 +82,7 @@ async def create_conversation(request: Request, caller: CallerOf) -> Response:
     """Create a conversation, with first items if there are any."""
     body = await _body(request, ConversationBody)
     items = await run_sized(request.state.body_bytes, new_items, body.get("items") or [], MAX_ITEMS)
-    history = services_of(request).history
+    history = services_of(request).stores.history
     await ensure_storage(request, caller)
     conversation = await history.create_conversation(caller.tenant, body.get("metadata") or {}, items)
     if body.get("title"):
@@ -95,14 +95,14 @@ async def list_conversations(
     request: Request, caller: CallerOf, limit: Limit = 20, after: str | None = None
 ) -> Response:
     """List one's own conversations, the latest activity first."""
-    page = await services_of(request).history.conversations(caller.tenant, after, limit)
+    page = await services_of(request).stores.history.conversations(caller.tenant, after, limit)
     return JSON(_page(page, [conversation_shown(c) for c in page.data]))
 
 
 @router.get("/{conversation}", response_model=None, openapi_extra=documented(answer=shapes.Conversation, errors=ERRORS))
 async def retrieve_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Return one conversation."""
-    return _reply(await services_of(request).history.conversation(caller.tenant, conversation))
+    return _reply(await services_of(request).stores.history.conversation(caller.tenant, conversation))
 
 
 @router.post(
@@ -128,7 +128,9 @@ async def update_conversation(
     changes = {name: empty[name] if body[name] is None else body[name] for name in empty if name in body}
     version = None if if_match == "*" else if_match.strip('"')
     return _reply(
-        await services_of(request).history.update_conversation(caller.tenant, conversation, **changes, version=version)
+        await services_of(request).stores.history.update_conversation(
+            caller.tenant, conversation, **changes, version=version
+        )
     )
 
 
@@ -139,7 +141,7 @@ async def update_conversation(
 )
 async def delete_conversation(request: Request, caller: CallerOf, conversation: str) -> Response:
     """Delete a conversation and its items."""
-    await services_of(request).history.delete_conversation(caller.tenant, conversation)
+    await services_of(request).stores.history.delete_conversation(caller.tenant, conversation)
     services_of(request).storage.forget(caller.tenant)
     return JSON({"id": conversation, "object": "conversation.deleted", "deleted": True})
 
@@ -158,7 +160,7 @@ async def create_items(request: Request, caller: CallerOf, conversation: str, _:
     if body.get("parent") is not None:
         new[0] = new[0].after(body["parent"])
     await ensure_storage(request, caller)
-    items = await services_of(request).history.append(caller.tenant, conversation, new)
+    items = await services_of(request).stores.history.append(caller.tenant, conversation, new)
     return JSON(_page(Page(items), [shown(item) for item in items]))
 
 
@@ -175,7 +177,7 @@ async def list_items(
     order: Literal["asc", "desc"] = "desc",
 ) -> Response:
     """List a conversation's items, all branches, in the order of their writing."""
-    page = await services_of(request).history.items(caller.tenant, conversation, after, limit, order)
+    page = await services_of(request).stores.history.items(caller.tenant, conversation, after, limit, order)
     return JSON(_page(page, [shown(item) for item in page.data]))
 
 
@@ -184,7 +186,7 @@ async def list_items(
 )
 async def retrieve_item(request: Request, caller: CallerOf, conversation: str, item: str, _: Include) -> Response:
     """Return one item."""
-    return JSON(shown(await services_of(request).history.item(caller.tenant, conversation, item)))
+    return JSON(shown(await services_of(request).stores.history.item(caller.tenant, conversation, item)))
 
 
 @router.delete(
@@ -194,7 +196,7 @@ async def retrieve_item(request: Request, caller: CallerOf, conversation: str, i
 )
 async def delete_item(request: Request, caller: CallerOf, conversation: str, item: str) -> Response:
     """Delete one item; what follows it stays. Returns the conversation, as OpenAI does."""
-    history = services_of(request).history
+    history = services_of(request).stores.history
     await history.delete_item(caller.tenant, conversation, item)
     services_of(request).storage.forget(caller.tenant)
     return JSON(conversation_shown(await history.conversation(caller.tenant, conversation)))
@@ -214,7 +216,7 @@ async def list_running_responses(
 ) -> Response:
     """List the background responses that are not at their end yet, the newest first; their events can be streamed."""
     del status  # others are not listed: their items are there
-    running = await services_of(request).response_store.running(caller.tenant, conversation, limit)
+    running = await services_of(request).stores.responses.running(caller.tenant, conversation, limit)
     return JSON({"object": "list", "data": [response_object(response) for response in running]})
 
 

@@ -104,15 +104,15 @@ async def create_file(request: Request, caller: CallerOf) -> Response:
     settings, max_bytes = services.settings.files, caller.limits.file_bytes
     boundary = boundary_of(request.headers.get("content-type", ""))
     with UPLOADS.place(settings.max_uploads):
-        _check_room(settings, max_bytes, await services.files.used(caller.tenant))
+        _check_room(settings, max_bytes, await services.stores.files.used(caller.tenant))
         writer = FileWriter(
-            services.files,
+            services.stores.files,
             StoredFile(caller.tenant, "", "batch", in_days(settings.ttl_days)),
             lambda used: _check_room(settings, max_bytes, used),
         )
         await writer.begin()
         try:
-            stored = await services.files.finish(await _received(request, services, caller, writer, boundary))
+            stored = await services.stores.files.finish(await _received(request, services, caller, writer, boundary))
         except BaseException:
             with suppress(ChatLLMError):
                 await writer.discard()
@@ -190,14 +190,14 @@ async def list_files(
     purpose: str | None = None,
 ) -> Response:
     """List one's own files, the newest first, of one `purpose` if given."""
-    page = await services_of(request).files.files(caller.tenant, after, limit, order, purpose)
+    page = await services_of(request).stores.files.files(caller.tenant, after, limit, order, purpose)
     return JSON(page_object(page, [file_object(file) for file in page.data]))
 
 
 @router.get("/{file}", response_model=None, openapi_extra=documented(answer=FileObject, errors=ERRORS))
 async def retrieve_file(request: Request, caller: CallerOf, file: str) -> Response:
     """Return one file without its content."""
-    return JSON(file_object(await services_of(request).files.file(caller.tenant, file)))
+    return JSON(file_object(await services_of(request).stores.files.file(caller.tenant, file)))
 
 
 @router.get(
@@ -208,7 +208,7 @@ async def retrieve_file(request: Request, caller: CallerOf, file: str) -> Respon
 )
 async def read_content(request: Request, caller: CallerOf, file: str) -> Response:
     """Return a file's content."""
-    files = services_of(request).files
+    files = services_of(request).stores.files
     found = await files.file(caller.tenant, file)
     headers = {"content-length": str(found.bytes), "x-content-type-options": "nosniff"}
     return StreamingResponse(content_of(files, caller.tenant, file), 200, headers, BINARY)
@@ -217,7 +217,7 @@ async def read_content(request: Request, caller: CallerOf, file: str) -> Respons
 @router.delete("/{file}", response_model=None, openapi_extra=documented(answer=DeletedFile, errors=ERRORS))
 async def delete_file(request: Request, caller: CallerOf, file: str) -> Response:
     """Delete a file; a batch that has begun with it goes on."""
-    await services_of(request).files.delete(caller.tenant, file)
+    await services_of(request).stores.files.delete(caller.tenant, file)
     services_of(request).storage.forget(caller.tenant)
     return JSON({"id": file, "object": "file", "deleted": True})
 

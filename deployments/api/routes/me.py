@@ -77,9 +77,9 @@ class Me(msgspec.Struct):
 async def read_me(request: Request, caller: CallerOf) -> Response:
     """Return the key's own name, limits, what is left of them, and this month's usage (seconds behind)."""
     services, now = services_of(request), datetime.now(UTC)
-    key = await services.keys.retrieve(caller.key_id)
+    key = await services.stores.keys.retrieve(caller.key_id)
     first = now.date().replace(day=1)
-    rows = await services.usage.report(caller.key_id, first, now.date(), (), 1)
+    rows = await services.stores.usage.report(caller.key_id, first, now.date(), (), 1)
     used = rows[0].used if rows else Used()
     # Asks for nothing, so that it is never refused, and is told where the key stands.
     per_minute = replace(caller.limits, concurrent_requests=None, tokens_per_month=None)
@@ -95,8 +95,8 @@ async def read_me(request: Request, caller: CallerOf) -> Response:
             "limits": {name: getattr(caller.limits, name) for name in LIMIT_NAMES},
             "remaining": _left(caller.limits, verdict, used, now),
             "usage": {"start": str(first), **sums_of(used)},
-            "stored_bytes": await services.history.stored_bytes(caller.tenant)
-            + (await services.files.used(caller.tenant)).bytes,
+            "stored_bytes": await services.stores.history.stored_bytes(caller.tenant)
+            + (await services.stores.files.used(caller.tenant)).bytes,
         }
     )
 

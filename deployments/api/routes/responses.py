@@ -155,11 +155,11 @@ async def retrieve_response(
     """Return a response, or the events of one in the background (`stream=true`), from any point on."""
     services = services_of(request)
     if not stream:
-        return JSON(response_object(await services.response_store.response(caller.tenant, response)))
+        return JSON(response_object(await services.stores.responses.response(caller.tenant, response)))
 
     async def work(summary: Summary) -> Answer:
         summary.cache_reason, summary.is_follower = "background", True
-        found = await services.response_store.show(caller.tenant, response)
+        found = await services.stores.responses.show(caller.tenant, response)
         summary.model = str(found.request["model"])
         if not found.is_background:
             raise BadRequest("Only a response in the background can be streamed again.", "stream")
@@ -185,7 +185,7 @@ async def _begun(first: bytes | None, rest: AsyncGenerator[bytes]) -> AsyncGener
 )
 async def delete_response(request: Request, caller: CallerOf, response: str) -> Response:
     """Delete a response; what continues it can still read it, and the items of a conversation stay there."""
-    await services_of(request).response_store.delete(caller.tenant, response)
+    await services_of(request).stores.responses.delete(caller.tenant, response)
     services_of(request).storage.forget(caller.tenant)
     return JSON({"id": response, "object": "response", "deleted": True})
 
@@ -212,6 +212,6 @@ async def list_input_items(
     order: Literal["asc", "desc"] = "desc",
 ) -> Response:
     """List what the response's own request brought, the newest first."""
-    page = await services_of(request).response_store.input_items(caller.tenant, response, after, limit, order)
+    page = await services_of(request).stores.responses.input_items(caller.tenant, response, after, limit, order)
     data: list[dict[str, Any]] = [shown(item) for item in page.data]
     return JSON(page_object(page, data))

@@ -62,7 +62,7 @@ async def search_conversations(
     Every word of `q` must stand in one message; the last may be the beginning of
     a word, unless a blank follows it. Any language; small and capital letters are one.
     """
-    page = await services_of(request).history.search(caller.tenant, q, after, limit)
+    page = await services_of(request).stores.history.search(caller.tenant, q, after, limit)
     return JSON(page_object(page, [_found(match, q) for match in page.data]))
 
 

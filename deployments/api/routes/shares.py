@@ -96,7 +96,7 @@ class _Reads:
         self._waiting += 1
         try:
             async with self._slots:
-                return await services_of(request).shares.read(token_hash)
+                return await services_of(request).stores.shares.read(token_hash)
         finally:
             self._waiting -= 1
 
@@ -126,7 +126,7 @@ async def create_share(request: Request, caller: CallerOf, conversation: str) ->
         raise BadRequest("'expires_at' must be in the future.", "expires_at")
     token = new_token()
     end = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC)
-    shares = services_of(request).shares
+    shares = services_of(request).stores.shares
     share = await shares.create(caller.tenant, conversation, hash_of(token), body.get("until"), end)
     return JSON({**_shown(share), "token": token}, 200, {"cache-control": "no-store"})
 
@@ -138,7 +138,7 @@ async def create_share(request: Request, caller: CallerOf, conversation: str) ->
 )
 async def list_shares(request: Request, caller: CallerOf, conversation: str) -> Response:
     """List the shares of one's conversation that are valid, without their tokens."""
-    shares = await services_of(request).shares.shares(caller.tenant, conversation)
+    shares = await services_of(request).stores.shares.shares(caller.tenant, conversation)
     return JSON({"object": "list", "data": [_shown(share) for share in shares]})
 
 
@@ -149,7 +149,7 @@ async def list_shares(request: Request, caller: CallerOf, conversation: str) -> 
 )
 async def delete_share(request: Request, caller: CallerOf, conversation: str, share: str) -> Response:
     """Revoke a share: its link shows nothing from now on, on every replica."""
-    await services_of(request).shares.revoke(caller.tenant, conversation, share)
+    await services_of(request).stores.shares.revoke(caller.tenant, conversation, share)
     return JSON({"id": share, "object": "conversation.share.deleted", "deleted": True})
 
 

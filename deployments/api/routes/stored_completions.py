@@ -87,7 +87,7 @@ async def list_stored(
     model: str | None = None,
 ) -> Response:
     """List one's own stored completions, of one `model` and with all of `metadata[key]=value`, if given."""
-    store = services_of(request).completions
+    store = services_of(request).stores.completions
     page = await store.completions(caller.tenant, after, limit, order, model, _metadata_of(request))
     return JSON(page_object(page, [_completion(stored) for stored in page.data]))
 
@@ -95,7 +95,7 @@ async def list_stored(
 @router.get("/{completion}", response_model=None, openapi_extra=documented(answer=Stored, errors=ERRORS))
 async def retrieve_stored(request: Request, caller: CallerOf, completion: str) -> Response:
     """Return one stored completion."""
-    return JSON(_completion(await services_of(request).completions.completion(caller.tenant, completion)))
+    return JSON(_completion(await services_of(request).stores.completions.completion(caller.tenant, completion)))
 
 
 @router.post(
@@ -110,13 +110,13 @@ async def update_stored(request: Request, caller: CallerOf, completion: str) -> 
     checked(body, UpdateBody, 0)
     metadata: dict[str, str] = body["metadata"] or {}
     check_metadata(metadata)
-    return JSON(_completion(await services.completions.update_metadata(caller.tenant, completion, metadata)))
+    return JSON(_completion(await services.stores.completions.update_metadata(caller.tenant, completion, metadata)))
 
 
 @router.delete("/{completion}", response_model=None, openapi_extra=documented(answer=Deleted, errors=ERRORS))
 async def delete_stored(request: Request, caller: CallerOf, completion: str) -> Response:
     """Delete one stored completion, with its messages."""
-    await services_of(request).completions.delete(caller.tenant, completion)
+    await services_of(request).stores.completions.delete(caller.tenant, completion)
     services_of(request).storage.forget(caller.tenant)
     return JSON({"id": completion, "object": "chat.completion.deleted", "deleted": True})
 
@@ -131,7 +131,7 @@ async def list_messages(
     order: Order = "asc",
 ) -> Response:
     """List the messages that a stored completion answered."""
-    store = services_of(request).completions
+    store = services_of(request).stores.completions
     page = await store.messages(caller.tenant, completion, after, limit, order)
     return JSON(page_object(page, [_message(message) for message in page.data]))
 

@@ -79,7 +79,7 @@ async def read_usage(
     if whose != caller.key_id and not caller.is_admin:
         raise Forbidden("Only an administrator's key may see the usage of others.")
     of_key = None if whose == ALL_KEYS else whose
-    rows = await services_of(request).usage.report(of_key, first, last, groups, MAX_ROWS + 1)
+    rows = await services_of(request).stores.usage.report(of_key, first, last, groups, MAX_ROWS + 1)
     shown = rows[:MAX_ROWS]
     return JSON(
         {

@@ -11,9 +11,10 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from deployments.api.assembly import Closing, Stores, assembled
+from deployments.api.assembly import Closing, assembled
 from deployments.api.server import build_http
 from deployments.api.services import Services
+from deployments.api.stores import Stores
 from deployments.batches.memory import MemoryBatches
 from deployments.cache.client import CacheClient
 from deployments.cache.lookup import CacheLookup
