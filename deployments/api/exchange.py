@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from fastapi import Request
 from starlette.responses import Response
@@ -10,14 +9,13 @@ from starlette.responses import Response
 from deployments.api.http.connection import ClientGone, Connection
 from deployments.api.http.replies import EventStream
 from deployments.api.metering import CLIENT_GONE_STATUS, Meter
-from deployments.api.resuming import is_resumable, kept_request, opened, outcome_of
+from deployments.api.resuming import is_resumable, kept_request, opened_stream, outcome_of
 from deployments.api.services import Services
 from deployments.cache.steering import describe
 from deployments.chat.call import Answer, ChatCall
 from deployments.chat.summary import Summary
 from deployments.errors import ChatLLMError
 from deployments.infra import tracing
-from deployments.infra.timing import Timing
 from deployments.keys.authenticator import Caller
 from deployments.limits.estimate import Weight
 
@@ -33,15 +31,13 @@ async def exchange(
 ) -> Response:
     """Answer with what `work` returns; it fills in the summary until the answer has ended.
 
-    `work` is cancelled when the client leaves. Every endpoint that can generate
-    goes through here, so that each request is counted and limited in one place.
-    `weight` is what it asks of the engine, `call` what is answered where its stream may be resumable.
-    Raises TooManyRequests before `work` begins.
+    Every endpoint that can generate goes through here, so that each request is counted and limited in one place.
+    `weight` is what it asks of the engine; `call` is given where the stream may be resumable. `work` is cancelled when
+    the client leaves. Raises TooManyRequests before `work` begins.
     """
     request_id: str = request.state.request_id
     services.telemetry.began()
-    timing: Timing = request.state.timing
-    summary = Summary(timing=timing)
+    summary = Summary(timing=request.state.timing)
     meter = request.state.meter = Meter(request, services.limiter, services.usage_writer, caller, weight)
     summary.job = meter.job
 
@@ -55,26 +51,25 @@ async def exchange(
     try:
         with connection:
             await meter.admit(request)
-            timing.mark("admission")
+            summary.timing.mark("admission")
             answer = await work(summary)
             headers, on_end = _headers(summary), ended
             if answer.frames is not None and call is not None and is_resumable(request, call, services.settings):
                 kept = kept_request(call, summary, caller.key_id, meter, services.settings)
-                frames, more = await opened(services.streams, kept, answer, outcome_of(summary, meter, ended))
-                headers |= more
-                if frames is not None:  # it ends by itself, whoever reads it
-                    answer, on_end = replace(answer, frames=frames), _nobody
+                opened = await opened_stream(services.streams, kept, answer, outcome_of(summary, meter, ended))
+                answer, on_end = opened.answer, _nobody if opened.ends_by_itself else ended
+                headers |= opened.headers
     except BaseException as error:
         connection.close()
         ended(_outcome(error))
         raise
-    if answer.frames is not None:
-        trailer = timing.trailer if request.headers.get("x-server-timing") == "trailer" else None
-        silence_s = services.settings.timeouts.silence_s
-        return EventStream(answer.frames, headers, request_id, connection, on_end, trailer, silence_s, answer.waits_for)
-    connection.close()
-    ended(None)
-    return Response(answer.body, 200, headers, answer.media_type)
+    if answer.frames is None:
+        connection.close()
+        ended(None)
+        return Response(answer.body, 200, headers, answer.media_type)
+    trailer = summary.timing.trailer if request.headers.get("x-server-timing") == "trailer" else None
+    silence_s = services.settings.timeouts.silence_s
+    return EventStream(answer.frames, headers, request_id, connection, on_end, trailer, silence_s, answer.waits_for)
 
 
 def _note_outcome(summary: Summary, outcome: ChatLLMError | ClientGone | None) -> int:

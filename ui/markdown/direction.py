@@ -52,10 +52,14 @@ def _mark(state: StateCore) -> None:
         elif token.type == "inline":
             _mark_code(token)
             if undecided and (direction := _direction_within(token)):
-                for holder in undecided:
-                    if direction == "rtl" or holder.level:  # the page itself goes from left to right
-                        holder.attrSet("dir", direction)
+                _decide(undecided, direction)
                 undecided.clear()
+
+
+def _decide(holders: list[Token], direction: str) -> None:
+    for holder in holders:
+        if direction == "rtl" or holder.level:  # the page itself goes from left to right
+            holder.attrSet("dir", direction)
 
 
 def _mark_code(inline: Token) -> None:

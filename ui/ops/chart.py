@@ -115,7 +115,10 @@ class Chart:
                     attribute(text_element("th", name), scope="col")
             with tag("tbody"):
                 for at in reversed(range(len(self._times))):
-                    with tag("tr"):
-                        attribute(text_element("th", self._times[at]), scope="row")
-                        for each in self._series:
-                            text_element("td", self._formatted(each.values[at]))
+                    self._show_row(at)
+
+    def _show_row(self, at: int) -> None:
+        with tag("tr"):
+            attribute(text_element("th", self._times[at]), scope="row")
+            for each in self._series:
+                text_element("td", self._formatted(each.values[at]))

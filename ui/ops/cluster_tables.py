@@ -50,14 +50,18 @@ class NodeTable(Section):
         heads = (t("Node"), t("State"), t("Address"), t("CPUs"), t("GPUs"), t("Memory"))
         with place, table(heads, texts=3) as rows, rows:
             for node in nodes:
-                with tag("tr"):
-                    attribute(text_element("th", node.name or node.id[:8]), scope="row")
-                    with tag("td"):
-                        text_element("span", _state(node), "state ready" if node.is_alive else "state gone")
-                        if node.lost_because:
-                            text_element("div", node.lost_because, "reason")
-                    text_element("td", node.address, "mono")
-                    numbers(whole(round(node.cpus)), whole(round(node.gpus)), f"{node.memory_bytes / GIB:.0f} GiB")
+                _node_row(node)
+
+
+def _node_row(node: Node) -> None:
+    with tag("tr"):
+        attribute(text_element("th", node.name or node.id[:8]), scope="row")
+        with tag("td"):
+            text_element("span", _state(node), "state ready" if node.is_alive else "state gone")
+            if node.lost_because:
+                text_element("div", node.lost_because, "reason")
+        text_element("td", node.address, "mono")
+        numbers(whole(round(node.cpus)), whole(round(node.gpus)), f"{node.memory_bytes / GIB:.0f} GiB")
 
 
 def _state(node: Node) -> str:

@@ -62,21 +62,25 @@ class ModelTable(Section):
         )
         with place, table(heads, texts=2) as rows, rows:
             for model in steady:
-                with tag("tr"):
-                    attribute(text_element("th", model.id), scope="row")
-                    with tag("td"):
-                        text_element("span", _state(model), f"state {model.status}")
-                        for line in filter(None, (model.reason, _queue(model))):
-                            text_element("div", line, "reason")
-                    numbers(
-                        whole(model.replicas),
-                        whole(model.running),
-                        whole(model.all_waiting),
-                        whole(model.total.count),
-                        whole(model.total.output_tokens),
-                        seconds(model.total.ttft.p50_s),
-                        seconds(model.total.ttft.p95_s),
-                    )
+                _model_row(model)
+
+
+def _model_row(model: Model) -> None:
+    with tag("tr"):
+        attribute(text_element("th", model.id), scope="row")
+        with tag("td"):
+            text_element("span", _state(model), f"state {model.status}")
+            for line in filter(None, (model.reason, _queue(model))):
+                text_element("div", line, "reason")
+        numbers(
+            whole(model.replicas),
+            whole(model.running),
+            whole(model.all_waiting),
+            whole(model.total.count),
+            whole(model.total.output_tokens),
+            seconds(model.total.ttft.p50_s),
+            seconds(model.total.ttft.p95_s),
+        )
 
 
 class ReplicaTable(Section):
@@ -141,19 +145,21 @@ class ErrorTable(Section):
             heads = (t("Time"), t("Status"), t("Code"), t("Model"), t("Key"), t("Request"))
             with table(heads, texts=6) as rows, rows:
                 for error in errors:
-                    with tag("tr"):
-                        text_element("td", clock(error.at, zone), "mono")
-                        with tag("td"):
-                            text_element(
-                                "span", str(error.status), f"state {'failed' if error.status >= 500 else 'loading'}"
-                            )
-                        text_element("td", error.code or "–", "mono")
-                        text_element("td", error.model or "–")
-                        text_element("td", names.get(error.key_id, error.key_id))
-                        with tag("td"):
-                            copied = text_element("button", error.request_id, "request-id mono")
-                            attribute(copied, type="button", data_act="copy-text", data_text=error.request_id)
-                            attribute(copied, title=t("Copy request ID"), data_said=t("Copied"))
+                    _error_row(error, names, zone)
+
+
+def _error_row(error: RecentError, names: dict[str, str], zone: tzinfo) -> None:
+    with tag("tr"):
+        text_element("td", clock(error.at, zone), "mono")
+        with tag("td"):
+            text_element("span", str(error.status), "state failed" if error.status >= 500 else "state loading")
+        text_element("td", error.code or "–", "mono")
+        text_element("td", error.model or "–")
+        text_element("td", names.get(error.key_id, error.key_id))
+        with tag("td"):
+            copied = text_element("button", error.request_id, "request-id mono")
+            attribute(copied, type="button", data_act="copy-text", data_text=error.request_id)
+            attribute(copied, title=t("Copy request ID"), data_said=t("Copied"))
 
 
 class KeyTable(Section):

@@ -34,16 +34,20 @@ def show_shortcuts() -> None:
         text_element("h2", t("Keyboard shortcuts"), "card-title")
         with tag("dl", "keys").mark("shortcuts"):
             for keys, does in shortcuts():
-                with tag("dt"):
-                    for at, key in enumerate(keys.split(" + ")):
-                        if at:
-                            text_element("span", "+")
-                        text_element("kbd", key)
+                _keys(keys)
                 text_element("dd", does)
         with tag("div", "card-actions"):
             button(t("Close"), listed.close, "quiet")
     listed.on("hide", listed.delete)
     listed.open()
+
+
+def _keys(keys: str) -> None:
+    with tag("dt"):
+        for at, key in enumerate(keys.split(" + ")):
+            if at:
+                text_element("span", "+")
+            text_element("kbd", key)
 
 
 def _is_mac() -> bool:

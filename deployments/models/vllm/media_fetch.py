@@ -60,17 +60,23 @@ async def inline_media(
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session:
         for number, (part, place, is_old) in enumerate(reversed(remote)):
-            kind = str(part["type"])
             try:
                 if number >= MAX_FETCHED:
                     raise _refusal(place)
                 fetched = await _fetched(session, url_of(part, place), domains, is_allowed, place)
-                part[kind] = {**_described(part), "url": fetched}
             except BadRequest:
                 if not is_old:
                     raise
-                part.clear()
-                part |= {"type": "text", "text": f"[{kind.removesuffix('_url')}: not available]"}
+                _note_absence(part)
+            else:
+                part[str(part["type"])] = {**_described(part), "url": fetched}
+
+
+def _note_absence(part: dict[str, Any]) -> None:
+    """Put a note in the place of a file that cannot be fetched any more."""
+    kind = str(part["type"]).removesuffix("_url")
+    part.clear()
+    part |= {"type": "text", "text": f"[{kind}: not available]"}
 
 
 def _is_remote(part: Mapping[str, Any]) -> bool:
@@ -86,9 +92,7 @@ async def _fetched(
     try:
         async with asyncio.timeout(TIMEOUT_S):
             for _ in range(MAX_REDIRECTS + 1):
-                host = str(checked_url(url, domains, place).hostname)
-                if _is_address(host) and not is_allowed(host):
-                    raise _refusal(place)
+                _require_allowed(url, domains, is_allowed, place)
                 async with session.get(url, allow_redirects=False) as response:
                     if response.status not in (301, 302, 303, 307, 308):
                         return await _content(response, place)
@@ -96,6 +100,12 @@ async def _fetched(
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
         raise _refusal(place) from None
     raise BadRequest(f"The URL at '{place}' redirects more than {MAX_REDIRECTS} times.", place)
+
+
+def _require_allowed(url: str, domains: Collection[str], is_allowed: IsAllowed, place: str) -> None:
+    host = str(checked_url(url, domains, place).hostname)
+    if _is_address(host) and not is_allowed(host):
+        raise _refusal(place)
 
 
 async def _content(response: aiohttp.ClientResponse, place: str) -> str:

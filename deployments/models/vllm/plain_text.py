@@ -154,11 +154,9 @@ async def plain_events(
         finish, stop, times = output.finish_reason, output.stop_reason, times_of(result)
         end = orjson.dumps({"finish_reason": finish, "stop_reason": stop, "token_ids": None})[1:]
         yield Frames(before + orjson.dumps(output.text) + b'},"logprobs":null,' + end + b"]}\n\n", ids)
-    message = {"role": role, "content": "".join(texts)}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
+    choice = {"index": 0, "message": {"role": role, "content": "".join(texts)}, "logprobs": None}
+    choice |= {"finish_reason": finish} if stop is None else {"finish_reason": finish, "stop_reason": stop}
     usage = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens + tokens, "completion_tokens": tokens}
-    completion: dict[str, Any] = {**head, "object": "chat.completion", "usage": usage | details}
-    completion["choices"] = [choice if stop is None else {**choice, "stop_reason": stop}]
-    if fingerprint is not None:
-        completion["system_fingerprint"] = fingerprint
-    yield Reply(orjson.dumps(completion), prompt_tokens, tokens, finish or "", times)
+    completion = {**head, "object": "chat.completion", "usage": usage | details, "choices": [choice]}
+    named = {} if fingerprint is None else {"system_fingerprint": fingerprint}
+    yield Reply(orjson.dumps(completion | named), prompt_tokens, tokens, finish or "", times)

@@ -153,9 +153,8 @@ class VLLMReplica:
                 tells_tokens = model_request.tells_tokens and self._engine.client.can_resume
                 async with aclosing(self._answered(model_request, answer)) as messages:
                     async for message in messages:
-                        if isinstance(message, Frames) and not tells_tokens:
-                            message = Frames(message.data)  # noqa: PLW2901 - the same, without them
-                        yield message if times == 1 or isinstance(message, Progress) else repeated(message, times)
+                        told = Frames(message.data) if isinstance(message, Frames) and not tells_tokens else message
+                        yield told if times == 1 or isinstance(told, Progress) else repeated(told, times)
         except ChatLLMError as error:
             yield Failed(self._unless_lost(error))
         except Exception as error:  # noqa: BLE001 - the boundary to vLLM: each of its errors becomes one of ours
@@ -230,20 +229,21 @@ class VLLMReplica:
                         yield event
                     case Event() | str():
                         text, tokens = event if isinstance(event, Event) else (event, None)
-                        for frame in self._frames(text.encode()):
-                            sent.append(frame)
-                            if not is_usage_event(frame):
-                                yield Frames(frame, tokens)
+                        frame = self._frame(text.encode())
+                        sent.append(frame)
+                        if frame and not is_usage_event(frame):
+                            yield Frames(frame, tokens)
                     case Reply():
                         yield event
                         return
         frames = b"".join(sent)
         yield await run_sized(len(frames), _assembled, frames)
 
-    def _frames(self, event: bytes) -> list[bytes]:
+    def _frame(self, event: bytes) -> bytes:
+        """Return an event as it is, the end of the stream as nothing; an error is raised."""
         if event.startswith(b'data: {"error"'):
             raise engine_error(payloads(event)[0]["error"])
-        return [] if event == DONE else [event]
+        return b"" if event == DONE else event
 
     def _unless_lost(self, error: ChatLLMError) -> ChatLLMError:
         """Return how a request failed, unless its engine has died, on which it ends as its replica does."""
