@@ -1,6 +1,6 @@
 """Where HTTP meets resumable streams: which requests are, how their end is counted, and how a lost one goes on."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
