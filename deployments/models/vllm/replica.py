@@ -153,8 +153,8 @@ class VLLMReplica:
                 tells_tokens = model_request.tells_tokens and self._engine.client.can_resume
                 async with aclosing(self._answered(model_request, answer)) as messages:
                     async for message in messages:
-                        told = Frames(message.data) if isinstance(message, Frames) and not tells_tokens else message
-                        yield told if times == 1 or isinstance(told, Progress) else repeated(told, times)
+                        sent = Frames(message.data) if isinstance(message, Frames) and not tells_tokens else message
+                        yield sent if times == 1 or isinstance(sent, Progress) else repeated(sent, times)
         except ChatLLMError as error:
             yield Failed(self._unless_lost(error))
         except Exception as error:  # noqa: BLE001 - the boundary to vLLM: each of its errors becomes one of ours
