@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from xdist.scheduler import LoadFileScheduling
 
 from deployments.config import HistorySettings
 from deployments.infra.postgres.database import Database
@@ -51,9 +50,9 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
-    """Run the tests of a file in one worker, which sets its fixtures up once."""
-    return LoadFileScheduling(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Scheduling:
+    """Say which tests share a worker."""
+    return workers.Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,15 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 FOLDERS = ["cluster", "e2e", "serve", "integration", "ui", "unit"]
 """What takes longest comes first, and the small files of the unit tests fill the workers' last minutes."""
 PARTS = ("beside", "services", "engine", "alone")
 SERVICES = {"cluster", "e2e", "serve"}
 """The folders whose tests start clusters, engines and browsers."""
+SHARING = ("tests/e2e/product",)
+"""Folders whose files share what a fixture of the folder starts, and so a worker."""
 ENGINE = re.compile(
     r"^\s*(?:from|import) "
     r"(?:vllm|torch|transformers|xgrammar|tests\.vllm_reader|tests\.unit\.(?:models\.vllm|api\.test_continuing))\b",
@@ -31,6 +34,15 @@ def add_option(parser: pytest.Parser) -> None:
         choices=PARTS,
         help="run the tests that others may run beside, that start services, that import the engine, or that run alone",
     )
+
+
+class Scheduling(LoadFileScheduling):
+    """Runs the tests of a file in one worker, which sets its fixtures up once; or those of a folder that shares."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        folder = file.rpartition("/")[0]
+        return folder if folder in SHARING else file
 
 
 class Elsewhere(pytest.Module):

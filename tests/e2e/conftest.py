@@ -1,22 +1,14 @@
-"""What the tests of the whole share: the product as a user gets it, and a browser in front of the page alone."""
+"""What the tests of the whole share: a browser, and the page alone for it."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.e2e.chromium import launch
-from tests.launched import GUIDE, Launched, launched
 from tests.ui.process import page_process
 from tests.ui.stand_in import StandIn
-
-
-@pytest.fixture(scope="module")
-def product() -> Generator[Launched]:
-    """A running product: vLLM with the demo model; loading it takes a minute or two."""
-    with launched(GUIDE, page=True) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 from tests import run, workers
 from tests.unit.test_second_attempt import ENVIRONMENT
 
+ROOT = Path(__file__).parents[2]
 OK, FAILED, NONE = pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED
 CONFTEST = """
 import pytest
@@ -180,6 +181,17 @@ def test_parts_that_no_argument_names_are_not_started(
 ) -> None:
     monkeypatch.chdir(project)
     assert [part for part in workers.PARTS if workers.may_have_tests(part, arguments)] == parts
+
+
+def test_files_that_share_a_service_share_a_worker() -> None:
+    scheduling = workers.Scheduling.__new__(workers.Scheduling)
+    files = ["tests/e2e/product/test_api.py", "tests/e2e/product/test_page.py", "tests/e2e/test_speech.py"]
+    units = [scheduling._split_scope(f"{file}::test_it[a::b]") for file in files]  # pyright: ignore[reportPrivateUsage]
+    assert units == ["tests/e2e/product", "tests/e2e/product", "tests/e2e/test_speech.py"]
+    for folder in workers.SHARING:  # the fixture of a folder that is no package would last as long as the run
+        assert (ROOT / folder / "__init__.py").exists() and 'scope="package"' in (
+            ROOT / folder / "conftest.py"
+        ).read_text()
 
 
 def start_run(project: Path, *arguments: str) -> subprocess.Popen[str]:
