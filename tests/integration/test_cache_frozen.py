@@ -18,6 +18,7 @@ from deployments.cache.lookup import CacheLookup
 from deployments.cache.store import RedisStore
 from deployments.config import CacheSettings, ScriptedModel
 from tests.integration.serving import served
+from tests.integration.test_cache_failures import reaches
 from tests.valkey import Server
 
 OUTAGE_S = float(os.environ.get("CHATLLM_TEST_OUTAGE_S", "3"))
@@ -80,7 +81,7 @@ async def test_redis_freezes_under_a_steady_load(database_url, tmp_path):
             during = await loaded(http, OUTAGE_S, "during")
         finally:
             server.signal(signal.SIGCONT)
-        await asyncio.sleep(5.2)  # the breaker's longest pause
+        await reaches(cache)
         after = await loaded(http, CALM_S, "after")
     await store.aclose()
     server.kill()
