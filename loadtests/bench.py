@@ -138,7 +138,7 @@ async def _rest(sides: list[Side]) -> None:
 
 
 async def _fill(service: Side, requests: int) -> None:
-    """Have a short answer many times, all but the first from the cache, and weigh the ingress after that."""
+    """Have a short answer many times, all but the first from the cache, and measure the ingress's memory after that."""
     if service.processes:
         service.cached.append(await measure(service.target, SHORT_STREAMS, requests, 1, is_new=False))
         print(f"cached answers of one token: {service.cached[-1]}", flush=True)

@@ -62,7 +62,7 @@ class Figures:
 
 
 def text(tokens: int) -> str:
-    """Return an answer with so many blanks between its words, as models write them."""
+    """Return an answer with that many spaces between its words, as models write them."""
     block = PARAGRAPH * 2 + BLOCKS
     words = block.split(" ")
     return " ".join((words * (tokens // len(words) + 1))[:tokens])

@@ -58,7 +58,7 @@ class IngressConfiguration:
         self._combine()
 
     def find(self, models: Sequence[DeployedModel]) -> None:
-        """Take these models in place of those that were found before."""
+        """Replace the models that were found before with these."""
         self._found = models
         self._combine()
 

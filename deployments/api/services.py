@@ -63,7 +63,7 @@ class ServedModels(Models, AdaptedModels, Protocol):
         ...
 
     async def learn_starts(self, store: StartStore) -> None:
-        """Judge how long models take to start by what is in `store`, and keep there what is seen."""
+        """Estimate how long models take to start from `store`, and record starts there."""
         ...
 
     async def share_capacity(self, store: CapacityStore) -> None:
@@ -71,7 +71,7 @@ class ServedModels(Models, AdaptedModels, Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Fail the answers that are under way, and let go of everything."""
+        """Fail the answers that are under way, and release all resources."""
         ...
 
     async def states(self) -> list[ModelState]:
@@ -145,7 +145,7 @@ def cache_control_of(request: Request) -> CacheControl:
 
 
 def wait_of(request: Request) -> float | None:
-    """Return how long the request is to be held at most, None for as long as it may; BadRequest for what is no number.
+    """Return how long the request may be held at most, None for no limit of its own; BadRequest for a non-number.
 
     A client says so in `x-chatllm-wait`, in seconds; 0 is not at all.
     """

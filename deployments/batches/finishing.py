@@ -80,7 +80,7 @@ class _Output:
         return self._writer.file
 
     async def discard(self) -> None:
-        """Delete the file unless it can be seen: a batch may have ended though its store's reply was lost."""
+        """Delete the file unless it is visible: a batch may have ended though its store's reply was lost."""
         if self._has_begun:
             with suppress(ChatLLMError):
                 await self._files.discard(self._writer.file.tenant, self._writer.file.id)

@@ -117,7 +117,7 @@ class Lines:
         self._changed.set()
 
     def stop(self, batch_id: str) -> None:
-        """Stop what runs here of a batch that is cancelled."""
+        """Stop the lines of a cancelled batch that run here."""
         for claim, task in list(self._running.items()):
             if claim.batch_id == batch_id:
                 task.cancel()

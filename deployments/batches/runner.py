@@ -87,7 +87,7 @@ class BatchRunner:
         self._created.set()
 
     def stop(self, batch_id: str) -> None:
-        """Stop what runs here of a batch that is cancelled."""
+        """Stop the lines of a cancelled batch that run here."""
         self._lines.stop(batch_id)
         self.wake()
 

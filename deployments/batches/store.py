@@ -96,7 +96,7 @@ class BatchStore(Protocol):
         ...
 
     async def close_lines(self, batch: Batch, lease_s: float) -> bool:
-        """Let no line of a batch have an outcome any more, and keep the batch's lease; False: it is another's."""
+        """Accept no more outcomes for the lines of a batch, and renew its lease; False if another replica has it."""
         ...
 
     async def done_lines(self, batch: Batch, after: int, limit: int, max_bytes: int) -> list[DoneLine]:
@@ -104,11 +104,11 @@ class BatchStore(Protocol):
         ...
 
     async def renew_batch(self, batch: Batch, lease_s: float) -> bool:
-        """Keep the lease of a batch; False: it is another's."""
+        """Renew the lease of a batch; False if another replica has it."""
         ...
 
     async def finish(self, batch: Batch, output: StoredFile | None, errors: StoredFile | None) -> bool:
-        """End a batch as `batch.ending` says, let its files be seen, and drop its lines; False: it is another's."""
+        """End a batch as `batch.ending` says, show its files, and drop its lines; False if another replica has it."""
         ...
 
     async def sweep(self, older_s: float) -> None:

@@ -9,7 +9,7 @@ from deployments.models.scaling.process_load import ProcessLoad
 
 
 class CacheReplica(CacheLookup):
-    """A replica that looks up in the Redis of its environment."""
+    """A replica that answers look-ups from the Redis of its environment."""
 
     def __init__(self, settings: CacheSettings, log_level: str, is_encrypted: bool | None = None) -> None:
         configure_logging(log_level)
@@ -24,5 +24,5 @@ class CacheReplica(CacheLookup):
         configure_level(user_config, self._log_level)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Tell Serve's autoscaler how busy this replica is: Serve counts no look-up that comes by a connection."""
+        """Report this replica's load to Serve's autoscaler, which does not count look-ups over a connection."""
         return self._process.load().reported()

@@ -17,7 +17,7 @@ class _Held(Generic[V]):
 
 
 class ExpiringMap(Generic[V]):
-    """Keeps values of `max_bytes` in all; one that weighs more than an eighth of that is not kept."""
+    """Keeps up to `max_bytes` of values; one larger than an eighth of that is not kept."""
 
     def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_bytes = max_bytes

@@ -53,7 +53,7 @@ class HotEntries:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that the entries weigh."""
+        """Size of the entries in bytes."""
         return self._entries.held_bytes
 
     @property

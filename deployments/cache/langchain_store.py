@@ -60,7 +60,7 @@ class RedisCache(BaseCache):
         await self._await(self._store.clear(PREFIX))
 
     def close(self) -> None:
-        """Let go of the connections and end the thread; the cache cannot be used any more."""
+        """Close the connections and end the thread; the cache cannot be used afterwards."""
         self._wait(self._store.aclose())
         self._thread.close()
 

@@ -36,7 +36,7 @@ class LookupServer:
         return await asyncio.shield(self._opening)
 
     async def aclose(self) -> None:
-        """Stop listening and close the connections; whoever waits hears of it at once."""
+        """Stop listening and close the connections; pending requests fail at once."""
         opening, self._opening = self._opening, None
         if opening is not None:
             await opening

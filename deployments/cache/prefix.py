@@ -21,7 +21,7 @@ MAX_SALT_CHARACTERS = 1024
 def cache_salt(tenant: str, own: object = None) -> str:
     """Return the salt of a tenant's prompts ("": shared by all), combined with the client's `own`, if it has one.
 
-    Hashed, so that no client can choose another tenant's. Raises BadRequest for an `own` that is no text.
+    Hashed, so that no client can choose another tenant's. Raises BadRequest for an `own` that is not a string.
     """
     if own is not None and not (isinstance(own, str) and 0 < len(own) <= MAX_SALT_CHARACTERS):
         raise BadRequest(f"'cache_salt' must be a text of 1 to {MAX_SALT_CHARACTERS} characters.", "cache_salt")

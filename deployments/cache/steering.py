@@ -74,7 +74,7 @@ UNSTEERED = CacheControl()
 
 
 def parsed(header: str) -> CacheControl:
-    """Return the directives of a `Cache-Control` header; an age that is no number is 0."""
+    """Return the directives of a `Cache-Control` header; an age that is not a number counts as 0."""
     given: dict[str, str] = {}
     for directive in header.lower().split(","):
         name, _, value = directive.partition("=")

@@ -1,4 +1,4 @@
-"""Counts by reason, which somebody may want to hear of as they come."""
+"""Counts by reason, with an optional listener for each increment."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -47,7 +47,7 @@ class BackgroundWriter(Generic[Name]):
     def put(self, name: Name, entry: CacheEntry, ttl_s: float, name_bytes: int = 0) -> None:
         """Queue the entry, to be kept for `ttl_s` seconds, or drop it if too much waits already.
 
-        `name_bytes` is what the name weighs, where that matters.
+        `name_bytes` is the size of the name, where that matters.
         """
         size_bytes = entry.size_bytes + name_bytes
         if self._queued_bytes + size_bytes > MAX_QUEUED_BYTES:

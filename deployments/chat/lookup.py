@@ -32,8 +32,8 @@ class Cache(Protocol):
     async def lookup_or_claim(self, key: str, claim: Claim | None = None) -> CacheResult:
         """Return the entry, or the reason for a miss and who generates the answer now. Never raises, never waits long.
 
-        A late, failing or garbled answer is a miss as well. `claim` is this
-        replica's wish to be the one who generates.
+        A late, failing or garbled answer is a miss as well. `claim` asks
+        for the right to generate.
         """
         ...
 

@@ -31,7 +31,7 @@ class ModelCacheSettings(Section):
 
 
 class QueueSettings(Section):
-    """How requests wait while a model's engines are full: keys share what there is, and nobody waits for ever."""
+    """How requests wait while a model's engines are full: keys share what there is, and no request waits for ever."""
 
     max_waiting: int = Field(
         default=1024, ge=1, description="Requests that wait at once in one ingress replica; another one is a 503."

@@ -123,7 +123,7 @@ class VLLMModel(ModelBase):
 
 
 class ScriptedModel(ModelBase):
-    """A programmed stand-in: tokens, delays and failures for tests and for measuring all but the model."""
+    """A programmed stand-in: tokens, delays and failures, for tests and for measuring everything but the model."""
 
     kind: Literal["scripted"]
     tokens: int = Field(default=32, ge=1, description="Tokens in an answer, unless the request asks for fewer.")
@@ -147,7 +147,7 @@ class ScriptedModel(ModelBase):
     transcript: str | None = Field(
         default=None,
         max_length=65_536,
-        description="What it hears in every recording; without it the model does not transcribe.",
+        description="The transcript of every recording; without it the model does not transcribe.",
     )
     input_modalities: tuple[Literal["text", "image"], ...] = Field(
         default=("text",), description="What a message may hold."

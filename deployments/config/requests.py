@@ -28,7 +28,7 @@ class Timeouts(Section):
 
 
 class Limits(Section):
-    """What a request may weigh and how many may wait."""
+    """How large a request may be, and how many may wait."""
 
     max_body_bytes: int = Field(default=8_388_608, ge=1024, description="Bytes of a request's body.")
     max_audio_bytes: int = Field(

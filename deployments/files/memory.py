@@ -44,7 +44,7 @@ class MemoryFiles:
         return await self.used(tenant)
 
     async def finish(self, file: StoredFile) -> StoredFile:
-        """Let the file be seen."""
+        """Make the file visible."""
         kept = self._of(file.tenant, file.id)
         kept.file, kept.is_whole = replace(file, bytes=kept.file.bytes), True
         return kept.file

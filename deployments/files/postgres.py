@@ -56,7 +56,7 @@ class PostgresFiles:
             raise no_file(file_id)
 
     async def finish(self, file: StoredFile) -> StoredFile:
-        """Let the file be seen."""
+        """Make the file visible."""
         columns = (file.tenant, file.id, clean(file.filename), file.purpose, file.expires_at)
         return file_of_row(only(await self._database.fetch(SQL["finish"], *columns), no_file(file.id)))
 

@@ -26,7 +26,7 @@ class FileStore(Protocol):
         ...
 
     async def finish(self, file: StoredFile) -> StoredFile:
-        """Let the file be seen, with the purpose and expiry given here, and return it."""
+        """Make the file visible, with the purpose and expiry given here, and return it."""
         ...
 
     async def file(self, tenant: str, file_id: str) -> StoredFile:
@@ -48,7 +48,7 @@ class FileStore(Protocol):
         ...
 
     async def discard(self, tenant: str, file_id: str) -> None:
-        """Delete a file whose writing has not ended; one that can be seen stays, and one that is gone is no error."""
+        """Delete a file that is still being written; a visible one stays, and a missing one is not an error."""
         ...
 
     async def used(self, tenant: str) -> FilesUsed:

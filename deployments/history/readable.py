@@ -90,7 +90,7 @@ def with_matching_calls(messages: Sequence[dict[str, Any]]) -> list[dict[str, An
     """Return chat messages whose tool calls all have arguments that are a JSON object, and whose outputs have ids.
 
     Arguments that are another JSON value, or empty, become {}, as vLLM reads them.
-    A call whose arguments are no JSON was cut off: unless an output answers it, it
+    A call whose arguments are not JSON was cut off: unless an output answers it, it
     is left out, because to the model it would be a call that it never made. An
     output without an id answers the oldest call that is still open.
     """

@@ -91,7 +91,7 @@ class HistoryStore(Protocol):
     ) -> Context:
         """Return the branch that ends in `leaf` (None: the newest item), cut at the old end by count and bytes.
 
-        The leaf itself is always there, whatever it weighs. One round trip.
+        The leaf itself is always included, however large it is. One round trip.
         """
         ...
 

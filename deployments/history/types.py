@@ -20,7 +20,7 @@ ROOT = ""
 
 
 PAGE_BYTES = 4 * 1024 * 1024
-"""Bytes of what a page lists, as it is stored; a page has one entry at least, whatever that weighs."""
+"""Bytes of what a page lists, as it is stored; a page has at least one entry, however large it is."""
 
 
 def new_id(prefix: str) -> str:
@@ -113,7 +113,7 @@ class Page(Generic[T]):
 
 
 def fitting(rows: Sequence[T], size_of: Callable[[T], int]) -> list[T]:
-    """Return the first rows that weigh `PAGE_BYTES` together, at least one: what a page may hold."""
+    """Return the first rows up to `PAGE_BYTES` in total, at least one: what a page may hold."""
     totals = itertools.accumulate(map(size_of, rows))
     return [row for at, (row, total) in enumerate(zip(rows, totals, strict=True)) if total <= PAGE_BYTES or at == 0]
 

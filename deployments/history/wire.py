@@ -55,7 +55,7 @@ def message_of_item(item: Item | NewItem) -> dict[str, Any]:
 
 
 def _content(content: object) -> str | list[dict[str, Any]]:
-    """Return content as a chat message has it: a text, or parts where something in it is no text."""
+    """Return content as a chat message has it: a text, or parts where something in it is not text."""
     if isinstance(content, str):
         return content
     parts = [part_of(part) for part in content] if isinstance(content, list) else []

@@ -1,7 +1,7 @@
-"""Words as the search takes them (migrations/0007_search.sql): for showing what matched, and for the store in memory.
+"""Words as the search splits them (migrations/0007_search.sql): for showing what matched, and for the store in memory.
 
-Texts are compared in small letters and in Unicode's compatibility form (NFKC).
-Scripts that write no blanks between words are taken sign by sign.
+Texts are compared in lower case and in Unicode's compatibility form (NFKC).
+Scripts without spaces between words are compared character by character.
 """
 
 import re

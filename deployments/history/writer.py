@@ -103,7 +103,7 @@ class HistoryWriter:
         """Take items to be written and return at once.
 
         Raises HistoryUnavailable if too much waits, and BadRequest for what is
-        not JSON. `is_promised` takes them past the bound, and while draining too:
+        not JSON. `is_promised` accepts them beyond the bound, and while draining:
         the answer to a question that was accepted. There are never more of those
         than requests that the replica answers at once.
         """
@@ -227,7 +227,7 @@ class HistoryWriter:
 
 
 def size_bytes(items: Sequence[NewItem]) -> int:
-    """Return what items weigh in memory, roughly; raises BadRequest for what is not JSON."""
+    """Return the approximate size of items in memory; raises BadRequest for what is not JSON."""
     try:
         return sum(len(orjson.dumps(item.payload)) for item in items)
     except TypeError as error:

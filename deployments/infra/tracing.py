@@ -81,7 +81,7 @@ class RequestTrace:
 
     @contextmanager
     def entered(self) -> Generator[None]:
-        """Let what runs in the block, and tasks that it starts, find the trace."""
+        """Make the trace current in the block and in tasks that it starts."""
         token = _current.set(self)
         try:
             yield

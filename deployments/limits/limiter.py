@@ -130,7 +130,7 @@ class Limiter:
         self._block_sweeper = asyncio.create_task(self._sweep_blocks(), name="limit-blocks")
 
     async def aclose(self) -> None:
-        """Settle what has ended, within 2 s, and let go of Redis."""
+        """Settle what has ended, within 2 s, and close the connections to Redis."""
         for task in (self._renewer, self._block_sweeper):
             if task is not None:
                 task.cancel()

@@ -24,7 +24,7 @@ UNKNOWN = -1
 RECOUNT_S = 3600.0
 """A month's count is asked for anew after this time, so that it cannot drift away from the recorded usage."""
 CONCURRENT_WAIT_S = 1.0
-"""What a request that found too many running is told to wait: nobody knows when one of them ends."""
+"""How long a request that found too many running is told to wait: when one of them ends is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +107,5 @@ class LimitStore(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         ...

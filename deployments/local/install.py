@@ -117,9 +117,9 @@ def plan(flavour: str, *, tests: bool) -> dict[str, tuple[str, Callable[[], None
 
 
 def plan_without_engine() -> dict[str, tuple[str, Callable[[], None]]]:
-    """Return the steps to what most unit tests need, on a Python or a machine that torch has no build for, say.
+    """Return the steps that most unit tests need, for example where torch has no build for this Python or machine.
 
-    A complete installation into the same folder does the rest later.
+    A complete installation into the same folder can follow later.
     """
     lock, dev = LOCKS / "requirements-cpu.lock", LOCKS / "requirements-dev.lock"
     uv = pinned("uv", lock)

@@ -114,7 +114,7 @@ def forget(state: Path) -> None:
 
 
 def reachable(host: str) -> str:
-    """Return an address under which this machine reaches a server that listens on `host`, as a URL has it."""
+    """Return the address by which this machine reaches a server that listens on `host`, as in a URL."""
     if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

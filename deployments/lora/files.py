@@ -1,7 +1,7 @@
-"""The files of an adapter to load: where they may lie, and whether they are what a model can be given.
+"""The files of an adapter to load: where they may be, and whether a model can use them.
 
-What is named comes from a request. A folder counts only below one of those that the service file allows, links
-followed; of a repository only what was downloaded whole. Nothing is read before its size is known.
+The name comes from a request. A folder must lie within one that the service file allows, once links are resolved;
+a repository must have been downloaded completely. Nothing is read before its size is known.
 """
 
 import hashlib
@@ -110,7 +110,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise BadRequest(f"The adapter's {CONFIG} is no JSON object.", "source")
+        raise BadRequest(f"The adapter's {CONFIG} is not a JSON object.", "source")
     return found
 
 

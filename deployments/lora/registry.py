@@ -26,7 +26,7 @@ class AdaptedModels(Protocol):
     """The models, as far as adapters are loaded into them."""
 
     def offer(self, adapters: Sequence[Adapter]) -> None:
-        """Answer for these adapters from now on, and for no others but those of the configuration."""
+        """Serve these adapters from now on, and no others except those of the configuration."""
         ...
 
     def identity(self, model: str) -> str:
@@ -38,7 +38,7 @@ class AdaptedModels(Protocol):
         ...
 
     async def tell_adapters(self, model: str, adapters: Sequence[Adapter]) -> None:
-        """Have every replica of a model load these adapters and drop others; one that does not hear it is no error."""
+        """Have every replica of a model load these adapters and drop others; an unreachable one is not an error."""
         ...
 
     def replicas_of(self, model: str) -> int:

@@ -57,7 +57,7 @@ def _add(sums: dict[Name, int], more: Mapping[Name, int]) -> None:
 
 
 class Bucket(msgspec.Struct, array_like=True):
-    """The `number`th five seconds of the replica's clock; `peak` is how many requests ran at once at most.
+    """The `number`th five seconds of the replica's clock; `peak` is the most requests that ran at once.
 
     `replicas` are those of each model, the most there were, `waiting` the most requests in its queue; a replica of the
     version before leaves them out.

@@ -11,7 +11,7 @@ _gathered = GatheredMetrics()
 
 
 def count_failover(model: str, outcome: str) -> None:
-    """Count a request that lost its replica; Ray hears of it within a second.
+    """Count a request that lost its replica; reported to Ray within a second.
 
     It was `continued` on another replica after its tokens, `repeated` there from the start, or `given_up`;
     `handed_over` where the replica was stopped and left it to another one.

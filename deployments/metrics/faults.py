@@ -37,7 +37,7 @@ class Faults:
 
 _pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder(list[Fault]).decode
-"""Raises msgspec.DecodeError for what is no list of errors."""
+"""Raises msgspec.DecodeError for what is not a list of errors."""
 
 
 def newest(faults: Iterable[Fault]) -> list[Fault]:

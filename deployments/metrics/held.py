@@ -10,7 +10,7 @@ _gathered = GatheredMetrics()  # of the process: each model's waiting room tells
 
 
 def tell_held(model: str, count: int) -> None:
-    """Record how many requests are held; Ray hears of it within a second."""
+    """Record how many requests are held; reported to Ray within a second."""
     _gathered.level(_gauge(), count, model=model)
 
 

@@ -7,7 +7,7 @@ from deployments.metrics.store import MAX_REPLICAS, TTL_S, Readings, Receipt, Re
 
 
 class MemoryFigures:
-    """The store as a dictionary, with a clock that may be another than the replicas'."""
+    """The store as a dictionary, with a clock that may differ from the replicas'."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

@@ -30,7 +30,7 @@ Queues = Mapping[str, Mapping[str, Waiting]]
 
 
 class QueueMetrics:
-    """The metrics of the queues of one event loop; Ray hears of them within a second."""
+    """The metrics of the queues of one event loop; reported to Ray within a second."""
 
     def __init__(self) -> None:
         self._gathered = GatheredMetrics()

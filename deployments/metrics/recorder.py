@@ -38,7 +38,7 @@ class Recorder:
         return self._clock()
 
     def began(self) -> None:
-        """Count a request in."""
+        """Count a request that has begun."""
         self.running += 1
         bucket = self._bucket()
         bucket.peak = max(bucket.peak, self.running)

@@ -44,7 +44,7 @@ class Metrics:
         self._task = asyncio.create_task(self._publish_for_ever(), name="metrics-publisher")
 
     async def aclose(self) -> None:
-        """Publish what is left, within a second, and let go of the store."""
+        """Publish what is left, within a second, and close the store."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))

@@ -32,7 +32,7 @@ class ModelState:
     """Whether a model can answer: `status` is "ready", "asleep", "loading" or "failed", for `elapsed_s` seconds.
 
     One that is asleep has no replica because nobody asks for it; a request wakes it. `starts_in_s` is about how long
-    it takes until a replica runs (one that is asleep: once it is asked), None where nobody knows.
+    it takes until a replica runs (one that is asleep: once it is asked), None if unknown.
     """
 
     id: str
@@ -104,7 +104,7 @@ class Availability:
         return self._starts.known
 
     async def aclose(self) -> None:
-        """Watch no longer, and withdraw all demands."""
+        """Stop watching and withdraw all demands."""
         await self._starts.aclose()
         for demand in self._demands.values():
             await demand.aclose()

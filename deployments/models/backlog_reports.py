@@ -24,7 +24,7 @@ class BacklogReports:
         self._telling: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def tell(self, place: tuple[str, str], waiting: int) -> None:
-        """Tell each replica its part of what waits; returns at once. One that does not hear it is no error."""
+        """Tell each replica its part of what waits; returns at once. One that cannot be reached is not an error."""
         if (telling := self._telling.get(place)) is None or telling.done():
             each = waiting / max(1, presence(*place).replicas or 1)
             self._telling[place] = detached(self._tell(place, each), "backlog")

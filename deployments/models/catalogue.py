@@ -48,7 +48,7 @@ class Family(Section):
     )
     chat: dict[str, Any] = Field(default_factory=dict, description="Further options under `chat:`.")
     engine: dict[str, Any] = Field(default_factory=dict, description="Further options under `engine:`.")
-    hears: bool = Field(default=False, description="Whether its models write down speech and do not chat.")
+    hears: bool = Field(default=False, description="Whether its models transcribe speech and do not chat.")
     note: str = Field(default="", description="What to know about its chat template or its tools.")
 
     @property

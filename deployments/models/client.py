@@ -105,7 +105,7 @@ class ModelClient:
         await self._listener.open(get_node_ip_address(), self._is_encrypted)
 
     async def learn_starts(self, store: StartStore) -> None:
-        """Judge how long models take to start by what is in `store`, and keep there what is seen from now on."""
+        """Estimate how long models take to start from `store`, and record starts there from now on."""
         await self._available.learn_starts(store, lambda: list(self._deployments))
 
     async def share_capacity(self, store: CapacityStore) -> None:
@@ -125,7 +125,7 @@ class ModelClient:
         return self._listener
 
     def offer(self, adapters: Sequence[Adapter]) -> None:
-        """Answer for these adapters from now on, and for no others but those of the configuration."""
+        """Serve these adapters from now on, and no others except those of the configuration."""
         before = self._models
         self._adapters = {adapter.id: adapter for adapter in adapters if adapter.model in self._configured}
         parents = {adapter.id: adapter.model for adapter in self._adapters.values()}
@@ -159,7 +159,7 @@ class ModelClient:
             raise translated(error) from None
 
     async def tell_adapters(self, model: str, adapters: Sequence[Adapter]) -> None:
-        """Have every replica of a model load these adapters and drop others; one that does not hear it is no error."""
+        """Have every replica of a model load these adapters and drop others; an unreachable one is not an error."""
         with suppress(*CALL_ERRORS):
             await self._handle(model).broadcast("hold_adapters", adapters).results_async()
 

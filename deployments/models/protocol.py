@@ -54,7 +54,7 @@ CAPABILITIES: Mapping[Endpoint, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a model takes in a message, what it answers with, and how many tokens fit; None where nobody knows yet."""
+    """What a model takes in a message, what it answers with, and how many tokens fit; None while unknown."""
 
     input_modalities: tuple[str, ...]
     output_modalities: tuple[str, ...]

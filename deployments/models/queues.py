@@ -22,7 +22,7 @@ WITHOUT_ENGINE: frozenset[Endpoint] = frozenset({"tokenize", "detokenize"})
 
 UNBOUNDED = 2**31
 TELL_S = 2.0
-"""How often the autoscaler hears of what waits."""
+"""How often the autoscaler is told what waits."""
 SHOW_S = 1.0
 """How often the metrics do."""
 

@@ -41,7 +41,7 @@ class Node:
 
     @property
     def place(self) -> str:
-        """Where it stands in the request, shortened at the left if need be."""
+        """Its place in the request, shortened from the left if necessary."""
         labels: list[str] = []
         node: Node | None = self
         while node is not None:

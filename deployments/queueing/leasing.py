@@ -47,7 +47,7 @@ class SharedCapacity:
         self._renewer = asyncio.create_task(self._renew_for_ever(), name="capacity-shares")
 
     async def aclose(self) -> None:
-        """Give all shares back, and let go of the store."""
+        """Return all shares, and close the store."""
         if self._renewer is not None:
             self._renewer.cancel()
             await asyncio.wait((self._renewer,))

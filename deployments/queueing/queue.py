@@ -191,7 +191,7 @@ class FairQueue:
         return max(shared_s, tokens / own) if own else shared_s
 
     def _wait_s(self, entry: Entry, now: float) -> float | None:
-        """Return how long a job will probably wait yet; None where nobody knows."""
+        """Return how long a job will probably wait yet; None if unknown."""
         order = self.orders[entry.job.priority]
         rate, flow = self._rate.per_s(now), order.flow(entry.job.key_id)
         if rate is None:
@@ -209,7 +209,7 @@ class FairQueue:
         return (ahead + interactive) / rate
 
     def _whole_s(self, now: float) -> float:
-        """Return about how long all that waits takes, or infinity where nobody knows."""
+        """Return about how long all that waits takes, or infinity if unknown."""
         rate = self._rate.per_s(now)
         backlog = self.orders["interactive"].backlog + self.orders["batch"].backlog
         return backlog / rate if rate else float("inf")

@@ -55,7 +55,7 @@ async def messages_for(request: Mapping[str, Any], place: Place, items: Sequence
 
 
 async def readable(request: Mapping[str, Any], place: Place, items: Sequence[NewItem]) -> list[dict[str, Any]]:
-    """Return what there is for the model to read; instructions hold for one response only."""
+    """Return the messages that the model reads; instructions apply to one response only."""
     size = reading_size([*place.context.items, *items])
     instructions = request.get("instructions")
     head = [{"role": "system", "content": instructions}] if instructions else []

@@ -53,7 +53,7 @@ class RunningStream:
         self.is_left = False
         """Whether another replica goes on with it."""
         self.seen_at = 0.0
-        """When the log last heard of it, by the event loop's clock."""
+        """When the log was last told of it, by the event loop's clock."""
         self.is_too_large = False
         """Whether it has ended, and its log does not hold all of it."""
         self._outcome = outcome

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 State = Literal["running", "ended", "cancelled"]
 Appended = Literal["running", "cancelled", "taken", "missing"]
-"""What an owner hears: it goes on, was stopped by its client, has lost the stream to another, or the log is gone."""
+"""What an owner is told: it goes on, was stopped by its client, has lost the stream to another, or the log is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +92,5 @@ class StreamStore(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         ...

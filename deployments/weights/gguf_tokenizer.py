@@ -15,7 +15,7 @@ Fields = Mapping[str, Any]
 # names (`llama_vocab::impl::load`); for others, transformers would take a rule that cuts differently.
 PRE_TOKENIZERS: Final = {"smollm": lambda: Sequence([Digits(individual_digits=True), _bytes()])}
 CONTROL = 3
-"""A token's type in GGUF: it stands for an event, such as the end of a message, and is no text."""
+"""A token's type in GGUF: it stands for an event, such as the end of a message, and is not text."""
 SPECIAL = {
     "bos_token": "tokenizer.ggml.bos_token_id",
     "eos_token": "tokenizer.ggml.eos_token_id",

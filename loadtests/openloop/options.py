@@ -225,7 +225,7 @@ def _lengths(text: str) -> Lengths:
 
 def _name(text: str) -> str:
     if text and not text.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise argparse.ArgumentTypeError(f"{text!r} is no name: use letters, digits, '-', '_' and '.'")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid name: use letters, digits, '-', '_' and '.'")
     return text
 
 

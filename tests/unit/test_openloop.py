@@ -163,7 +163,7 @@ def test_a_queue_that_grows_is_saturation_and_long_answers_in_a_short_window_are
         ("--plain 1.5", "argument --plain: '1.5' is not a share between 0 and 1"),
         ("--url localhost:8000", "argument --url: 'localhost:8000' is not an address such as http"),
         ("--web 70000", "argument --web: '70000' is no port"),
-        ("--name a/b", "argument --name: 'a/b' is no name"),
+        ("--name a/b", "argument --name: 'a/b' is not a valid name"),
         ("--against missing.json", "argument --against: 'missing.json' cannot be read"),
         ("--against pyproject.toml", "argument --against: 'pyproject.toml' is no report of `make loadtest`"),
         ("--arrivals sometimes", "argument --arrivals: invalid choice: 'sometimes'"),

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def answer(content: bytes) -> str:
-    """Return what is to be written."""
+    """Return the line to write."""
     try:
         reader = PdfReader(io.BytesIO(content))
         if reader.is_encrypted and not reader.decrypt(""):

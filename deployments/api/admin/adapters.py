@@ -121,7 +121,7 @@ async def load_adapter(request: Request) -> Response:
     openapi_extra=documented(answer=Unloaded, errors=(*ERRORS, ModelNotFound)),
 )
 async def unload_adapter(request: Request, adapter: str) -> Response:
-    """Unload an adapter: running requests end, new ones are a 404, within seconds through every ingress replica."""
+    """Unload an adapter: running requests finish, and new ones get a 404 from every ingress replica within seconds."""
     model, name = _named(request, adapter)
     await services_of(request).adapters.unload(model, name)
     return JSON({"id": f"{model}:{name}", "object": "adapter.deleted", "deleted": True})
@@ -181,7 +181,7 @@ def _checked_name(name: str) -> str:
     try:
         return msgspec.convert(name, Name)
     except msgspec.ValidationError:
-        raise BadRequest(f"{name[:100]!r} is no name of an adapter.", "name") from None
+        raise BadRequest(f"{name[:100]!r} is not a valid adapter name.", "name") from None
 
 
 async def _body(request: Request, schema: type[Any]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class RequestId:
 
 def _check(headers: Headers, request_id: str) -> None:
     if not ACCEPTED_ID.fullmatch(request_id):
-        raise BadRequest("x-request-id must be 1 to 128 printable ASCII characters without blanks.", "x-request-id")
+        raise BadRequest("x-request-id must be 1 to 128 printable ASCII characters without spaces.", "x-request-id")
     if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"The request's headers are larger than {MAX_HEADER_BYTES} bytes.")
 

@@ -98,7 +98,7 @@ def _header(name: str, value: str) -> Message:
 
 
 def text_of(name: str, content: bytes) -> str:
-    """Return what a field that is no file holds; raises BadRequest."""
+    """Return the value of a field that is not a file; raises BadRequest."""
     if len(content) > MAX_FIELD_BYTES:
         raise BadRequest(f"'{name[:64]}' may have at most {MAX_FIELD_BYTES} bytes.", name[:64])
     try:

@@ -95,7 +95,7 @@ async def count_tokens(request: Request) -> Response:
 
 
 async def _window(services: Services, wanted: MessagesCall) -> int | None:
-    """Return how many tokens fit into the model's window, None where nobody knows."""
+    """Return how many tokens fit into the model's window, None if unknown."""
     try:
         model = services.models.resolve(wanted.chat.get("model"))
     except ModelNotFound:  # said where the request is counted

@@ -65,7 +65,7 @@ class DeletedShare(msgspec.Struct):
 
 
 class SharedMessage(msgspec.Struct):
-    """What was said; `left_out` counts the parts that are no text, such as pictures."""
+    """What was said; `left_out` counts the parts that are not text, such as images."""
 
     role: Literal["user", "assistant"]
     text: str

@@ -47,8 +47,8 @@ class Figures(msgspec.Struct, kw_only=True):
 class MetricsPoint(Figures, kw_only=True):
     """The figures of one step, which began at `start` (Unix seconds) and of which `seconds` are over.
 
-    `in_flight` is how many requests ran at once at most, `replicas` how many replicas each model had at most; empty
-    for a time of which nobody knows. `queued` is how many requests waited for a model at most, of those in whose queue
+    `in_flight` is the most requests that ran at once, `replicas` the most replicas that each model had; empty
+    for periods without data. `queued` is how many requests waited for a model at most, of those in whose queue
     any did.
     """
 

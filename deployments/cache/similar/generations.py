@@ -68,7 +68,7 @@ def _generation(choice: dict[str, Any], reply: dict[str, Any]) -> Generation:
         return Generation(text=choice["text"], generation_info=info)
     try:
         (message,) = convert_to_messages([choice["message"]])
-    except (ValueError, TypeError, KeyError):  # arguments of a tool call that are no JSON
+    except (ValueError, TypeError, KeyError):  # arguments of a tool call that are not JSON
         raise NoAnswer("prompt") from None
     assert isinstance(message, AIMessage)
     usage = reply.get("usage") or {}

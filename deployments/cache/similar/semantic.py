@@ -61,7 +61,7 @@ class SemanticQuery:
 
 
 def _split(prompt: str) -> tuple[str, str | None]:
-    """Return the prompt without its last text, and that text; a prompt that is no list of messages is all text."""
+    """Return the prompt without its last text, and that text; a prompt that is not a list of messages is all text."""
     try:
         parsed: Any = json.loads(prompt)
     except ValueError:
@@ -88,7 +88,7 @@ class SemanticCache(BaseCache):
 
     @property
     def held_bytes(self) -> int:
-        """What all entries weigh."""
+        """Size of all entries in bytes."""
         return sum(vectors.held_bytes for vectors in self._tenants.values())
 
     async def alookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:

@@ -61,7 +61,7 @@ class Vectors:
         return best, float(similarity[best])
 
     def _free(self) -> int:
-        """Return the row of a new entry, with what was there let go of."""
+        """Return the row for a new entry; whatever was there is dropped."""
         if len(self._answers) < self._capacity:
             self._answers.append(())
             self._sizes.append(0)

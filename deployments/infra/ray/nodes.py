@@ -15,7 +15,7 @@ MAX_LOST = 10
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node and what it offers; `lost_because` is why it is gone, where it is."""
+    """A node and what it offers; `lost_because` says why it is gone, if it is."""
 
     id: str
     name: str

@@ -29,7 +29,7 @@ class Receiver(Protocol):
         ...
 
     def lost(self, connection: "Connection") -> None:
-        """Hear that the connection has ended, however it did; called once if it was ever made."""
+        """Called once when a connection that was made has ended, for whatever reason."""
         ...
 
 

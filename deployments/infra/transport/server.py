@@ -22,7 +22,7 @@ class Address:
 
 
 class Server:
-    """Accepts connections from whoever has its address."""
+    """Accepts connections from anyone who knows its address."""
 
     def __init__(self, accept: Callable[[], Receiver], max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         """`accept` returns who is told of a new connection."""

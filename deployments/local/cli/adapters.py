@@ -51,7 +51,7 @@ def list_adapters() -> None:
 
 @adapters_app.command()
 def unload(adapter: Annotated[str, typer.Argument(metavar="MODEL:NAME", help="As `list` shows it.")]) -> None:
-    """Unload an adapter: running requests end, and new ones find no such model."""
+    """Unload an adapter: running requests finish, and new ones are refused with a 404."""
     with _api() as api:
         _answer(api.delete(f"{PATH}/{quote(adapter, safe=':')}"))
     typer.echo(f"Unloaded {adapter}.")

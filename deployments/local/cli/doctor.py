@@ -75,7 +75,7 @@ def _packages(settings: LauncherSettings) -> Finding:
     flavour = next((line for line in _read(stamp).splitlines() if line.startswith("lock ")), "")
     lock = REPOSITORY / "configs/locks" / flavour.removeprefix("lock ").split(" ")[0] if flavour else None
     if lock is None or not lock.is_file():
-        return Finding("warn", "packages", "not installed by make install, so that nobody knows whether they fit")
+        return Finding("warn", "packages", "not installed by make install, so it is unknown whether they fit")
     if hashlib.sha256(lock.read_bytes()).hexdigest() not in flavour:
         return Finding("warn", "packages", f"{lock.name} has changed since the installation: run make install")
     return Finding("ok", "packages", f"as in {lock.name}")

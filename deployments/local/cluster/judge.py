@@ -120,7 +120,7 @@ def _head_store(survey: Survey) -> Iterator[Finding]:
             text = "the cluster ends with its head: nothing keeps its state"
             yield Finding("warn", head.name, "head", text, remedy)
         case "locked":
-            text = "nobody has looked whether its state may be evicted: that Redis asks for a password"
+            text = "it was not checked whether its state may be evicted: that Redis asks for a password"
             given = "set RAY_REDIS_PASSWORD to what `ray start --redis-password` was given, and start Ray there anew"
             yield Finding("warn", head.name, "head", text, given)
         case "evicts":

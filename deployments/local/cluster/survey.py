@@ -146,7 +146,7 @@ def _exposed(name: str, addresses: Mapping[str, str], probes: Mapping[str, Any])
 
 
 def _dashboard_door(dashboard: str) -> str:
-    """Return what is open where Ray's dashboard lets in whoever has no token."""
+    """Return what is exposed where Ray's dashboard admits clients without a token."""
     if not dashboard:
         return ""
     try:

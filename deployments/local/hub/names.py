@@ -52,7 +52,7 @@ def meant_by(name: str) -> Meant:
         return Meant(name, name)
     similar = catalogue.suggestions(name)
     hint = f"did you mean {', '.join(similar)}?" if similar else "chatllm models list names those it knows"
-    raise LauncherError(f"{name!r} is no model of the catalogue, no Hugging Face id (owner/name) and no folder: {hint}")
+    raise LauncherError(f"{name!r} is not a model of the catalogue, a Hugging Face id (owner/name) or a folder: {hint}")
 
 
 def _in_folder(path: Path) -> Meant:
@@ -63,7 +63,7 @@ def _in_folder(path: Path) -> Meant:
             "or pull the same model in safetensors (chatllm models pull owner/name)"
         )
     if not path.is_dir():
-        raise LauncherError(f"{path} is no folder: name the one that holds config.json and the weights")
+        raise LauncherError(f"{path} is not a folder: name the one that holds config.json and the weights")
     if not is_model(path):
         raise LauncherError(f"{path} has no config.json or not all of its weights in safetensors: vLLM needs both")
     return Meant(path.name, str(path), folder=path)

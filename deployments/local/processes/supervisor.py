@@ -127,7 +127,7 @@ class Supervised:
 
     @property
     def restarts(self) -> int:
-        """How often it was started again since `start`."""
+        """How often it has been restarted since `start`."""
         return self._supervisor.restarts
 
     @property

@@ -40,7 +40,7 @@ class RayPart(Supervised):
 
     @property
     def report(self) -> RayReport | None:
-        """The last that was heard of Ray."""
+        """The last known state of Ray."""
         return RayReport.read(report_path(self._state.path))
 
     def start(self) -> None:

@@ -123,7 +123,7 @@ class Delivery:
             sending.stop()
 
     def _beat(self) -> None:
-        """Let all hear that this process lives to which it sends something, as long as there are any."""
+        """Send a heartbeat to every process that it sends something to, as long as there are any."""
         for connection in self._senders:
             connection.write(NO_STREAM, BEAT, b"")
         self._next_beat = asyncio.get_running_loop().call_later(BEAT_S, self._beat) if self._senders else None

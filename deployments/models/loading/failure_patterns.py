@@ -101,14 +101,14 @@ PATTERNS = (
         "corrupt_weights",
         r"(?:SafetensorError|safetensors).*?(?:Error while deserializing|IncompleteMetadata|InvalidHeader|"
         r"HeaderTooLarge|MetadataIncomplete|incomplete metadata)",
-        "A weights file is damaged or was not downloaded to its end (safetensors cannot read it): delete it and "
+        "A weights file is damaged or was not downloaded completely (safetensors cannot read it): delete it and "
         "download it again.",
     ),
     _p(
         "corrupt_weights",
         r"PytorchStreamReader failed|OverflowError: cannot fit 'int' into an index-sized integer|invalid load key|"
         r"failed finding central directory",
-        "A weights file is damaged or was not downloaded to its end: delete it and download it again.",
+        "A weights file is damaged or was not downloaded completely: delete it and download it again.",
     ),
     _p(
         "no_weights",
@@ -130,7 +130,7 @@ PATTERNS = (
         "no_config",
         r"(?:Invalid repository ID or local directory specified: '(?P<path>[^']+)'|(?P<path2>\S+) does not appear to "
         r"have a file named config\.json)",
-        "{path} holds no config.json: it is no model, or was not downloaded to its end.",
+        "{path} holds no config.json: it is not a model, or was not downloaded completely.",
     ),
     _p(
         "no_tokenizer",

@@ -106,7 +106,7 @@ def _config(model: VLLMModel, folder: Path | None) -> LoadFailure | None:
     path = folder / "config.json"
     if not path.exists():
         return LoadFailure(
-            "no_config", f"{folder} holds no config.json: it is no model, or was not downloaded to its end."
+            "no_config", f"{folder} holds no config.json: it is not a model, or was not downloaded completely."
         )
     config = _json(path)
     if config is None:

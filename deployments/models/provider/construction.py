@@ -23,7 +23,7 @@ TAKES_TIMEOUT = frozenset(
 
 
 class Unusable(RuntimeError):
-    """The model cannot be made; the message is one sentence for its operator, and holds no secret."""
+    """The model cannot be constructed; the message is one sentence for its operator and contains no secret."""
 
 
 def constructed(model: ProviderModel) -> "BaseChatModel":

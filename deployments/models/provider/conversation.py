@@ -73,7 +73,7 @@ def _content(content: Any, where: str, modalities: Sequence[str]) -> str | list[
 
 
 def _calls(calls: Any, where: str) -> tuple[list[ToolCall], list[InvalidToolCall]]:
-    """Return the calls, and those whose arguments are no JSON object: a model wrote them, and was told so."""
+    """Return the calls, and those whose arguments are not a JSON object: a model wrote them, and was told so."""
     good: list[ToolCall] = []
     broken: list[InvalidToolCall] = []
     for at, call in enumerate(calls):

@@ -36,7 +36,7 @@ def pooled(request: dict[str, Any], model: str, dimensions: int) -> dict[str, An
 
 
 def likeness(one: str, other: str, dimensions: int) -> float:
-    """Return the cosine of the angle between the vectors of two texts."""
+    """Return the cosine similarity of two texts' vectors."""
     return sum(a * b for a, b in zip(_vector(one, dimensions), _vector(other, dimensions), strict=True))
 
 

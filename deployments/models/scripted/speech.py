@@ -1,4 +1,4 @@
-"""What a scripted model hears in a recording: always the same words, a second for each 32,000 bytes."""
+"""How a scripted model transcribes a recording: always the same words, a second for each 32,000 bytes."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ AUDIO_TOKENS_PER_SECOND = 100
 
 
 def heard(request: Mapping[str, Any], file: bytes, words: str) -> dict[str, Any]:
-    """Return the answer in the shape of vLLM's: the text, or with `verbose_json` its segments, one for a sentence."""
+    """Return the answer in vLLM's form: the text, or with `verbose_json` its segments, one for a sentence."""
     seconds = len(file) / BYTES_PER_SECOND
     if request.get("response_format") != "verbose_json":
         return {"text": words, "usage": {"type": "duration", "seconds": int(-(-seconds // 1))}}

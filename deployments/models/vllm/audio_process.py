@@ -97,7 +97,7 @@ def _add(found: bytearray, piece: Any, most: int) -> None:
 
 
 def silence() -> bytes:
-    """Return a recording of nothing."""
+    """Return a silent recording."""
     file = io.BytesIO()
     with wave.open(file, "wb") as written:
         written.setnchannels(1)

@@ -35,7 +35,7 @@ class EngineLife:
         return [found for pid in pids for found in (pid, *descendants(pid))]
 
     async def canary(self, name: str) -> None:
-        """Have one token decoded; of an engine that decodes none without more ado, have its loop answer."""
+        """Have one token decoded; if the engine cannot simply decode one, have its loop answer."""
         if not self._decodes:
             await self._client.is_sleeping()
             return

@@ -22,7 +22,7 @@ _gathered = GatheredMetrics()  # of the process: vLLM makes the metrics itself, 
 
 
 class GatheredGauge(RayGaugeWrapper):
-    """A gauge that Ray hears of once a second."""
+    """A gauge that is reported to Ray once a second."""
 
     def set(self, value: int | float) -> None:
         """Keep the value until then."""
@@ -30,7 +30,7 @@ class GatheredGauge(RayGaugeWrapper):
 
 
 class GatheredCounter(RayCounterWrapper):
-    """A counter that Ray hears of once a second."""
+    """A counter that is reported to Ray once a second."""
 
     def inc(self, value: int | float = 1.0) -> None:
         """Add to what is reported next."""

@@ -76,7 +76,7 @@ class GrammarCheck:
     ) -> None:
         """`tokenizer` returns xgrammar's JSON of the tokenizer; it is called in a thread, once.
 
-        `limit_s` is the CPU time of one grammar; `count` hears of each outcome and the CPU seconds it took.
+        `limit_s` is the CPU time of one grammar; `count` is called with each outcome and the CPU seconds it took.
         """
         self._tokenizer = tokenizer
         self._limit_s = limit_s

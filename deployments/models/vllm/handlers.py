@@ -77,7 +77,7 @@ def open_handlers(
     tasks: tuple[SupportedTask, ...],
     max_audio_s: float,
 ) -> dict[Endpoint, Handler]:
-    """Return the handlers of what the model can do: generate, embed, pool, classify, score, hear, and always tokenize.
+    """Return the handlers for what the model can do: generate, embed, pool, classify, score, transcribe, tokenize.
 
     `options` are those of the chat handler; the others take what they know of them. `max_audio_s` is how much sound
     a recording may hold.

@@ -62,7 +62,7 @@ def as_plain_text(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 
 def with_media_noted(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """Return the messages for a model that reads only text: before the user's last, what is no text becomes a note.
+    """Return the messages for a model that reads only text: before the user's last, what is not text becomes a note.
 
     A conversation that a model with eyes has begun can be continued by one without;
     what is asked about now stays, for the model to refuse.

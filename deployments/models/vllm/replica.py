@@ -92,12 +92,12 @@ class VLLMReplica:
         self._engine = await open_engine(self._model, self.engine_lost)
 
     def stop(self) -> None:
-        """End the engine alone, for who has it in a process of their own."""
+        """Stop the engine only, for callers that run it in their own process."""
         self._engine.watch.close()
         self._engine.client.shutdown()
 
     def engine_lost(self, reason: str) -> None:
-        """Hear that the engine has died or is frozen: nothing more will come of this replica."""
+        """Note that the engine has died or is frozen: this replica will produce nothing more."""
         logger.critical("the replica is lost: %s", reason)
 
     async def check_health(self) -> None:

@@ -133,7 +133,7 @@ class Speech:
         return await handler.create_transcription(request.file, TranscriptionRequest(file=file, **given), raw)
 
     def _segments(self, tokens: Sequence[int], **named: Any) -> list[Any]:
-        """Return what vLLM does, and nothing for a piece in which nothing was heard, where it fails."""
+        """Return what vLLM does, and nothing for a piece without speech, where it fails."""
         end = self._handler.tokenizer.eos_token_id
         return self._vllms_segments(tuple(tokens), **named) if any(token != end for token in tokens) else []
 
@@ -186,7 +186,7 @@ def _texts(event: bytes) -> Sequence[str]:
 def open_speech(
     client: AsyncLLM, models: OpenAIServingModels, max_audio_s: float
 ) -> dict[Literal["transcription", "translation"], Speech]:
-    """Return what answers for a model that hears."""
+    """Return the handlers of a model that transcribes."""
     counting: Any = CountingClient(client)
     transcription = OpenAIServingTranscription(counting, models, request_logger=None)
     translation = OpenAIServingTranslation(counting, models, request_logger=None)

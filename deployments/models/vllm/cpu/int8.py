@@ -23,7 +23,7 @@ class Int8LinearMethod(UnquantizedLinearMethod):
     """A linear layer whose weights are loaded as they are and kept in 8 bits."""
 
     def process_weights_after_loading(self, layer: Any) -> None:
-        """Pack the weights for oneDNN and let go of the loaded ones."""
+        """Pack the weights for oneDNN and free the loaded ones."""
         _pack(layer)
         layer.weight = torch.nn.Parameter(torch.empty(0, dtype=layer.weight.dtype), requires_grad=False)
 

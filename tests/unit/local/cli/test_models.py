@@ -251,9 +251,9 @@ def test_what_cannot_be_added_or_removed_is_one_sentence(hub: Hub, config: Path,
     [
         ("qwen3:9000b", "did you mean qwen3:0.6b,"),
         ("what", "chatllm models list names those it knows"),
-        ("/nowhere", "/nowhere is no folder"),
+        ("/nowhere", "/nowhere is not a folder"),
         ("./some.gguf", "is a GGUF file: chatllm models add converts it"),
-        ("https://x.org/a", "is no model of the catalogue"),
+        ("https://x.org/a", "is not a model of the catalogue"),
     ],
 )
 def test_a_name_that_means_no_model(hub: Hub, name: str, sentence: str) -> None:
