@@ -104,7 +104,7 @@ class Validation:
         given: dict[str, Any] = value
         custom_id, body = given.get("custom_id"), given.get("body")
         if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= MAX_CUSTOM_ID or not custom_id.isprintable():
-            message = f"'custom_id' must be a text of 1 to {MAX_CUSTOM_ID} printable characters."
+            message = f"'custom_id' must be a string of 1 to {MAX_CUSTOM_ID} printable characters."
             return self._say(number, "invalid_custom_id" if "custom_id" in given else MISSING, message, "custom_id")
         if given.get("method") != "POST":
             return self._say(number, "invalid_method", "'method' must be 'POST'.", "method")
@@ -133,7 +133,7 @@ class Validation:
                 return "invalid_request", f"'{name}' is not supported in a batch.", f"body.{name}"
         model = body.get("model")
         if model is not None and not isinstance(model, str):
-            return "invalid_request", "'model' must be a text.", "body.model"
+            return "invalid_request", "'model' must be a string.", "body.model"
         if not self.knows_model(model):
             return "model_not_found", f"The model '{(model or '')[:200]}' does not exist.", "body.model"
         self.models.add(model or "")

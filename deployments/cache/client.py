@@ -179,7 +179,7 @@ class CacheClient:
             async with asyncio.timeout(ADMIN_TIMEOUT_S):
                 return await self._remote.figures()
         except Exception as error:  # noqa: BLE001 - the boundary to the other replica
-            log.warning("cache deployment gave no figures", extra={"error": type(error).__name__})
+            log.warning("cache deployment did not report figures", extra={"error": type(error).__name__})
             return None
 
     async def aclose(self) -> None:

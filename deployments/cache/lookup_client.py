@@ -103,7 +103,7 @@ class ConnectedCache(HandleCache):
             logger.warning("the cache's replicas are unknown", extra={"error": type(error).__name__})
             return
         if not are_all:
-            logger.warning("not every replica of the cache tells its address")
+            logger.warning("not every replica of the cache reports its address")
         addresses = set(found)
         await asyncio.gather(*map(self._connect, addresses))
         for address in self._replicas.keys() - addresses:

@@ -24,6 +24,6 @@ def cache_salt(tenant: str, own: object = None) -> str:
     Hashed, so that no client can choose another tenant's. Raises BadRequest for an `own` that is not a string.
     """
     if own is not None and not (isinstance(own, str) and 0 < len(own) <= MAX_SALT_CHARACTERS):
-        raise BadRequest(f"'cache_salt' must be a text of 1 to {MAX_SALT_CHARACTERS} characters.", "cache_salt")
+        raise BadRequest(f"'cache_salt' must be a string of 1 to {MAX_SALT_CHARACTERS} characters.", "cache_salt")
     parts = [part.encode(errors="surrogatepass") for part in (tenant, own or "")]
     return hashlib.blake2b(len(parts[0]).to_bytes(4, "big") + b"".join(parts), digest_size=16).hexdigest()

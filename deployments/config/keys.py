@@ -18,7 +18,7 @@ class KeySettings(Section):
 
 
 class KeyLimitPolicy(Section):
-    """The limits of keys that have none of their own: changed in place."""
+    """The limits of keys that have none of their own; they change in place."""
 
     concurrent_requests: int | None = Field(
         default=None,

@@ -193,12 +193,12 @@ class HistoryWriter:
             asyncio.get_running_loop().call_later(delay_s, self._ready.put_nowait, lane)
             return
         if isinstance(error, Conflict) and write.otherwise:
-            log.warning("what a message answers did not come", extra={"items": write.labels})
+            log.warning("the parent of a message did not arrive", extra={"items": write.labels})
             write.apply, write.otherwise, write.refusals = write.otherwise, None, 0
             self._ready.put_nowait(lane)
             return
         log.error(
-            "a message was given up",
+            "a message could not be stored",
             extra={
                 "conversation": lane.conversation_id,
                 "items": write.labels,

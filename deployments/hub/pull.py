@@ -59,7 +59,7 @@ class Pull:
         with hub_errors(self.endpoint, self.repository):
             validate_repo_id(self.repository)
             if not REVISION.fullmatch(self.revision):
-                raise HubError(f"{self.revision!r} is no revision: name a branch, a tag or a commit")
+                raise HubError(f"{self.revision!r} is not a revision: name a branch, a tag or a commit")
             with self._locked():
                 commit, files = self._listing()
                 with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="hub") as pool:

@@ -34,11 +34,11 @@ class Attempts:
             return None
         if self._is_away:
             self._is_away = False
-            log.info("limits are held together with all replicas again")
+            log.info("limits are shared with all replicas again")
         return result
 
     def _failed(self, error: StoreError) -> None:
         self.failures[error.kind] += 1
         if not self._is_away:
             self._is_away = True
-            log.warning("limits are held by this replica alone", extra={"kind": error.kind})
+            log.warning("limits are enforced by this replica alone", extra={"kind": error.kind})

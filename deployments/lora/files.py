@@ -118,7 +118,7 @@ def _rank(folder: Path) -> int:
     try:
         return rank(folder)
     except ValueError:
-        raise BadRequest(f"The adapter's {CONFIG} describes no LoRA adapter that can be served.", "source") from None
+        raise BadRequest(f"The adapter's {CONFIG} describes a LoRA adapter that cannot be served.", "source") from None
 
 
 def _check_kind(config: Mapping[str, Any]) -> None:
@@ -133,7 +133,7 @@ def _tensors(folder: Path) -> Mapping[str, Tensor]:
     except NotSafetensors as error:
         raise BadRequest(f"The adapter's {WEIGHTS} is damaged: {error}.", "source") from None
     if not any(".lora_A." in name for name in found):
-        raise BadRequest(f"The adapter's {WEIGHTS} holds no LoRA weights.", "source")
+        raise BadRequest(f"The adapter's {WEIGHTS} contains no LoRA weights.", "source")
     return found
 
 
@@ -145,7 +145,7 @@ def _check_tensors(tensors: Mapping[str, Tensor], max_rank: int, base: Mapping[s
         module, is_a = name.rpartition(".lora_")[0].rpartition(".")[2], ".lora_A." in name
         layer = LAYER.search(name)
         if len(tensor.shape) != 2:
-            raise BadRequest(f"The adapter's {name} is no matrix.", "source")
+            raise BadRequest(f"The adapter's {name} is not a matrix.", "source")
         if tensor.shape[0 if is_a else 1] > max_rank:
             raise BadRequest(f"The adapter's {name} has a higher rank than its {CONFIG} says.", "source")
         if layer and isinstance(depth, int) and int(layer[1]) >= depth:

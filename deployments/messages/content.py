@@ -126,7 +126,7 @@ def _result(block: Block, where: str) -> tuple[dict[str, Any], list[Part]]:
 
 def _nested(content: Any, where: str) -> list[Part]:
     if not isinstance(content, list):
-        raise BadRequest("The content must be a text or a list of blocks.", where)
+        raise BadRequest("The content must be a string or a list of blocks.", where)
     parts: list[Part] = []
     for at, block in enumerate(cast("list[Any]", content)):
         if not isinstance(block, Mapping):
@@ -194,7 +194,7 @@ def _source(block: Block, where: str) -> Block:
 
 def _text(block: Block, name: str, where: str) -> str:
     if not isinstance(block.get(name), str):
-        raise BadRequest(f"'{name}' must be a text.", f"{where}.{name}")
+        raise BadRequest(f"'{name}' must be a string.", f"{where}.{name}")
     return block[name]
 
 

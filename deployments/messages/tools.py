@@ -69,7 +69,7 @@ def _function(tool: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise BadRequest("A tool needs an 'input_schema', which is a JSON schema.", f"{where}.input_schema")
     if not isinstance(description, str | None):
-        raise BadRequest("A description must be a text.", f"{where}.description")
+        raise BadRequest("A description must be a string.", f"{where}.description")
     function: dict[str, Any] = {"name": name, "parameters": schema}
     if description:
         function["description"] = description

@@ -107,6 +107,6 @@ class Metrics:
         if is_alone != self._is_alone:
             self._is_alone = is_alone
             if is_alone:
-                log.warning("metrics are this replica's own", extra={"kind": kind})
+                log.warning("metrics cover this replica only", extra={"kind": kind})
             else:
-                log.info("metrics are those of all replicas again")
+                log.info("metrics cover all replicas again")

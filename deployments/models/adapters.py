@@ -45,7 +45,7 @@ def rank(folder: Path) -> int:
         if config.get("peft_type") != "LORA" or not 1 <= max(ranks) <= RANKS[-1]:
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{folder / CONFIG} describes no LoRA adapter of rank 1 to {RANKS[-1]}") from None
+        raise ValueError(f"{folder / CONFIG} does not describe a LoRA adapter of rank 1 to {RANKS[-1]}") from None
     return max(ranks)
 
 

@@ -92,11 +92,11 @@ def _check_guide(guide: Any) -> None:
 def _check_choices(choices: Any, where: str) -> None:
     texts = cast("list[Any]", choices) if isinstance(choices, list) else []
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise BadRequest(f"'{where}' must be a list of texts that is not empty.", where)
+        raise BadRequest(f"'{where}' must be a non-empty list of strings.", where)
     if len(texts) > MAX_CHOICES:
         raise BadRequest(f"'{where}' may have at most {MAX_CHOICES} entries.", where)
     if sum(map(len, texts)) > MAX_CHOICE_CHARACTERS:
-        raise BadRequest(f"'{where}' may have at most {MAX_CHOICE_CHARACTERS} characters in all.", where)
+        raise BadRequest(f"'{where}' may have at most {MAX_CHOICE_CHARACTERS} characters in total.", where)
 
 
 def _check_schema(schema: Any, where: str) -> None:
@@ -108,7 +108,7 @@ def _check_text(value: Any, limit: int, where: str) -> None:
     if value is None:
         return
     if not isinstance(value, str):
-        raise BadRequest(f"'{where}' must be a text.", where)
+        raise BadRequest(f"'{where}' must be a string.", where)
     if len(value) > limit:
         raise BadRequest(f"'{where}' may have at most {limit} characters.", where)
 
@@ -163,14 +163,14 @@ def _check_tools(tools: list[Mapping[str, Any]], choice: Any, schema_at: str) ->
 def _check_words(request: Mapping[str, Any]) -> None:
     words = request.get("bad_words") or []
     if not isinstance(words, list) or not all(isinstance(word, str) for word in cast("list[Any]", words)):
-        raise BadRequest("'bad_words' must be a list of texts.", "bad_words")
+        raise BadRequest("'bad_words' must be a list of strings.", "bad_words")
     if len(cast("list[str]", words)) > MAX_BAD_WORDS:
         raise BadRequest(f"'bad_words' may have at most {MAX_BAD_WORDS} entries.", "bad_words")
     if sum(map(len, cast("list[str]", words))) > MAX_BAD_WORDS_CHARACTERS:
-        raise BadRequest(f"'bad_words' may have at most {MAX_BAD_WORDS_CHARACTERS} characters in all.", "bad_words")
+        raise BadRequest(f"'bad_words' may have at most {MAX_BAD_WORDS_CHARACTERS} characters in total.", "bad_words")
     stop = request.get("stop")
     if stop and sum(map(len, [stop] if isinstance(stop, str) else stop)) > MAX_STOP_CHARACTERS:
-        raise BadRequest(f"'stop' may have at most {MAX_STOP_CHARACTERS} characters in all.", "stop")
+        raise BadRequest(f"'stop' may have at most {MAX_STOP_CHARACTERS} characters in total.", "stop")
 
 
 def _decoded(text: str, where: str) -> Any:

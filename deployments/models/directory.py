@@ -86,7 +86,7 @@ class ModelDirectory:
             applications = await self._configuration.applications(TIMEOUT_S)
         except (TimeoutError, *CALL_ERRORS) as error:
             if not self._is_silent:
-                logger.warning("Serve's controller does not tell the models", extra={"error": type(error).__name__})
+                logger.warning("Serve's controller does not list the models", extra={"error": type(error).__name__})
             self._is_silent = True
             return
         self._is_silent = False

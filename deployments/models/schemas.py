@@ -162,7 +162,7 @@ def _check_references(root: dict[str, Any], schemas: list[Node]) -> None:
 def resolved(root: dict[str, Any], reference: Any, where: str) -> Any:
     """Return what a reference leads to; raises BadRequest where that is nothing in this schema."""
     if not isinstance(reference, str):
-        raise BadRequest(f"'{where}' must be a text.", where)
+        raise BadRequest(f"'{where}' must be a string.", where)
     if reference != "#" and not reference.startswith("#/"):
         raise BadRequest(f"'{where}' must refer to a place in the same schema: '#' or '#/…'.", where)
     found: Any = root

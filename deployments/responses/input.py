@@ -49,7 +49,7 @@ def _call(item: Mapping[str, Any], field: str, where: str) -> dict[str, Any]:
     check_arguments(payload[field], f"{where}.{field}")
     namespace = item.get("namespace")
     if not isinstance(namespace, str | None):
-        raise BadRequest("'namespace' must be a text.", f"{where}.namespace")
+        raise BadRequest("'namespace' must be a string.", f"{where}.namespace")
     return payload | ({"namespace": namespace} if namespace else {})
 
 
@@ -71,7 +71,7 @@ def _message(item: Mapping[str, Any], where: str) -> NewItem:
     if isinstance(content, str):
         content = [{"type": "output_text" if role == "assistant" else "input_text", "text": content}]
     if not isinstance(content, list):
-        raise BadRequest("The content must be a text or a list of parts.", f"{where}.content")
+        raise BadRequest("The content must be a string or a list of parts.", f"{where}.content")
     part_of = _answer_part if role == "assistant" else _question_part
     parts = [part_of(part, f"{where}.content[{at}]") for at, part in enumerate(content)]
     return NewItem({"content": parts}, role=str(role))
@@ -108,7 +108,7 @@ def _output(output: object, where: str) -> str | list[dict[str, Any]]:
     if isinstance(output, str):
         return output
     if not isinstance(output, list):
-        raise BadRequest("The output must be a text or a list of parts.", f"{where}.output")
+        raise BadRequest("The output must be a string or a list of parts.", f"{where}.output")
     return [_question_part(part, f"{where}.output[{at}]") for at, part in enumerate(output)]
 
 
@@ -123,7 +123,7 @@ def _reasoning(item: Mapping[str, Any], where: str) -> NewItem:
 def _text(holder: object, name: str, where: str) -> str:
     value = holder.get(name) if isinstance(holder, Mapping) else None
     if not isinstance(value, str):
-        raise BadRequest(f"'{name}' must be a text.", f"{where}.{name}")
+        raise BadRequest(f"'{name}' must be a string.", f"{where}.{name}")
     return value
 
 

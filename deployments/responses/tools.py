@@ -147,7 +147,7 @@ def _function(
     own = ClientTool(_name(tool, where), namespace, kind == "custom")
     description = tool.get("description")
     if not isinstance(description, str | None):
-        raise BadRequest("A description must be a text.", f"{where}.description")
+        raise BadRequest("A description must be a string.", f"{where}.description")
     function: dict[str, Any] = {"name": flat_name(namespace, own.name)}
     if words := "\n".join(word for word in (about, description, _form(tool) if own.is_custom else "") if word):
         function["description"] = words

@@ -148,7 +148,7 @@ class ResumableStreams:
             except PeerLost:
                 unseen.restart(after)
                 await self._replace_owner(name)
-        raise Unavailable("The stream was handed from replica to replica; please come again.", None, 1.0)
+        raise Unavailable("The stream was handed from replica to replica; please try again.", None, 1.0)
 
     async def cancel(self, tenant: str, stream_id: str) -> None:
         """Stop a stream and forget it: at once here, elsewhere within a second.

@@ -60,7 +60,7 @@ class UsageWriter:
         before = self._pending.get(place)
         if before is None and len(self._pending) >= self._settings.max_pending:
             if not self._dropped:
-                log.error("usage is lost: too many sums wait for the store")
+                log.error("usage is lost: too many sums are waiting for the store")
             self._dropped += used.requests
             return
         self._pending[place] = used if before is None else before + used
@@ -105,7 +105,7 @@ class UsageWriter:
         except Unavailable:
             return False
         except Exception as error:  # noqa: BLE001 - the writer's boundary: one bad batch must not end it
-            log.error("usage is lost: the store does not take it", extra={"reason": type(error).__name__})
+            log.error("usage is lost: the store rejects it", extra={"reason": type(error).__name__})
             self._dropped += sum(used.requests for used in batch.sums.values())
         self._batch = None
         return True

@@ -165,7 +165,7 @@ class Renderer:
         try:
             return await self._pool.ask(request)
         except (RenderFault, OSError) as fault:
-            logger.warning("a text is shown as it is: %s", type(fault).__name__)
+            logger.warning("a text is shown without markup: %s", type(fault).__name__)
             if wait_s := self._faults.take(""):
                 self._tired_until = time.monotonic() + wait_s
             return None

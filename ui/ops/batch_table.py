@@ -36,7 +36,7 @@ class BatchTable(Section):
             return
         with place:
             if not rows:
-                text = t("Batches cannot be read right now.") if rows is None else t("No batch is open.")
+                text = t("Batches cannot be read right now.") if rows is None else t("No open batches.")
                 text_element("p", text, "section-note")
                 return
             # On a phone the first two columns are in sight.
@@ -51,7 +51,7 @@ class BatchTable(Section):
 def _row(batch: OpenBatch, now: float, zone: tzinfo) -> _Row:
     end, left = "–", ""
     if batch.expected_end_at is not None and batch.expected_end_at > batch.expires_at:
-        end, left = clock(batch.expires_at, zone), t("expires before it is done")
+        end, left = clock(batch.expires_at, zone), t("expires before it finishes")
     elif batch.expected_end_at is not None:
         end = clock(batch.expected_end_at, zone)
         left = t("about {wait} left", wait=duration(max(1.0, batch.expected_end_at - now)))

@@ -27,7 +27,7 @@ class StartTable(Section):
             return
         with place:
             if not starts:
-                text_element("p", t("No start of a model has been seen."), "section-note")
+                text_element("p", t("No model starts recorded."), "section-note")
                 return
             with table((t("Time"), t("Model"), t("Took"), t("Phases")), texts=4) as rows, rows:
                 for start in starts:

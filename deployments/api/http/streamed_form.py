@@ -33,7 +33,7 @@ async def streamed_form(
     for _ in range(MAX_PARTS + 1):
         if await reader.at_end():
             if filename is None:
-                raise BadRequest(f"The form must hold one file, in the field '{field}' and with a file name.", field)
+                raise BadRequest(f"The form must contain one file, in the field '{field}' and with a file name.", field)
             return StreamedForm(texts, filename)
         name, sent_as = described(await reader.head())
         if sent_as is None:
@@ -42,7 +42,7 @@ async def streamed_form(
             texts[name] = text_of(name, await reader.until(delimiter, MAX_FIELD_BYTES, f"'{name[:64]}' is too long."))
             continue
         if name != field or filename is not None:
-            raise BadRequest(f"The form must hold one file, in the field '{field}'.", name[:64])
+            raise BadRequest(f"The form must contain one file, in the field '{field}'.", name[:64])
         filename = sent_as
         async for piece in reader.pieces(delimiter):
             await save(piece)

@@ -79,5 +79,5 @@ def prompts_in(prompt: str | list[Any], field: str) -> int:
         return 1
     kinds = {type(part) for part in prompt}
     if len(kinds) > 1 or any(part == [] for part in prompt):
-        raise BadRequest(f"'{field}' must be a text, its tokens, or a list of either.", field)
+        raise BadRequest(f"'{field}' must be a string, its tokens, or a list of either.", field)
     return 1 if kinds == {int} else len(prompt)

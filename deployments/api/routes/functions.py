@@ -26,7 +26,7 @@ def with_tools(request: Mapping[str, Any]) -> dict[str, Any]:
     if kept.get("tools") or kept.get("tool_choice"):
         raise BadRequest("'functions' and 'tools' cannot be used together; 'functions' is the older name.", "functions")
     if not functions:
-        raise BadRequest("'function_call' is only allowed where there are 'functions'.", "function_call")
+        raise BadRequest("'function_call' is only allowed together with 'functions'.", "function_call")
     kept["tools"] = [{"type": "function", "function": function} for function in functions]
     kept["tool_choice"] = choice if choice in (None, "none", "auto") else {"type": "function", "function": choice}
     kept["parallel_tool_calls"] = False
@@ -56,7 +56,7 @@ def _with_tool_message(message: dict[str, Any], ids: dict[Any, str], at: int) ->
         return {**message, "role": "tool", "tool_call_id": ids[name]} if is_answer else message
     if not isinstance(call, dict) or not all(isinstance(call.get(key), str) for key in ("name", "arguments")):
         place = f"messages[{at}].function_call"
-        raise BadRequest("'function_call' must have a 'name' and 'arguments', which are texts.", place)
+        raise BadRequest("'function_call' must have a 'name' and 'arguments', both strings.", place)
     ids[call["name"]] = id_ = f"call_{at}"
     kept = {field: value for field, value in message.items() if field != "function_call"}
     return {**kept, "tool_calls": [{"id": id_, "type": "function", "function": call}]}

@@ -169,7 +169,7 @@ SENT = ("model", "language", "prompt", "temperature", "seed", "max_completion_to
 def _file(form: Form, max_bytes: int) -> bytes:
     files = form.files.get("file", [])
     if len(files) != 1 or len(form.files) > 1 or "file" in form.texts:
-        raise BadRequest("The form must hold one file, in the field 'file' and with a file name.", "file")
+        raise BadRequest("The form must contain one file, in the field 'file' and with a file name.", "file")
     if not files[0]:
         raise BadRequest("The recording is empty.", "file")
     if len(files[0]) > max_bytes:

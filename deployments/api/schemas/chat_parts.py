@@ -46,7 +46,7 @@ def _part(part: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _with_text(part: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     if not isinstance(part.get(name), str):
-        raise BadRequest(f"'{name}' must be a text.", f"{where}.{name}")
+        raise BadRequest(f"'{name}' must be a string.", f"{where}.{name}")
     return dict(part)
 
 

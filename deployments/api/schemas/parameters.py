@@ -38,7 +38,7 @@ def settled(request: Mapping[str, Any]) -> dict[str, Any]:
     if kept.get("top_logprobs") and not kept.get("logprobs"):
         raise BadRequest("'top_logprobs' needs 'logprobs' to be true.", "top_logprobs")
     if kept.get("tool_choice") not in (None, "none") and not kept.get("tools"):
-        raise BadRequest("'tool_choice' is only allowed where there are 'tools'.", "tool_choice")
+        raise BadRequest("'tool_choice' is only allowed together with 'tools'.", "tool_choice")
     kept["messages"] = with_chat_parts(kept["messages"])
     return _with_allowed_tools({name: kept[name] for name in kept if name not in ONLY})
 

@@ -57,7 +57,7 @@ class Guarded:
 
 def end_this_process(reason: str) -> NoReturn:
     """End this process at once, with all that it started, as if it were killed: its connections close with it."""
-    logger.critical("the replica ends itself: %s", reason)
+    logger.critical("the replica exits: %s", reason)
     kill(descendants(os.getpid()))
     os._exit(1)
 

@@ -15,5 +15,5 @@ def load(path: Path) -> Mapping[str, str]:
     _, *parts = _NAME.split(path.read_text(encoding="utf-8"))
     names, texts = parts[::2], parts[1::2]
     if len(set(names)) != len(names):
-        raise ValueError(f"{path}: a query's name stands twice: {names}")
+        raise ValueError(f"{path}: a query's name occurs twice: {names}")
     return {name: text.strip() for name, text in zip(names, texts, strict=True)}

@@ -44,7 +44,7 @@ def migrations(folder: Path = FOLDER) -> list[Migration]:
         Migration(int(path.stem[:4]), path.stem, path) for path in sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
     ]
     if len({migration.number for migration in found}) != len(found):
-        raise ValueError(f"a migration's number stands twice: {[migration.name for migration in found]}")
+        raise ValueError(f"a migration's number occurs twice: {[migration.name for migration in found]}")
     return found
 
 

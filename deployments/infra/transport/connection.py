@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
                 for frame in decode(self._buffer, self._max_frame_bytes):
                     self._receiver.receive(self, frame)
         except ValueError:  # msgspec's DecodeError is one
-            logger.warning("a connection was closed: what it sent is no frame of a replica")
+            logger.warning("a connection was closed: what it sent is not a replica's frame")
             self.abort()
 
     def pause_writing(self) -> None:

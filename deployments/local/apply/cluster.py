@@ -45,7 +45,7 @@ class Cluster:
         except httpx.InvalidURL:
             url = httpx.URL("")
         if url.scheme not in ("http", "https") or not url.host:
-            raise LauncherError(f"{address!r} is no address of a dashboard: give one such as http://head:8265")
+            raise LauncherError(f"{address!r} is not the address of a dashboard: give one such as http://head:8265")
         self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
     def close(self) -> None:

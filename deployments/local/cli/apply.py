@@ -120,7 +120,7 @@ def _apply(
 
 def _ask() -> None:
     if not sys.stdin.isatty():
-        raise LauncherError("the running service is as it was: without a terminal to ask on, confirm with --yes")
+        raise LauncherError("the running service is as it was: there is no terminal to ask on, so confirm with --yes")
     if not typer.confirm("Apply?"):
         raise LauncherError("the running service is as it was")
 

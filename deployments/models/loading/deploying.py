@@ -80,13 +80,13 @@ class AbsentDeployments:
     def _take(self, answer: "Future[_Known]") -> None:
         """Note what the controller said; what it has not said yet is waited for the next time."""
         if not answer.done():
-            logger.warning("Serve's controller did not tell its state in time")
+            logger.warning("Serve's controller did not report its state in time")
             return
         self._answer = None
         try:
             self._known = answer.result()
         except CALL_ERRORS as error:
-            logger.warning("Serve's controller did not tell its state: %s", type(error).__name__)
+            logger.warning("Serve's controller did not report its state: %s", type(error).__name__)
 
     def _ask(self) -> _Known:
         known: dict[tuple[str, str], Absence] = {}

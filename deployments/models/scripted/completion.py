@@ -29,7 +29,7 @@ def prompts_of(request: dict[str, Any]) -> list[str]:
     if isinstance(prompt, str):
         return [prompt]
     if not isinstance(prompt, list) or not prompt:
-        raise BadRequest("'prompt' must be a text, tokens, or a list of either.", "prompt")
+        raise BadRequest("'prompt' must be a string, tokens, or a list of either.", "prompt")
     if isinstance(prompt[0], int):
         return [text_of_tokens(prompt)]
     return [one if isinstance(one, str) else text_of_tokens(one) for one in prompt]

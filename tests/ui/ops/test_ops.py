@@ -101,7 +101,7 @@ async def test_an_administrator_sees_why_the_number_of_replicas_changed(reader: 
 
 async def test_an_administrator_sees_what_starts_took_and_on_which_nodes(reader: Reader, admin: Operated) -> None:
     await opened(reader)
-    await reader.sees("No start of a model has been seen.")
+    await reader.sees("No model starts recorded.")
     phases = {"scheduling": 2.0, "starting": 8.0, "reading_weights": 12.5, "compiling": 0.0, "joining": 0.4}
     admin.starts = [{"at": 1_800_000_000.0, "model": "guide", "took_s": 22.9, "phases": phases}]
     lost = {"id": "b" * 56, "name": "w1", "address": "10.0.0.2", "is_alive": False, "lost_because": "heartbeat"}
@@ -357,7 +357,7 @@ async def test_why_a_model_does_not_load_stands_beside_it_and_how_far_another_is
 
 async def test_open_batches_show_whose_they_are_how_far_and_when_they_end(reader: Reader, admin: Operated) -> None:
     await opened(reader)
-    await until(lambda: "No batch is open." in reader.texts("section-note"))
+    await until(lambda: "No open batches." in reader.texts("section-note"))
     late = batch("late", done=10, total=5_000, ends_s=10 * 86_400)
     failing = batch("ann", done=1_200, total=3_000, ends_s=300) | {"key_name": None, "model": None}
     failing["request_counts"]["failed"] = 300
@@ -368,7 +368,7 @@ async def test_open_batches_show_whose_they_are_how_far_and_when_they_end(reader
     one, two, three, four = rows(reader, "batches")
     assert one[:2] == ["key_ann", "1,500 of 3,000 · 50% 300 failed"]
     assert one[2].endswith("about 5 minutes left") and one[3:] == ["In progress", "several", "10 minutes"]
-    assert two[1] == "10 of 5,000 · 0%" and two[2].endswith("expires before it is done")
+    assert two[1] == "10 of 5,000 · 0%" and two[2].endswith("expires before it finishes")
     assert three[1:5] == ["–", "–", "Being checked", "guide"]
     assert four[1:4] == ["5 of 9 · 55%", "–", "Being cancelled"]
 

@@ -168,7 +168,7 @@ async def test_what_can_never_be_written_is_dropped_without_its_words_and_blocks
 
     assert await words(store, kept) == ["kept"]
     assert (writer.written, writer.failed) == (1, 2)
-    assert [record.message for record in caplog.records] == ["a message was given up"] * 2
+    assert [record.message for record in caplog.records] == ["a message could not be stored"] * 2
     assert "secret" not in repr([record.__dict__ for record in caplog.records])
     assert caplog.records[0].__dict__["reason"] == "not_found"
 

@@ -193,7 +193,7 @@ def test_a_model_that_is_not_there_or_private(hub: Hub, tmp_path: Path) -> None:
     ("name", "revision", "sentence"),
     [
         (NAME, "v9", "has no such revision"),
-        (NAME, "../../x", "is no revision"),
+        (NAME, "../../x", "is not a revision"),
         ("a/b/c", "main", "is no Hugging Face id: it reads `owner/name`"),
         ("../x", "main", "is no Hugging Face id"),
     ],

@@ -103,7 +103,7 @@ def test_what_is_damaged_or_missing_is_said(tmp_path: Path) -> None:
     (folder / "adapter_model.bin").write_bytes(b"a pickle")
     assert "has no adapter_model.safetensors" in refusal(of, "one")[1]
     save_file({"model.embed.weight": np.zeros((2, 2), np.float32)}, weights)
-    assert "holds no LoRA weights" in refusal(of, "one")[1]
+    assert "contains no LoRA weights" in refusal(of, "one")[1]
     weights.write_bytes(whole)
     for text in ("[]", "{", '{"peft_type": "LORA"}', "[" * 100_000):
         (folder / "adapter_config.json").write_text(text)

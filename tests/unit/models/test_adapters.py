@@ -108,5 +108,5 @@ def test_the_engine_gets_room_for_those_that_are_loaded_later(tmp_path: Path) ->
     "config", [{"peft_type": "PROMPT_TUNING"}, {"r": 0}, {"r": 600}, {"r": "x"}, {"rank_pattern": [1]}]
 )
 def test_what_is_no_lora_adapter_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="describes no LoRA adapter of rank 1 to 512"):
+    with pytest.raises(ValueError, match="does not describe a LoRA adapter of rank 1 to 512"):
         options(adapter(tmp_path / "one", config.pop("r", 8), **config))

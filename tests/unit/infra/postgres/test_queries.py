@@ -39,5 +39,5 @@ def test_a_migration_s_number_stands_once(tmp_path: Path) -> None:
     assert [migration.number for migration in migrations(tmp_path)] == [1, 3]
     (tmp_path / "0003_d.sql").touch()
 
-    with pytest.raises(ValueError, match="stands twice"):
+    with pytest.raises(ValueError, match="occurs twice"):
         migrations(tmp_path)
