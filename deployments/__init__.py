@@ -18,7 +18,7 @@
     usage/       what each key used, by day and model
     metrics/     telemetry for Prometheus, and the service's own figures of the last hour
     weights/     weights that come as packages or GGUF files, in the form that vLLM serves
-    infra/       what the domains stand on: Postgres, Redis, transport, Ray, HAProxy, logging, threads
+    infra/       what the domains stand on: Postgres, Redis, transport, liveness, Ray, HAProxy, logging, threads
     local/       the launcher: embedded Postgres and Valkey, Ray, the page, the command line
 
 Imports point one way: config, errors, infra → models/protocol, cache/key and entry → chat → adapters (cache,

@@ -128,6 +128,9 @@ async def test_an_idle_engine_that_is_frozen_is_replaced(service: Launched, http
     replica = replica_of(service)
     os.kill(engine_of(replica), signal.SIGSTOP)
     await gone(replica, FOUND_S)
+    async with asyncio.timeout(10):  # the next one takes longer to load
+        while (await http.get("/ready")).status_code == 200:
+            await asyncio.sleep(0.1)
     assert (await http.get("/health")).status_code == 200
     answer = Answer(0)
     await answer.read(http)

@@ -12,10 +12,12 @@ import select
 import sys
 import time
 
-from deployments.infra.liveness.processes import Stillness, activity, descendants, kill
+from deployments.infra.liveness.processes import Stillness, descendants, kill, started
 
 LOOK_S = 1.0
 STILL_LOOKS = 7
+NOTE_S = 10.0
+"""How often it is looked what a replica has started."""
 GRACE_S = 10.0
 """What a replica has started may take so long to end after it."""
 
@@ -29,6 +31,7 @@ class Guard:
         self._still = Stillness()
         self._started: dict[int, int] = {}
         """When each process that the replica started did so, by its id."""
+        self._note_at = 0.0
 
     def watch(self, beats: int) -> None:
         """Return once the replica has ended, by itself or by this; `beats` is what it writes to."""
@@ -41,11 +44,13 @@ class Guard:
             if not os.read(beats, 4096):
                 return self._end_rest()
             self._still.reset()
-            self._note_started()
+            if time.monotonic() >= self._note_at:
+                self._note_started()
 
     def _note_started(self) -> None:
-        found = {pid: activity(pid) for pid in descendants(self._pid) if pid != os.getpid()}
-        self._started = {pid: one.started for pid, one in found.items() if one is not None}
+        found = {pid: started(pid) for pid in descendants(self._pid) if pid != os.getpid()}
+        self._started = {pid: at for pid, at in found.items() if at is not None}
+        self._note_at = time.monotonic() + NOTE_S
 
     def _end(self, reason: str) -> None:
         sys.stderr.write(f"replica {self._pid} is ended by its guard: {reason}\n")
@@ -59,8 +64,7 @@ class Guard:
         kill(left)
 
     def _left(self) -> list[int]:
-        seen = {pid: activity(pid) for pid in self._started}
-        return [pid for pid, one in seen.items() if one is not None and one.started == self._started[pid]]
+        return [pid for pid, at in self._started.items() if started(pid) == at]
 
 
 if __name__ == "__main__":

@@ -20,21 +20,25 @@ LEAST_SHARE = 0.02
 class Activity:
     """What a process has done since its start, and what its threads do now."""
 
-    started: int
-    """When it started (the kernel's ticks), by which a process is told from a later one of the same id."""
     cpu_s: float
     states: frozenset[str]
     """The letters of `/proc/PID/stat`, of all threads."""
 
 
 def activity(pid: int) -> Activity | None:
-    """Return what a process does; None where there is none, or only its exit status is left."""
-    whole = _stat(Path(f"/proc/{pid}/stat"))
-    if whole is None or whole[0] in "ZX":
+    """Return what a process does; None where there is none."""
+    whole = _living(pid)
+    if whole is None:
         return None
     threads = map(_stat, Path(f"/proc/{pid}/task").glob("*/stat"))
     cpu_s = (int(whole[11]) + int(whole[12])) / TICKS_PER_S
-    return Activity(int(whole[19]), cpu_s, frozenset(one[0] for one in threads if one is not None))
+    return Activity(cpu_s, frozenset(one[0] for one in threads if one is not None))
+
+
+def started(pid: int) -> int | None:
+    """Return when a process started (the kernel's ticks), by which it is told from a later one of the same id."""
+    whole = _living(pid)
+    return None if whole is None else int(whole[19])
 
 
 def descendants(pid: int) -> list[int]:
@@ -88,6 +92,12 @@ class Stillness:
             self.looks = 0
         self._cpu_s, self._at = {pid: one.cpu_s for pid, one in living.items()}, now
         return self.looks
+
+
+def _living(pid: int) -> list[str] | None:
+    """Return the fields of a process; None where there is none, or only its exit status is left."""
+    whole = _stat(Path(f"/proc/{pid}/stat"))
+    return None if whole is None or whole[0] in "ZX" else whole
 
 
 def _stat(path: Path) -> list[str] | None:
