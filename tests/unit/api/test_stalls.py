@@ -124,7 +124,7 @@ async def test_arguments_of_more_values_than_a_window_holds_are_refused(path: st
     assert occupied.longest_s < MAX_S, occupied.callback
 
 
-def test_the_heap_of_a_ready_ingress_is_not_collected_again() -> None:
+async def test_the_heap_of_a_ready_ingress_is_not_collected_again() -> None:
     pauses, began = list[float](), 0.0
 
     def note(phase: str, _info: dict[str, int]) -> None:
