@@ -6,13 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import pip
 import pytest
 
 from deployments.local import install
@@ -127,7 +127,8 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("venv")
     venv.create(folder, symlinks=True)
     (packages,) = folder.glob("lib/python*/site-packages")
-    shutil.copytree(Path(pip.__file__).parent, packages / "pip")  # with its byte code: ensurepip compiles for seconds
+    pip = Path(sysconfig.get_path("purelib")) / "pip"
+    shutil.copytree(pip, packages / "pip")  # with its byte code: ensurepip compiles for seconds
     (folder / "bin/uv").symlink_to(Path(sys.executable).with_name("uv"))
     return folder
 
