@@ -374,4 +374,4 @@ async def test_open_batches_show_whose_they_are_how_far_and_when_they_end(reader
 
     admin.batches = None  # the database is away: everything else goes on
     await until(lambda: "Batches cannot be read right now." in reader.texts("section-note"))
-    assert reader.texts("tile-value")[4] == "5 / 2"
+    assert reader.texts("tile-value")[4] == "5 / 41"

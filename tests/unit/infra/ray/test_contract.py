@@ -69,6 +69,7 @@ CONTRACT: dict[str, tuple[str, ...]] = {
     "ray.serve.request_router:PendingRequest": ("args",),
     "ray.serve.handle:DeploymentHandle.options": ("_by_reference",),
     "ray.serve.handle:DeploymentBroadcastResponse._fetch_replica_results_async": (),
+    "ray.serve._private.replica:Replica._perform_graceful_shutdown": ("self",),
 }
 """`module:name` to the arguments that are passed by name."""
 
