@@ -6,6 +6,7 @@ memory_lines.py a batch in memory, with its lines
 validation.py   the lines of an input file, and what is wrong with them
 runner.py       the batches that this replica works on: validates, answers, finishes
 lines.py        the lines that this replica answers now
+pacing.py       spaces the starts of lines
 watch.py        the figures of all batches, told by one replica
 outcomes.py     a line's answer as it stands in the output
 finishing.py    the output files

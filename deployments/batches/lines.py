@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from deployments.batches.outcomes import answered, lost
+from deployments.batches.pacing import Pace
 from deployments.batches.store import BatchStore
 from deployments.batches.types import Claim, ClaimedLine, LineAnswer, Outcome
 from deployments.errors import ChatLLMError, HistoryUnavailable
@@ -76,6 +77,7 @@ class Lines:
         self._done: dict[Claim, Outcome] = {}
         self._resting: dict[str, float] = {}
         self._may_hold_others = False
+        self._pace = Pace()
         self._changed = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
 
@@ -165,6 +167,7 @@ class Lines:
         if line.attempts > MAX_ATTEMPTS:
             self._done[line.claim] = lost(line)
             return
+        await self._pace.turn()
         try:
             answer = await self._door.answer(line)
         except KeyGone:

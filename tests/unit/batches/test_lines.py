@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from deployments.batches import lines as module
+from deployments.batches import pacing
 from deployments.batches.lines import KeyGone, Lines
 from deployments.batches.memory import MemoryBatches
 from deployments.batches.types import Batch, Claim, ClaimedLine, DoneLine, LineAnswer, NewLine, Outcome
@@ -50,6 +51,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GATHER_S", "REST_S", "AWAY_S"):
         monkeypatch.setattr(module, name, 0.01)
     monkeypatch.setattr(module, "IDLE_S", 0.05)
+    monkeypatch.setattr(pacing, "SPACE_S", 0.0)
+    monkeypatch.setattr(pacing, "MAX_SPACE_S", 0.0)
 
 
 @asynccontextmanager
