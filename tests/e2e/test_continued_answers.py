@@ -142,14 +142,16 @@ def near(value: Any) -> Any:
     return pytest.approx(value, abs=0.01) if isinstance(value, float) else value
 
 
-@pytest.mark.parametrize(("endpoint", "body"), CASES.values(), ids=CASES)
-async def test_it_goes_on_as_if_undisturbed(replica: VLLMReplica, endpoint: Endpoint, body: dict[str, Any]) -> None:
+async def goes_on_as_if_undisturbed(
+    replica: VLLMReplica, endpoint: Endpoint, body: dict[str, Any], *cuts: int
+) -> dict[str, Any]:
+    """Return the undisturbed answer, after having it go on elsewhere at some of its frames, or at the `cuts`."""
     undisturbed = await said(replica, endpoint, body)
     assert undisturbed.reply is not None
     whole, ids = near(plain(assemble(payloads(undisturbed.sent())))), unpacked(undisturbed.tokens())
     assert len(ids) * (body.get("n") or 1) == undisturbed.reply.completion_tokens > 3
     last = len(undisturbed.frames)
-    for cut in sorted({1, 2, 3, last // 3, last // 2, last - 2, last - 1, last}):
+    for cut in sorted({1, 2, 3, last // 3, last // 2, last - 2, last - 1, last, *(cut for cut in cuts if cut < last)}):
         again = await said(replica, endpoint, body, undisturbed.tokens(cut))
         assert again.reply is not None
         assert unpacked(again.tokens()) == ids, cut
@@ -169,6 +171,12 @@ async def test_it_goes_on_as_if_undisturbed(replica: VLLMReplica, endpoint: Endp
             undisturbed.reply.finish_reason,
         )
     assert replica._engine.load.unfinished == 0
+    return orjson.loads(undisturbed.reply.body)
+
+
+@pytest.mark.parametrize(("endpoint", "body"), CASES.values(), ids=CASES)
+async def test_it_goes_on_as_if_undisturbed(replica: VLLMReplica, endpoint: Endpoint, body: dict[str, Any]) -> None:
+    await goes_on_as_if_undisturbed(replica, endpoint, body)
 
 
 async def test_an_answer_by_chance_goes_on_with_its_own_tokens(replica: VLLMReplica) -> None:
