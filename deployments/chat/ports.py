@@ -30,7 +30,7 @@ class Turn(Protocol):
         ...
 
     def accept(self) -> None:
-        """Note that an answer has begun: the request's own messages are kept from now on.
+        """Note that an answer has begun: the request's own messages are kept from now on, and `messages` not needed.
 
         Returns at once. Raises HistoryUnavailable when too many writes wait already.
         """

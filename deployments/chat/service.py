@@ -138,7 +138,7 @@ class ChatService:
         summary.generation = _begun_for_it(found.answer)
         if not call.streams:
             return Answer(await self._whole(found.answer, hold, call, turn, summary))
-        frames = self._streamed(found.answer, hold, call, turn, summary)
+        frames = self._streamed(found.answer, hold, call.wants_usage, turn, summary)
         # It has begun, or raises while the status can still be chosen; only one that waits long comes before that.
         has_begun = await anext(frames) == BEGUN
         waits_for = None if has_begun else partial(notice, hold, summary)
@@ -185,7 +185,7 @@ class ChatService:
         return reply.body
 
     async def _streamed(
-        self, answer: Subscription, hold: Hold | None, call: ChatCall, turn: Turn, summary: Summary
+        self, answer: Subscription, hold: Hold | None, wants_usage: bool, turn: Turn, summary: Summary
     ) -> AsyncGenerator[bytes]:
         """Yield BEGUN once the answer has begun, then its frames; one that is cut off is remembered as incomplete.
 
@@ -212,7 +212,7 @@ class ChatService:
             summary.note_reply(reply)
             await _keep(turn, reply.body)
             summary.timing.mark("history")
-            yield usage_frame(reply.body) + DONE if call.wants_usage else DONE
+            yield usage_frame(reply.body) + DONE if wants_usage else DONE
         finally:
             leave(answer, hold, summary)
             if not is_accepted:

@@ -18,7 +18,7 @@ from deployments.infra.threads import run_sized
 SETTLE_TIMEOUT_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StatelessTurn:
     """A request outside of any conversation: nothing is read, nothing is kept."""
 
@@ -26,7 +26,9 @@ class StatelessTurn:
     may_trim: bool = field(default=False, init=False)
     keeps_answer: bool = field(default=False, init=False)
 
-    def accept(self) -> None: ...
+    def accept(self) -> None:
+        """Let go of the messages: the model has them."""
+        self.messages = []
 
     async def complete(self, completion: Mapping[str, Any]) -> None: ...
 
@@ -49,10 +51,14 @@ class StoredTurn:
     _appended: int = field(default=0, init=False)
 
     def accept(self) -> None:
-        """Write the request's own messages behind; raises HistoryUnavailable if too many writes wait."""
+        """Write the request's own messages behind; raises HistoryUnavailable if too many writes wait.
+
+        All messages are let go of: the model has them, and an answer can take long.
+        """
         self.writer.ensure_room()
         for message in self.new_messages:
             self._append(item_of_message(message, "completed"))
+        self.messages, self.new_messages = [], []
 
     async def complete(self, completion: Mapping[str, Any]) -> None:
         """Write the answer, so that the next turn reads it, on whichever replica; after a second, behind."""

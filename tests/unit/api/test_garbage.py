@@ -82,6 +82,27 @@ Kind = Callable[[Service, int], Awaitable[None]]
 KINDS: tuple[Kind, ...] = (plain, streamed, cached, completion, response, message, refused)
 
 
+@pytest.mark.parametrize("is_kept", [False, True])
+async def test_a_stream_that_has_begun_holds_its_prompt_only_as_the_model_was_asked(
+    service: Service, is_kept: bool
+) -> None:
+    """Not what was decoded of it; the scripted model has a copy of its own, and so has a store in memory."""
+    said = "a long story " * 100
+    body: dict[str, Any] = CHAT | {"model": "slow", "messages": [{"role": "user", "content": said}], "stream": True}
+    if is_kept:
+        body["conversation"] = (await service.http.post("/v1/conversations", json={})).json()["id"]
+    async with service.http.stream("POST", "/v1/chat/completions", json=body) as reply:
+        assert reply.status_code == 200
+        await anext(reply.aiter_lines())
+        body.clear()
+        held = [one for one in gc.get_objects() if isinstance(one, list) and any(_says(each, said) for each in one)]
+        assert len(held) == 1 + is_kept
+
+
+def _says(message: object, text: str) -> bool:
+    return isinstance(message, dict) and message.get("content") == text
+
+
 @contextmanager
 def no_collection() -> Generator[None]:
     gc.collect()
