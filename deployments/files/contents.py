@@ -89,7 +89,8 @@ class _Remote:
     def __init__(self, url: str) -> None:
         import fsspec
 
-        self._files, self._root = fsspec.core.url_to_fs(url)
+        # What other replicas have written must be found when it is to be removed.
+        self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
 
     def write(self, place: str, number: int, data: bytes) -> None:
         with _translated():
