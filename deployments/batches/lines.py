@@ -153,11 +153,15 @@ class Lines:
     async def _claimed(self, room: int) -> list[ClaimedLine]:
         """Claim lines. Where the reply to the last claim was lost, what it may have claimed is given back first."""
         if self._may_hold_others:
-            await self._store.give_back_others(self._runner, [*self._running, *self._done])
+            await self._give_back_others()
         self._may_hold_others = True
         claimed = await self._store.claim(self._runner, room, self._lease_s, self._resting)
         self._may_hold_others = False
         return claimed
+
+    async def _give_back_others(self) -> None:
+        await self._store.give_back_others(self._runner, [*self._running, *self._done])
+        self._may_hold_others = False
 
     def _ended(self, claim: Claim) -> None:
         self._running.pop(claim, None)
@@ -200,6 +204,8 @@ class Lines:
 
     async def _renew(self) -> None:
         await asyncio.sleep(min(2.0, self._lease_s / 4))
+        if self._may_hold_others and self._loops[0].done():  # this replica has retired in the middle of a claim
+            await self._give_back_others()
         if not (held := [*self._running, *self._done]):
             return
         mine = await self._store.renew(self._runner, held, self._lease_s)

@@ -55,16 +55,21 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "MAX_SPACE_S", 0.0)
 
 
-@asynccontextmanager
-async def answering(
-    door: Answers, count: int = 3, limit: int = 4, lease_s: float = 60
-) -> AsyncGenerator[tuple[MemoryBatches, Batch]]:
-    store = MemoryBatches(MemoryFiles())
+async def started(store: MemoryBatches, count: int) -> Batch:
     await store.create(Batch(ANN, "key_1", "/v1/chat/completions", "file-1"), 9)
     batch = await store.take("validator", 60)
     assert batch is not None
     await store.add_lines(batch, [NewLine(at, f"id-{at}", b"{}") for at in range(1, count + 1)], 60)
     await store.start(batch, count, None)
+    return batch
+
+
+@asynccontextmanager
+async def answering(
+    door: Answers, count: int = 3, limit: int = 4, lease_s: float = 60
+) -> AsyncGenerator[tuple[MemoryBatches, Batch]]:
+    store = MemoryBatches(MemoryFiles())
+    batch = await started(store, count)
     lines = Lines(store, "replica-1", lease_s, lambda: limit, door)
     lines.open(door)
     try:
@@ -225,7 +230,10 @@ async def test_a_claim_whose_reply_is_lost_costs_no_attempt_and_no_lease(monkeyp
     assert (lost["replies"], door.asked) == (5, {1: 1, 2: 1, 3: 1})
 
 
-async def test_what_a_closing_replica_was_just_claiming_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("retires", [False, True])
+async def test_what_a_replica_that_stops_was_just_claiming_is_left_to_others(
+    monkeypatch: pytest.MonkeyPatch, retires: bool
+) -> None:
     claim, begun = MemoryBatches.claim, asyncio.Event()
 
     async def slow(
@@ -237,10 +245,22 @@ async def test_what_a_closing_replica_was_just_claiming_is_left_to_others(monkey
         return claimed
 
     monkeypatch.setattr(MemoryBatches, "claim", slow)
-    async with answering(Answers(lambda _line, _times: WELL)) as (store, _):
-        await begun.wait()
-    claimed = await store.claim("other", 9, 60, ())
-    assert [(line.number, line.attempts) for line in claimed] == [(1, 1), (2, 1), (3, 1)]
+    store = MemoryBatches(MemoryFiles())
+    batch = await started(store, 3)
+    door = Answers(lambda _line, _times: WELL)
+    lines = Lines(store, "replica-1", 4, lambda: 4, door)
+    lines.open(door)
+    await begun.wait()
+    if retires:
+        lines.retire()
+        async with asyncio.timeout(3.5):  # before the lease lapses
+            while not (claimed := await store.claim("other", 9, 60, ())):
+                await asyncio.sleep(0.01)
+        await lines.aclose(0)
+    else:
+        await lines.aclose(0)
+        claimed = await store.claim("other", 9, 60, ())
+    assert [(line.batch_id, line.number, line.attempts) for line in claimed] == [(batch.id, at, 1) for at in (1, 2, 3)]
 
 
 async def test_what_is_cancelled_elsewhere_stops_here(monkeypatch: pytest.MonkeyPatch) -> None:
