@@ -39,7 +39,7 @@ def batch_runner(
         settings.files.ttl_days,
         lambda: current.value.batch_lines_in_flight,
         knows,
-        telemetry,
+        telemetry.batches,
     )
 
 

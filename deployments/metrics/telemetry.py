@@ -10,8 +10,8 @@ from typing import Any
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from deployments.batches.types import OPEN, BatchFigures
 from deployments.chat.summary import Summary
+from deployments.metrics.batches import BatchMetrics
 from deployments.metrics.gathered import GatheredMetrics
 from deployments.metrics.recorder import Recorder
 
@@ -64,32 +64,10 @@ class Telemetry:
             "chatllm_store_up", "Whether the store (postgres or redis) answers: 1 or 0.", tag_keys=_keys("store")
         )
         self._postgres_s = Gauge("chatllm_postgres_seconds", "Seconds of the last round trip to Postgres.")
-        self._batch_lines = Counter(
-            "chatllm_batch_lines_total",
-            "Requests of batches, by outcome: completed, failed, or retried later.",
-            tag_keys=_keys("outcome"),
-        )
-        self._batch_running = Gauge("chatllm_batch_lines_running", "Requests of batches being answered now.")
-        self._batches_open = Gauge(
-            "chatllm_batches_open",
-            "Batches that have not ended, by status. One ingress replica tells those of all, the others 0: take the "
-            "maximum.",
-            tag_keys=_keys("status"),
-        )
-        self._batch_lines_open = Gauge(
-            "chatllm_batch_lines_open",
-            "Requests of batches without an answer, by state: waiting or running. Of all replicas, like "
-            "chatllm_batches_open.",
-            tag_keys=_keys("state"),
-        )
-        self._batch_age_s = Gauge(
-            "chatllm_batch_oldest_seconds",
-            "Seconds since the oldest batch that has not ended was made, 0 without one. Of all replicas, like "
-            "chatllm_batches_open.",
-        )
         self._running = 0
         self._gathered = GatheredMetrics()
-        for gauge in (self._inflight, self._pending, self._batch_running):  # a level that has never changed is one, too
+        self.batches = BatchMetrics(self._gathered)
+        for gauge in (self._inflight, self._pending):  # a level that has never changed is one, too
             self._gathered.level(gauge, 0)
 
     @property
@@ -104,22 +82,6 @@ class Telemetry:
     def cache_dropped(self, reason: str, times: int) -> None:
         """Count answers that were not stored."""
         self._gathered.count(self._cache_drops, times, reason=reason)
-
-    def line_ended(self, outcome: str) -> None:
-        """Count a request of a batch."""
-        self._gathered.count(self._batch_lines, outcome=outcome)
-
-    def lines_running(self, number: int) -> None:
-        """Note how many requests of batches are being answered."""
-        self._gathered.level(self._batch_running, number)
-
-    def batches_open(self, figures: BatchFigures) -> None:
-        """Note the figures of all batches, which one replica at a time has."""
-        for status in OPEN:
-            self._gathered.level(self._batches_open, figures.open.get(status, 0), status=status)
-        self._gathered.level(self._batch_lines_open, figures.waiting, state="waiting")
-        self._gathered.level(self._batch_lines_open, figures.running, state="running")
-        self._gathered.level(self._batch_age_s, figures.oldest_s)
 
     def began(self) -> None:
         """Count a chat request in."""

@@ -172,12 +172,7 @@ async def open_engine(model: VLLMModel, lost: Callable[[str], None]) -> Engine:
         **engine_options(model, list(folders.values())),
         **model.engine,
     }
-    client = BoundedLLM.from_engine_args(
-        AsyncEngineArgs(**engine_arguments({**settings, "allowed_media_domains": [NOWHERE]})),
-        stat_loggers=[EngineMetrics],
-    )
-    assert isinstance(client, BoundedLLM)
-    client.bound_grammars(model.grammar_cpu_s)
+    client = _client(settings, model.grammar_cpu_s)
     models = ServedNames(
         client,
         [BaseModelPath(name=model.id, model_path=model.engine["model"])],
@@ -201,10 +196,7 @@ async def open_engine(model: VLLMModel, lost: Callable[[str], None]) -> Engine:
     texts = [LongTexts(client.renderer.get_tokenizer(), client.model_config.max_model_len) for _ in range(2)]
     usage = RunningUsage(client.output_processor.request_states)
     adapters = HeldAdapters(model, client, models)
-    parallel = client.vllm_config.parallel_config
-    engines = parallel.data_parallel_size_local if parallel.local_engines_only else parallel.data_parallel_size
-    max_running = client.vllm_config.scheduler_config.max_num_seqs * max(1, engines)
-    reported = EngineLoad(_steps(client), client.output_processor.request_states, max_running)
+    reported = EngineLoad(_steps(client), client.output_processor.request_states, _max_running(client))
     return Engine(
         client,
         handlers,
@@ -216,6 +208,24 @@ async def open_engine(model: VLLMModel, lost: Callable[[str], None]) -> Engine:
         reported=reported,
         watch=watch_engine(client, tasks, lost),
     )
+
+
+def _client(settings: Mapping[str, Any], grammar_cpu_s: float) -> BoundedLLM:
+    """Start the engine and load the model."""
+    client = BoundedLLM.from_engine_args(
+        AsyncEngineArgs(**engine_arguments({**settings, "allowed_media_domains": [NOWHERE]})),
+        stat_loggers=[EngineMetrics],
+    )
+    assert isinstance(client, BoundedLLM)
+    client.bound_grammars(grammar_cpu_s)
+    return client
+
+
+def _max_running(client: BoundedLLM) -> int:
+    """Return how many sequences the engines behind this client run at once."""
+    parallel = client.vllm_config.parallel_config
+    engines = parallel.data_parallel_size_local if parallel.local_engines_only else parallel.data_parallel_size
+    return client.vllm_config.scheduler_config.max_num_seqs * max(1, engines)
 
 
 def _steps(client: BoundedLLM) -> EngineSteps:

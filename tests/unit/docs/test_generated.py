@@ -62,7 +62,9 @@ def test_every_target_of_the_makefile_is_shown() -> None:
 
 
 def test_metrics_are_those_that_the_code_makes() -> None:
-    made = [metric for metric in vars(Telemetry()).values() if isinstance(metric, Metric)]
+    telemetry = Telemetry()
+    both = (*vars(telemetry).values(), *vars(telemetry.batches).values())
+    made = [metric for metric in both if isinstance(metric, Metric)]
     made += [*grammars._counters(), held._gauge(), failovers._counter(), *queues._gauges(), queues._refusals()]
     made += [metric for metric in vars(ModelAutoscaler()).values() if isinstance(metric, Metric)]
     found = {metric.name: (metric.description, metric.labels) for metric in metrics.found()}
