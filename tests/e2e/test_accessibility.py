@@ -60,21 +60,21 @@ def reading(browser: Browser, address: str, theme: Theme, device: dict[str, Any]
 
 
 @pytest.fixture
-def stored(api: StandIn) -> str:
+def stored(warm_api: StandIn) -> str:
     """A conversation in which everything occurs that an answer can hold."""
-    conversation_id = api.add_conversation("Rivers and their lengths")
-    question = api.add_message(conversation_id, "user", "How does the cache work?\n\nFile `a.csv`:\n```\na,b\n```")
-    api.add_message(conversation_id, "assistant", "It does not.")
-    api.add_message(conversation_id, "assistant", ANSWER, parent=question)
-    api.add_message(conversation_id, "user", "And then?")
-    api.add_message(conversation_id, "assistant", "It was cut", status="incomplete")
+    conversation_id = warm_api.add_conversation("Rivers and their lengths")
+    question = warm_api.add_message(conversation_id, "user", "How does the cache work?\n\nFile `a.csv`:\n```\na,b\n```")
+    warm_api.add_message(conversation_id, "assistant", "It does not.")
+    warm_api.add_message(conversation_id, "assistant", ANSWER, parent=question)
+    warm_api.add_message(conversation_id, "user", "And then?")
+    warm_api.add_message(conversation_id, "assistant", "It was cut", status="incomplete")
     return conversation_id
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_an_empty_page_and_its_dialogs(browser: Browser, address: str, stored: str, theme: Theme) -> None:
+def test_an_empty_page_and_its_dialogs(browser: Browser, warm_address: str, stored: str, theme: Theme) -> None:
     del stored
-    with reading(browser, address, theme, DESKTOP) as page:
+    with reading(browser, warm_address, theme, DESKTOP) as page:
         assert faults(page) == []
         page.get_by_label("Keyboard shortcuts").click()
         expect(page.get_by_role("dialog")).to_be_visible()
@@ -97,9 +97,9 @@ def test_an_empty_page_and_its_dialogs(browser: Browser, address: str, stored: s
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_conversation_and_what_is_done_with_it(
-    browser: Browser, address: str, api: StandIn, stored: str, theme: Theme
+    browser: Browser, warm_address: str, warm_api: StandIn, stored: str, theme: Theme
 ) -> None:
-    with reading(browser, address, theme, DESKTOP, f"/c/{stored}") as page:
+    with reading(browser, warm_address, theme, DESKTOP, f"/c/{stored}") as page:
         expect(page.locator(".markdown .math mfrac")).to_have_count(1)
         assert faults(page) == []
         page.get_by_label("Edit question").first.click()
@@ -116,7 +116,7 @@ def test_a_conversation_and_what_is_done_with_it(
         )
         expect(page.locator(".file-refused")).to_be_visible()
         assert faults(page) == []
-        api.behaviour.reasoning, api.behaviour.hold_after = "First I think.", 4
+        warm_api.behaviour.reasoning, warm_api.behaviour.hold_after = "First I think.", 4
         page.locator(".composer textarea").fill("Go on")
         page.keyboard.press("Enter")
         expect(page.locator(".answer.live")).to_contain_text("Hello there! I am")
@@ -141,8 +141,8 @@ def test_failures_and_a_model_that_loads(browser: Browser, address: str, api: St
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_phone_with_the_list_open(browser: Browser, address: str, stored: str, theme: Theme) -> None:
-    with reading(browser, address, theme, PHONE, f"/c/{stored}") as page:
+def test_a_phone_with_the_list_open(browser: Browser, warm_address: str, stored: str, theme: Theme) -> None:
+    with reading(browser, warm_address, theme, PHONE, f"/c/{stored}") as page:
         expect(page.locator(".answer")).to_have_count(2)
         assert faults(page) == []
         page.get_by_label("Open the sidebar").click()
@@ -150,11 +150,11 @@ def test_a_phone_with_the_list_open(browser: Browser, address: str, stored: str,
         assert faults(page) == []
 
 
-def test_an_answer_is_said_block_by_block(browser: Browser, address: str, api: StandIn) -> None:
+def test_an_answer_is_said_block_by_block(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
     """Opening a conversation says nothing; of an answer that comes, each block is said once, when it is whole."""
-    api.behaviour.answer = "First **block** of words.\n\nSecond block.\n\nLast block, with an end."
-    api.behaviour.token_delay_s = 0.05
-    with reading(browser, address, "light", DESKTOP) as page:
+    warm_api.behaviour.answer = "First **block** of words.\n\nSecond block.\n\nLast block, with an end."
+    warm_api.behaviour.token_delay_s = 0.05
+    with reading(browser, warm_address, "light", DESKTOP) as page:
         page.evaluate(SAYS)
         page.locator(".prompt").first.click()
         expect(page.locator(".answer.live")).to_be_visible()
@@ -162,15 +162,15 @@ def test_an_answer_is_said_block_by_block(browser: Browser, address: str, api: S
         assert page.evaluate("window.said") == ["First block of words.", "Second block.\nLast block, with an end."]
 
 
-def test_a_german_reader_s_screen_reader_speaks_german(browser: Browser, address: str) -> None:
-    with visit(browser, address, locale="de-DE") as page:
+def test_a_german_reader_s_screen_reader_speaks_german(browser: Browser, warm_address: str) -> None:
+    with visit(browser, warm_address, locale="de-DE") as page:
         expect(page.locator(".composer textarea")).to_have_attribute("aria-label", "Ihre Nachricht")
         assert page.evaluate("document.documentElement.lang") == "de"
 
 
-def test_who_wants_no_motion_gets_none(browser: Browser, address: str, api: StandIn) -> None:
-    api.behaviour.hold_after = 0
-    with reading(browser, address, "light", DESKTOP) as page:
+def test_who_wants_no_motion_gets_none(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
+    warm_api.behaviour.hold_after = 0
+    with reading(browser, warm_address, "light", DESKTOP) as page:
         page.locator(".prompt").first.click()
         expect(page.locator(".thinking")).to_be_visible()
         page.wait_for_timeout(100)
@@ -194,8 +194,8 @@ SAYS = """() => {
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_comparison(browser: Browser, address: str, theme: Theme) -> None:
-    with reading(browser, address, theme, DESKTOP, "/compare") as page:
+def test_a_comparison(browser: Browser, warm_address: str, theme: Theme) -> None:
+    with reading(browser, warm_address, theme, DESKTOP, "/compare") as page:
         expect(page.locator(".side .model")).to_have_count(2)
         assert faults(page) == []
         page.locator(".composer textarea").fill("Which is better?")

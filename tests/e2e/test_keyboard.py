@@ -30,15 +30,15 @@ def ask(page: Page, api: StandIn, question: str, answer: str) -> None:
     expect(page.locator(".answer:not(.live)").last).to_contain_text(answer)
 
 
-def test_a_whole_conversation(browser: Browser, address: str, api: StandIn) -> None:
-    with visit(browser, address, **DESKTOP) as page:
+def test_a_whole_conversation(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
+    with visit(browser, warm_address, **DESKTOP) as page:
         page.wait_for_selector(".status", state="hidden")
         expect(page.locator(".composer textarea")).to_be_focused()
-        ask(page, api, "Which river is longest?", "The Nile.")
+        ask(page, warm_api, "Which river is longest?", "The Nile.")
         expect(page.locator(".composer textarea")).to_be_focused()
-        ask(page, api, "And then?", "The Amazon.")
+        ask(page, warm_api, "And then?", "The Amazon.")
 
-        api.behaviour.answer = "The Yangtze."
+        warm_api.behaviour.answer = "The Yangtze."
         page.keyboard.press("Alt+r")
         expect(page.locator(".answer").last).to_contain_text("The Yangtze.")
         expect(page.locator(".pager-place:visible")).to_have_text("2/2")
@@ -51,7 +51,7 @@ def test_a_whole_conversation(browser: Browser, address: str, api: StandIn) -> N
         expect(page.locator(".editor:visible textarea")).to_be_focused()
         page.keyboard.press("Control+A")
         page.keyboard.type("And in Europe?")
-        api.behaviour.answer = "The Volga."
+        warm_api.behaviour.answer = "The Volga."
         tab_to(page, "Send again")
         page.keyboard.press("Enter")
         expect(page.locator(".bubble").last).to_have_text("And in Europe?")
@@ -59,11 +59,11 @@ def test_a_whole_conversation(browser: Browser, address: str, api: StandIn) -> N
 
 
 def test_an_editor_that_opens_late_leaves_the_field_in_which_the_user_writes(
-    browser: Browser, address: str, api: StandIn
+    browser: Browser, warm_address: str, warm_api: StandIn
 ) -> None:
-    conversation_id = api.add_conversation("Rivers")
-    api.add_message(conversation_id, "user", "Which river is longest?")
-    with visit(browser, address, f"/c/{conversation_id}", **DESKTOP) as page:
+    conversation_id = warm_api.add_conversation("Rivers")
+    warm_api.add_message(conversation_id, "user", "Which river is longest?")
+    with visit(browser, warm_address, f"/c/{conversation_id}", **DESKTOP) as page:
         page.get_by_label("Edit question").click()
         expect(page.locator(".editor textarea")).to_be_focused()
         page.evaluate("document.querySelector('.search input').focus(); chatllm.focusEditor()")
@@ -71,10 +71,10 @@ def test_an_editor_that_opens_late_leaves_the_field_in_which_the_user_writes(
         expect(page.locator(".search input")).to_be_focused()
 
 
-def test_the_list_of_keys_and_the_search(browser: Browser, address: str, api: StandIn) -> None:
-    conversation_id = api.add_conversation("Rivers")
-    api.add_message(conversation_id, "user", "Which river is longest?")
-    with visit(browser, address, **DESKTOP) as page:
+def test_the_list_of_keys_and_the_search(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
+    conversation_id = warm_api.add_conversation("Rivers")
+    warm_api.add_message(conversation_id, "user", "Which river is longest?")
+    with visit(browser, warm_address, **DESKTOP) as page:
         page.wait_for_selector(".status", state="hidden")
         tab_to(page, "Keyboard shortcuts", "Shift+Tab")
         page.keyboard.press("?")

@@ -39,17 +39,25 @@ def api() -> StandIn:
     return api
 
 
-def test_an_answer_is_read_while_it_is_written_and_is_inert(browser: Browser, address: str, api: StandIn) -> None:
-    api.behaviour.hold_after = 6
-    with visit(browser, address, **DESKTOP) as page:
+@pytest.fixture
+def warm_api(warm_api: StandIn) -> StandIn:
+    warm_api.behaviour.answer = ANSWER
+    return warm_api
+
+
+def test_an_answer_is_read_while_it_is_written_and_is_inert(
+    browser: Browser, warm_address: str, warm_api: StandIn
+) -> None:
+    warm_api.behaviour.hold_after = 6
+    with visit(browser, warm_address, **DESKTOP) as page:
         keep(page, "empty-light")
         page.locator(".composer textarea").fill("How does the cache work?")
         page.keyboard.press("Enter")
         expect(page.locator(".answer .markdown")).to_contain_text("in front of")
         expect(page.locator(".answer .markdown")).not_to_contain_text("That is all.")
-        assert api.seen.finished == 0
-        expect(page).to_have_url(f"{address}/c/{next(iter(api.conversations))}")
-        api.go_on.set()
+        assert warm_api.seen.finished == 0
+        expect(page).to_have_url(f"{warm_address}/c/{next(iter(warm_api.conversations))}")
+        warm_api.go_on.set()
         expect(page.locator(".answer .markdown")).to_contain_text("That is all.")
         expect(page.locator(".answer table td").first).to_have_text("X-Cache")
         expect(page.locator(".markdown .math mfrac")).to_have_count(1)
@@ -60,9 +68,9 @@ def test_an_answer_is_read_while_it_is_written_and_is_inert(browser: Browser, ad
         keep(page, "answer-light")
 
 
-def test_a_conversation_needs_only_the_keyboard(browser: Browser, address: str, api: StandIn) -> None:
-    api.behaviour.hold_after = 3
-    with visit(browser, address, **DESKTOP) as page:
+def test_a_conversation_needs_only_the_keyboard(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
+    warm_api.behaviour.hold_after = 3
+    with visit(browser, warm_address, **DESKTOP) as page:
         page.wait_for_selector(".status", state="hidden")
         expect(page.locator(".composer textarea")).to_be_focused()
         page.keyboard.type("one")
@@ -75,34 +83,36 @@ def test_a_conversation_needs_only_the_keyboard(browser: Browser, address: str, 
         page.keyboard.press("Escape")
         expect(page.locator(".note")).to_have_text("You stopped this answer.")
         deadline = time.monotonic() + 5
-        while not api.seen.cancelled and time.monotonic() < deadline:
+        while not warm_api.seen.cancelled and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert api.seen.cancelled == 1
+        assert warm_api.seen.cancelled == 1
         page.keyboard.type("again")
-        api.go_on.set()
+        warm_api.go_on.set()
         page.keyboard.press("Enter")
         expect(page.locator(".bubble")).to_have_count(2)
 
 
-def test_a_reload_in_mid_answer_loses_nothing(browser: Browser, address: str, api: StandIn) -> None:
-    api.behaviour.hold_after = 5
-    with visit(browser, address, **DESKTOP) as page:
+def test_a_reload_in_mid_answer_loses_nothing(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
+    warm_api.behaviour.hold_after = 5
+    with visit(browser, warm_address, **DESKTOP) as page:
         page.locator(".prompt").first.click()
         expect(page.locator(".answer .markdown")).to_contain_text("in front")
         page.locator(".composer textarea").fill("An unsent draft")
         page.reload()
         expect(page.locator(".answer .markdown")).to_contain_text("in front")
         expect(page.locator(".composer textarea")).to_have_value("An unsent draft")
-        api.go_on.set()
+        warm_api.go_on.set()
         expect(page.locator(".answer .markdown")).to_contain_text("That is all.")
         expect(page.locator(".bubble")).to_have_count(1)
-        assert len(api.seen.requests) == 1
+        assert len(warm_api.seen.requests) == 1
 
 
-def test_the_browser_s_back_button_walks_between_conversations(browser: Browser, address: str, api: StandIn) -> None:
-    conversation_id = api.add_conversation("Stored")
-    api.add_message(conversation_id, "user", "An old question")
-    with visit(browser, address, **DESKTOP) as page:
+def test_the_browser_s_back_button_walks_between_conversations(
+    browser: Browser, warm_address: str, warm_api: StandIn
+) -> None:
+    conversation_id = warm_api.add_conversation("Stored")
+    warm_api.add_message(conversation_id, "user", "An old question")
+    with visit(browser, warm_address, **DESKTOP) as page:
         page.locator(".entry-link").click()
         expect(page.locator(".bubble")).to_have_text("An old question")
         expect(page).to_have_title("Stored")
@@ -124,8 +134,8 @@ def test_only_what_is_going_on_turns(browser: Browser, address: str, api: StandI
         expect(page.locator(".status-mark")).to_have_css("animation-name", "turn")
 
 
-def test_the_theme_follows_the_system_until_the_reader_chooses(browser: Browser, address: str) -> None:
-    with visit(browser, address, **DESKTOP, color_scheme="dark") as page:
+def test_the_theme_follows_the_system_until_the_reader_chooses(browser: Browser, warm_address: str) -> None:
+    with visit(browser, warm_address, **DESKTOP, color_scheme="dark") as page:
         dark = background(page)
         keep(page, "empty-dark")
         page.get_by_label("Switch between light and dark").click()
@@ -145,11 +155,13 @@ def background(page: Page) -> list[int]:
     return [int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
 
 
-def test_a_phone_shows_the_chat_alone_and_the_list_on_demand(browser: Browser, address: str, api: StandIn) -> None:
-    conversation_id = api.add_conversation("On the phone")
-    api.add_message(conversation_id, "user", "Hi")
-    api.add_message(conversation_id, "assistant", ANSWER)
-    with visit(browser, address, **PHONE) as page:
+def test_a_phone_shows_the_chat_alone_and_the_list_on_demand(
+    browser: Browser, warm_address: str, warm_api: StandIn
+) -> None:
+    conversation_id = warm_api.add_conversation("On the phone")
+    warm_api.add_message(conversation_id, "user", "Hi")
+    warm_api.add_message(conversation_id, "assistant", ANSWER)
+    with visit(browser, warm_address, **PHONE) as page:
         expect(page.locator(".sidebar")).not_to_be_visible()
         keep(page, "empty-phone")
         page.get_by_label("Open the sidebar").click()
@@ -164,10 +176,12 @@ def test_a_phone_shows_the_chat_alone_and_the_list_on_demand(browser: Browser, a
         keep(page, "answer-phone")
 
 
-def test_scrolling_follows_the_end_only_while_the_reader_is_there(browser: Browser, address: str, api: StandIn) -> None:
-    api.behaviour.answer = "\n\n".join(f"Paragraph {number}." for number in range(120))
-    api.behaviour.token_delay_s = 0.01
-    with visit(browser, address, **DESKTOP) as page:
+def test_scrolling_follows_the_end_only_while_the_reader_is_there(
+    browser: Browser, warm_address: str, warm_api: StandIn
+) -> None:
+    warm_api.behaviour.answer = "\n\n".join(f"Paragraph {number}." for number in range(120))
+    warm_api.behaviour.token_delay_s = 0.01
+    with visit(browser, warm_address, **DESKTOP) as page:
         page.locator(".prompt").first.click()
         expect(page.locator(".markdown")).to_contain_text("Paragraph 40.")
         page.wait_for_function("(() => { const s = document.getElementById('scroll'); "
@@ -183,11 +197,11 @@ def test_scrolling_follows_the_end_only_while_the_reader_is_there(browser: Brows
                                "return s.scrollHeight - s.scrollTop - s.clientHeight < 5 })()")  # fmt: skip
 
 
-def test_code_and_answers_are_copied(browser: Browser, address: str, api: StandIn) -> None:
-    conversation_id = api.add_conversation("Copy")
-    api.add_message(conversation_id, "user", "Code?")
-    api.add_message(conversation_id, "assistant", ANSWER)
-    with visit(browser, address, **DESKTOP, permissions=["clipboard-read", "clipboard-write"]) as page:
+def test_code_and_answers_are_copied(browser: Browser, warm_address: str, warm_api: StandIn) -> None:
+    conversation_id = warm_api.add_conversation("Copy")
+    warm_api.add_message(conversation_id, "user", "Code?")
+    warm_api.add_message(conversation_id, "assistant", ANSWER)
+    with visit(browser, warm_address, **DESKTOP, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.locator(".entry-link").click()
         page.locator(".code-copy").click()
         expect(page.locator(".code-copy")).to_have_text("Copied")
@@ -197,15 +211,17 @@ def test_code_and_answers_are_copied(browser: Browser, address: str, api: StandI
         assert page.evaluate("navigator.clipboard.readText()") == ANSWER
 
 
-def test_a_footnote_is_reached_by_its_reference_and_leads_back(browser: Browser, address: str, api: StandIn) -> None:
+def test_a_footnote_is_reached_by_its_reference_and_leads_back(
+    browser: Browser, warm_address: str, warm_api: StandIn
+) -> None:
     """The labels of another answer lead nowhere else."""
-    conversation_id = api.add_conversation("Notes")
+    conversation_id = warm_api.add_conversation("Notes")
     for number in range(2):
-        api.add_message(conversation_id, "user", "Why?")
+        warm_api.add_message(conversation_id, "user", "Why?")
         filler = "\n\n".join(["A long answer."] * 60)
-        api.add_message(conversation_id, "assistant", f"So[^1] it is {number}.\n\n{filler}\n\n[^1]: A note.")
-    with visit(browser, address, f"/c/{conversation_id}", **DESKTOP) as page:
-        page.wait_for_function("window.did_handshake")
+        warm_api.add_message(conversation_id, "assistant", f"So[^1] it is {number}.\n\n{filler}\n\n[^1]: A note.")
+    with visit(browser, warm_address, f"/c/{conversation_id}", **DESKTOP) as page:
+        expect(page.locator(".composer textarea")).to_be_focused()  # which the page does once, whatever has the focus
         expect(page.locator(".markdown[aria-busy=true]")).to_have_count(0)
         answer = page.locator(".answer").last
         reference, note = answer.locator("sup button"), answer.locator(".footnote button")
