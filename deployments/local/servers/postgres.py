@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deployments.local.processes.child import bound_to_parent, end_strangers, spawn, tail
-from deployments.local.processes.supervisor import Supervised, Supervisor
+from deployments.local.servers.embedded import EmbeddedServer
 from deployments.local.state import LauncherError, StateFolder
 
 MAJOR_VERSION = "18"
@@ -50,55 +50,25 @@ CREATE DATABASE chatllm OWNER chatllm;
 """
 
 
-class PostgresServer(Supervised):
+class PostgresServer(EmbeddedServer):
     """One Postgres under supervision, its data in the state folder. The constructor does no I/O."""
 
     def __init__(self, state: StateFolder) -> None:
-        self._state = state
+        super().__init__("postgres", state, STOP_SIGNALS, GRACE_S)
         self._folder = state.path / "postgres"
         self._data = self._folder / "data"
-        self._log = state.logs / "postgres.log"
-        self._lock: int | None = None
-        self._supervisor = Supervisor("postgres", self._launch, stop_signals=STOP_SIGNALS, grace_s=GRACE_S)
 
     @property
     def url(self) -> str:
         """Address for asyncpg and libpq: database and role `chatllm` on the unix socket."""
         return f"postgresql://chatllm@/chatllm?host={quote(str(self._sockets))}"
 
-    def start(self) -> str:
-        """Bring the server up, on a new folder for the first time, and return its address.
-
-        Raises LauncherError with the remedy: the wheel is missing, the folder
-        is held by another launcher or made by another version, no start in time.
-        """
-        self._lock = self._state.lock("postgres")
-        try:
-            self._supervisor.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self.url
-
-    def stop(self) -> None:
-        """Shut the server down, finish what it writes, and leave neither socket nor lock."""
-        if self._lock is None:
-            return
-        self._supervisor.stop()
-        self._state.remove_sockets("postgres")
-        os.close(self._lock)
-        self._lock = None
-
-    @property
-    def _sockets(self) -> Path:
-        return self._state.sockets / "postgres"
-
     def _launch(self) -> subprocess.Popen[bytes]:
         """Start the server on a clean ground and return once it answers."""
         programs = programs_folder()
         self._folder.mkdir(mode=0o700, exist_ok=True)
         end_strangers(self._data, ("postgres",), STOP_SIGNALS, GRACE_S)
-        prefix = self._unprivileged(self._state.make_sockets("postgres"))
+        prefix = self._unprivileged(self._state.make_sockets(self._name))
         self._initialise(programs, prefix)
         # Nobody holds the folder, so that whatever processes these files name, they are not its server.
         for stale in (self._data / "postmaster.pid", self._sockets / ".s.PGSQL.5432.lock"):

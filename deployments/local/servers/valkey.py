@@ -6,7 +6,6 @@ cache starts empty.
 """
 
 import importlib.util
-import os
 import platform
 import shutil
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from deployments.local.processes.child import end_strangers, spawn, tail
-from deployments.local.processes.supervisor import Supervised, Supervisor
+from deployments.local.servers.embedded import EmbeddedServer
 from deployments.local.state import LauncherError, StateFolder
 
 START_TIMEOUT_S = 30.0
@@ -37,43 +36,21 @@ SETTINGS = {
 }
 
 
-class ValkeyServer(Supervised):
+class ValkeyServer(EmbeddedServer):
     """One Valkey under supervision, its data in the state folder. The constructor does no I/O."""
 
     def __init__(self, state: StateFolder) -> None:
-        self._state = state
+        super().__init__("valkey", state, STOP_SIGNALS, GRACE_S)
         self._data = state.path / "valkey"
-        self._log = state.logs / "valkey.log"
-        self._lock: int | None = None
-        self._supervisor = Supervisor("valkey", self._launch, stop_signals=STOP_SIGNALS, grace_s=GRACE_S)
 
     @property
     def url(self) -> str:
         """Address for redis-py: database 0 on the unix socket."""
         return f"unix://{quote(str(self._socket))}?db=0"
 
-    def start(self) -> str:
-        """Bring the server up and return its address; raises LauncherError with the remedy."""
-        self._lock = self._state.lock("valkey")
-        try:
-            self._supervisor.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self.url
-
-    def stop(self) -> None:
-        """Shut the server down, finish what it writes, and leave neither socket nor lock."""
-        if self._lock is None:
-            return
-        self._supervisor.stop()
-        self._state.remove_sockets("valkey")
-        os.close(self._lock)
-        self._lock = None
-
     @property
     def _socket(self) -> Path:
-        return self._state.sockets / "valkey" / "valkey.sock"
+        return self._sockets / "valkey.sock"
 
     def _launch(self) -> subprocess.Popen[bytes]:
         """Start the server and return once it answers; a damaged file costs the cache, not the start."""
@@ -89,7 +66,7 @@ class ValkeyServer(Supervised):
         program = _program()
         self._data.mkdir(mode=0o700, exist_ok=True)
         end_strangers(self._data, PROGRAMS, STOP_SIGNALS, GRACE_S)
-        self._state.make_sockets("valkey")
+        self._state.make_sockets(self._name)
         self._socket.unlink(missing_ok=True)
         settings = [part for name, value in SETTINGS.items() for part in (f"--{name}", value)]
         log_starts_at = self._log.stat().st_size if self._log.exists() else 0
