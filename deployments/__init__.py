@@ -14,6 +14,7 @@
     responses/   OpenAI's Responses upon conversations: request, events, store, background
     messages/    Anthropic's Messages as chat completions, and back
     keys/        API keys and whom they authenticate
+    users/       people who sign in with a password, and the sessions of their browsers
     limits/      what a key may use: one script in Redis, or this replica's memory
     usage/       what each key used, by day and model
     metrics/     telemetry for Prometheus, and the service's own figures of the last hour

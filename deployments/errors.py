@@ -5,7 +5,9 @@
     │   ├── InvalidJSON              400  invalid_json
     │   └── ContextTooLong           400  context_length_exceeded
     ├── Unauthenticated              401  invalid_api_key
+    │   └── SignInFailed             401  sign_in_failed
     ├── Forbidden                    403  permission_denied
+    │   ├── PasswordChangeRequired   403  password_change_required
     │   └── StorageFull              403  storage_full
     ├── NotFound                     404  not_found
     │   └── ModelNotFound            404  model_not_found
@@ -101,12 +103,24 @@ class Unauthenticated(ChatLLMError):
     kind = "authentication_error"
 
 
+class SignInFailed(Unauthenticated):
+    """The username or the password is wrong."""
+
+    code = "sign_in_failed"
+
+
 class Forbidden(ChatLLMError):
     """This API key is not allowed to do this."""
 
     status = 403
     code = "permission_denied"
     kind = "permission_error"
+
+
+class PasswordChangeRequired(Forbidden):
+    """This password must be changed: sign in with 'new_password' as well."""
+
+    code = "password_change_required"
 
 
 class StorageFull(Forbidden):

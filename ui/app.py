@@ -5,6 +5,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from nicegui import app, background_tasks, ui
@@ -15,6 +16,7 @@ from ui.api.errors import ApiError
 from ui.api.readiness import Readiness
 from ui.auth.link_entry import LinkEntry
 from ui.auth.links import Links, opening_address
+from ui.auth.returning import Returning
 from ui.auth.session_middleware import Entry, SessionEntry, SessionMiddleware, cut, guard_sockets, not_found, session_of
 from ui.auth.sessions import Session, Sessions
 from ui.auth.sign_in import SignIn
@@ -44,7 +46,7 @@ class Service:
         self._api = Api(settings)
         self._public = Api(settings)  # separate, so that visitors of shared links do not use up the others' connections
         self._readiness = Readiness(self._api)
-        self._sessions = Sessions(_leave)
+        self._sessions = Sessions(_leave, self._account, self._end_session)
         self._rendering = RenderPool()
         self._pdf_places = asyncio.Semaphore(MAX_OF_ALL_AT_ONCE)
         self._own = None if settings.must_sign_in else self._account(settings.api_key)
@@ -63,8 +65,8 @@ class Service:
         app.on_startup(self._open)
         app.on_shutdown(self._close)
         if self._settings.must_sign_in:
-            self._guard(SessionEntry(self._sessions))
-            SignIn(self._settings, self._sessions, self._account).mount()
+            self._guard(SessionEntry(self._sessions, Returning(self._public, self._sessions)))
+            SignIn(self._settings, self._sessions, self._public).mount()
         elif self._settings.links is not None:
             entry = LinkEntry(Links(self._settings.links), self._settings.port)
             self._guard(entry)
@@ -115,6 +117,10 @@ class Service:
 
     def _account(self, key: ApiKey) -> Account:
         return Account(self._settings, key, self._readiness, self._loaded, self._pdf_places, self._rendering)
+
+    async def _end_session(self, token: str) -> None:
+        with suppress(ApiError):  # it ends by itself when it is not used
+            await self._public.end_session(token)
 
     async def _loaded(self) -> Callable[[Settings], ClosableAsks]:
         assert self._loading is not None

@@ -27,7 +27,7 @@ class ApiKey:
 
     value: str = field(default="", repr=False)
     file: Path | None = None
-    on_refused: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    on_refused: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
     async def read(self) -> str:
         """Return the key; the file is read once it is needed, and then kept. Raises `KeyMissing`."""
@@ -40,12 +40,12 @@ class ApiKey:
             raise KeyMissing("No API key is set")
         return self.value
 
-    def forget(self) -> None:
-        """The service refused this key: tell who gave it, and read its file again, which may have been replaced."""
+    def forget(self, used: str) -> None:
+        """The service refused the key `used`: tell who gave it, and read its file, which may have been replaced."""
         if self.file is not None:
             self.value = ""
         if self.on_refused is not None:
-            self.on_refused()
+            self.on_refused(used)
 
 
 @dataclass(frozen=True, slots=True)

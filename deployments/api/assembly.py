@@ -11,6 +11,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from deployments.api.batching import batch_runner, default_limits
+from deployments.api.metering import count_sign_in
 from deployments.api.observing import RunObserver
 from deployments.api.resuming import Repetition
 from deployments.api.services import ServedModels, Services
@@ -20,12 +21,13 @@ from deployments.chat.coalescing import Coalescer
 from deployments.chat.peers import Peers
 from deployments.chat.service import ChatService
 from deployments.config import Addresses, Current, Settings
-from deployments.files.sweeper import FileSweeper
+from deployments.files.store import UNFINISHED_S
 from deployments.history.storage import StorageLimit
 from deployments.history.stored.turn import KeptConversations
 from deployments.history.turns import StoredConversations
 from deployments.history.writer import HistoryWriter
 from deployments.infra.postgres.database import Database
+from deployments.infra.sweeping import Sweeper
 from deployments.keys.authenticator import Authenticator
 from deployments.limits.background import BackgroundPlaces
 from deployments.limits.limiter import Limiter
@@ -39,6 +41,9 @@ from deployments.responses.background import BackgroundResponses
 from deployments.responses.service import Responses
 from deployments.streams.service import ResumableStreams
 from deployments.usage.writer import UsageWriter
+from deployments.users.credentials import Credentials
+from deployments.users.passwords import Passwords
+from deployments.users.sign_in import SignIn
 
 
 class _Opening(Protocol):
@@ -128,12 +133,14 @@ async def assembled(
         repetition = Repetition(chat, limiter, observer)
         streams = ResumableStreams(stores.streams, peers, lambda: current.value.streams, repetition)
         stack.push_async_callback(streams.aclose, closing.background_s)
-        await _opened(stack, FileSweeper(stores.files))
+        await _opened(stack, Sweeper("files", partial(stores.files.sweep, UNFINISHED_S)))
+        await _opened(stack, Sweeper("sessions", stores.users.sweep))
         batches = batch_runner(current, stores.batches, stores.files, models, telemetry)
         yield Services(
             current,
             stores,
             authenticator,
+            SignIn(stores.users, Passwords(), partial(count_sign_in, limiter)),
             limiter,
             writer,
             usage_writer,
@@ -159,7 +166,7 @@ async def _admission(
     """Open what says who a caller is and how much it may do."""
     limiter = await _opened(stack, Limiter(stores.limits, stores.usage.tokens, current.value.key_limits))
     current.follow(lambda now: limiter.configure(now.key_limits))
-    authenticator = Authenticator(stores.keys, current.value.keys)
+    authenticator = Authenticator(Credentials(stores.keys, stores.users), current.value.keys)
     current.follow(lambda now: authenticator.configure(now.keys, default_limits(now)))
     stack.push_async_callback(authenticator.aclose)
     return limiter, authenticator

@@ -21,10 +21,11 @@ from deployments.api.http.dialect import is_anthropic
 from deployments.api.patience import job_of
 from deployments.chat.cost import Cost, when_final
 from deployments.chat.summary import Summary
+from deployments.errors import TooManyRequests
 from deployments.keys.authenticator import Caller
 from deployments.keys.types import KeyLimits
 from deployments.limits.estimate import Weight
-from deployments.limits.headers import anthropic_headers, excess, headers, other_refusal, refusal
+from deployments.limits.headers import anthropic_headers, duration, excess, headers, other_refusal, refusal
 from deployments.limits.limiter import Admission, Limiter
 from deployments.usage.types import Used
 from deployments.usage.writer import UsageWriter
@@ -45,6 +46,8 @@ MAX_TITLE_TOKENS = 64
 """A longer answer is no title, whatever its request says."""
 
 CLIENT_GONE_STATUS = 499
+SIGN_INS_PER_MINUTE = 10
+"""With one username, on all replicas together, whoever tries: who guesses has 14,400 passwords a day."""
 
 
 async def count(request: Request, limiter: Limiter, caller: Caller) -> None:
@@ -61,6 +64,18 @@ async def count(request: Request, limiter: Limiter, caller: Caller) -> None:
     verdict = await limiter.count_other(caller.key_id)
     if verdict.refused_by is not None:
         raise other_refusal(limiter.of_others, verdict)
+
+
+async def count_sign_in(limiter: Limiter, username: str) -> None:
+    """Count an attempt to sign in, right or wrong; raises TooManyRequests past `SIGN_INS_PER_MINUTE`."""
+    attempts = KeyLimits(requests_per_minute=SIGN_INS_PER_MINUTE)
+    admission = await limiter.admit(f"sign-in:{username}", attempts, sequences=0)
+    if admission.is_refused:
+        wait_s = admission.verdict.wait_s
+        raise TooManyRequests(
+            f"Too many attempts to sign in with this username. Please try again in {duration(wait_s)}.", None, wait_s
+        )
+    admission.end(0)
 
 
 class Meter:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from deployments.api import leaving
-from deployments.api.admin import adapters, keys, metrics
+from deployments.api.admin import adapters, keys, metrics, users
 from deployments.api.admin import batches as batches_admin
 from deployments.api.admin import cache as cache_admin
 from deployments.api.assembly import opened
@@ -49,6 +49,7 @@ from deployments.api.routes import (
     ranking,
     responses,
     search,
+    sessions,
     shares,
     speech,
     stored_completions,
@@ -108,6 +109,8 @@ ROUTES = (
     files,
     batches,
     batches_admin,
+    sessions,
+    users,
 )
 """Modules that each define one `router`. The first route that matches answers: `search` precedes `conversations`."""
 

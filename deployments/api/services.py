@@ -37,6 +37,7 @@ from deployments.responses.background import BackgroundResponses
 from deployments.responses.service import Responses
 from deployments.streams.service import ResumableStreams
 from deployments.usage.writer import UsageWriter
+from deployments.users.sign_in import SignIn
 
 WAIT_HEADER = "x-chatllm-wait"
 WAIT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -110,6 +111,7 @@ class Services:
     current: Current[Settings]
     stores: Stores
     authenticator: Authenticator
+    sign_in: SignIn
     limiter: Limiter
     writer: HistoryWriter
     usage_writer: UsageWriter

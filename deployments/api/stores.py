@@ -32,6 +32,8 @@ from deployments.streams.remote import RedisStreams
 from deployments.streams.store import StreamStore
 from deployments.usage.postgres import PostgresUsage
 from deployments.usage.store import UsageStore
+from deployments.users.postgres import PostgresUsers
+from deployments.users.store import UserStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Stores:
     figures: FigureStore
     starts: StartStore
     streams: StreamStore
+    users: UserStore
     files: FileStore
     capacity: CapacityStore
     batches: BatchStore
@@ -74,6 +77,7 @@ def durable(database: Database, settings: Settings, addresses: Addresses) -> Sto
         figures=RedisFigures(url, namespace),
         starts=PostgresStarts(database),
         streams=RedisStreams(url, namespace, limits.timeout_s),
+        users=PostgresUsers(database),
         files=PostgresFiles(database, Contents.at(settings.files.url) if settings.files.url else None),
         capacity=RedisCapacity(url, namespace),
         batches=PostgresBatches(database),

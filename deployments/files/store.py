@@ -6,6 +6,9 @@ from deployments.errors import NotFound
 from deployments.files.types import FilesUsed, StoredFile
 from deployments.history.types import Order, Page
 
+UNFINISHED_S = 7200.0
+"""No upload and no writing of a batch's results takes so long: what was begun before is swept."""
+
 
 class FileStore(Protocol):
     """Files of tenants, written chunk by chunk and read in the same chunks.

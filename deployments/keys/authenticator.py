@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Protocol
 
 from deployments.config import KeySettings
 from deployments.errors import HistoryUnavailable, Unauthenticated, Unavailable
-from deployments.keys.store import KeyStore
-from deployments.keys.types import PREFIX, SECRET_LENGTH, UNLIMITED, Key, KeyLimits, hash_of
+from deployments.keys.types import PREFIX, SECRET_LENGTH, SESSION_PREFIX, UNLIMITED, Key, KeyLimits, hash_of
 from deployments.queueing.job import Priority
 
 # How long a key that was not found is refused without a query.
@@ -28,6 +28,8 @@ REASONS = {
     "disabled": "This API key is disabled: whoever runs this service can enable it again.",
     "expired": "This API key has expired: ask whoever runs this service for a new one.",
 }
+
+SESSION_EXPIRED = "This session has expired: sign in again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,16 @@ class _Refused:
     until: float
 
 
+class CredentialStore(Protocol):
+    """Where secrets are looked up by their hashes."""
+
+    async def find(self, hash_: bytes) -> Key | None:
+        """Return the key that a secret stands for, whatever its state; None for a secret that nobody has."""
+        ...
+
+
 class Authenticator:
-    """Checks secrets against the key store, remembering the valid ones.
+    """Checks secrets against a store, remembering the valid ones.
 
     A key confirmed less than `cache_ttl_s` ago is trusted, and confirmed again
     in the background past half of that; an older one only while the store cannot
@@ -70,7 +80,7 @@ class Authenticator:
     `cache_ttl_s` on every replica. Requests with one key share one look-up.
     """
 
-    def __init__(self, store: KeyStore, settings: KeySettings, defaults: KeyLimits = UNLIMITED) -> None:
+    def __init__(self, store: CredentialStore, settings: KeySettings, defaults: KeyLimits = UNLIMITED) -> None:
         """`defaults` hold for a key that has no such limit of its own."""
         self._store = store
         self.configure(settings, defaults)
@@ -93,7 +103,7 @@ class Authenticator:
         known here and the store cannot be reached. Cancellation leaves the
         look-up running for those who share it.
         """
-        if len(secret) != SECRET_LENGTH or not secret.startswith(PREFIX):
+        if len(secret) != SECRET_LENGTH or not secret.startswith((PREFIX, SESSION_PREFIX)):
             raise Unauthenticated
         hash_ = hash_of(secret)
         known = self._known.get(hash_)
@@ -101,9 +111,13 @@ class Authenticator:
         if key is None:
             raise Unauthenticated
         if not key.is_valid():
-            raise Unauthenticated(REASONS.get(key.state, ""))
+            raise Unauthenticated(_reason(key, secret))
         limits, priority = key.limits.within(self._defaults), key.priority or "interactive"
         return Caller(key.tenant, key.id, key.name, key.is_admin, limits, key.weight or 1, priority)
+
+    def forget(self, secret: str) -> None:
+        """Ask the store about `secret` the next time: what it stands for has been ended here."""
+        self._known.pop(hash_of(secret), None)
 
     async def aclose(self) -> None:
         """End the look-ups that are under way."""
@@ -184,6 +198,13 @@ class Authenticator:
         now = time.monotonic()
         self._retry_at = now + RETRY_S
         self._away_until = now + self._settings.cache_ttl_s
+
+
+def _reason(key: Key, secret: str) -> str:
+    """Return why a secret that once opened something opens nothing now; "" where that is nobody's business."""
+    if key.state == "expired" and secret.startswith(SESSION_PREFIX):
+        return SESSION_EXPIRED
+    return REASONS.get(key.state, "")
 
 
 def _bound(entries: OrderedDict[bytes, _Known] | OrderedDict[bytes, _Refused], limit: int) -> None:

@@ -28,11 +28,10 @@ class MemoryKeys:
 
     async def list(self) -> Sequence[Key]:
         self._check()
-        return list(self._keys.values())
+        return [key for key in self._keys.values() if not key.is_user]
 
     async def page(self, after: str | None, limit: int) -> Page[Key]:
-        self._check()
-        keys = list(self._keys.values())
+        keys = list(await self.list())
         if after is not None:
             keys = keys[next((at + 1 for at, key in enumerate(keys) if key.id == after), len(keys)) :]
         return Page[Key].of(keys[: limit + 1], limit)
@@ -46,7 +45,7 @@ class MemoryKeys:
         changes = checked(changes)
         hash_ = self._named(id_or_name)
         key = self._keys[hash_]
-        if key.revoked_at is not None:
+        if key.revoked_at is not None or key.is_user:
             raise no_key(id_or_name)
         if "name" in changes:
             self._claim(changes["name"], key)
@@ -57,6 +56,8 @@ class MemoryKeys:
         self._check()
         hash_ = self._named(id_or_name)
         key = self._keys[hash_]
+        if key.is_user:
+            raise no_key(id_or_name)
         self._keys[hash_] = replace(key, revoked_at=key.revoked_at or datetime.now(UTC))
         return self._keys[hash_]
 
@@ -68,14 +69,26 @@ class MemoryKeys:
         self._check()
         return self._keys.get(hash_)
 
+    def put_account(self, hash_: bytes, account: Key, changes: KeyChanges) -> Key:
+        """Keep a user's account, with changes."""
+        self._check()
+        self._keys[hash_] = _changed(account, checked(changes))
+        return self._keys[hash_]
+
+    def accounts(self) -> dict[bytes, Key]:
+        """Return the users' accounts by their hashes."""
+        self._check()
+        return {hash_: key for hash_, key in self._keys.items() if key.is_user}
+
     def _named(self, id_or_name: str) -> bytes:
         for hash_, key in self._keys.items():
-            if key.id == id_or_name or (key.name == id_or_name and key.revoked_at is None):
+            if key.id == id_or_name or (key.name == id_or_name and key.revoked_at is None and not key.is_user):
                 return hash_
         raise no_key(id_or_name)
 
     def _claim(self, name: str, owner: Key | None) -> None:
-        if any(key.name == name and key.revoked_at is None and key is not owner for key in self._keys.values()):
+        rivals = (key for key in self._keys.values() if key.revoked_at is None and not key.is_user and key is not owner)
+        if any(key.name == name for key in rivals):
             raise name_taken(name)
 
     def _check(self) -> None:

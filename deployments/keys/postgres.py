@@ -27,18 +27,18 @@ class PostgresKeys:
         changes = checked({**(more or {}), "name": name})
         try:
             rows = await self._database.fetch(
-                SQL["create"], new_id("key"), hash_of(secret), secret[-4:], encode(changes)
+                SQL["create"], new_id("key"), hash_of(secret), secret[-4:], encode(changes), False
             )
         except Conflict:
             raise name_taken(changes.get("name", name)) from None
-        return _key(rows[0]), secret
+        return key_of_row(rows[0]), secret
 
     async def list(self) -> Sequence[Key]:
-        return [_key(row) for row in await self._database.fetch(SQL["list"])]
+        return [key_of_row(row) for row in await self._database.fetch(SQL["list"])]
 
     async def page(self, after: str | None, limit: int) -> Page[Key]:
         rows = await self._database.fetch(SQL["page"], None if after is None else clean(after), limit + 1)
-        return Page[Key].of([_key(row) for row in rows], limit)
+        return Page[Key].of([key_of_row(row) for row in rows], limit)
 
     async def retrieve(self, id_or_name: str) -> Key:
         return await self._one(SQL["retrieve"], id_or_name)
@@ -46,7 +46,7 @@ class PostgresKeys:
     async def update(self, id_or_name: str, changes: KeyChanges) -> Key:
         changes = checked(changes)
         try:
-            return await self._one(SQL["update"], id_or_name, encode(changes))
+            return await self._one(SQL["update"], id_or_name, encode(changes), False)
         except Conflict:
             raise name_taken(changes.get("name", "")) from None
 
@@ -58,14 +58,15 @@ class PostgresKeys:
 
     async def find(self, hash_: bytes) -> Key | None:
         rows = await self._database.fetch(SQL["find"], hash_)
-        return _key(rows[0]) if rows else None
+        return key_of_row(rows[0]) if rows else None
 
-    async def _one(self, query: str, id_or_name: str, *arguments: str) -> Key:
+    async def _one(self, query: str, id_or_name: str, *arguments: str | bool) -> Key:
         rows = await self._database.fetch(query, clean(id_or_name), *arguments)
-        return _key(only(rows, no_key(id_or_name)))
+        return key_of_row(only(rows, no_key(id_or_name)))
 
 
-def _key(row: asyncpg.Record) -> Key:
+def key_of_row(row: asyncpg.Record) -> Key:
+    """Return the key that a row of the table is."""
     return Key(
         id=row["id"],
         name=row["name"],
@@ -79,4 +80,5 @@ def _key(row: asyncpg.Record) -> Key:
         limits=KeyLimits(**{name: row[name] for name in LIMIT_NAMES}),
         weight=row["weight"],
         priority=row["priority"],
+        is_user=row["is_user"],
     )

@@ -10,6 +10,8 @@ from deployments.errors import BadRequest
 from deployments.queueing.job import PRIORITIES, Priority
 
 PREFIX = "sk-chatllm-"
+SESSION_PREFIX = "st-chatllm-"
+"""Of the tokens that sessions of the chat page have in place of a key; as long as `PREFIX`."""
 ID_PREFIX = "key_"
 MAX_NAME = 200
 _RANDOM_BYTES = 32
@@ -78,6 +80,8 @@ class Key:
     """Its share of a busy model in relation to other keys'; None is 1."""
     priority: Priority | None = None
     """The class in which its requests wait; None is interactive."""
+    is_user: bool = False
+    """Whether it is a user's account: no secret opens it, sessions stand for it."""
 
     @property
     def state(self) -> State:

@@ -1,4 +1,4 @@
-"""Visitors in a real browser: who signs in with a key, and who only has a link."""
+"""Visitors in a real browser: who signs in with a password or a key, and who only has a link."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from deployments.local.page.link import leading_file
 from tests.e2e.chromium import DESKTOP, PHONE, keep, visit
 from tests.e2e.test_page_browser import ANSWER
 from tests.ui.process import page_process
-from tests.ui.stand_in import KEY, StandIn
+from tests.ui.stand_in import KEY, StandIn, User
 from ui.auth.links import Links
 
 pytestmark = pytest.mark.browser
@@ -76,7 +76,8 @@ def test_a_visitor_signs_in_asks_and_signs_out_in_all_tabs(browser: Browser, gua
     context = browser.new_context(**DESKTOP)
     page, other = context.new_page(), context.new_page()
     page.goto(f"{guarded}/c/conv_unknown")
-    expect(page.get_by_label("API key")).to_be_focused()
+    expect(page.get_by_label("Username")).to_be_focused()
+    keep(page, "sign-in")
     sign_in(page, "sk-wrong")
     expect(page.get_by_role("alert")).to_have_text("The service does not recognize this key.")
     keep(page, "sign-in-wrong")
@@ -99,6 +100,30 @@ def test_a_visitor_signs_in_asks_and_signs_out_in_all_tabs(browser: Browser, gua
     context.close()
 
 
+def test_a_new_user_chooses_a_password_and_stays_signed_in(browser: Browser, guarded: str, api: StandIn) -> None:
+    api.users["ann"] = User("given by the boss", must_change=True)
+    context = browser.new_context(**PHONE)
+    page = context.new_page()
+    page.goto(guarded)
+    page.get_by_label("Username").fill("ann")
+    page.get_by_label("Password").fill("given by the bass")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("The username or the password is wrong.")
+    expect(page.get_by_label("Username")).to_have_value("ann")
+    page.get_by_label("Password").fill("given by the boss")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Choose a new password")).to_be_visible()
+    keep(page, "new-password-phone")
+    page.get_by_label("Current password").fill("given by the boss")
+    page.get_by_label("New password").fill("correct horse battery")
+    page.get_by_role("button", name="Change the password and sign in").click()
+    expect(page.locator(".composer textarea")).to_be_visible()
+    page.reload()
+    expect(page.locator(".composer textarea")).to_be_visible()
+    assert api.users["ann"].password == "correct horse battery"
+    context.close()
+
+
 def test_a_question_survives_the_end_of_its_key(browser: Browser, guarded: str, api: StandIn) -> None:
     context = browser.new_context(**DESKTOP)
     page = context.new_page()
@@ -108,7 +133,7 @@ def test_a_question_survives_the_end_of_its_key(browser: Browser, guarded: str, 
     api.keys = {NEW_KEY: "Reader"}
     page.locator(".composer textarea").fill("Do not lose me")
     page.keyboard.press("Enter")
-    expect(page.locator(".sign-in-notice")).to_contain_text("It may have been revoked")
+    expect(page.locator(".sign-in-notice")).to_contain_text("your access was revoked")
     sign_in(page, NEW_KEY)
     expect(page.locator(".composer textarea")).to_have_value("Do not lose me")
     page.locator(".composer textarea").press("Enter")

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, Request
 
 from tests.ui.stand_in import KEY, Refusal, StandIn
 
@@ -39,7 +39,7 @@ class Operated:
 def operated(api: StandIn) -> Operated:
     """Let a stand-in tell its administrators something."""
     made = Operated()
-    _add_routes(api.app, made)
+    _add_routes(api, made)
     return made
 
 
@@ -82,16 +82,15 @@ def key(name: str, *, admin: bool = False) -> dict[str, Any]:
     return {"id": f"key_{name}", "name": name, "last4": "a1b2", "status": "valid", "admin": admin}
 
 
-def _administrator(request: Request) -> None:
-    authorization = request.headers.get("authorization")
-    if authorization == f"Bearer {KEY}":
-        raise Refusal(403, "permission_denied")
-    if authorization != f"Bearer {ADMIN_KEY}":
-        raise Refusal(401, "invalid_api_key")
+def _add_routes(api: StandIn, made: Operated) -> None:
+    def administrator(request: Request) -> None:
+        secret = api.secret_of(request)
+        if secret == KEY:
+            raise Refusal(403, "permission_denied")
+        if secret != ADMIN_KEY:
+            raise Refusal(401, "invalid_api_key")
 
-
-def _add_routes(app: FastAPI, made: Operated) -> None:
-    router = APIRouter(dependencies=[Depends(_administrator)])
+    router = APIRouter(dependencies=[Depends(administrator)])
 
     @router.get("/v1/admin/metrics")
     async def metrics(window_s: int = 900, step_s: int = 15) -> dict[str, Any]:
@@ -131,7 +130,7 @@ def _add_routes(app: FastAPI, made: Operated) -> None:
             ]
         }
 
-    app.include_router(router)
+    api.app.include_router(router)
 
 
 def _metrics(made: Operated, now: float, window_s: int, step_s: int) -> dict[str, Any]:

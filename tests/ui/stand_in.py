@@ -8,6 +8,7 @@ it alone.
 import asyncio
 import contextlib
 import json
+import secrets
 import sys
 import threading
 import time
@@ -84,6 +85,8 @@ class Seen:
     tokens_sent: int = 0
     finished: int = 0
     cancelled: int = 0
+    strangers: int = 0
+    """Requests without a valid key or token."""
     disconnects: int = 0
     running: int = 0
 
@@ -98,6 +101,16 @@ class Refusal(Exception):
     def body(self) -> dict[str, Any]:
         detail = {"message": self.message, "type": "x", "param": None, "code": self.code, "request_id": REQUEST_ID}
         return {"error": detail}
+
+
+@dataclass
+class User:
+    """A person who signs in; `secret` is whose conversations are shown."""
+
+    password: str
+    name: str = "Ann Example"
+    must_change: bool = False
+    secret: str = "user_ann"
 
 
 class StandIn:
@@ -119,6 +132,12 @@ class StandIn:
         self.seen = Seen()
         self.keys = {KEY: "Reader"}
         """Secrets and their names; each sees its own conversations."""
+        self.users: dict[str, User] = {}
+        """Users by their usernames."""
+        self.tokens: dict[str, str] = {}
+        """Tokens of sessions, and the secrets that they stand for."""
+        self.devices: list[str] = []
+        """What browsers have called themselves, one for each session that has begun."""
         self.refusal = "Incorrect API key provided."
         self.me: dict[str, Any] = {}
         self.conversations: dict[str, dict[str, Any]] = {}
@@ -128,6 +147,15 @@ class StandIn:
         self.shares: dict[str, dict[str, Any]] = {}
         self.go_on = threading.Event()
         self.started_at = time.time()
+
+    def secret_of(self, request: Request) -> str:
+        """Return the key of a request, or that for which its session stands."""
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return self.tokens.get(given, given)
+
+    def names(self) -> dict[str, str]:
+        """Return the names of keys and users by their secrets."""
+        return self.keys | {user.secret: user.name for user in self.users.values()}
 
     def add_conversation(self, title: str | None = None, age_s: float = 0.0, owner: str | None = None) -> str:
         now = time.time() - age_s
@@ -196,8 +224,9 @@ def _reachable(api: StandIn) -> Callable[[], None]:
 
 def _routes(api: StandIn) -> FastAPI:
     async def allowed(request: Request) -> None:
-        key = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if key not in api.keys:
+        key = api.secret_of(request)
+        if key not in api.names():
+            api.seen.strangers += 1
             raise Refusal(401, "invalid_api_key", api.refusal)
         _caller.set(key)
 
@@ -206,6 +235,7 @@ def _routes(api: StandIn) -> FastAPI:
     _add_conversations(private, api)
     _add_items(private, api)
     _add_models(private, api)
+    _add_sessions(app, private, api)
     _add_responses(private, api)
     _add_shares(app, private, api)
 
@@ -229,6 +259,38 @@ def _routes(api: StandIn) -> FastAPI:
 
     app.include_router(private)
     return app
+
+
+def _add_sessions(public: FastAPI, private: APIRouter, api: StandIn) -> None:
+    @public.post("/v1/auth/sessions", dependencies=[Depends(_reachable(api))])
+    async def begin(request: Request) -> dict[str, Any]:
+        body = json.loads(await request.body() or b"{}")
+        secret = _signed_in(api, body) if body else api.secret_of(request)
+        if secret not in api.names():
+            raise Refusal(401, "invalid_api_key", api.refusal)
+        token = f"st-chatllm-{secrets.token_urlsafe(32)}"
+        api.tokens[token] = secret
+        api.devices.append(request.headers.get("user-agent", ""))
+        return {"token": token, "owner": f"key_{secret[-4:]}", "name": api.names()[secret]}
+
+    @private.delete("/v1/auth/sessions/current")
+    async def end(request: Request) -> dict[str, Any]:
+        del api.tokens[request.headers["authorization"].removeprefix("Bearer ")]
+        return {"deleted": True}
+
+
+def _signed_in(api: StandIn, body: dict[str, str]) -> str:
+    """Return the secret of a user who signs in."""
+    user = api.users.get(body["username"])
+    if user is None or user.password != body["password"]:
+        raise Refusal(401, "sign_in_failed", "The username or the password is wrong.")
+    if "new_password" in body:
+        if len(body["new_password"]) < 10:
+            raise Refusal(400, "invalid_request", "A password has 10 to 256 characters.")
+        user.password, user.must_change = body["new_password"], False
+    elif user.must_change:
+        raise Refusal(403, "password_change_required", "This password must be changed.")
+    return user.secret
 
 
 def _add_conversations(app: APIRouter, api: StandIn) -> None:
@@ -316,7 +378,7 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
         if api.behaviour.history_fails:
             raise Refusal(503, "history_unavailable")
         key = _caller.get()
-        return {"id": f"key_{key[-4:]}", "object": "api_key", "name": api.keys[key], "last4": key[-4:], **api.me}
+        return {"id": f"key_{key[-4:]}", "object": "api_key", "name": api.names()[key], "last4": key[-4:], **api.me}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

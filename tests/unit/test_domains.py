@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "responses": {"cache", "chat", "history", "limits", "models", "queueing"},
     "streams": {"cache", "chat", "models"},
     "usage": {"history"},
+    "users": {"history", "keys"},
     "weights": set(),
 }
 """Besides `config`, `errors` and `infra`, which every domain may import."""
@@ -67,7 +68,7 @@ PUBLIC: dict[str, set[str]] = {
         "history.wire",
         "history.writer",
     },
-    "keys": {"keys.store", "keys.types"},
+    "keys": {"keys.accounts", "keys.memory", "keys.postgres", "keys.store", "keys.types"},
     "limits": {"limits.estimate"},
     "hub": {"hub.errors", "hub.pull"},
     "lora": {"lora.download", "lora.files", "lora.types"},

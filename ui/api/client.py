@@ -30,6 +30,7 @@ from ui.api.schema import (
     Share,
     SharedConversation,
     Shares,
+    Signed,
     TokenCount,
 )
 from ui.settings import KeyMissing, Settings
@@ -80,6 +81,20 @@ class Api:
     async def me(self) -> Me:
         """Return the key's own name, limits, and usage."""
         return _parse(Me, await self._call("GET", "/v1/me"))
+
+    async def begin_session(self, credentials: Mapping[str, str], device: str, key: str = "") -> Signed:
+        """Sign in with a username and password, or with a key alone; `device` is the browser's own name."""
+        body = {"json": dict(credentials)} if credentials else {}
+        headers = {"User-Agent": device}
+        return _parse(Signed, await self._call_as(key, "POST", "/v1/auth/sessions", headers, **body))
+
+    async def end_session(self, token: str) -> None:
+        """End the session with this token."""
+        await self._call_as(token, "DELETE", "/v1/auth/sessions/current")
+
+    async def whose(self, token: str) -> Me:
+        """Return who has the session with this token."""
+        return _parse(Me, await self._call_as(token, "GET", "/v1/me"))
 
     async def read(self, shape: type[Shape], path: str, **params: str | int) -> Shape:
         """Return the resource at a path, validated as `shape`."""
@@ -217,11 +232,21 @@ class Api:
             key = await self._key.read()
         except KeyMissing as error:
             raise ApiError("no_key", str(error)) from error
-        response = await self._send(method, path, {**(headers or {}), "Authorization": f"Bearer {key}"}, **content)
+        try:
+            return await self._call_as(key, method, path, headers, **content)
+        except ApiError as error:
+            if error.status == 401:
+                self._key.forget(key)
+            raise
+
+    async def _call_as(
+        self, key: str, method: str, path: str, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> httpx.Response:
+        """Call with this key, or with none if it is empty."""
+        authorization = {"Authorization": f"Bearer {key}"} if key else {}
+        response = await self._send(method, path, {**(headers or {}), **authorization}, **content)
         if response.is_success:
             return response
-        if response.status_code == 401:
-            self._key.forget()
         raise from_body(response.status_code, response.headers, _json(response))
 
     async def _send(self, method: str, path: str, headers: dict[str, str], **content: Any) -> httpx.Response:

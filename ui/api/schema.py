@@ -169,16 +169,25 @@ class Usage(BaseModel):
 
 
 class Me(BaseModel):
-    """The API key itself; a limit that it does not have is None."""
+    """The API key or user itself; a limit that it does not have is None."""
 
     id: str
     name: str
+    username: str | None = None
     last4: str = ""
     admin: bool = False
     expires_at: int | None = None
     limits: dict[str, int | None] = {}
     remaining: dict[str, Left | None] = {}
     usage: Usage = Usage()
+
+
+class Signed(BaseModel):
+    """A session that has begun: its token, and the id and name of the user or key."""
+
+    token: str
+    owner: str
+    name: str
 
 
 class Share(BaseModel):

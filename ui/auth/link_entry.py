@@ -38,7 +38,7 @@ class LinkEntry:
         """Register the route."""
         app.add_api_route(PATH, self._enter, methods=["GET"], response_model=None, include_in_schema=False)
 
-    def visitor(self, headers: Headers, is_https: bool) -> Owner | None:
+    async def visitor(self, headers: Headers, is_https: bool) -> Owner | None:
         """Return the owner if the request comes from a browser that followed a link."""
         cookie = cookies_of(headers).get(self._cookie_name(is_https), "")
         return self._owner if self._links.knows(cookie) else None

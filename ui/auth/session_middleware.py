@@ -8,6 +8,7 @@ Entry              how visitors are admitted: `SessionEntry` by signing in, `lin
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
+from html import escape
 from typing import Any, Protocol
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -18,7 +19,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ui.api.errors import ApiError, explain
+from ui.auth.returning import Returning
 from ui.auth.sessions import Reason, Session, Sessions
+from ui.i18n import speaking, t
+from ui.static_page import static_page
 
 SIGN_IN = "/sign-in"
 COOKIE, SECURE_COOKIE = "chatllm", "__Host-chatllm"  # browsers accept the second only from this host over https
@@ -46,8 +51,8 @@ class Visitor(Protocol):
 class Entry(Protocol):
     """How visitors are admitted."""
 
-    def visitor(self, headers: Headers, is_https: bool) -> Visitor | None:
-        """Return the visitor of a request, or None."""
+    async def visitor(self, headers: Headers, is_https: bool) -> Visitor | None:
+        """Return the visitor of a request, or None; raises `ApiError` where that cannot be told now."""
         ...
 
     def refusal(self, scope: Scope) -> ASGIApp:
@@ -65,38 +70,47 @@ class SessionMiddleware:
         """Pass the request on to the app, or refuse it."""
         if scope["type"] in ("http", "websocket"):
             is_https = scope["scheme"] in ("https", "wss")
-            scope[_VISITOR] = visitor = self._entry.visitor(Headers(scope=scope), is_https)
+            visitor, trouble = None, None
+            try:
+                visitor = await self._entry.visitor(Headers(scope=scope), is_https)
+            except ApiError as error:
+                trouble = error
+            scope[_VISITOR] = visitor
             if scope["type"] == "http":
                 if visitor is not None:
                     visitor.touch()
-                if (refusal := self._refusal(scope, visitor)) is not None:
+                if (refusal := self._refusal(scope, visitor, trouble)) is not None:
                     await refusal(scope, receive, send)
                     return
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope, visitor: Visitor | None) -> ASGIApp | None:
+    def _refusal(self, scope: Scope, visitor: Visitor | None, trouble: ApiError | None) -> ASGIApp | None:
         path: str = scope["path"]
         if upload := _UPLOAD.fullmatch(path):
             if not _owns(visitor, upload[1]):
                 return PlainTextResponse("This page belongs to another visitor.", 403)
             return None if _is_bounded(Headers(scope=scope)) else PlainTextResponse("The file is too large.", 413)
-        return None if visitor is not None or _PUBLIC.fullmatch(path) else self._entry.refusal(scope)
+        if visitor is not None or _PUBLIC.fullmatch(path):
+            return None
+        return _unknown(scope, trouble) if trouble else self._entry.refusal(scope)
 
 
 class SessionEntry:
     """Visitors who sign in: their sessions' cookies."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, returning: Returning) -> None:
+        self._sessions, self._returning = sessions, returning
 
-    def visitor(self, headers: Headers, is_https: bool) -> Session | None:
-        """Return the session whose cookie the request carries."""
+    async def visitor(self, headers: Headers, is_https: bool) -> Session | None:
+        """Return the session whose cookie the request carries; raises `ApiError` where the service cannot be asked."""
         cookies = cookies_of(headers)
         for name, is_secure in ((SECURE_COOKIE, True), (COOKIE, False)):
-            session = self._sessions.find(cookies.get(name, ""))
             # Any page under a sibling host could have set the plain name: a session that began over https is not
             # taken from it, and over https none is, or it could be that of whoever set it.
-            if session is not None and session.is_secure == is_secure and (is_secure or not is_https):
+            if not (token := cookies.get(name, "")) or (is_https and not is_secure):
+                continue
+            session = self._sessions.find(token) or await self._returning.session(token, is_secure)
+            if session is not None and session.is_secure == is_secure:
                 return session
         return None
 
@@ -105,6 +119,21 @@ class SessionEntry:
         if scope["method"] in ("GET", "HEAD"):
             return RedirectResponse(sign_in_address(scope["path"]), 303, {"cache-control": "no-store"})
         return PlainTextResponse("Sign in first.", 401)
+
+
+def _unknown(scope: Scope, trouble: ApiError) -> ASGIApp:
+    """Return the response to a visitor of whom it cannot be told now whether they have signed in."""
+    with speaking(Headers(scope=scope).get("accept-language", "")):
+        advice = explain(trouble)
+        body = (
+            '<main class="sign-in"><div class="sign-in-card"><div class="sign-in-head">'
+            f'<span class="mark large" aria-hidden="true"></span><h1>{escape(advice.title)}</h1></div>'
+            f'<p class="sign-in-text">{escape(t("You are still signed in. Reload this page in a moment."))}</p>'
+            "</div></main>"
+        )
+        response = static_page(advice.title, body, 503)
+    response.headers["retry-after"] = "5"
+    return response
 
 
 async def not_found(request: Request, error: Exception) -> Response:

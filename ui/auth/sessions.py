@@ -1,49 +1,60 @@
-"""Sessions of signed-in visitors, identified by a cookie, and the accounts of their keys.
+"""Sessions of signed-in visitors, and the accounts of whom they signed in as.
 
-A cookie holds 256 random bits and nothing else. The key that they stand for is in this
-process's memory alone: a copy of the cookie is worth nothing once the session has ended,
-and there is no file to protect. The price is that a restart of this process signs
-everybody out; what was being written is stored by the service, and a draft by its tab.
+The service keeps the sessions. A browser's cookie holds the session's token, which takes the place of an API key in
+each request to the service; this process holds it in memory for as long as the browser is active. A restart, or another
+process of the page, finds the session again by its cookie.
 """
 
 import asyncio
 import hashlib
-import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ui.settings import ApiKey
 from ui.state.account import Account
 from ui.state.tasks import Tasks, close_each
 from ui.state.watchers import Watchers
 
-IDLE_S = 24 * 3600.0
-LIFETIME_S = 7 * 24 * 3600.0
+IDLE_S = 24 * 3600.0  # after it this process forgets a session; the browser's next request finds it again
+COOKIE_S = 30 * 24 * 3600.0  # the service's sessions last no longer
 MAX_SESSIONS = 5_000
-MAX_SESSIONS_OF_A_KEY = 20  # beyond it, the least recently used session ends
 SWEEP_S = 60.0
 
 Reason = Literal["out", "refused", "expired"]
-"""Why a session has ended: signed out, its key opens nothing any more, or it has not been used for too long."""
+"""Why a session has ended: signed out, the service accepts it no more, or this process has forgotten it."""
 
 
 class TooManySessions(Exception):
     """The maximum number of sessions has been reached."""
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A session of the service's: whose it is, by id and by name, and its token."""
+
+    token: str = field(repr=False)
+    owner: str
+    name: str
+
+
 @dataclass(eq=False, slots=True)
 class Session:
-    """One browser that has signed in; times are `time.monotonic()` seconds."""
+    """One browser that has signed in; `seen_at` is in `time.monotonic()` seconds."""
 
     account: Account
-    name: str
+    begun: Begun
     is_secure: bool
     _end: Callable[["Session", Reason], None] = field(repr=False)
-    began_at: float = field(default_factory=time.monotonic)
     seen_at: float = field(default_factory=time.monotonic)
     ended: Reason | None = None
     _watchers: Watchers[[Reason]] = field(default_factory=lambda: Watchers[[Reason]]("a session"), repr=False)
+
+    @property
+    def name(self) -> str:
+        """The name of the user or key."""
+        return self.begun.name
 
     def sign_out(self) -> None:
         """End the session in all tabs of its browser."""
@@ -58,10 +69,9 @@ class Session:
         return self._watchers.add(watcher)
 
     @property
-    def is_over(self) -> bool:
-        """Whether the session has expired."""
-        now = time.monotonic()
-        return now - self.seen_at > IDLE_S or now - self.began_at > LIFETIME_S
+    def is_idle(self) -> bool:
+        """Whether it has not been used for so long that this process forgets it."""
+        return time.monotonic() - self.seen_at > IDLE_S
 
     def close(self, reason: Reason) -> None:
         """Notify all watchers, once."""
@@ -69,77 +79,105 @@ class Session:
         self._watchers.notify(reason)
 
 
-class Sessions:
-    """All sessions of the process, by the hashes of their cookies."""
+@dataclass(slots=True)
+class _Owner:
+    """Whose sessions share an account; `key` holds the token of one of them."""
 
-    def __init__(self, on_end: Callable[[Session], None]) -> None:
-        """`on_end` is called with each session that has ended."""
+    account: Account
+    key: ApiKey
+
+
+class Sessions:
+    """The sessions that this process knows, by the hashes of their tokens."""
+
+    def __init__(
+        self,
+        on_end: Callable[[Session], None],
+        make: Callable[[ApiKey], Account],
+        sign_out: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`on_end` is called with each session that has ended; `make` makes the account of somebody's first session.
+
+        `sign_out` tells the service that the session with a token has ended; it may fail.
+        """
         self._ends: Watchers[[Session]] = Watchers("the end of sessions")
         self._ends.add(on_end)
+        self._make = make
+        self._sign_out = sign_out
         self._sessions: dict[bytes, Session] = {}
-        self._accounts: dict[bytes, Account] = {}
+        self._owners: dict[str, _Owner] = {}
         self._closing = Tasks()
 
-    def begin(self, key: str, name: str, is_secure: bool, make: Callable[[Callable[[], None]], Account]) -> str:
-        """Create a session for a key of that name and return its cookie's value.
-
-        `make` makes the key's account where no session of it is running; it takes what is
-        to be called when the service refuses the key. Raises `TooManySessions`.
-        """
+    def admit(self, begun: Begun, is_secure: bool) -> Session:
+        """Return the session of a browser that signs in, or that comes back. Raises `TooManySessions`."""
         self.sweep()
-        place = _hash(key)
-        account = self._accounts.get(place)
-        mine = [session for session in self._sessions.values() if session.account is account]
-        if len(mine) >= MAX_SESSIONS_OF_A_KEY:
-            self.end(min(mine, key=lambda session: session.seen_at), "expired")
         if len(self._sessions) >= MAX_SESSIONS:
             raise TooManySessions
-        if account is None:
-            account = self._accounts[place] = make(lambda: self._refused(place))
-        token = secrets.token_urlsafe(32)
-        self._sessions[_hash(token)] = Session(account, name, is_secure, self.end)
-        return token
+        owner = self._owners.get(begun.owner)
+        if owner is None:
+            key = ApiKey(begun.token, on_refused=lambda token: self._refused(begun.owner, token))
+            owner = self._owners[begun.owner] = _Owner(self._make(key), key)
+        session = Session(owner.account, begun, is_secure, self.end)
+        self._sessions[_hash(begun.token)] = session
+        return session
 
     def find(self, token: str) -> Session | None:
-        """Return the session of a cookie's value, if it is still running."""
+        """Return the session with this token, if this process knows it."""
         session = self._sessions.get(_hash(token))
-        if session is not None and session.is_over:
+        if session is not None and session.is_idle:
             self.end(session, "expired")
             return None
         return session
 
     def end(self, session: Session, reason: Reason) -> None:
-        """End a session; the account is closed in the background with the last session of its key."""
-        for place in [place for place, other in self._sessions.items() if other is session]:
-            del self._sessions[place]
+        """End a session; in the background, the account is closed with the last one of its owner."""
+        if self._sessions.pop(_hash(session.begun.token), None) is None:
+            return
         session.close(reason)
         self._ends.notify(session)
-        if not any(other.account is session.account for other in self._sessions.values()):
-            for place in [place for place, account in self._accounts.items() if account is session.account]:
-                self._closing.start(self._accounts.pop(place).aclose(), "close an account")
+        self._closing.start(self._leave(session, reason), "end a session")
+
+    async def _leave(self, session: Session, reason: Reason) -> None:
+        if account := self._left_account(session):
+            await account.aclose()
+        if reason == "out":
+            await self._sign_out(session.begun.token)
+
+    def _left_account(self, session: Session) -> Account | None:
+        """Return the account if it was the owner's last session; else let another session's token stand for it."""
+        owner = self._owners.get(session.begun.owner)
+        if owner is None or owner.account is not session.account:
+            return None
+        others = [other for other in self._sessions.values() if other.account is owner.account]
+        if not others:
+            del self._owners[session.begun.owner]
+            return owner.account
+        if owner.key.value == session.begun.token:
+            owner.key.value = others[-1].begun.token
+        return None
 
     def sweep(self) -> None:
-        """End expired sessions."""
-        for session in [session for session in self._sessions.values() if session.is_over]:
+        """Forget sessions that have not been used for long."""
+        for session in [session for session in self._sessions.values() if session.is_idle]:
             self.end(session, "expired")
 
     async def sweep_forever(self) -> None:
-        """End expired sessions periodically until cancelled."""
+        """Forget them periodically until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
             self.sweep()
 
     async def aclose(self) -> None:
-        """Close all accounts."""
-        accounts = list(self._accounts.values())
+        """Close all accounts; the sessions go on at the service."""
+        accounts = [owner.account for owner in self._owners.values()]
         self._sessions.clear()
-        self._accounts.clear()
+        self._owners.clear()
         await close_each(*(account.aclose for account in accounts))
         await self._closing.settled()
 
-    def _refused(self, place: bytes) -> None:
-        account = self._accounts.get(place)
-        for session in [session for session in self._sessions.values() if session.account is account]:
+    def _refused(self, owner_id: str, token: str) -> None:
+        session = self._sessions.get(_hash(token))
+        if session is not None and session.begun.owner == owner_id:
             self.end(session, "refused")
 
 

@@ -147,7 +147,7 @@ router = APIRouter(prefix="/v1/admin/keys", tags=["admin"], dependencies=[Depend
 async def create_key(request: Request) -> Response:
     """Make a key; its `secret` is in this answer and cannot be read again."""
     body = await _body(request, NewKey)
-    key, secret = await services_of(request).stores.keys.create(body["name"], _changes(body))
+    key, secret = await services_of(request).stores.keys.create(body["name"], changes_of(body))
     return JSON({**_shown(key), "secret": secret}, 200, {"cache-control": "no-store"})
 
 
@@ -173,7 +173,7 @@ async def retrieve_key(request: Request, key: str) -> Response:
 )
 async def update_key(request: Request, key: str) -> Response:
     """Change what is given of a key; it holds on every replica within 5 s."""
-    changes = _changes(await _body(request, UpdateKey))
+    changes = changes_of(await _body(request, UpdateKey))
     return JSON(_shown(await services_of(request).stores.keys.update(_id(key), changes)))
 
 
@@ -197,8 +197,8 @@ def _id(key: str) -> str:
     return key
 
 
-def _changes(body: dict[str, Any]) -> KeyChanges:
-    """Return what a well-formed body sets."""
+def changes_of(body: dict[str, Any]) -> KeyChanges:
+    """Return what a well-formed body sets of a key, or of a user's account."""
     changes: dict[str, Any] = dict(body.get("limits") or {})
     if changes.get("concurrent_requests") == UNLIMITED:
         changes["concurrent_requests"] = ANY_NUMBER
@@ -216,17 +216,19 @@ def _changes(body: dict[str, Any]) -> KeyChanges:
 
 
 def _shown(key: Key) -> dict[str, Any]:
+    own = {"id": key.id, "object": "api_key", "last4": key.last4, "revoked_at": _seconds(key.revoked_at)}
+    return own | settings_of(key)
+
+
+def settings_of(key: Key) -> dict[str, Any]:
+    """Return what may be set of a key or of a user's account, and its state."""
     return {
-        "id": key.id,
-        "object": "api_key",
         "name": key.name,
-        "last4": key.last4,
         "status": key.state,
         "admin": key.is_admin,
         "disabled": key.disabled_at is not None,
         "created_at": int(key.created_at.timestamp()),
         "expires_at": _seconds(key.expires_at),
-        "revoked_at": _seconds(key.revoked_at),
         "limits": _limits(key.limits),
         "weight": key.weight or 1,
         "priority": key.priority or "interactive",

@@ -1,4 +1,4 @@
-"""`GET /v1/me`: what a key may know of itself: its name and limits, what is left of them, what it used this month."""
+"""`GET /v1/me`: what a key or user may know of itself: limits, what is left of them, and what was used this month."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -59,10 +59,15 @@ class MonthUsage(Sums):
 
 
 class Me(msgspec.Struct):
-    """The key that asks; `expires_at` is in Unix seconds, null for never; `stored_bytes` is what it keeps here."""
+    """The key or user that asks; a user has a `username`, and no `last4`.
+
+    `expires_at`, of a key or of the session that asks, is in Unix seconds, null for never; `stored_bytes` is what it
+    keeps here.
+    """
 
     id: str
-    object: Literal["api_key"]
+    object: Literal["api_key", "user"]
+    username: str | None
     name: str
     last4: str
     admin: bool
@@ -87,7 +92,8 @@ async def read_me(request: Request, caller: CallerOf) -> Response:
     return JSON(
         {
             "id": key.id,
-            "object": "api_key",
+            "object": "user" if key.is_user else "api_key",
+            "username": (await services.stores.users.retrieve(key.id)).username if key.is_user else None,
             "name": key.name,
             "last4": key.last4,
             "admin": key.is_admin,

@@ -69,8 +69,7 @@ class MemoryShares:
         """Return what a token shows."""
         self._history.check()
         tenant, share = self._shares.get(token_hash, ("", None))
-        owners = [key for key in await self._keys.list() if key.tenant == tenant]
-        if share is None or _is_over(share) or not all(key.is_valid() for key in owners):
+        if share is None or _is_over(share) or not await self._is_valid(tenant):
             raise no_shared()
         try:
             context = await self._history.context(tenant, share.conversation_id, share.until, MAX_ITEMS, MAX_BYTES)
@@ -81,6 +80,13 @@ class MemoryShares:
         ]
         is_cut = bool(context.items) and context.items[0].parent_id is not None
         return Shared(share.title, share.created_at, messages, is_cut)
+
+    async def _is_valid(self, tenant: str) -> bool:
+        """Whether a tenant's key, or user, is still let in."""
+        try:
+            return (await self._keys.retrieve(tenant)).is_valid()
+        except NotFound:
+            return True
 
 
 def _is_over(share: Share) -> bool:

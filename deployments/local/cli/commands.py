@@ -19,6 +19,7 @@ from deployments.local.cli.keys import keys_app
 from deployments.local.cli.models import models_app
 from deployments.local.cli.monitor import monitor
 from deployments.local.cli.usage import usage
+from deployments.local.cli.users import users_app
 from deployments.local.processes import leftovers
 from deployments.local.settings import LauncherSettings
 from deployments.local.state import LauncherError, StateFolder
@@ -31,6 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(keys_app, name="keys")
+app.add_typer(users_app, name="users")
 app.add_typer(cache_app, name="cache")
 app.add_typer(cluster_app, name="cluster")
 models_app.add_typer(adapters_app, name="adapter")

@@ -1,4 +1,4 @@
-"""Stories of visitors who sign in with keys of their own."""
+"""Stories of visitors who sign in, with a username and password or with keys of their own."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from nicegui import Client
 from tests.ui.chat.test_chat import ask
 from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.files.test_files import drops
-from tests.ui.stand_in import KEY, StandIn
+from tests.ui.stand_in import KEY, StandIn, User
 from ui.auth import sessions
 from ui.auth.session_middleware import MAX_UPLOAD_BYTES
 from ui.auth.sign_in import BURST
@@ -39,6 +39,12 @@ async def signed_in(page: Page, key: str = KEY, path: str = "/") -> Reader:
     assert (await sign_in(reader, key)).status_code == 303
     await reader.open(path)
     return reader
+
+
+async def sends(reader: Reader, **fields: str) -> httpx.Response:
+    """Send the form for a username and password."""
+    headers = {"origin": "http://test", "user-agent": "Firefox"}
+    return await reader.http_client.post("/sign-in", data={"username": "ann", "next": "/", **fields}, headers=headers)
 
 
 def leavings(reader: Reader) -> list[str]:
@@ -264,7 +270,7 @@ async def test_a_key_revoked_in_mid_session_leads_to_the_sign_in_and_keeps_the_q
     await until(lambda: left)
     assert left == [f'chatllm.leave("/sign-in?next=/c/{conversation_id}&why=refused", true, "Do not lose me")']
     assert (await reader.http_client.get("/")).status_code == 303
-    assert "It may have been revoked" in (await reader.http_client.get("/sign-in?why=refused")).text
+    assert "your access was revoked" in (await reader.http_client.get("/sign-in?why=refused")).text
 
 
 @pytest.mark.parametrize("path", ["/", "/compare"])
@@ -281,33 +287,99 @@ async def test_of_a_question_with_images_its_words_are_the_draft(page: Page, api
     assert left[0].endswith('true, "What is it?")')
 
 
-async def test_a_session_ends_when_nothing_was_done_for_long_or_its_time_is_over(
+async def test_a_page_that_was_left_alone_is_forgotten_and_its_browser_found_again(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in ("IDLE_S", "LIFETIME_S"):
-        reader = await signed_in(page)
-        left = leavings(reader)
-        with monkeypatch.context() as patch:
-            patch.setattr(sessions, limit, 0.0)
-            assert (await reader.http_client.get("/")).status_code == 303
-        assert left == ['chatllm.leave("/sign-in?next=/&why=expired", true, "")']
-        assert (await reader.http_client.get("/")).status_code == 303
+    reader = await signed_in(page)
+    left = leavings(reader)
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "IDLE_S", 0.0)
+        await reader.http_client.get("/sign-in")
+    assert left == ['chatllm.leave("/sign-in?next=/&why=expired", true, "")']
+    back = await reader.http_client.get("/sign-in?next=/&why=expired")
+    assert (back.status_code, back.headers["location"]) == (303, "/")
 
 
-async def test_sessions_of_a_key_are_bounded_and_the_longest_unused_one_goes(
-    page: Page, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+async def cookie(api_url: str) -> str:
+    """Return the cookie of a browser that signed in at a process of the page that runs no more."""
+    async with page_for(Settings(api_url, ApiKey(), must_sign_in=True)) as before:
+        return (await sign_in(before.new_reader())).cookies["chatllm"]
+
+
+async def test_a_restart_forgets_nobody(cookie: str, api_url: str, api: StandIn) -> None:
+    async with page_for(Settings(api_url, ApiKey(), must_sign_in=True)) as page:
+        again = page.new_reader()
+        again.http_client.cookies.set("chatllm", cookie)
+        await again.open("/")
+        assert again.texts("account-name") == ["Reader"]
+        await ask(again, "Hello")
+        await until(lambda: "I am a stand-in." in again.answer())
+        await signs_out(again)
+        await until(lambda: cookie not in api.tokens)
+        over = page.new_reader().http_client
+        assert (await over.get("/", headers={"cookie": f"chatllm={cookie}"})).status_code == 303
+
+
+async def test_while_the_service_is_away_nobody_is_told_to_sign_in_again(
+    cookie: str, api_url: str, api: StandIn
 ) -> None:
-    monkeypatch.setattr(sessions, "MAX_SESSIONS_OF_A_KEY", 2)
-    first, second = page.new_reader(), page.new_reader()
-    for reader in (first, second):
-        await sign_in(reader)
-    await first.http_client.get("/")
+    async with page_for(Settings(api_url, ApiKey(), must_sign_in=True)) as page:
+        http, headers = page.new_reader().http_client, {"cookie": f"chatllm={cookie}"}
+        api.behaviour.is_away = True
+        answer = await http.get("/", headers=headers)
+        assert answer.status_code == 503 and "You are still signed in." in answer.text
+        assert (await http.get("/sign-in", headers=headers)).status_code == 200
+        api.behaviour.is_away = False
+        assert (await http.get("/", headers=headers)).status_code == 200
+
+
+async def test_a_cookie_that_nobody_has_is_asked_about_once(page: Page, api: StandIn) -> None:
+    http = page.new_reader().http_client
+    for cookie in ("st-chatllm-" + "x" * 43, "planted", "st-chatllm-short", ""):
+        for _ in range(3):
+            assert (await http.get("/", headers={"cookie": f"chatllm={cookie}"})).status_code == 303
+    assert api.seen.strangers == 1
+
+
+async def test_sessions_are_bounded(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 1)
     await sign_in(page.new_reader())
-    assert (await first.http_client.get("/")).status_code == 200
-    assert (await second.http_client.get("/")).status_code == 303
-    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
     refused = await sign_in(page.new_reader(), OTHER)
     assert refused.status_code == 503 and "Too many users are signed in" in refused.text
+
+
+async def test_a_user_signs_in_with_a_username_and_password(reader: Reader, api: StandIn) -> None:
+    api.users["ann"] = User("correct horse battery")
+    wrong = await sends(reader, password="wrong horse battery")
+    assert wrong.status_code == 401 and "The username or the password is wrong." in wrong.text
+    assert 'value="ann"' in wrong.text and "wrong horse" not in wrong.text
+    answer = await sends(reader, password="correct horse battery")
+    assert answer.status_code == 303
+    assert api.devices == ["Firefox"]
+    await reader.open("/")
+    assert reader.texts("account-name") == ["Ann Example"]
+    await ask(reader, "Hello")
+    await until(lambda: "I am a stand-in." in reader.answer())
+
+
+async def test_a_password_of_the_administrator_s_must_be_changed(reader: Reader, api: StandIn) -> None:
+    api.users["ann"] = User("given by the boss", must_change=True)
+    asked = await sends(reader, password="given by the boss")
+    assert asked.status_code == 200 and "Choose a new password" in asked.text
+    assert "given by the boss" not in asked.text and "set-cookie" not in asked.headers
+    short = await sends(reader, password="given by the boss", new_password="short")
+    assert short.status_code == 400 and "10 to 256 characters" in short.text
+    mistyped = await sends(reader, password="given by the bass", new_password="correct horse battery")
+    assert mistyped.status_code == 401 and "Choose a new password" in mistyped.text
+    assert (await sends(reader, password="given by the boss", new_password="correct horse battery")).status_code == 303
+    assert (await reader.http_client.get("/")).status_code == 200
+    assert api.users["ann"].password == "correct horse battery"
+
+
+async def test_a_username_is_text_to_the_form_that_shows_it_again(reader: Reader) -> None:
+    answer = await sends(reader, username='"><script>alert(1)</script>', password="x")
+    assert "<script>alert" not in answer.text and "&lt;script&gt;" in answer.text
 
 
 async def test_a_page_s_uploads_are_its_session_s_alone(page: Page) -> None:

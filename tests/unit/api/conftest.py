@@ -49,6 +49,7 @@ from deployments.streams.memory import MemoryStreams
 from deployments.streams.store import StreamStore
 from deployments.usage.memory import MemoryUsage
 from deployments.usage.writer import UsageWriter
+from deployments.users.memory import MemoryUsers
 from tests.asgi_server import served
 
 
@@ -71,6 +72,7 @@ class Service:
     secret: str
     files: MemoryFiles
     batches: MemoryBatches
+    users: MemoryUsers
     extra: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -98,6 +100,7 @@ async def running(
     in_process.listener = listener
     history, keys = (beside.history, beside.keys) if beside else (MemoryHistory(), MemoryKeys())
     completions, files = MemoryCompletions(), beside.files if beside else MemoryFiles()
+    users = beside.users if beside else MemoryUsers(keys)
     batches = beside.batches if beside else MemoryBatches(files)
     stores = Stores(
         history=history,
@@ -110,6 +113,7 @@ async def running(
         limits=MemoryLimits(30),
         figures=MemoryFigures(),
         starts=MemoryStarts(),
+        users=users,
         streams=stream_store or MemoryStreams(),
         files=files,
         capacity=MemoryCapacity(time.monotonic),
@@ -150,6 +154,7 @@ async def running(
             secret,
             files,
             batches,
+            users,
         )
 
 

@@ -119,7 +119,7 @@ def no_collection() -> Generator[None]:
 def _ours(objects: list[Any]) -> Counter[str]:
     found = (type(one) for one in objects)
     return Counter(
-        f"{kind.__module__}.{kind.__qualname__}" for kind in found if kind.__module__.startswith("deployments.")
+        f"{kind.__module__}.{kind.__qualname__}" for kind in found if str(kind.__module__).startswith("deployments.")
     )
 
 

@@ -12,7 +12,11 @@ from deployments.config import Current, Settings
 from tests.unit.api.conftest import Service
 
 UNDESCRIBED = {"/docs", "/openapi.json"}
-BODILESS = {("post", "/v1/responses/{response}/cancel"), ("post", "/v1/batches/{batch}/cancel")}
+BODILESS = {
+    ("post", "/v1/responses/{response}/cancel"),
+    ("post", "/v1/batches/{batch}/cancel"),
+    ("post", "/v1/admin/users/{user}/password"),
+}
 """Posts that take no body."""
 
 app = build_http(lambda: pytest.fail("nothing is opened"), Current(Settings()))
