@@ -97,7 +97,8 @@ class EventStream(Response):
         has_started = False
         try:
             with self._connection:
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await send({"type": "http.response.start", "status": self.status_code, "headers": [*self.raw_headers]})
+                self.raw_headers.clear()  # a kilobyte that a long stream need not hold
                 has_started = True
                 outcome = await self._write(inner, scope)
         except ClientGone:
