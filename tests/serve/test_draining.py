@@ -63,7 +63,7 @@ def turned(document: Document, number: int) -> Document:
 
 async def test_five_redeploys_of_everything_under_load(service: Launched) -> None:
     document, seen = changed(SERVICE_FILE), [processes(service)]
-    async with open_loop(service, "slow", TOKENS, every_s=0.4) as load:
+    async with open_loop(service, "slow", TOKENS, every_s=0.6) as load:
         for number in range(1, 6):
             told = await apply(service, turned(document, number))
             assert "finish their answers in the background" in told
@@ -78,7 +78,7 @@ async def test_full_replicas_are_taken_away(service: Launched) -> None:
     """As the autoscaler does: the replicas that go have more to say than they have time."""
     document = changed(deployed_document(service))
     deployment = application(document, "model-slow")["deployments"][0]
-    async with open_loop(service, "slow", TOKENS, every_s=0.4) as load:
+    async with open_loop(service, "slow", TOKENS, every_s=0.6) as load:
         for replicas in (3, 1):
             deployment["num_replicas"] = replicas
             await deploy(service, document)

@@ -75,7 +75,7 @@ def apply_here(
     record = Instance.read(state.path)
     if record is None:
         raise LauncherError(f"no service runs from {state.path}: start it (make serve), or name a cluster by --address")
-    if record.phase in ("starting", "stopping"):
+    if record.phase in ("starting", "draining", "stopping"):
         raise LauncherError(f"the service is {record.phase}: apply the file once it answers")
     config = (file or (Path(record.config) if record.config else LauncherSettings.read().config)).absolute()
     with state.locked("apply"), ExitStack() as stack:
