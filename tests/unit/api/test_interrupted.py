@@ -1,12 +1,15 @@
 """An ingress replica that Serve is about to kill: what its clients still read ends with an error that says so."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 
 import orjson
 import pytest
 
+from deployments.api import leaving
 from deployments.api.http.connection import Connection
+from deployments.api.http.intake import Intake
 from deployments.api.leaving import REPLACED, interrupt
 from deployments.config import ScriptedModel
 from tests.unit.api.conftest import Service, running
@@ -58,3 +61,21 @@ async def test_the_conversation_has_what_was_said(service: Service) -> None:
             await asyncio.sleep(0.05)
     said = next(item for item in items if item["role"] == "assistant")
     assert said["status"] == "incomplete" and said["content"][0]["text"].startswith("hello")
+
+
+@pytest.mark.parametrize("stops_at", [None, 0.0], ids=["Serve replaces it", "all is stopped meanwhile"])
+async def test_a_replica_that_serve_stops_ends_its_streams_before_it_is_killed(
+    service: Service, monkeypatch: pytest.MonkeyPatch, stops_at: float | None
+) -> None:
+    monkeypatch.setattr(leaving, "_stops_at", lambda: stops_at)
+    async with service.http.stream("POST", CHAT, json={**ASKED, "stream": True}) as response:
+        lines = response.aiter_lines()
+        await anext(lines)
+        began, intake = time.monotonic(), Intake()
+        leaving.retire(None, intake, 1.0 if stops_at is None else 600)
+        rest = [line async for line in lines if line]
+    took_s = time.monotonic() - began
+    assert "error" in rest[-1]
+    assert 0.4 < took_s < 1.0 if stops_at is None else took_s < 1.0
+    assert intake.ending is not None
+    intake.ending.cancel()
