@@ -72,7 +72,7 @@ class SignIn:
                     self._attempts.give_back(address)
                 if error.code == MUST_CHANGE or "new_password" in form:
                     return change_page(path, form.get("username", ""), *_change_refusal(error))
-                return sign_in_page(path, *_refusal(error), username=form.get("username", ""))
+                return sign_in_page(path, *_refusal(error), username=form.get("username", ""), by_key="key" in form)
             except TooManySessions:
                 return sign_in_page(path, t("Too many users are signed in. Please try again later."), 503)
             self._attempts.give_back(address)

@@ -13,14 +13,24 @@ MIN_PASSWORD = 10  # the service's own bound
 
 
 def sign_in_page(
-    path: str, wrong: str = "", status: int = 200, retry_after_s: float = 0, notice: str = "", username: str = ""
+    path: str,
+    wrong: str = "",
+    status: int = 200,
+    retry_after_s: float = 0,
+    notice: str = "",
+    username: str = "",
+    *,
+    by_key: bool = False,
 ) -> Response:
-    """Return the page with both ways to sign in: with a username and password, and with an API key."""
-    password = _field(
-        t("Username"), "username", "text", "username", value=username, is_wrong=bool(wrong), is_first=True
-    )
-    password += _field(t("Password"), "password", "password", "current-password", is_wrong=bool(wrong))
-    key = _field(t("API key"), "key", "password", "off", hint="sk-chatllm-…")
+    """Return the page with both ways to sign in: with a username and password, and with an API key.
+
+    `wrong` says what was wrong with the last attempt, which was made `by_key` or with the username given.
+    """
+    flaw = bool(wrong) and not by_key
+    password = _field(t("Username"), "username", "text", "username", value=username, is_wrong=flaw, is_first=not by_key)
+    password += _field(t("Password"), "password", "password", "current-password", is_wrong=flaw)
+    flaw = bool(wrong) and by_key
+    key = _field(t("API key"), "key", "password", "off", hint="sk-chatllm-…", is_wrong=flaw, is_first=by_key)
     body = f"""<main class="sign-in"><div class="sign-in-card"><div class="sign-in-head">
 <span class="mark large" aria-hidden="true"></span><h1>{escape(t("Sign in"))}</h1></div>{_notes(wrong, notice)}
 {_form(path, password, t("Sign in"))}

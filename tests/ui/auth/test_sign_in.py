@@ -126,6 +126,7 @@ async def test_every_sign_in_has_a_new_cookie_and_ends_the_session_before_it(rea
 async def test_a_wrong_key_is_told_clearly_and_opens_nothing(reader: Reader, key: str) -> None:
     answer = await sign_in(reader, key)
     assert answer.status_code == 401 and "The service does not recognize this key." in answer.text
+    assert answer.text.count("aria-invalid") == 1, "the field of the form that was sent"
     assert "set-cookie" not in answer.headers and (not key or key not in answer.text)
     assert (await reader.http_client.get("/")).status_code == 303
 
@@ -353,6 +354,7 @@ async def test_a_user_signs_in_with_a_username_and_password(reader: Reader, api:
     api.users["ann"] = User("correct horse battery")
     wrong = await sends(reader, password="wrong horse battery")
     assert wrong.status_code == 401 and "The username or the password is wrong." in wrong.text
+    assert wrong.text.count("aria-invalid") == 2, "the fields of the form that was sent"
     assert 'value="ann"' in wrong.text and "wrong horse" not in wrong.text
     answer = await sends(reader, password="correct horse battery")
     assert answer.status_code == 303
