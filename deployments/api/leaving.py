@@ -84,6 +84,7 @@ async def leave(services: Services | None, intake: Intake) -> None:
             await intake.idle()
     if services is not None:
         await services.batches.aclose(0)
+        services.background.retire(0)  # one that Serve stops was to go on for its whole time
         await services.background.aclose(0)
         await services.streams.leave()
         await services.writer.drain(WRITTEN_S)
