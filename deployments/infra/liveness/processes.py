@@ -30,7 +30,7 @@ def activity(pid: int) -> Activity | None:
     whole = _living(pid)
     if whole is None:
         return None
-    threads = map(_stat, Path(f"/proc/{pid}/task").glob("*/stat"))
+    threads = map(_stat, _of_threads(pid, "stat"))
     cpu_s = (int(whole[11]) + int(whole[12])) / TICKS_PER_S
     return Activity(cpu_s, frozenset(one[0] for one in threads if one is not None))
 
@@ -44,7 +44,7 @@ def started(pid: int) -> int | None:
 def descendants(pid: int) -> list[int]:
     """Return the ids of what a process started, and of what these did."""
     found: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+    for children in _of_threads(pid, "children"):
         with suppress(OSError):  # a thread that has ended
             for child in map(int, children.read_text().split()):
                 found += [child, *descendants(child)]
@@ -98,6 +98,14 @@ def _living(pid: int) -> list[str] | None:
     """Return the fields of a process; None where there is none, or only its exit status is left."""
     whole = _stat(Path(f"/proc/{pid}/stat"))
     return None if whole is None or whole[0] in "ZX" else whole
+
+
+def _of_threads(pid: int, name: str) -> list[Path]:
+    """Return the files of this name of a process's threads; none once it is gone, which it may be at any moment."""
+    try:
+        return [Path(entry.path, name) for entry in os.scandir(f"/proc/{pid}/task")]
+    except OSError:
+        return []
 
 
 def _stat(path: Path) -> list[str] | None:

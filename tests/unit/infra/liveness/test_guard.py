@@ -1,13 +1,15 @@
 """The guard ends what is frozen, with all that it started, and nothing that works."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import psutil
 import pytest
@@ -18,6 +20,16 @@ from deployments.infra.liveness.processes import Stillness, activity, descendant
 
 LOOK_S = 0.1
 CHILD = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); print('ready', flush=True); {}"
+ENDING = """
+import os, signal
+from deployments.infra.liveness.processes import activity, descendants
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes what has ended at once
+for _ in range(200):
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    while activity(pid) is not None:
+        descendants(pid)
+"""
 SLEEPS, COMPUTES = "time.sleep(60)", "[i for i in iter(int, 1)]"
 
 
@@ -52,6 +64,19 @@ def guarded(pid: int) -> Generator[tuple[threading.Thread, int]]:
         os.close(writing)
         thread.join(20)
         os.close(reading)
+
+
+def beat(writing: int) -> None:
+    """Write as a replica does, and return once that is read."""
+    os.write(writing, b".")
+    wait_until(lambda: fcntl.ioctl(writing, termios.FIONREAD, bytes(4)) == bytes(4))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def is_gone(pid: int) -> bool:
@@ -95,12 +120,12 @@ def test_what_an_ended_process_has_left_is_ended_after_a_grace() -> None:
     with process(SLEEPS) as one:
         [child] = descendants(one.pid)
         with guarded(one.pid) as (_, writing):
-            os.write(writing, b".")
-            time.sleep(2 * LOOK_S)
+            beat(writing)
+            beat(writing)  # read only when what the process has started is noted
             one.kill()
             one.wait()
             assert not is_gone(child)
-        assert is_gone(child)
+        wait_until(lambda: is_gone(child))
 
 
 def test_the_first_look_at_a_process_says_nothing_of_it() -> None:
@@ -118,3 +143,8 @@ def test_nothing_is_known_of_a_process_that_has_ended() -> None:
         one.kill()
         assert activity(one.pid) is None or one.wait()
         assert activity(one.pid) is None
+
+
+def test_a_process_may_end_at_any_moment_of_a_look() -> None:
+    looking = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
+    assert looking.returncode == 0, looking.stderr
