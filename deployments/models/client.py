@@ -42,6 +42,9 @@ OTHERS = ("Ingress", "CacheLookup")
 """Deployments that scale by their load as well, if the file says so."""
 RUNNING_TIMEOUT_S = 2.0
 LOAD_TIMEOUT_S = 600.0
+HANDED_OVER_PAUSE_S = 0.1
+"""How long an answer that is handed over waits: while Serve's controller is away, routers still know the replica that
+stops, which refuses at once, again and again, and that without an end counts as no loss."""
 TEXT_ALONE = ("text",)
 MAX_STARTS_SHOWN = 50
 
@@ -288,3 +291,5 @@ class ModelClient:
                     return await self._attempts.make(self._handle(model), answer, self._timeouts, total_at)
                 except ReplicaLost as lost:
                     answer.resume(lost)
+                    if lost.is_handed_over:
+                        await asyncio.sleep(HANDED_OVER_PAUSE_S)

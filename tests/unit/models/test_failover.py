@@ -181,6 +181,13 @@ async def test_an_answer_may_be_handed_over_as_often_as_replicas_are_replaced() 
     assert len(replicas.asked) == 9
 
 
+async def test_a_replica_that_stops_and_is_chosen_again_and_again_is_not_asked_without_a_pause() -> None:
+    replicas = Replicas([0] * 10_000, hands_over=True)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(generated(chat(), replicas), 0.5)
+    assert 1 < len(replicas.asked) < 8
+
+
 async def test_what_cannot_be_handed_over_ends_in_one_error() -> None:
     replicas = Replicas([5, WHOLE], hands_over=True)
     generation = await generated(chat(n=2), replicas)
