@@ -105,7 +105,10 @@ def stop(state: StateFolder, deadline_s: float, say: Callable[[str], object]) ->
     found = Instance.read(state.path)
     if found is None:
         return False
-    StopRequest(deadline_s).write(state.path)
+    try:
+        StopRequest(deadline_s).write(state.path)
+    except OSError as error:  # a full disk must not keep the service from ending
+        say(f"The deadline cannot be passed on ({error.strerror}): answers have as long as the launcher was told.")
     notice = WaitingNotice(deadline_s, say)
     found.end(deadline_s + STOP_TIMEOUT_S, lambda: notice.show(RayReport.read(report_path(state.path))))
     instance.forget(state.path)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.local import instance
+from deployments.local import background, instance
 from deployments.local.instance import Instance
+from deployments.local.state import StateFolder
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 OBEDIENT = "import time; print(flush=True); time.sleep(60)"
@@ -85,3 +86,12 @@ def test_a_zombie_has_ended() -> None:
 def test_the_address_of_an_open_host_is_reachable() -> None:
     assert replace(record(1), host="0.0.0.0").api_url == "http://127.0.0.1:1"
     assert replace(record(1), host="10.0.0.5").api_url == "http://10.0.0.5:1"
+
+
+def test_a_launcher_ends_where_its_deadline_cannot_be_written(process: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    state, said = StateFolder.open(tmp_path), list[str]()
+    record(process.pid).write(state.path)
+    (state.path / "stop.new").mkdir()  # as little can be written there as to a full disk
+    assert background.stop(state, 5, said.append)
+    assert process.wait(5) == -signal.SIGTERM
+    assert len(said) == 1
