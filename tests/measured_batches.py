@@ -1,8 +1,9 @@
 """What a batch costs those who wait for their answers, and they the batch: `python -m tests.measured_batches`.
 
-One ingress replica with the real Postgres and Valkey, and a scripted engine of `--slots` places, in this process. First
-interactive streams alone, then a batch of `--lines` alone, then both. Printed are the seconds to the first token (p50
-and p95) of the interactive streams, and the tokens a second that the engine generates in all.
+One ingress replica and a scripted engine of `--slots` places in a process of their own, with the real Postgres and
+Valkey; the load comes from this one. First interactive streams alone, then a batch of `--lines` alone, then both, then
+the streams alone again. Printed are the seconds to the first token (p50 and p95) of the interactive streams, and the
+tokens a second that the engine generates in all.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import random
 import secrets
 import statistics
+import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -26,27 +28,45 @@ from deployments.local.state import StateFolder
 from tests.integration.serving import Served, served
 
 PATH = "/v1/chat/completions"
-TOKENS = 16
+LENGTHS = (4, 28)
+"""Tokens of an answer, evenly spread: answers of one length would end, and begin, in waves."""
+LENGTH = random.Random(1)
 
 
-@asynccontextmanager
-async def service(slots: int, token_ms: float) -> AsyncGenerator[Served]:
-    model = ScriptedModel(id="model", kind="scripted", tokens=TOKENS, token_ms=token_ms, slots=slots)
+async def serve(slots: int, token_ms: float) -> None:
+    """Serve until standard input is closed."""
+    model = ScriptedModel(id="model", kind="scripted", tokens=LENGTHS[1], token_ms=token_ms, slots=slots)
     with TemporaryDirectory(dir="/tmp") as folder:
         state = StateFolder.open(Path(folder) / "state")
         postgres, valkey = PostgresServer(state), ValkeyServer(state)
         try:
             urls = postgres.start(), valkey.start()
             async with served(*urls, model, batches=BatchSettings()) as found:
-                yield found
+                print(found.url, found.key, flush=True)
+                await asyncio.to_thread(sys.stdin.read)
         finally:
             valkey.stop()
             postgres.stop()
 
 
+@asynccontextmanager
+async def service(slots: int, token_ms: float) -> AsyncGenerator[Served]:
+    """Run the service in a process of its own."""
+    command = ("-m", "tests.measured_batches", "--serve", f"--slots={slots}", f"--token-ms={token_ms}")
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdin=pipe, stdout=pipe)
+    assert process.stdin and process.stdout
+    try:
+        yield Served(*(await asyncio.wait_for(process.stdout.readline(), 60)).decode().split())
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
 def question() -> dict[str, object]:
-    """A request that the cache has never seen."""
-    return {"messages": [{"role": "user", "content": f"say {secrets.token_hex(8)}"}]}
+    """A request that the cache has never seen, for an answer of some length."""
+    messages = [{"role": "user", "content": f"say {secrets.token_hex(8)}"}]
+    return {"messages": messages, "max_tokens": LENGTH.randint(*LENGTHS)}
 
 
 async def first_token_s(http: httpx.AsyncClient) -> float:
@@ -68,8 +88,8 @@ async def interactive(http: httpx.AsyncClient, rate: float, until: asyncio.Event
     return list(await asyncio.gather(*tasks))
 
 
-async def batch(http: httpx.AsyncClient, lines: int) -> float:
-    """Return the seconds from the first line's start to the last one's end."""
+async def batch(http: httpx.AsyncClient, lines: int) -> tuple[float, int]:
+    """Return the seconds from the first line's start to the last one's end, and the tokens of all answers."""
     content = "\n".join(
         json.dumps({"custom_id": str(at), "method": "POST", "url": PATH, "body": question()}) for at in range(lines)
     )
@@ -86,7 +106,7 @@ async def batch(http: httpx.AsyncClient, lines: int) -> float:
     while (found := (await http.get(f"/v1/batches/{id_}")).json())["status"] != "completed":
         await asyncio.sleep(0.1)
     assert found["request_counts"] == {"total": lines, "completed": lines, "failed": 0}, found
-    return took
+    return took, found["usage"]["output_tokens"]
 
 
 def told(name: str, seconds: Sequence[float]) -> str:
@@ -97,19 +117,22 @@ def told(name: str, seconds: Sequence[float]) -> str:
 async def measure(lines: int, slots: int, token_ms: float, rate: float) -> None:
     async with service(slots, token_ms) as running, running.client() as http:
         alone = await interactive(http, rate, asyncio.Event(), int(rate * 20))
-        print(told("interactive alone", alone), flush=True)
-        alone_s = await batch(http, lines)
-        of_batch = lines * TOKENS / alone_s
+        print(told("interactive alone, before", alone), flush=True)
+        alone_s, tokens = await batch(http, lines)
+        of_batch = tokens / alone_s
         print(f"batch alone: {lines} lines in {alone_s:.1f} s, {of_batch:.0f} tokens/s", flush=True)
         ended = asyncio.Event()
         asking = asyncio.create_task(interactive(http, rate, ended, 100_000))
-        both_s = await batch(http, lines)
+        both_s, tokens = await batch(http, lines)
         ended.set()
         beside = await asking
-        of_both = (lines + len(beside)) * TOKENS / both_s
+        of_both = (tokens + len(beside) * sum(LENGTHS) / 2) / both_s
         print(told("interactive beside it", beside))
         share = of_both / of_batch
         print(f"both: the batch in {both_s:.1f} s, {of_both:.0f} tokens/s in all, {share:.0%} of the batch alone")
+        again = await interactive(http, rate, asyncio.Event(), int(rate * 20))
+        print(told("interactive alone, after", again))
+        alone += again
         ratio = statistics.quantiles(beside, n=20)[-1] / statistics.quantiles(alone, n=20)[-1]
         print(f"TTFT p95 beside the batch: {ratio:.2f} times that alone")
 
@@ -120,7 +143,11 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--token-ms", type=float, default=40.0)
     parser.add_argument("--rate", type=float, default=5.0, help="interactive streams a second")
+    parser.add_argument("--serve", action="store_true", help="be the service")
     given = parser.parse_args()
+    if given.serve:
+        asyncio.run(serve(given.slots, given.token_ms))
+        return
     asyncio.run(measure(given.lines, given.slots, given.token_ms, given.rate))
 
 
