@@ -83,6 +83,16 @@ def test_on_a_phone_the_state_and_all_buttons_share_the_second_line(
         keep(page, "ops-phone")
 
 
+@pytest.mark.parametrize("width", [1440, 1280, 1000])
+def test_the_charts_leave_no_hole(browser: Browser, address: str, admin: Operated, width: int) -> None:
+    with let_in(browser, address, viewport={"width": width, "height": 800}) as page:
+        boxes = [box for chart in page.locator(".chart").all() if (box := chart.bounding_box())]
+        last = max(box["y"] for box in boxes)
+        ends = [max(box["x"] + box["width"] for box in boxes if box["y"] == y) for y in {box["y"] for box in boxes}]
+        assert max(ends) - min(ends) < 1
+        assert len([box for box in boxes if box["y"] == last]) == 2
+
+
 def test_nothing_is_asked_for_behind_another_tab(browser: Browser, address: str, admin: Operated) -> None:
     with let_in(browser, address, **DESKTOP) as page:
         _hide(page, True)
