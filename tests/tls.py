@@ -1,4 +1,4 @@
-"""TLS for tests: a certificate of one's own, and what ends the encryption in front of a server that has none."""
+"""TLS for tests: a self-signed certificate, and what ends the encryption in front of a server that has none."""
 
 import asyncio
 import ssl

@@ -1,6 +1,6 @@
 """Building the services of an ingress replica: opened when it starts, closed in reverse when it ends.
 
-`opened` stands on Postgres and Redis. Tests call `assembled` with stores in memory, so that they run what runs in
+`opened` uses Postgres and Redis. Tests call `assembled` with stores in memory, so that they run what runs in
 production.
 """
 

@@ -114,7 +114,7 @@ class Meter:
         return admission
 
     async def _counts_as(self, request: Request, key_id: str, limits: KeyLimits) -> int:
-        """Return how many requests it counts as: a title is free, as long as there are no more titles than messages."""
+        """Return how many requests it counts as: titles are free, up to one for each message."""
         if not self._weight.is_counted:
             return 0
         weight, per_minute = self._weight, limits.requests_per_minute

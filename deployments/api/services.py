@@ -1,4 +1,4 @@
-"""What the routes stand on, and what they read from every request: who sends it, and what it wants of the cache."""
+"""The services behind the routes, and what they read from every request: its caller and its cache directives."""
 
 import re
 from collections.abc import Callable, Sequence

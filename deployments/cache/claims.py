@@ -52,7 +52,7 @@ class Claims(Protocol):
     """The claims of all replicas."""
 
     async def acquire(self, claims: Sequence[Claim]) -> list[bytes]:
-        """Return who holds each name now; for a claim of one's own that is a renewal. Raises StoreError."""
+        """Return who holds each name now; for the caller's own claim that is a renewal. Raises StoreError."""
         ...
 
     async def aclose(self) -> None:

@@ -112,7 +112,7 @@ class CacheClient:
 
     @property
     def view(self) -> str:
-        """The version while it is current; else another text for each time that nobody knows of purges here."""
+        """The version while it is current; otherwise a text that differs each time the purges are unknown here."""
         return self.memory.view
 
     async def refresh(self, key: str) -> None:

@@ -20,7 +20,7 @@ class CacheReplica(CacheLookup):
         freeze_heap()
 
     async def reconfigure(self, user_config: object, rank: object = None) -> None:
-        """Take what may change in place; Serve leaves out the call for an empty one unless there is a `rank`."""
+        """Apply a changed `user_config`; Serve skips the call for an empty one unless there is a `rank`."""
         configure_level(user_config, self._log_level)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:

@@ -69,7 +69,7 @@ class Gatherer:
         return answer.result() if answer.done() else CacheResult(None, "timeout")
 
     async def aclose(self) -> None:
-        """Give up all calls; who still waits has a miss."""
+        """Give up all calls; pending look-ups become misses."""
         self._next.clear()
         for call in tuple(self._calls):
             call.cancel()

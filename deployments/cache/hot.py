@@ -63,7 +63,7 @@ class HotEntries:
 
     @property
     def view(self) -> str:
-        """The version while it is current; else another text for each time that nobody knows of purges here."""
+        """The version while it is current; otherwise a text that differs each time the purges are unknown here."""
         return self._version if self.is_current else f"{self._version}?{max(self._seen_at, self._purged_at)}"
 
     @property

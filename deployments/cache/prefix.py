@@ -1,6 +1,6 @@
 """The salt of vLLM's prefix cache: whose earlier prompts may make a prompt's first token come sooner.
 
-A cached prefix is read in no time, so the time to the first token tells whether
+A cached prefix is read almost instantly, so the time to the first token tells whether
 somebody sent that prefix before. With one salt per tenant it tells each tenant of
 its own prompts only.
 """

@@ -49,7 +49,7 @@ class Cache(Protocol):
 
     @property
     def view(self) -> str:
-        """The version while it is current; else another text for each time that nobody knows of purges here."""
+        """The version while it is current; otherwise a text that differs each time the purges are unknown here."""
         ...
 
     async def refresh(self, key: str) -> None:

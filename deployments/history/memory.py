@@ -79,7 +79,7 @@ class MemoryHistory:
         return shelf.conversation
 
     async def delete_conversation(self, tenant: str, conversation_id: str) -> None:
-        """Delete a conversation and all its items for good."""
+        """Delete a conversation and all its items permanently."""
         self._shelf(tenant, conversation_id)
         del self._shelves[conversation_id]
 

@@ -81,7 +81,7 @@ class PostgresHistory:
         return _conversation(only(rows, no_conversation(conversation_id)))
 
     async def delete_conversation(self, tenant: str, conversation_id: str) -> None:
-        """Delete a conversation and all its items for good."""
+        """Delete a conversation and all its items permanently."""
         rows = await self._database.fetch(SQL["delete_conversation"], tenant, conversation_id)
         only(rows, no_conversation(conversation_id))
 

@@ -51,7 +51,7 @@ class HistoryStore(Protocol):
         ...
 
     async def delete_conversation(self, tenant: str, conversation_id: str) -> None:
-        """Delete a conversation and all its items for good."""
+        """Delete a conversation and all its items permanently."""
         ...
 
     async def search(self, tenant: str, typed: str, after: str | None = None, limit: int = 20) -> Page[Match]:

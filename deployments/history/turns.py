@@ -53,7 +53,7 @@ class StoredTurn:
     def accept(self) -> None:
         """Write the request's own messages behind; raises HistoryUnavailable if too many writes wait.
 
-        All messages are let go of: the model has them, and an answer can take long.
+        All messages are released: the model has them, and an answer can take long.
         """
         self.writer.ensure_room()
         for message in self.new_messages:

@@ -74,5 +74,5 @@ def _refusal(status: int, endpoint: str, repository: str) -> str:
     if status in (401, 403):
         return f"{endpoint} refused access to {repository} ({status}): set HF_TOKEN to a token that may read it"
     if status == 429:
-        return f"{endpoint} allows no more requests now (429): wait a few minutes, or set HF_TOKEN for a higher limit"
+        return f"{endpoint} has reached its rate limit (429): wait a few minutes, or set HF_TOKEN for a higher limit"
     return f"{endpoint} failed ({status}) for {repository}: try again later; the same command resumes the download"

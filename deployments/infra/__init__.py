@@ -1,1 +1,1 @@
-"""What the domains stand on: stores, transport, Ray, logging, threads. It knows no domain."""
+"""What the domains build on: stores, transport, Ray, logging, threads. It does not know the domains."""

@@ -93,7 +93,7 @@ class Key:
         return "disabled" if self.disabled_at is not None else "valid"
 
     def is_valid(self) -> bool:
-        """Whether the key opens anything now."""
+        """Whether the key is valid now."""
         return self.state == "valid"
 
 

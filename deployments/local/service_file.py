@@ -94,7 +94,7 @@ def read(launcher: LauncherSettings) -> ServiceFile:
 
 
 def written(path: Path) -> Settings:
-    """Return the settings as a file has them, nothing put in or replaced; LauncherError says what is wrong with it."""
+    """Return the settings as they are in a file, without any additions; LauncherError says what is wrong with it."""
     document, _ = _load(path)
     for application in model_applications(document):
         _make_absolute(application["args"])

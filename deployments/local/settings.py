@@ -9,8 +9,8 @@ CHATLLM_DASHBOARD_PORT  port of Ray's dashboard (8265)
 CHATLLM_PROMETHEUS_PORT port of Prometheus, which `chatllm monitor` starts (9090)
 CHATLLM_DRAIN_S         seconds that answers may take to end at a stop (30)
 CHATLLM_MODEL           name such as qwen3:0.6b, Hugging Face id or path, in place of the default model's
-DATABASE_URL            a Postgres of one's own, in place of the embedded one
-REDIS_URL               a Redis or Valkey of one's own, in place of the embedded one
+DATABASE_URL            an external Postgres, in place of the embedded one
+REDIS_URL               an external Redis or Valkey, in place of the embedded one
 """
 
 import os
@@ -56,8 +56,8 @@ class LauncherSettings(Section):
         default="", description="Name of the catalogue, Hugging Face id or path, in place of the default model."
     )
     drain_s: float = Field(default=30.0, ge=0, description="Seconds that answers may take to end at a stop.")
-    database_url: SecretStr | None = Field(default=None, description="A Postgres of one's own.")
-    redis_url: SecretStr | None = Field(default=None, description="A Redis or Valkey of one's own.")
+    database_url: SecretStr | None = Field(default=None, description="An external Postgres.")
+    redis_url: SecretStr | None = Field(default=None, description="An external Redis or Valkey.")
 
     @classmethod
     def read(cls, **options: Any) -> Self:

@@ -90,7 +90,7 @@ class StateFolder:
     def locked(self, name: str) -> Generator[None]:
         """Hold the lock `name`; raise `Locked` at once if someone else does.
 
-        The kernel lets go of it when this process ends, however it ends.
+        The kernel releases it when this process ends, however it ends.
         """
         release = self.lock(name)
         try:

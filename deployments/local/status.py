@@ -94,7 +94,7 @@ def _is_asleep(name: str, entry: Deployment) -> bool:
 
 
 def phase_text(entry: Deployment, now: float) -> str:
-    """Return how far a model has come in loading, as a person reads it."""
+    """Return how far a model has come in loading, as readable text."""
     if not entry.phase:
         return ""
     percent = "" if entry.percent is None else f" ({entry.percent} %)"

@@ -91,7 +91,7 @@ class AdapterRegistry:
         self._poll = asyncio.create_task(self._follow(), name="adapters")
 
     async def aclose(self) -> None:
-        """Follow it no more."""
+        """Stop following it."""
         for task in (self._poll, *self._telling):
             if task is not None:
                 task.cancel()

@@ -55,7 +55,7 @@ class _Loaded:
         self._guard = Guarded()
 
     async def reconfigure(self, user_config: object, rank: object = None) -> None:
-        """Take what may change in place; Serve leaves out the call for an empty one unless there is a `rank`."""
+        """Apply a changed `user_config`; Serve skips the call for an empty one unless there is a `rank`."""
         changes = configure_model(user_config, self._log_level)
         if changes is not None:
             self.target_ttft_s = changes.target_ttft_s

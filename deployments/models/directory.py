@@ -73,7 +73,7 @@ class ModelDirectory:
                 await was_read.wait()
 
     async def aclose(self) -> None:
-        """Follow it no more."""
+        """Stop following it."""
         if self._poll is not None:
             self._poll.cancel()
             with suppress(asyncio.CancelledError):

@@ -58,7 +58,7 @@ class Promises:
         return True
 
     def expire(self, now: float) -> None:
-        """Forget what was due too long ago."""
+        """Forget promises that were due too long ago."""
         while self._all and (not self._all[0].is_open or self._all[0].due + GRACE_S < now):
             promise = heapq.heappop(self._all)
             if promise.is_open:

@@ -47,7 +47,7 @@ class LogWriter:
             self._task = detached(self._write_while_running(), "stream-logs")
 
     async def aclose(self) -> None:
-        """Write once more, and no longer after that."""
+        """Write once more, then stop."""
         if self._task:
             self._task.cancel()
             await asyncio.wait([self._task])

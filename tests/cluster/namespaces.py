@@ -162,7 +162,7 @@ def machines(folder: Path, *names: str) -> Iterator[list[Machine]]:
 
 
 def sweep() -> None:
-    """Remove what test runs have left that are no more."""
+    """Remove what ended test runs have left behind."""
     told = _run("ip", "netns", "list") + _run("ip", "-o", "link", "show")
     for pid in {int(found) for found in OWNED.findall(told)}:
         if pid != os.getpid() and b"pytest" not in _command_line(pid):

@@ -26,7 +26,7 @@ MIB = 1_048_576
 
 
 def there(root: Path) -> list[Path]:
-    """Return all that is no folder."""
+    """Return all that is not a folder."""
     return sorted(path for path in root.rglob("*") if not path.is_dir())
 
 

@@ -59,6 +59,11 @@ PHRASES = {
     r"\b(?:LentKeys|Wish|Introduced)\b": "see NAMES",
     r"\b(?:a|the|each|every|its|one) flight\b": "a generation",
     r"\bBLE001 - the border\b": "the boundary",
+    r"\blet(?:s|ting)? go of\b": "close, release",
+    r"\bthat (?:is|are) no more\b": "deleted",
+    r"\bone's own\b": "the key's, an external",
+    r"\bwhat is to be written\b": "the text to write",
+    r"\b(?:is|are) no (?:text|number|name|JSON|folder|list|matrix|revision)\b(?! in | of | for | that)": "is not a",
 }
 
 

@@ -77,6 +77,6 @@ def progress(status: Status) -> str:
 
 
 def clock(elapsed_s: float) -> str:
-    """Return elapsed seconds as a person reads them."""
+    """Return elapsed seconds as readable text."""
     whole = int(elapsed_s)
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"

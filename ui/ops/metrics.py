@@ -123,7 +123,7 @@ class Decision(BaseModel):
 
 
 class Start(BaseModel):
-    """A start of a model's replica that ended well, with the seconds of its phases in their order."""
+    """A successful start of a model's replica, with the seconds of each phase in order."""
 
     at: float
     model: str

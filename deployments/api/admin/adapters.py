@@ -66,7 +66,7 @@ class LoadedAdapters(msgspec.Struct):
 
 
 class Unloaded(msgspec.Struct):
-    """An adapter that answers no more."""
+    """An adapter that was unloaded."""
 
     id: str
     object: Literal["adapter.deleted"]

@@ -179,7 +179,7 @@ async def update_key(request: Request, key: str) -> Response:
 
 @router.delete("/{key}", response_model=None, openapi_extra=documented(answer=Revoked, errors=ERRORS))
 async def revoke_key(request: Request, key: str) -> Response:
-    """Revoke a key for good; it holds on every replica within 5 s."""
+    """Revoke a key permanently; it holds on every replica within 5 s."""
     revoked = await services_of(request).stores.keys.revoke(_id(key))
     return JSON({"id": revoked.id, "object": "api_key.deleted", "deleted": True})
 

@@ -52,7 +52,7 @@ class KeepAlive:
         self._sent_at = self._loop.time()
 
     def close(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._timer.cancel()
         if self._pinging is not None:
             self._pinging.cancel()

@@ -42,5 +42,5 @@ class Shortcut:
 
 
 def answer_nobody() -> Response:
-    """Return what is answered to a client that has left: its status is for those who watch the server."""
+    """Return the response for a client that has left: its status is for operators."""
     return Response(status_code=CLIENT_GONE_STATUS)

@@ -168,7 +168,7 @@ async def list_batches(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: str | None = None,
 ) -> Response:
-    """List one's own batches, the newest first."""
+    """List the key's batches, newest first."""
     page = await services_of(request).stores.batches.batches(caller.tenant, after, limit)
     return JSON(page_object(page, [batch_object(batch) for batch in page.data]))
 

@@ -94,7 +94,7 @@ async def create_conversation(request: Request, caller: CallerOf) -> Response:
 async def list_conversations(
     request: Request, caller: CallerOf, limit: Limit = 20, after: str | None = None
 ) -> Response:
-    """List one's own conversations, the latest activity first."""
+    """List the key's conversations, latest activity first."""
     page = await services_of(request).stores.history.conversations(caller.tenant, after, limit)
     return JSON(_page(page, [conversation_shown(c) for c in page.data]))
 

@@ -80,7 +80,7 @@ class FilePage(msgspec.Struct):
 
 
 class DeletedFile(msgspec.Struct):
-    """A file that is no more."""
+    """A deleted file."""
 
     id: str
     object: Literal["file"]
@@ -189,7 +189,7 @@ async def list_files(
     order: Literal["asc", "desc"] = "desc",
     purpose: str | None = None,
 ) -> Response:
-    """List one's own files, the newest first, of one `purpose` if given."""
+    """List the key's files, newest first; `purpose` selects one kind."""
     page = await services_of(request).stores.files.files(caller.tenant, after, limit, order, purpose)
     return JSON(page_object(page, [file_object(file) for file in page.data]))
 

@@ -1,4 +1,4 @@
-"""`/v1/rerank` and `/v1/score`: how well texts fit together, for models that tell (Cohere's and vLLM's shapes)."""
+"""`/v1/rerank` and `/v1/score`: how well texts fit together, for models that score (Cohere's and vLLM's shapes)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any

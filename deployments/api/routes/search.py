@@ -1,4 +1,4 @@
-"""`GET /v1/conversations/search`: full-text search over one's own conversations, which OpenAI lacks."""
+"""`GET /v1/conversations/search`: full-text search over the key's conversations; OpenAI has no such endpoint."""
 
 from typing import Annotated, Any, Literal
 
@@ -57,7 +57,7 @@ class SearchPage(msgspec.Struct):
 async def search_conversations(
     request: Request, caller: CallerOf, q: Typed, limit: Limit = 20, after: str | None = None
 ) -> Response:
-    """Find one's own conversations by the words of their messages.
+    """Find the key's conversations by the words of their messages.
 
     Every word of `q` must stand in one message; the last may be the beginning of
     a word, unless a blank follows it. Any language; small and capital letters are one.

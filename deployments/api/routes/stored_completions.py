@@ -35,7 +35,7 @@ class UpdateBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Deleted(msgspec.Struct):
-    """A stored completion that is no more."""
+    """A deleted stored completion."""
 
     id: str
     object: Literal["chat.completion.deleted"]
@@ -86,7 +86,7 @@ async def list_stored(
     order: Order = "asc",
     model: str | None = None,
 ) -> Response:
-    """List one's own stored completions, of one `model` and with all of `metadata[key]=value`, if given."""
+    """List the key's stored completions; `model` and `metadata[key]=value` filter them."""
     store = services_of(request).stores.completions
     page = await store.completions(caller.tenant, after, limit, order, model, _metadata_of(request))
     return JSON(page_object(page, [_completion(stored) for stored in page.data]))

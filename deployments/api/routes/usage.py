@@ -1,4 +1,4 @@
-"""`GET /v1/usage`: what one's own key used, by day, model or both; an administrator's sees any key's."""
+"""`GET /v1/usage`: the key's own usage by day, model or both; administrators see any key's."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, cast

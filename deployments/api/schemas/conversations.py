@@ -17,7 +17,7 @@ class Conversation(msgspec.Struct):
 
 
 class DeletedConversation(msgspec.Struct):
-    """A conversation that is no more."""
+    """A deleted conversation."""
 
     id: str
     object: Literal["conversation.deleted"]

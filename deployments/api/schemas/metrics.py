@@ -117,7 +117,7 @@ class ScalingDecision(msgspec.Struct):
 
 
 class ModelStart(msgspec.Struct):
-    """A start of a model's replica that ended well: when it began (Unix seconds) and what it took, also by phase.
+    """A successful start of a model's replica: when it began (Unix seconds), and how long it and its phases took.
 
     `scheduling` and `joining` are missing where no ingress replica saw them.
     """

@@ -98,7 +98,7 @@ class Ranking(msgspec.Struct):
 
 
 class Tokenized(msgspec.Struct):
-    """A text's tokens, and how many the model takes."""
+    """A text's tokens, and how many the model accepts."""
 
     count: int
     max_model_len: int

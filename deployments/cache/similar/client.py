@@ -59,7 +59,7 @@ class SimilarClient:
         return outcome
 
     async def aclose(self) -> None:
-        """Teach what waits, within the deadline of one call, and give up all others; who still waits has a miss."""
+        """Teach what waits, within the deadline of one call, and give up all others; pending look-ups become misses."""
         await self._teacher.aclose()
         calls = tuple(self._calls.values())
         for call in calls:

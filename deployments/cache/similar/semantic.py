@@ -77,7 +77,7 @@ def _split(prompt: str) -> tuple[str, str | None]:
 
 
 class SemanticCache(BaseCache):
-    """Keeps answers in the memory of its process: at most `max_entries` for a tenant, and `max_bytes` in all."""
+    """Keeps answers in the memory of its process: at most `max_entries` for a tenant, and `max_bytes` in total."""
 
     def __init__(self, settings: SemanticSettings, ttl_s: float, embed: Embed) -> None:
         self._settings = settings

@@ -36,7 +36,7 @@ class MemoryShares:
         until: str | None = None,
         expires_at: datetime | None = None,
     ) -> Share:
-        """Share a conversation up to `until` with who knows the token."""
+        """Share a conversation up to `until` with anyone who has the token."""
         conversation = await self._history.conversation(tenant, conversation_id)
         if until is None:
             newest = (await self._history.items(tenant, conversation_id, limit=1)).data
@@ -54,10 +54,10 @@ class MemoryShares:
         """Return a conversation's shares that have not expired, the newest first."""
         await self._history.conversation(tenant, conversation_id)
         mine = [share for _, share in self._shares.values() if share.conversation_id == conversation_id]
-        return [share for share in reversed(mine) if not _is_over(share)]
+        return [share for share in reversed(mine) if not _has_expired(share)]
 
     async def revoke(self, tenant: str, conversation_id: str, share_id: str) -> None:
-        """End a share for good."""
+        """End a share permanently."""
         self._history.check()
         for hash_, (owner, share) in self._shares.items():
             if (owner, share.conversation_id, share.id) == (tenant, conversation_id, share_id):
@@ -69,7 +69,7 @@ class MemoryShares:
         """Return what a token shows."""
         self._history.check()
         tenant, share = self._shares.get(token_hash, ("", None))
-        if share is None or _is_over(share) or not await self._is_valid(tenant):
+        if share is None or _has_expired(share) or not await self._is_valid(tenant):
             raise no_shared()
         try:
             context = await self._history.context(tenant, share.conversation_id, share.until, MAX_ITEMS, MAX_BYTES)
@@ -89,5 +89,5 @@ class MemoryShares:
             return True
 
 
-def _is_over(share: Share) -> bool:
+def _has_expired(share: Share) -> bool:
     return share.expires_at is not None and share.expires_at <= datetime.now(UTC)

@@ -40,7 +40,7 @@ class PostgresShares:
         until: str | None = None,
         expires_at: datetime | None = None,
     ) -> Share:
-        """Share a conversation up to `until` with who knows the token."""
+        """Share a conversation up to `until` with anyone who has the token."""
         values = (tenant, conversation_id, new_id("share"), token_hash, until, expires_at, MAX_SHARES)
         row = only(await self._database.fetch(SQL["create"], *values), no_conversation(conversation_id))
         if row["until"] is None:
@@ -56,7 +56,7 @@ class PostgresShares:
         return [_share(row) for row in rows if row["id"] is not None]
 
     async def revoke(self, tenant: str, conversation_id: str, share_id: str) -> None:
-        """End a share for good."""
+        """End a share permanently."""
         only(await self._database.fetch(SQL["revoke"], tenant, conversation_id, share_id), no_share(share_id))
 
     async def read(self, token_hash: bytes) -> Shared:

@@ -54,7 +54,7 @@ class ShareStore(Protocol):
         until: str | None = None,
         expires_at: datetime | None = None,
     ) -> Share:
-        """Share a conversation up to `until` (None: the newest item) with who knows the token.
+        """Share a conversation up to `until` (None: the newest item) with anyone who has the token.
 
         Raises NotFound for an item that is not there, BadRequest for a conversation without
         items, Conflict past `MAX_SHARES`.
@@ -66,7 +66,7 @@ class ShareStore(Protocol):
         ...
 
     async def revoke(self, tenant: str, conversation_id: str, share_id: str) -> None:
-        """End a share for good."""
+        """End a share permanently."""
         ...
 
     async def read(self, token_hash: bytes) -> Shared:

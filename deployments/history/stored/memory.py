@@ -73,7 +73,7 @@ class MemoryCompletions:
         return changed
 
     async def delete(self, tenant: str, completion_id: str) -> None:
-        """Delete one for good."""
+        """Delete one permanently."""
         self._both(tenant, completion_id)
         del self._stored[tenant, completion_id]
 

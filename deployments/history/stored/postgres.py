@@ -68,7 +68,7 @@ class PostgresCompletions:
         return _only(rows, completion_id)
 
     async def delete(self, tenant: str, completion_id: str) -> None:
-        """Delete one for good."""
+        """Delete one permanently."""
         if not await self._database.fetch(SQL["delete"], tenant, completion_id):
             raise no_completion(completion_id)
 

@@ -73,7 +73,7 @@ class CompletionStore(Protocol):
         ...
 
     async def delete(self, tenant: str, completion_id: str) -> None:
-        """Delete one for good, with its messages."""
+        """Delete one permanently, with its messages."""
         ...
 
     async def messages(

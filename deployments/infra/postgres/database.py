@@ -58,7 +58,7 @@ class Database:
         self._migration = asyncio.create_task(self._migrate(), name="migrations")
 
     async def close(self) -> None:
-        """Close every connection, the hard way if the queries on them do not end within 5 s."""
+        """Close every connection, forcibly if its queries do not finish within 5 s."""
         if self._migration is not None:
             self._migration.cancel()
             await asyncio.wait([self._migration])

@@ -25,7 +25,7 @@ def encode(value: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """Return `text` as a text column can hold it; BadRequest if it is not valid Unicode."""
+    """Return `text` in a form that a text column can hold; BadRequest if it is not valid Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -12,7 +12,7 @@ from deployments.infra.transport.tls import Identity, is_loopback
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a process accepts connections, and what whoever connects must know: keep it secret."""
+    """Where a process accepts connections, and the secret that clients must present."""
 
     host: str
     port: int

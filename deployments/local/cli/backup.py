@@ -29,7 +29,7 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `chatllm backup` or pg_dump wrote.")],
     replace: Annotated[bool, typer.Option("--replace", help="Give up what the embedded database holds now.")] = False,
 ) -> None:
-    """Bring a backup into an empty state folder, or into an empty database of one's own. The service is stopped."""
+    """Bring a backup into an empty state folder, or into an empty external database. The service is stopped."""
     from deployments.local import backup as backups
     from deployments.local.servers.postgres import PostgresServer
 

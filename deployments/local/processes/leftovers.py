@@ -23,7 +23,7 @@ def marks(state: Path, part: str) -> dict[str, str]:
 
 
 def marked(state: Path, parts: tuple[str, ...]) -> Iterator[int]:
-    """Yield the ids of the living processes that bear the mark, but not this one's own."""
+    """Yield the ids of the living processes that bear the mark, but not this process's."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid() and _bears(int(entry.name), state, parts):
             yield int(entry.name)

@@ -46,14 +46,14 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Asks for the messages of a generation, from its first on, at a stream of one's own."""
+    """Asks for the messages of a generation, from its first on, at a stream of the sender's own."""
 
     to: Destination
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Takes that back; named by one's own stream."""
+    """Takes that back; identified by the sender's own stream."""
 
     stream: bytes
 

@@ -14,7 +14,7 @@ MAX_STARTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start of a deployment that ended well: when its replica began to load (Unix seconds), and its phases (s)."""
+    """One successful start of a deployment: when its replica began to load (Unix seconds), and its phases (s)."""
 
     deployment: str
     began_at: float

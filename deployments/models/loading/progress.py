@@ -28,7 +28,7 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """The state of one load; times are Unix seconds, `took_s` is set once it has ended well.
+    """The state of one load; times are Unix seconds, `took_s` is set once it has succeeded.
 
     `failure` is why the last try failed, and stays while the next ones run; `failures` counts them.
     `phases` has the seconds of the phases that are over, and `phase_since` is when this one began.

@@ -205,7 +205,7 @@ def test_names_that_mean_nothing(hub: Hub, tmp_path: Path, name: str, revision: 
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [(500, "failed (500)"), (403, "refused access"), (429, "allows no more requests now (429)")],
+    [(500, "failed (500)"), (403, "refused access"), (429, "has reached its rate limit (429)")],
 )
 def test_a_hub_in_trouble(hub: Hub, tmp_path: Path, status: int, sentence: str) -> None:
     hub.status = status

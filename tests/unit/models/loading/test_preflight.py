@@ -45,7 +45,7 @@ def name_shards(folder: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "gone": (shutil.rmtree, "not_found", "does not exist: correct engine.model"),
     "no config": (lambda at: (at / "config.json").unlink(), "no_config", "holds no config.json"),
-    "config is no JSON": (lambda at: (at / "config.json").write_text("{"), "no_config", "no valid JSON object"),
+    "config is not JSON": (lambda at: (at / "config.json").write_text("{"), "no_config", "no valid JSON object"),
     "architecture": (
         lambda at: rewrite(at / "config.json", architectures=["WonderForCausalLM"]),
         "unknown_architecture",
