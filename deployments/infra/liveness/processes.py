@@ -67,6 +67,8 @@ class Stillness:
 
     def __init__(self) -> None:
         self.looks = 0
+        self.is_stopped = False
+        """Whether one of them was stopped at the last look."""
         self._cpu_s: dict[int, float] = {}
         self._at = 0.0
 
@@ -86,7 +88,8 @@ class Stillness:
         moves = any(
             one.states & BUSY or one.cpu_s - self._cpu_s.get(pid, 0.0) >= least_s for pid, one in living.items()
         )
-        if any(one.states <= STOPPED for one in living.values()) or (living and not is_first and not moves):
+        self.is_stopped = any(one.states <= STOPPED for one in living.values())
+        if self.is_stopped or (living and not is_first and not moves):
             self.looks += 1
         else:
             self.looks = 0

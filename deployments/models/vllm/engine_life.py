@@ -34,6 +34,11 @@ class EngineLife:
         pids = [process.pid for process in getattr(manager, "processes", ()) if process.pid]
         return [found for pid in pids for found in (pid, *descendants(pid))]
 
+    @property
+    def has_device(self) -> bool:
+        """Whether it computes on a GPU or the like."""
+        return self._client.vllm_config.device_config.device_type != "cpu"
+
     async def canary(self, name: str) -> None:
         """Have one token decoded; if the engine cannot simply decode one, have its loop answer."""
         if not self._decodes:

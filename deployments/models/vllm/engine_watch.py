@@ -19,6 +19,9 @@ QUIET_LOOKS = 4
 """Looks without a sign of life until the canary is sent."""
 STILL_LOOKS = 7
 """Looks at processes that do nothing, after which the engine is frozen."""
+STILL_ON_DEVICE_LOOKS = 60
+"""The same where it computes on a device: vLLM sleeps until a step is over there, and one of a long prompt takes many
+seconds. A process that is stopped is frozen there as well."""
 SILENT_LOOKS = 300
 """The same for an engine that works, or whose processes are on other machines."""
 
@@ -39,6 +42,11 @@ class Watched(Protocol):
     @property
     def pids(self) -> Sequence[int]:
         """The processes in which it works, as far as they are on this machine."""
+        ...
+
+    @property
+    def has_device(self) -> bool:
+        """Whether it computes on one, a GPU as a rule, of whose work its processes' times tell nothing."""
         ...
 
     async def canary(self, name: str) -> None:
@@ -92,7 +100,9 @@ class EngineWatch:
             self._canary = detached(self._engine.canary(f"{CANARY}{time.monotonic_ns()}"), "canary")
             self._canary.add_done_callback(self._returned)
         self._silent_looks += 1
-        return self._still.look(self._engine.pids) >= STILL_LOOKS or self._silent_looks >= SILENT_LOOKS
+        looks = self._still.look(self._engine.pids)
+        may_compute = self._engine.has_device and not self._still.is_stopped
+        return looks >= (STILL_ON_DEVICE_LOOKS if may_compute else STILL_LOOKS) or self._silent_looks >= SILENT_LOOKS
 
     def _returned(self, canary: "asyncio.Task[None]") -> None:
         """Whatever it failed with, the engine has answered, unless it is dead, which is looked at apart."""

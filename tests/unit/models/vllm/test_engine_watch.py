@@ -20,8 +20,9 @@ COMPUTES, WAITS = "while True: pass", "import time; time.sleep(60)"
 class Engine:
     """A process, which answers canaries unless it is told not to."""
 
-    def __init__(self, pids: Sequence[int], answers: bool) -> None:
+    def __init__(self, pids: Sequence[int], answers: bool, has_device: bool = False) -> None:
         self.is_dead = False
+        self.has_device = has_device
         self.pids = pids
         self.canaries = 0
         self._answers = answers
@@ -67,6 +68,19 @@ async def test_a_stopped_engine_is_given_up_once() -> None:
 async def test_one_whose_threads_all_wait_is_given_up() -> None:
     with process(WAITS) as pid:
         assert await watched(Engine([pid], answers=False), 40) == [FROZEN]
+
+
+async def test_one_that_waits_for_its_device_is_slow_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    with process(WAITS) as pid:
+        assert await watched(Engine([pid], answers=False, has_device=True), 40) == []
+        monkeypatch.setattr(engine_watch, "STILL_ON_DEVICE_LOOKS", 20)
+        assert await watched(Engine([pid], answers=False, has_device=True), 60) == [FROZEN]
+
+
+async def test_one_with_a_device_that_is_stopped_is_given_up_as_soon_as_any() -> None:
+    with process(COMPUTES) as pid:
+        os.kill(pid, signal.SIGSTOP)
+        assert await watched(Engine([pid], answers=False, has_device=True), 40) == [FROZEN]
 
 
 async def test_one_of_its_workers_is_enough() -> None:
