@@ -5,7 +5,6 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from nicegui import app, background_tasks, ui
@@ -46,7 +45,7 @@ class Service:
         self._api = Api(settings)
         self._public = Api(settings)  # separate, so that visitors of shared links do not use up the others' connections
         self._readiness = Readiness(self._api)
-        self._sessions = Sessions(_leave, self._account, self._end_session)
+        self._sessions = Sessions(_leave, self._account, self._public)
         self._rendering = RenderPool()
         self._pdf_places = asyncio.Semaphore(MAX_OF_ALL_AT_ONCE)
         self._own = None if settings.must_sign_in else self._account(settings.api_key)
@@ -117,10 +116,6 @@ class Service:
 
     def _account(self, key: ApiKey) -> Account:
         return Account(self._settings, key, self._readiness, self._loaded, self._pdf_places, self._rendering)
-
-    async def _end_session(self, token: str) -> None:
-        with suppress(ApiError):  # it ends by itself when it is not used
-            await self._public.end_session(token)
 
     async def _loaded(self) -> Callable[[Settings], ClosableAsks]:
         assert self._loading is not None

@@ -69,7 +69,7 @@ def test_a_menu_needs_only_the_keyboard(browser: Browser, warm_address: str, war
 
         page.locator(".account").focus()
         page.keyboard.press("Enter")
-        expect(page.get_by_role("dialog", name="Your API key")).to_contain_text("Reader")
+        expect(page.get_by_role("dialog", name="Your account")).to_contain_text("Reader")
         page.keyboard.press("Escape")
         expect(page.locator(".account")).to_be_focused()
 

@@ -28,6 +28,7 @@ KEY = "sk-stand-in"
 _caller: ContextVar[str] = ContextVar("caller", default=KEY)
 REMAINING_S = {"asleep": 40.2, "loading": None}
 REQUEST_ID = "req_stand_in"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 @dataclass
@@ -273,9 +274,22 @@ def _add_sessions(public: FastAPI, private: APIRouter, api: StandIn) -> None:
         api.devices.append(request.headers.get("user-agent", ""))
         return {"token": token, "owner": f"key_{secret[-4:]}", "name": api.names()[secret]}
 
-    @private.delete("/v1/auth/sessions/current")
-    async def end(request: Request) -> dict[str, Any]:
-        del api.tokens[request.headers["authorization"].removeprefix("Bearer ")]
+    @private.get("/v1/auth/sessions")
+    async def sessions(request: Request) -> dict[str, Any]:
+        given = request.headers["authorization"].removeprefix("Bearer ")
+        mine = [token for token, secret in api.tokens.items() if secret == _caller.get()]
+        shown = [
+            {"id": f"session_{token[-8:]}", "device": FIREFOX, "current": token == given, "used_at": 1_700_000_000}
+            for token in reversed(mine)
+        ]
+        return {"object": "list", "data": shown}
+
+    @private.delete("/v1/auth/sessions/{session_id}")
+    async def end(session_id: str, request: Request) -> dict[str, Any]:
+        given = request.headers["authorization"].removeprefix("Bearer ")
+        ended = [token for token in api.tokens if token.endswith(session_id.removeprefix("session_"))]
+        for token in [given] if session_id == "current" else ended:
+            del api.tokens[token]
         return {"deleted": True}
 
 
@@ -378,7 +392,9 @@ def _add_models(app: APIRouter, api: StandIn) -> None:
         if api.behaviour.history_fails:
             raise Refusal(503, "history_unavailable")
         key = _caller.get()
-        return {"id": f"key_{key[-4:]}", "object": "api_key", "name": api.names()[key], "last4": key[-4:], **api.me}
+        username = next((name for name, user in api.users.items() if user.secret == key), None)
+        own = {"id": f"key_{key[-4:]}", "name": api.names()[key], "username": username}
+        return {**own, "last4": "" if username else key[-4:], **api.me}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -31,6 +31,8 @@ from ui.api.schema import (
     SharedConversation,
     Shares,
     Signed,
+    SignedIn,
+    SignedInAll,
     TokenCount,
 )
 from ui.settings import KeyMissing, Settings
@@ -91,6 +93,14 @@ class Api:
     async def end_session(self, token: str) -> None:
         """End the session with this token."""
         await self._call_as(token, "DELETE", "/v1/auth/sessions/current")
+
+    async def sessions(self) -> list[SignedIn]:
+        """Return the sessions of the user or key, the newest first."""
+        return _parse(SignedInAll, await self._call("GET", "/v1/auth/sessions")).data
+
+    async def end_session_of(self, session_id: str) -> None:
+        """End one of the user's or key's sessions by its id."""
+        await self._call("DELETE", f"/v1/auth/sessions/{session_id}")
 
     async def whose(self, token: str) -> Me:
         """Return who has the session with this token."""

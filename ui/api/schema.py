@@ -190,6 +190,21 @@ class Signed(BaseModel):
     name: str
 
 
+class SignedIn(BaseModel):
+    """A session, as its user or key sees it; times are Unix seconds."""
+
+    id: str
+    device: str = ""
+    current: bool = False
+    used_at: float = 0
+
+
+class SignedInAll(BaseModel):
+    """All sessions of a user or key."""
+
+    data: list[SignedIn]
+
+
 class Share(BaseModel):
     """A link to a conversation; only a new link has its token. Times are Unix seconds."""
 

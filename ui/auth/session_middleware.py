@@ -26,6 +26,7 @@ from ui.i18n import speaking, t
 from ui.static_page import static_page
 
 SIGN_IN = "/sign-in"
+CHANGE_PASSWORD = "/password"  # noqa: S105 - a path
 COOKIE, SECURE_COOKIE = "chatllm", "__Host-chatllm"  # browsers accept the second only from this host over https
 _VISITOR = "chatllm.visitor"  # in the ASGI scope of a request
 _PUBLIC = re.compile(r"/sign-in|/open|/s/[^/]+|/favicon\.ico|/assets/.+|/_nicegui_ws/.*|/_nicegui/[\d.]+\w*/.+")

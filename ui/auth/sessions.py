@@ -8,16 +8,20 @@ process of the page, finds the session again by its cookie.
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ui.api.client import Api
+from ui.api.errors import ApiError
 from ui.settings import ApiKey
 from ui.state.account import Account
 from ui.state.tasks import Tasks, close_each
 from ui.state.watchers import Watchers
 
 IDLE_S = 24 * 3600.0  # after it this process forgets a session; the browser's next request finds it again
+VERIFY_S = 30.0  # how long a session that is used is trusted without asking the service
 COOKIE_S = 30 * 24 * 3600.0  # the service's sessions last no longer
 MAX_SESSIONS = 5_000
 SWEEP_S = 60.0
@@ -41,13 +45,15 @@ class Begun:
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """One browser that has signed in; `seen_at` is in `time.monotonic()` seconds."""
+    """One browser that has signed in; times are in `time.monotonic()` seconds."""
 
     account: Account
     begun: Begun
     is_secure: bool
     _end: Callable[["Session", Reason], None] = field(repr=False)
+    _verify: Callable[["Session"], None] = field(repr=False)
     seen_at: float = field(default_factory=time.monotonic)
+    verified_at: float = field(default_factory=time.monotonic)
     ended: Reason | None = None
     _watchers: Watchers[[Reason]] = field(default_factory=lambda: Watchers[[Reason]]("a session"), repr=False)
 
@@ -61,8 +67,11 @@ class Session:
         self._end(self, "out")
 
     def touch(self) -> None:
-        """Record activity."""
+        """Record activity, and see now and then whether the service still accepts the session."""
         self.seen_at = time.monotonic()
+        if self.seen_at - self.verified_at > VERIFY_S:
+            self.verified_at = self.seen_at
+            self._verify(self)
 
     def watch(self, watcher: Callable[[Reason], None]) -> Callable[[], None]:
         """Call `watcher` when the session ends. Returns a function that stops it."""
@@ -94,19 +103,16 @@ class Sessions:
         self,
         on_end: Callable[[Session], None],
         make: Callable[[ApiKey], Account],
-        sign_out: Callable[[str], Awaitable[None]],
+        api: Api,
     ) -> None:
-        """`on_end` is called with each session that has ended; `make` makes the account of somebody's first session.
-
-        `sign_out` tells the service that the session with a token has ended; it may fail.
-        """
+        """`on_end` is called with each session that has ended; `make` makes the account of somebody's first session."""
         self._ends: Watchers[[Session]] = Watchers("the end of sessions")
         self._ends.add(on_end)
         self._make = make
-        self._sign_out = sign_out
+        self._api = api
         self._sessions: dict[bytes, Session] = {}
         self._owners: dict[str, _Owner] = {}
-        self._closing = Tasks()
+        self._tasks = Tasks()
 
     def admit(self, begun: Begun, is_secure: bool) -> Session:
         """Return the session of a browser that signs in, or that comes back. Raises `TooManySessions`."""
@@ -117,7 +123,7 @@ class Sessions:
         if owner is None:
             key = ApiKey(begun.token, on_refused=lambda token: self._refused(begun.owner, token))
             owner = self._owners[begun.owner] = _Owner(self._make(key), key)
-        session = Session(owner.account, begun, is_secure, self.end)
+        session = Session(owner.account, begun, is_secure, self.end, self._start_verification)
         self._sessions[_hash(begun.token)] = session
         return session
 
@@ -135,13 +141,28 @@ class Sessions:
             return
         session.close(reason)
         self._ends.notify(session)
-        self._closing.start(self._leave(session, reason), "end a session")
+        self._tasks.start(self._leave(session, reason), "end a session")
 
     async def _leave(self, session: Session, reason: Reason) -> None:
         if account := self._left_account(session):
             await account.aclose()
         if reason == "out":
-            await self._sign_out(session.begun.token)
+            with suppress(ApiError):  # it ends by itself when it is not used
+                await self._api.end_session(session.begun.token)
+
+    def _start_verification(self, session: Session) -> None:
+        self._tasks.start(self._verify(session), "verify a session")
+
+    async def _verify(self, session: Session) -> None:
+        """End a session that was signed out elsewhere, and let the service know that it is used.
+
+        The account's own calls do neither: they carry the token of another session.
+        """
+        try:
+            await self._api.whose(session.begun.token)
+        except ApiError as error:
+            if error.status == 401:
+                self.end(session, "refused")
 
     def _left_account(self, session: Session) -> Account | None:
         """Return the account if it was the owner's last session; else let another session's token stand for it."""
@@ -173,7 +194,7 @@ class Sessions:
         self._sessions.clear()
         self._owners.clear()
         await close_each(*(account.aclose for account in accounts))
-        await self._closing.settled()
+        await self._tasks.settled()
 
     def _refused(self, owner_id: str, token: str) -> None:
         session = self._sessions.get(_hash(token))

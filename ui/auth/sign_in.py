@@ -11,7 +11,15 @@ from starlette.responses import RedirectResponse, Response
 
 from ui.api.client import Api
 from ui.api.errors import ApiError, duration, explain
-from ui.auth.session_middleware import COOKIE, SECURE_COOKIE, SIGN_IN, is_own_origin, safe_path, session_of
+from ui.auth.session_middleware import (
+    CHANGE_PASSWORD,
+    COOKIE,
+    SECURE_COOKIE,
+    SIGN_IN,
+    is_own_origin,
+    safe_path,
+    session_of,
+)
 from ui.auth.sessions import COOKIE_S, Begun, Sessions, TooManySessions
 from ui.auth.sign_in_pages import change_page, sign_in_page
 from ui.i18n import speaking, t
@@ -43,8 +51,12 @@ class SignIn:
 
     def mount(self) -> None:
         """Register them."""
-        app.add_api_route(SIGN_IN, self._show, methods=["GET"], response_model=None, include_in_schema=False)
-        app.add_api_route(SIGN_IN, self._take, methods=["POST"], response_model=None, include_in_schema=False)
+        for path, method, endpoint in (
+            (SIGN_IN, "GET", self._show),
+            (SIGN_IN, "POST", self._take),
+            (CHANGE_PASSWORD, "GET", self._show_change),
+        ):
+            app.add_api_route(path, endpoint, methods=[method], response_model=None, include_in_schema=False)
 
     async def _show(self, request: Request) -> Response:
         path = safe_path(request.query_params.get("next", "/"))
@@ -53,6 +65,18 @@ class SignIn:
         with _speaking(request):
             why = WHY.get(request.query_params.get("why", ""), "")
             return sign_in_page(path, notice=t(why) if why else "")
+
+    async def _show_change(self, request: Request) -> Response:
+        """Return the form that changes the visitor's password, for those who have one."""
+        session = session_of(request.scope)
+        with _speaking(request):
+            try:
+                me = await session.account.api.me() if session else None
+            except ApiError as error:
+                return change_page("/", "", *_change_refusal(error))
+            if me is None or me.username is None:
+                return RedirectResponse("/", 303)
+            return change_page("/", me.username, about=t("Your other sessions will end."))
 
     async def _take(self, request: Request) -> Response:
         with _speaking(request):

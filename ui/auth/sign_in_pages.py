@@ -43,9 +43,9 @@ def sign_in_page(
     return response
 
 
-def change_page(path: str, username: str, wrong: str, status: int) -> Response:
-    """Return the page that asks for a new password."""
-    about = t("Your password was given to you by an administrator. Choose one that only you know.")
+def change_page(path: str, username: str, wrong: str = "", status: int = 200, about: str = "") -> Response:
+    """Return the page that asks for a new password, because it must be changed unless `about` says otherwise."""
+    about = about or t("Your password was given to you by an administrator. Choose one that only you know.")
     fields = f'<input type="hidden" name="username" value="{escape(username)}">'
     fields += _field(
         t("Current password"), "password", "password", "current-password", is_wrong=bool(wrong), is_first=True

@@ -1,4 +1,4 @@
-"""The account menu: the key's name, its limits and what is left of them, this month's usage, and sign-out."""
+"""The account menu: who one is, the limits and what is left of them, this month's usage, the sessions, and sign-out."""
 
 from datetime import datetime
 
@@ -7,24 +7,27 @@ from nicegui import ui
 from ui.api.client import Api
 from ui.api.errors import ApiError, duration, explain
 from ui.api.schema import Left, Me
+from ui.auth.session_middleware import CHANGE_PASSWORD
 from ui.auth.sessions import Session
 from ui.i18n import t
+from ui.sidebar.sessions_dialog import SessionsDialog
 from ui.widgets.elements import attribute, button, tag, text_element
 
 
 class AccountMenu:
-    """A button with the key's name. The menu is loaded each time it opens, because limits refill continuously."""
+    """A button with the user's or key's name. The menu loads each time it opens, because limits refill continuously."""
 
     def __init__(self, api: Api, session: Session | None) -> None:
         self._api, self._session = api, session
+        self._page = ui.context.client.content
         self._button = attribute(tag("button", "account"), type="button", aria_haspopup="dialog").mark("account")
         attribute(self._button, aria_expanded="false")
         with self._button:
-            self._name = text_element("span", session.name if session else t("Your API key"), "account-name")
-            with ui.menu().props("anchor='top left' self='bottom left'").classes("menu account-menu") as menu:
+            self._name = text_element("span", session.name if session else t("Your account"), "account-name")
+            with ui.menu().props("anchor='top left' self='bottom left'").classes("menu account-menu") as self._menu:
                 self._content = tag("div", "account-content")
-        attribute(menu, role="dialog", aria_label=t("Your API key"))
-        menu.on_value_change(lambda event: attribute(self._button, aria_expanded=str(event.value).lower()))
+        attribute(self._menu, role="dialog", aria_label=t("Your account"))
+        self._menu.on_value_change(lambda event: attribute(self._button, aria_expanded=str(event.value).lower()))
         self._button.on("click", self._load, args=[])
 
     async def _load(self) -> None:
@@ -38,6 +41,8 @@ class AccountMenu:
         self._name.text = me.name
         with self._refilled():
             self._show(me)
+            if self._session is not None:
+                self._offer_sessions(has_password=me.username is not None)
             self._offer_sign_out()
 
     def _refilled(self) -> ui.element:
@@ -47,7 +52,7 @@ class AccountMenu:
     def _show(self, me: Me) -> None:
         with tag("div", "account-head"):
             text_element("strong", me.name, "account-title").mark("account-title")
-            text_element("span", f"…{me.last4}", "account-last4")
+            text_element("span", me.username or f"…{me.last4}", "account-last4")
             if me.admin:
                 text_element("span", t("Administrator"), "badge")
         for name, label in limit_names():
@@ -56,7 +61,7 @@ class AccountMenu:
         if at_once := me.limits.get("concurrent_requests"):
             _show_fact(t("Concurrent answers"), f"{at_once:,}")
         if not at_once and not any(me.limits.get(name) for name, _ in limit_names()):
-            text_element("p", t("This key has no limits."), "account-note")
+            text_element("p", t("No limits apply to you."), "account-note")
         used = me.usage
         tokens, requests = f"{used.total_tokens:,}", f"{used.requests:,}"
         _show_fact(t("This month"), t("{tokens} tokens, {requests} requests", tokens=tokens, requests=requests))
@@ -64,6 +69,19 @@ class AccountMenu:
             _show_fact(t("Served from cache"), t("{count} tokens", count=f"{used.cached_tokens:,}"))
         if me.expires_at:
             _show_fact(t("Valid until"), f"{datetime.fromtimestamp(me.expires_at):%Y-%m-%d}")
+
+    def _offer_sessions(self, *, has_password: bool) -> None:
+        with tag("div", "account-actions"):
+            button(t("Sessions"), self._show_sessions, "quiet small").mark("sessions-open")
+            if has_password:
+                change = text_element("a", t("Change password"), "button quiet small").mark("change-password")
+                attribute(change, href=CHANGE_PASSWORD)
+
+    async def _show_sessions(self) -> None:
+        self._menu.close()
+        with self._page:
+            opened = SessionsDialog(self._api)
+        await opened.load()
 
     def _offer_sign_out(self) -> None:
         if (session := self._session) is not None:

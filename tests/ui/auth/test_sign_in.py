@@ -10,11 +10,13 @@ from nicegui import Client
 from tests.ui.chat.test_chat import ask
 from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.files.test_files import drops
-from tests.ui.stand_in import KEY, StandIn, User
+from tests.ui.stand_in import FIREFOX, KEY, StandIn, User
 from ui.auth import sessions
 from ui.auth.session_middleware import MAX_UPLOAD_BYTES
 from ui.auth.sign_in import BURST
+from ui.i18n import speaking
 from ui.settings import ApiKey, Settings
+from ui.sidebar.sessions_dialog import device_name
 
 OTHER = "sk-of-bob"
 
@@ -443,10 +445,10 @@ async def test_who_does_not_sign_in_has_a_menu_too_and_no_way_out_of_it(api_url:
     async with page_for(Settings(api_url, ApiKey(KEY))) as page:
         reader = page.new_reader()
         await reader.open("/")
-        assert reader.texts("account-name") == ["Your API key"]
+        assert reader.texts("account-name") == ["Your account"]
         reader.clicks("account")
         await until(lambda: reader.texts("account-name") == ["Reader"])
-        await reader.sees("This key has no limits.")
+        await reader.sees("No limits apply to you.")
         await reader.should_not_see(marker="sign-out")
 
 
@@ -455,3 +457,62 @@ async def signs_out(reader: Reader) -> None:
     reader.clicks("account")
     await reader.sees_marked("sign-out")
     reader.clicks("sign-out")
+
+
+async def test_one_s_other_sessions_are_listed_and_ended(
+    page: Page, api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await signed_in(page), await signed_in(page)
+    first.clicks("account")
+    await first.sees_marked("sessions-open")
+    first.clicks("sessions-open")
+    await first.sees("The browsers in which you are signed in.")
+    await until(lambda: len(first.texts("session-device")) == 2)
+    assert all(text.startswith("Firefox on Linux · last used ") for text in first.texts("session-device"))
+    await first.sees("This browser")
+    (token,) = set(api.tokens) - {first.http_client.cookies["chatllm"]}
+    left = leavings(second)
+    monkeypatch.setattr(sessions, "VERIFY_S", 0.0)
+    first.clicks(f"end-session_{token[-8:]}")
+    await until(lambda: list(api.tokens) == [first.http_client.cookies["chatllm"]])
+    await until(lambda: len(first.texts("session-device")) == 1)
+    await second.http_client.get("/sign-in")  # as any click would
+    await until(lambda: left)
+    assert left == ['chatllm.leave("/sign-in?next=/&why=refused", true, "")']
+    assert (await first.http_client.get("/")).status_code == 200
+
+
+async def test_a_user_changes_the_password(reader: Reader, api: StandIn) -> None:
+    api.users["ann"] = User("correct horse battery")
+    await sends(reader, password="correct horse battery")
+    await reader.open("/")
+    reader.clicks("account")
+    await reader.sees_marked("change-password")
+    form = await reader.http_client.get("/password")
+    assert 'name="username" value="ann"' in form.text and "Your other sessions will end." in form.text
+    assert (await sends(reader, password="wrong", new_password="battery horse correct")).status_code == 401
+    changed = await sends(reader, password="correct horse battery", new_password="battery horse correct")
+    assert changed.status_code == 303 and api.users["ann"].password == "battery horse correct"
+    assert (await reader.http_client.get("/")).status_code == 200
+
+
+async def test_who_has_no_password_changes_none(reader: Reader) -> None:
+    assert (await reader.http_client.get("/password")).headers["location"] == "/sign-in?next=/password"
+    await sign_in(reader)
+    assert (await reader.http_client.get("/password")).headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        (FIREFOX, "Firefox on Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/141.0 Safari/537.36 Edg/141.0", "Edge on Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Safari/604.1", "Safari on iPhone"),
+        ("Mozilla/5.0 (Linux; Android 15) Chrome/141.0 Mobile Safari/537.36", "Chrome on Android"),
+        ("curl/8.1", "curl/8.1"),
+        ("", ""),
+    ],
+)
+def test_what_a_browser_is_called(user_agent: str, name: str) -> None:
+    with speaking("en"):
+        assert device_name(user_agent) == name
