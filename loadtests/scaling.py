@@ -120,18 +120,20 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=_numbers, default=(1, 2, 4), help="numbers of the model's replicas")
-    parser.add_argument("--ingresses", type=_numbers, default=(1, 2, 4), help="numbers of ingress replicas")
+    parser.add_argument("--models", type=numbers, default=(1, 2, 4), help="numbers of the model's replicas")
+    parser.add_argument("--ingresses", type=numbers, default=(1, 2, 4), help="numbers of ingress replicas")
     parser.add_argument("--window", type=float, default=6.0, help="seconds for which tokens are counted")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON")
     return parser.parse_args()
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(part) for part in text.split(",") if part.isdecimal())
-    if not numbers or not all(0 < number <= 64 for number in numbers) or len(numbers) != len(text.split(",")):
+def numbers(text: str) -> tuple[int, ...]:
+    """Return numbers of replicas from an option; raises ArgumentTypeError for what is none."""
+    parts = text.split(",")
+    found = tuple(int(part) for part in parts if part.isdecimal())
+    if len(found) != len(parts) or not all(0 < number <= 64 for number in found):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers from 1 to 64, e.g. 1,2,4")
-    return numbers
+    return found
 
 
 async def scaling(options: argparse.Namespace) -> int:

@@ -45,5 +45,5 @@ def test_cores_are_multiplied_from_what_has_passed_whole() -> None:
 @pytest.mark.parametrize("wrong", ["", "0", "1,x", "1,,2", "65"])
 def test_what_is_no_list_of_numbers_is_refused(wrong: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        scaling._numbers(wrong)
-    assert scaling._numbers("1,2") == (1, 2)
+        scaling.numbers(wrong)
+    assert scaling.numbers("1,2") == (1, 2)
