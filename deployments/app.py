@@ -15,7 +15,7 @@ from ray.serve.config import RequestRouterConfig
 
 from deployments.api.server import Ingress
 from deployments.cache.deployment import CacheReplica
-from deployments.config import AnyModel, Settings, VLLMModel, model_of
+from deployments.config import AnyModel, ProviderModel, Settings, VLLMModel, model_of
 from deployments.models.deployment import deployment_class
 from deployments.models.directory import ENTRY
 from deployments.models.router import ObservedRouter
@@ -29,7 +29,8 @@ SURGE_PERCENT = 100
 
 INGRESS_STOP_S = 960
 """How long a replaced replica may take to finish what its clients read: as long as an answer takes
-(`timeouts.total_s`), and a minute. It is light, and nothing waits for it."""
+(`timeouts.total_s`), and a minute. It is light, and nothing waits for it. The same holds for a provider's model, whose
+answers no other replica can go on with."""
 MODEL_STOP_S = 30
 """The same for a model's, whose GPU is waited for: what is not finished shortly before, another one goes on with."""
 
@@ -109,6 +110,6 @@ def _model(model: AnyModel, log_level: str) -> Application:
         # A replica that is frozen is ended by its guard (infra/liveness/), before Serve misses it three times.
         health_check_period_s=5,
         health_check_timeout_s=15,
-        graceful_shutdown_timeout_s=MODEL_STOP_S,
+        graceful_shutdown_timeout_s=INGRESS_STOP_S if isinstance(model, ProviderModel) else MODEL_STOP_S,
         graceful_shutdown_wait_loop_s=0.5,
     )(deployment_class(model)).bind(model, log_level)

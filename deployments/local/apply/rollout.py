@@ -13,7 +13,7 @@ from deployments.models.loading.deploying import refusal
 from deployments.models.loading.failure import in_message
 
 POLL_S = 0.5
-RUNNING, FAILED = "RUNNING", "DEPLOY_FAILED"
+RUNNING, FAILED, DELETING = "RUNNING", "DEPLOY_FAILED", "DELETING"
 
 Say = Callable[[str], None]
 
@@ -114,7 +114,8 @@ def _state(change: Change, deployed: Deployed, complete: Completed) -> str:
     """Return how far a change has come; NotHealthy if it has failed."""
     found = deployed.applications.get(change.application)
     if change.kind == "remove":
-        return "removed" if found is None else "its answers end"
+        # From then on its replicas only finish their answers: a provider's may take as long as an answer does.
+        return "removed" if found is None or found["status"] == DELETING else "being removed"
     if found is None:
         return "not known to Serve yet"
     if found["status"] == FAILED:

@@ -1,9 +1,11 @@
 """A change is complete once the new replicas run, whatever the old ones still have to say."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from deployments.local.apply import rollout
 from deployments.local.apply.completion import SETTLED_S, Completed
 from deployments.local.apply.plan import Change
 
@@ -44,3 +46,16 @@ def test_an_application_that_runs_is_complete_once_the_old_replicas_are_gone() -
     assert not complete.is_true_of(RESTART, {"Ingress": deployment(("old", "RUNNING"), status="HEALTHY")}, True)
     assert complete.is_true_of(RESTART, {"Ingress": deployment(("new", "RUNNING"), status="HEALTHY")}, True)
     assert complete.is_true_of(IN_PLACE, {"Ingress": deployment(("old", "RUNNING"), status="HEALTHY")}, True)
+
+
+def test_a_removal_is_not_waited_for_until_the_last_answer_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter(["RUNNING", "DELETING"])
+    monkeypatch.setattr(rollout, "POLL_S", 0)
+
+    class Shrinking:
+        def read(self) -> Any:
+            return SimpleNamespace(applications={"cloud": {"status": next(states), "deployments": {}}})
+
+    said: list[str] = []
+    rollout.follow(Shrinking(), [Change("cloud", "remove")], 5, said.append)  # type: ignore[arg-type]
+    assert said == ["cloud: being removed", "cloud: removed"]
