@@ -135,7 +135,7 @@ async def running(
     headers = {"authorization": f"Bearer {secret}"}
     async with (
         served(around(build_http(opened, current))) as url,
-        httpx.AsyncClient(base_url=url, headers=headers, timeout=10) as http,
+        httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as http,
     ):
         services = await started
         yield Service(

@@ -69,7 +69,7 @@ class Asked:
 
 
 async def queued(service: Service, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while gate(service).queue.waiting != count or not gate(service).queue.slots.running:
             await asyncio.sleep(0.002)
 
