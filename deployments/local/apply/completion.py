@@ -29,7 +29,7 @@ class Completed:
 
         Serve calls an application running for a moment after it was told to change it.
         """
-        if any(self._is_old(name, one, change) for name, one in deployments.items()):
+        if not deployments or any(self._is_behind(name, one, change) for name, one in deployments.items()):
             self._since.pop(change.application, None)
             return False
         if is_running:
@@ -39,9 +39,12 @@ class Completed:
             return False
         return self._clock() - self._since.setdefault(change.application, self._clock()) >= SETTLED_S
 
-    def _is_old(self, name: str, deployment: Mapping[str, Any], change: Change) -> bool:
-        """Whether a replica that is to be replaced still takes requests."""
-        return _is_replaced(name, change) and any(one["replica_id"] in self._before for one in _staying(deployment))
+    def _is_behind(self, name: str, deployment: Mapping[str, Any], change: Change) -> bool:
+        """Whether a replica that is to be replaced still takes requests, or no new one is there yet."""
+        if not _is_replaced(name, change) or not deployment["target_num_replicas"]:
+            return False
+        staying = _staying(deployment)
+        return not staying or any(one["replica_id"] in self._before for one in staying)
 
 
 def _is_whole(deployment: Mapping[str, Any]) -> bool:

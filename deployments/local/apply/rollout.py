@@ -45,11 +45,8 @@ def roll_out(
 
 
 def _replicas(cluster: Cluster) -> set[str]:
-    """Return the ids of all replicas; of none where they cannot be told now."""
-    try:
-        applications = cluster.read().applications.values()
-    except Unreachable:
-        return set()
+    """Return the ids of all replicas; LauncherError if they are not told within a minute."""
+    applications = cluster.first().applications.values()
     return {
         one["replica_id"] for found in applications for of in _deployments(found).values() for one in replicas_of(of)
     }

@@ -63,7 +63,8 @@ def _stopping(application: str) -> int:
     from ray import serve
 
     deployment = serve.status().applications[application].deployments["Ingress"]
-    return sum(count for state, count in deployment.replica_states.items() if state.value == "STOPPING")
+    # Ray declares the states as an enumeration, and gives strings.
+    return sum(count for state, count in deployment.replica_states.items() if str(state).endswith("STOPPING"))
 
 
 def _described(error: Exception) -> str:

@@ -44,6 +44,8 @@ def test_it_is_complete_once_new_replicas_run(case: str) -> None:
 def test_an_application_that_runs_is_complete_once_the_old_replicas_are_gone() -> None:
     complete = Completed({"old"})
     assert not complete.is_true_of(RESTART, {"Ingress": deployment(("old", "RUNNING"), status="HEALTHY")}, True)
+    assert not complete.is_true_of(RESTART, {"Ingress": deployment(status="HEALTHY")}, True)
+    assert not complete.is_true_of(RESTART, {}, True)
     assert complete.is_true_of(RESTART, {"Ingress": deployment(("new", "RUNNING"), status="HEALTHY")}, True)
     assert complete.is_true_of(IN_PLACE, {"Ingress": deployment(("old", "RUNNING"), status="HEALTHY")}, True)
 

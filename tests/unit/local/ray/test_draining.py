@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
 import ray.serve
 from ray.serve.exceptions import DeploymentUnavailableError
+from ray.serve.schema import DeploymentStatusOverview
 
 from deployments.infra.ray import key_value
 from deployments.local.ray import draining
@@ -81,3 +83,11 @@ def test_a_call_that_fails_is_made_again(drained: Drained) -> None:
 def test_without_a_replica_nobody_waits(drained: Drained) -> None:
     _, told = drained(DeploymentUnavailableError(None))  # type: ignore[arg-type]
     assert told == []
+
+
+def test_replicas_that_serve_stops_are_counted_by_the_strings_that_ray_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    states: Any = {"RUNNING": 2, "STOPPING": 3}
+    overview = DeploymentStatusOverview("HEALTHY", "UNSPECIFIED", states, "")  # type: ignore[arg-type]
+    status = SimpleNamespace(applications={"chatllm": SimpleNamespace(deployments={"Ingress": overview})})
+    monkeypatch.setattr(ray.serve, "status", lambda: status)
+    assert draining._stopping("chatllm") == 3
