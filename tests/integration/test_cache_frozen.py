@@ -66,10 +66,16 @@ async def loaded(http, seconds: float, name: str) -> Phase:
     return phase
 
 
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path)
+    yield server
+    server.kill()
+
+
 @pytest.mark.alone
 @pytest.mark.timeout(60 + 3 * OUTAGE_S)
-async def test_redis_freezes_under_a_steady_load(database_url, tmp_path):
-    server = Server(tmp_path)
+async def test_redis_freezes_under_a_steady_load(database_url, server):
     store = RedisStore(server.url, SETTINGS.namespace, 0.8 * SETTINGS.lookup_timeout_s, 1.0)
     cache = CacheClient(CacheLookup(SETTINGS, store), SETTINGS)
     model = ScriptedModel(id="quick", kind="scripted", tokens=8)
@@ -84,7 +90,6 @@ async def test_redis_freezes_under_a_steady_load(database_url, tmp_path):
         await reaches(cache)
         after = await loaded(http, CALM_S, "after")
     await store.aclose()
-    server.kill()
 
     phases = {"before": before, "during": during, "after": after}
     for name, phase in phases.items():
