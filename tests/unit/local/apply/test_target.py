@@ -75,5 +75,5 @@ def test_the_address_of_the_api_is_not_changed_while_it_runs() -> None:
 
 @pytest.mark.parametrize("address", ["http://head:port", "head:8265", "http://", "ftp://head"])
 def test_what_is_no_address_is_refused_at_once(address: str) -> None:
-    with pytest.raises(LauncherError, match="is no address of a dashboard"):
+    with pytest.raises(LauncherError, match="is not the address of a dashboard"):
         Cluster(address, "")
