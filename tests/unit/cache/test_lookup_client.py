@@ -383,6 +383,6 @@ async def test_an_answer_that_is_none_is_not_waited_for(caplog: pytest.LogCaptur
     for _ in range(20):
         assert (await asyncio.wait_for(cache.lookup(["one"]), 5)).values == [b"by handle"]
         await asyncio.sleep(0.005)
-    assert "no frame of a replica" in caplog.text
+    assert "is not a replica's frame" in caplog.text
     await cache.aclose()
     server.close()
