@@ -94,13 +94,13 @@ class Api:
         """End the session with this token."""
         await self._call_as(token, "DELETE", "/v1/auth/sessions/current")
 
-    async def sessions(self) -> list[SignedIn]:
-        """Return the sessions of the user or key, the newest first."""
-        return _parse(SignedInAll, await self._call("GET", "/v1/auth/sessions")).data
+    async def sessions(self, token: str) -> list[SignedIn]:
+        """Return all sessions of whoever has the one with this token, which is the current one, the newest first."""
+        return _parse(SignedInAll, await self._call_as(token, "GET", "/v1/auth/sessions")).data
 
-    async def end_session_of(self, session_id: str) -> None:
-        """End one of the user's or key's sessions by its id."""
-        await self._call("DELETE", f"/v1/auth/sessions/{session_id}")
+    async def end_session_of(self, token: str, session_id: str) -> None:
+        """End one of these sessions by its id."""
+        await self._call_as(token, "DELETE", f"/v1/auth/sessions/{session_id}")
 
     async def whose(self, token: str) -> Me:
         """Return who has the session with this token."""

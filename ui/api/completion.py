@@ -135,7 +135,7 @@ class Completions:
             raise ApiError("no_key", str(error)) from error
         except openai.APIStatusError as error:
             if isinstance(error, openai.AuthenticationError):
-                self._key.forget(self._key.value)
+                self._key.forget(error.request.headers.get("authorization", "").removeprefix("Bearer "))
             raise from_body(error.status_code, error.response.headers, error.body) from error
         except (openai.APITimeoutError, httpx2.TimeoutException) as error:
             raise ApiError("too_slow") from error

@@ -29,6 +29,8 @@ class Returning:
         """Return the session with this token, or None. Raises `ApiError` where the service cannot be asked."""
         if not TOKEN.fullmatch(token) or self._refused.get(token, 0.0) > time.monotonic():
             return None
+        if self._sessions.is_signed_out(token):  # the service may not know it yet, or not on all of its replicas
+            return None
         place = token, is_secure
         if (asking := self._asking.get(place)) is None:
             if len(self._asking) >= MAX_WAITING:
@@ -52,6 +54,8 @@ class Returning:
             self._refused[token] = time.monotonic() + REFUSED_S
             if len(self._refused) > MAX_REFUSED:
                 self._refused.popitem(last=False)
+            return None
+        if self._sessions.is_signed_out(token):
             return None
         known = self._sessions.find(token)
         try:

@@ -111,7 +111,9 @@ class SessionEntry:
             if not (token := cookies.get(name, "")) or (is_https and not is_secure):
                 continue
             session = self._sessions.find(token) or await self._returning.session(token, is_secure)
-            if session is not None and session.is_secure == is_secure:
+            if session is None or session.is_secure != is_secure:
+                continue
+            if await self._sessions.confirms(session):
                 return session
         return None
 

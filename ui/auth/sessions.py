@@ -8,6 +8,7 @@ process of the page, finds the session again by its cookie.
 import asyncio
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,8 +23,10 @@ from ui.state.watchers import Watchers
 
 IDLE_S = 24 * 3600.0  # after it this process forgets a session; the browser's next request finds it again
 VERIFY_S = 30.0  # how long a session that is used is trusted without asking the service
+VERIFY_TIMEOUT_S = 2.0  # how long a request waits for the service's answer; then the page itself tells that it is away
 COOKIE_S = 30 * 24 * 3600.0  # the service's sessions last no longer
 MAX_SESSIONS = 5_000
+MAX_SIGNED_OUT = 10_000
 SWEEP_S = 60.0
 
 Reason = Literal["out", "refused", "expired"]
@@ -51,9 +54,10 @@ class Session:
     begun: Begun
     is_secure: bool
     _end: Callable[["Session", Reason], None] = field(repr=False)
-    _verify: Callable[["Session"], None] = field(repr=False)
+    _verify: Callable[["Session"], object] = field(repr=False)
     seen_at: float = field(default_factory=time.monotonic)
     verified_at: float = field(default_factory=time.monotonic)
+    verifying: "asyncio.Task[None] | None" = field(default=None, repr=False)
     ended: Reason | None = None
     _watchers: Watchers[[Reason]] = field(default_factory=lambda: Watchers[[Reason]]("a session"), repr=False)
 
@@ -69,13 +73,17 @@ class Session:
     def touch(self) -> None:
         """Record activity, and see now and then whether the service still accepts the session."""
         self.seen_at = time.monotonic()
-        if self.seen_at - self.verified_at > VERIFY_S:
-            self.verified_at = self.seen_at
+        if self.is_unverified:
             self._verify(self)
 
     def watch(self, watcher: Callable[[Reason], None]) -> Callable[[], None]:
         """Call `watcher` when the session ends. Returns a function that stops it."""
         return self._watchers.add(watcher)
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether the service has not been asked about it for so long that it must be."""
+        return time.monotonic() - self.verified_at > VERIFY_S
 
     @property
     def is_idle(self) -> bool:
@@ -112,6 +120,7 @@ class Sessions:
         self._api = api
         self._sessions: dict[bytes, Session] = {}
         self._owners: dict[str, _Owner] = {}
+        self._signed_out: OrderedDict[bytes, None] = OrderedDict()
         self._tasks = Tasks()
 
     def admit(self, begun: Begun, is_secure: bool) -> Session:
@@ -123,7 +132,8 @@ class Sessions:
         if owner is None:
             key = ApiKey(begun.token, on_refused=lambda token: self._refused(begun.owner, token))
             owner = self._owners[begun.owner] = _Owner(self._make(key), key)
-        session = Session(owner.account, begun, is_secure, self.end, self._start_verification)
+        owner.key.value = begun.token  # the one that the service has just accepted; others may have ended there
+        session = Session(owner.account, begun, is_secure, self.end, self._verification)
         self._sessions[_hash(begun.token)] = session
         return session
 
@@ -139,19 +149,36 @@ class Sessions:
         """End a session; in the background, the account is closed with the last one of its owner."""
         if self._sessions.pop(_hash(session.begun.token), None) is None:
             return
+        if reason == "out":
+            self._signed_out[_hash(session.begun.token)] = None
+            while len(self._signed_out) > MAX_SIGNED_OUT:
+                self._signed_out.popitem(last=False)
         session.close(reason)
         self._ends.notify(session)
         self._tasks.start(self._leave(session, reason), "end a session")
 
+    def is_signed_out(self, token: str) -> bool:
+        """Whether the session with this token was signed out of here: its browser may still have the cookie."""
+        return _hash(token) in self._signed_out
+
     async def _leave(self, session: Session, reason: Reason) -> None:
-        if account := self._left_account(session):
-            await account.aclose()
+        account = self._left_account(session)
         if reason == "out":
             with suppress(ApiError):  # it ends by itself when it is not used
                 await self._api.end_session(session.begun.token)
+        if account:
+            await account.aclose()
 
-    def _start_verification(self, session: Session) -> None:
-        self._tasks.start(self._verify(session), "verify a session")
+    async def confirms(self, session: Session) -> bool:
+        """Whether a session goes on; the service is asked if it has not been for long, but not waited for for long."""
+        if session.is_unverified:
+            await asyncio.wait({self._verification(session)}, timeout=VERIFY_TIMEOUT_S)
+        return session.ended is None
+
+    def _verification(self, session: Session) -> "asyncio.Task[None]":
+        if session.verifying is None:
+            session.verifying = self._tasks.start(self._verify(session), "verify a session")
+        return session.verifying
 
     async def _verify(self, session: Session) -> None:
         """End a session that was signed out elsewhere, and let the service know that it is used.
@@ -163,6 +190,8 @@ class Sessions:
         except ApiError as error:
             if error.status == 401:
                 self.end(session, "refused")
+        finally:
+            session.verifying, session.verified_at = None, time.monotonic()
 
     def _left_account(self, session: Session) -> Account | None:
         """Return the account if it was the owner's last session; else let another session's token stand for it."""

@@ -1,6 +1,7 @@
 """The account menu: who one is, the limits and what is left of them, this month's usage, the sessions, and sign-out."""
 
 from datetime import datetime
+from functools import partial
 
 from nicegui import ui
 
@@ -42,7 +43,7 @@ class AccountMenu:
         with self._refilled():
             self._show(me)
             if self._session is not None:
-                self._offer_sessions(has_password=me.username is not None)
+                self._offer_sessions(self._session.begun.token, has_password=me.username is not None)
             self._offer_sign_out()
 
     def _refilled(self) -> ui.element:
@@ -70,17 +71,17 @@ class AccountMenu:
         if me.expires_at:
             _show_fact(t("Valid until"), f"{datetime.fromtimestamp(me.expires_at):%Y-%m-%d}")
 
-    def _offer_sessions(self, *, has_password: bool) -> None:
+    def _offer_sessions(self, token: str, *, has_password: bool) -> None:
         with tag("div", "account-actions"):
-            button(t("Sessions"), self._show_sessions, "quiet small").mark("sessions-open")
+            button(t("Sessions"), partial(self._show_sessions, token), "quiet small").mark("sessions-open")
             if has_password:
                 change = text_element("a", t("Change password"), "button quiet small").mark("change-password")
                 attribute(change, href=CHANGE_PASSWORD)
 
-    async def _show_sessions(self) -> None:
+    async def _show_sessions(self, token: str) -> None:
         self._menu.close()
         with self._page:
-            opened = SessionsDialog(self._api)
+            opened = SessionsDialog(self._api, token)
         await opened.load()
 
     def _offer_sign_out(self) -> None:

@@ -24,10 +24,13 @@ MAX_OTHER = 60
 
 
 class SessionsDialog:
-    """Opens at once; `load` adds the sessions."""
+    """Opens at once; `load` adds the sessions.
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    It asks with the token of the reader's own session: the account's calls carry that of any session of the reader's.
+    """
+
+    def __init__(self, api: Api, token: str) -> None:
+        self._api, self._token = api, token
         with dialog(t("Your sessions")) as self._dialog, tag("div", "card wide"):
             text_element("h2", t("Your sessions"), "card-title")
             text_element("p", t("The browsers in which you are signed in."), "card-text")
@@ -40,7 +43,7 @@ class SessionsDialog:
     async def load(self) -> None:
         """Show the sessions, the newest first."""
         try:
-            sessions = await self._api.sessions()
+            sessions = await self._api.sessions(self._token)
         except ApiError as error:
             self._tell(error)
             return
@@ -53,7 +56,7 @@ class SessionsDialog:
 
     async def _end(self, session: SignedIn) -> None:
         try:
-            await self._api.end_session_of(session.id)
+            await self._api.end_session_of(self._token, session.id)
         except ApiError as error:
             if error.status != 404:
                 self._tell(error)

@@ -11,6 +11,7 @@ from tests.ui.chat.test_chat import ask
 from tests.ui.conftest import Page, Reader, page_for, until
 from tests.ui.files.test_files import drops
 from tests.ui.stand_in import FIREFOX, KEY, StandIn, User
+from ui.api.client import Api
 from ui.auth import sessions
 from ui.auth.session_middleware import MAX_UPLOAD_BYTES
 from ui.auth.sign_in import BURST
@@ -459,10 +460,13 @@ async def signs_out(reader: Reader) -> None:
     reader.clicks("sign-out")
 
 
+@pytest.mark.parametrize("is_later", [False, True])
 async def test_one_s_other_sessions_are_listed_and_ended(
-    page: Page, api: StandIn, monkeypatch: pytest.MonkeyPatch
+    page: Page, api: StandIn, monkeypatch: pytest.MonkeyPatch, is_later: bool
 ) -> None:
     first, second = await signed_in(page), await signed_in(page)
+    if is_later:
+        first, second = second, first
     first.clicks("account")
     await first.sees_marked("sessions-open")
     first.clicks("sessions-open")
@@ -476,10 +480,38 @@ async def test_one_s_other_sessions_are_listed_and_ended(
     first.clicks(f"end-session_{token[-8:]}")
     await until(lambda: list(api.tokens) == [first.http_client.cookies["chatllm"]])
     await until(lambda: len(first.texts("session-device")) == 1)
-    await second.http_client.get("/sign-in")  # as any click would
-    await until(lambda: left)
+    assert (await second.http_client.get("/")).status_code == 303, "not even one page more"
     assert left == ['chatllm.leave("/sign-in?next=/&why=refused", true, "")']
     assert (await first.http_client.get("/")).status_code == 200
+
+
+async def test_who_signed_out_is_not_found_again_while_the_service_still_knows_the_session(
+    page: Page, api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = await signed_in(page)
+    end, gate = Api.end_session, asyncio.Event()
+
+    async def ends_later(self: Api, token: str) -> None:
+        await gate.wait()
+        await end(self, token)
+
+    monkeypatch.setattr(Api, "end_session", ends_later)
+    left = leavings(reader)
+    await signs_out(reader)
+    await until(lambda: left)
+    shown = await reader.http_client.get("/sign-in?next=/&why=out")
+    gate.set()
+    assert shown.status_code == 200, "the form, and not the way back into the page"
+    await until(lambda: not api.tokens)
+
+
+async def test_sessions_that_ended_at_the_service_hurt_none_that_begins(page: Page, api: StandIn) -> None:
+    api.add_conversation("Mine")
+    await sign_in(page.new_reader())
+    api.tokens.clear()
+    again = await signed_in(page)
+    await until(lambda: again.texts("entry-link") == ["Mine"])
+    assert not api.seen.strangers
 
 
 async def test_a_user_changes_the_password(reader: Reader, api: StandIn) -> None:

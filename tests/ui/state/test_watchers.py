@@ -11,7 +11,7 @@ from tests.ui.stand_in import KEY, StandIn
 from ui.api.client import Api
 from ui.api.readiness import Readiness
 from ui.api.stream import Event, Finished, Question
-from ui.auth.sessions import Reason, Session, Sessions
+from ui.auth.sessions import Begun, Reason, Session, Sessions
 from ui.settings import ApiKey, Settings
 from ui.state import tasks
 from ui.state.deletions import Deletions
@@ -43,6 +43,16 @@ class StandInAccount:
         self.is_closed = True
         if self.fault is not None:
             raise self.fault
+
+
+class StandInSignOut:
+    """A service that notes which sessions end."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    async def end_session(self, token: str) -> None:
+        self.ended.append(token)
 
 
 def fails(*_: object) -> None:
@@ -112,22 +122,23 @@ async def test_a_session_ends_for_all_its_pages_and_its_account_is_closed() -> N
         ended.append(session)
         raise RuntimeError
 
-    sessions, account = Sessions(end), StandInAccount()
-    session = sessions.find(sessions.begin("sk-1", "Reader", False, lambda _: account))  # type: ignore[arg-type,return-value]
-    assert session is not None
+    service, account = StandInSignOut(), StandInAccount()
+    sessions = Sessions(end, lambda _: account, service)  # type: ignore[arg-type,return-value]
+    session = sessions.admit(Begun("st-1", "key_1", "Reader"), is_secure=False)
     for watcher in (fails, told.append, fails):
         session.watch(watcher)
     session.sign_out()
     await until(lambda: account.is_closed)
-    assert told == ["out"] and ended == [session]
+    assert told == ["out"] and ended == [session] and service.ended == ["st-1"]
     await sessions.aclose()
 
 
 async def test_an_account_that_cannot_be_closed_keeps_no_other_open() -> None:
-    sessions = Sessions(lambda _: None)
     accounts = [StandInAccount(RuntimeError()), StandInAccount()]
-    for number, account in enumerate(accounts):
-        sessions.begin(f"sk-{number}", "Reader", False, lambda _, account=account: account)  # type: ignore[arg-type,return-value]
+    made = iter(accounts)
+    sessions = Sessions(lambda _: None, lambda _: next(made), StandInSignOut())  # type: ignore[arg-type,return-value]
+    for number in range(len(accounts)):
+        sessions.admit(Begun(f"st-{number}", f"key_{number}", "Reader"), is_secure=False)
     await sessions.aclose()
     assert [account.is_closed for account in accounts] == [True, True]
 
