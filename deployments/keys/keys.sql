@@ -37,7 +37,7 @@ UPDATE api_keys AS k SET (
            new.open_batches, new.batch_lines, new.file_bytes, new.weight, new.priority
     FROM jsonb_populate_record(k, $2::jsonb) AS new
 )
-WHERE (id = $1 OR name = $1) AND revoked_at IS NULL AND is_user = $3
+WHERE (id = $1 OR (name = $1 AND NOT is_user)) AND revoked_at IS NULL AND is_user = $3
 RETURNING *
 
 -- name: revoke

@@ -60,6 +60,15 @@ class MemoryUsers:
         self._users[user_id] = replace(self._users[user_id], **changes)
         return self._user(changed)
 
+    async def change_password(self, user_id: str, old_hash: str, new_hash: str) -> bool:
+        """Replace the hash of a password."""
+        self._keys.accounts()
+        kept = self._users.get(user_id)
+        if kept is None or kept.password_hash != old_hash:
+            return False
+        self._users[user_id] = replace(kept, password_hash=new_hash, must_change_password=False)
+        return True
+
     async def password_hash(self, username: str) -> tuple[User, str] | None:
         """Return who has this username, and the hash of the password."""
         for account in self._keys.accounts().values():

@@ -58,6 +58,10 @@ class PostgresUsers:
             raise no_user(user_id)
         return User(key_of_row(changed), row["username"], row["must_change_password"])
 
+    async def change_password(self, user_id: str, old_hash: str, new_hash: str) -> bool:
+        """Replace the hash of a password."""
+        return bool(await self._database.fetch(SQL["change_password"], clean(user_id), old_hash, new_hash))
+
     async def password_hash(self, username: str) -> tuple[User, str] | None:
         """Return who has this username, and the hash of the password."""
         rows = await self._database.fetch(SQL["password"], clean(username))

@@ -44,12 +44,16 @@ class SignIn:
         """
         user, hash_ = await self._verified(username, password)
         if new is not None:
-            await self._change(user, new, is_known=new == password)
+            await self._change(user, hash_, new, is_known=new == password)
         elif user.must_change_password:
             raise PasswordChangeRequired
         elif self._passwords.is_outdated(hash_):
-            await self._store.update(user.id, {"password_hash": await self._passwords.hash(password)}, {})
-        return user, *await self.begin(user.id, user_agent)
+            await self._store.change_password(user.id, hash_, await self._passwords.hash(password))
+        session, token = await self.begin(user.id, user_agent)
+        if not await self._is_still(user, password if new is None else new, hash_):
+            await self._store.end_session(user.id, session.id)
+            raise SignInFailed
+        return user, session, token
 
     async def begin(self, key_id: str, user_agent: str) -> tuple[Session, str]:
         """Return a new session of a user or key, and its token."""
@@ -85,9 +89,15 @@ class SignIn:
             raise SignInFailed(f"This account is {user.account.state}: ask whoever runs this service.")
         return user, hash_
 
-    async def _change(self, user: User, new: str, *, is_known: bool) -> None:
+    async def _is_still(self, user: User, password: str, hash_: str) -> bool:
+        """Whether the password is the user's still: a reset that came meanwhile has ended the sessions before this."""
+        known = await self._store.password_hash(user.username)
+        return known is not None and (known[1] == hash_ or await self._passwords.verify(known[1], password))
+
+    async def _change(self, user: User, old_hash: str, new: str, *, is_known: bool) -> None:
         if is_known:
             raise BadRequest("The new password must differ from the old one.", "new_password")
         hash_ = await self._passwords.hash(checked_password(new, user.username, "new_password"))
-        await self._store.update(user.id, {"password_hash": hash_, "must_change_password": False}, {})
+        if not await self._store.change_password(user.id, old_hash, hash_):
+            raise SignInFailed  # reset meanwhile: the old password changes nothing any more
         await self._store.end_sessions(user.id)

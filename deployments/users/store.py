@@ -32,6 +32,10 @@ class UserStore(Protocol):
         """Change a user; NotFound if there is none, Conflict or BadRequest as `create`."""
         ...
 
+    async def change_password(self, user_id: str, old_hash: str, new_hash: str) -> bool:
+        """Replace the hash of a password, which need not be changed any more; whether it still was `old_hash`."""
+        ...
+
     async def password_hash(self, username: str) -> tuple[User, str] | None:
         """Return who has this username, and the hash of the password; None if nobody has."""
         ...

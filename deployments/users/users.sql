@@ -18,6 +18,9 @@ UPDATE users AS u SET (username, password_hash, must_change_password) = (
 WHERE id = $1
 RETURNING *
 
+-- name: change_password
+UPDATE users SET password_hash = $3, must_change_password = false WHERE id = $1 AND password_hash = $2 RETURNING id
+
 -- name: password
 SELECT k.*, u.username, u.must_change_password, u.password_hash FROM users u JOIN api_keys k USING (id)
 WHERE u.username = $1

@@ -55,6 +55,24 @@ async def test_a_user_is_found_by_the_username_with_the_hash_of_the_password(use
         await users.retrieve("user_none")
 
 
+async def test_a_name_that_is_another_user_s_id_makes_nobody_of_its_bearer(users: UserStore) -> None:
+    ann = await made(users)
+    bob = await made(users, "bob", name=ann.id)
+
+    assert (await users.update(ann.id, {}, {"is_admin": True})).account.is_admin
+    assert await users.retrieve(bob.id) == bob
+
+
+async def test_the_hash_of_a_password_is_replaced_if_it_is_still_the_old_one(users: UserStore) -> None:
+    ann = await users.create("ann", "old", {}, must_change=True)
+
+    assert not await users.change_password(ann.id, "older", "new")
+    assert await users.password_hash("ann") == (ann, "old")
+    assert await users.change_password(ann.id, "old", "new")
+    known = await users.password_hash("ann")
+    assert known is not None and known[1] == "new" and not known[0].must_change_password
+
+
 async def test_without_a_name_the_username_is_shown(users: UserStore) -> None:
     assert (await made(users)).account.name == "ann"
 
