@@ -162,12 +162,11 @@ class Sessions:
         return _hash(token) in self._signed_out
 
     async def _leave(self, session: Session, reason: Reason) -> None:
-        account = self._left_account(session)
+        if account := self._left_account(session):
+            await account.aclose()  # what it completes needs the token
         if reason == "out":
             with suppress(ApiError):  # it ends by itself when it is not used
                 await self._api.end_session(session.begun.token)
-        if account:
-            await account.aclose()
 
     async def confirms(self, session: Session) -> bool:
         """Whether a session goes on; the service is asked if it has not been for long, but not waited for for long."""

@@ -230,6 +230,18 @@ async def test_what_one_deletes_is_not_missing_in_the_other_s_list(page: Page, a
     assert bob.texts("entry-link") == ["Bob's"] and not bob.texts("toast-text")
 
 
+async def test_what_was_deleted_stays_deleted_when_its_reader_signs_out_at_once(page: Page, api: StandIn) -> None:
+    doomed = api.add_conversation("Ann's")
+    reader = await signed_in(page)
+    await until(lambda: reader.texts("entry-link") == ["Ann's"])
+    reader.clicks(f"more-{doomed}")
+    await reader.sees_marked(f"delete-{doomed}")
+    reader.clicks(f"delete-{doomed}")
+    await reader.sees("“Ann's” was deleted.")
+    await signs_out(reader)
+    await until(lambda: doomed not in api.conversations and not api.tokens)
+
+
 async def test_signing_out_ends_the_session_in_all_its_tabs_and_what_they_follow(page: Page, api: StandIn) -> None:
     api.behaviour.hold_after = 1
     first = await signed_in(page)
