@@ -26,6 +26,7 @@ VERIFY_S = 30.0  # how long a session that is used is trusted without asking the
 VERIFY_TIMEOUT_S = 2.0  # how long a request waits for the service's answer; then the page itself tells that it is away
 COOKIE_S = 30 * 24 * 3600.0  # the service's sessions last no longer
 MAX_SESSIONS = 5_000
+MAX_SESSIONS_OF_ONE = 50  # the service's own bound; beyond it, the least recently used one is forgotten
 MAX_SIGNED_OUT = 10_000
 SWEEP_S = 60.0
 
@@ -126,6 +127,9 @@ class Sessions:
     def admit(self, begun: Begun, is_secure: bool) -> Session:
         """Return the session of a browser that signs in, or that comes back. Raises `TooManySessions`."""
         self.sweep()
+        mine = [session for session in self._sessions.values() if session.begun.owner == begun.owner]
+        if len(mine) >= MAX_SESSIONS_OF_ONE:
+            self.end(min(mine, key=lambda session: session.seen_at), "expired")
         if len(self._sessions) >= MAX_SESSIONS:
             raise TooManySessions
         owner = self._owners.get(begun.owner)

@@ -365,6 +365,16 @@ async def test_sessions_are_bounded(page: Page, monkeypatch: pytest.MonkeyPatch)
     assert refused.status_code == 503 and "Too many users are signed in" in refused.text
 
 
+async def test_nobody_signs_in_so_often_that_there_is_no_room_for_others(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
+    monkeypatch.setattr(sessions, "MAX_SESSIONS_OF_ONE", 2)
+    for _ in range(4):
+        assert (await sign_in(page.new_reader())).status_code == 303
+    assert (await sign_in(page.new_reader(), OTHER)).status_code == 303
+
+
 async def test_a_user_signs_in_with_a_username_and_password(reader: Reader, api: StandIn) -> None:
     api.users["ann"] = User("correct horse battery")
     wrong = await sends(reader, password="wrong horse battery")
