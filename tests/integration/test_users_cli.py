@@ -1,13 +1,18 @@
 """`chatllm users` on a real Postgres."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from deployments.infra.postgres.database import Database
+from deployments.local import keys
 from deployments.local.cli import app
 from deployments.local.state import LauncherError
+from deployments.usage.postgres import PostgresUsage
+from deployments.usage.types import Place, Used
 
 Run = Callable[..., str]
 
@@ -36,6 +41,20 @@ def test_a_user_lives_through_all_states(run: Run) -> None:
     changed = run("update", "ann@example.org", "--username", "ann", "--name", "Ann", "--no-admin")
     assert "ann  Ann" in changed and "admin" not in changed
     assert run("reset-password", "ann").strip() != first
+
+
+def test_the_usage_of_users_is_shown_by_their_names(run: Run, database_url: str) -> None:
+    run("create", "ann", "--name", "Ann Example")
+    user_id = run("list").split()[0]
+
+    async def note(database: Database) -> None:
+        used = {Place(user_id, datetime.now(UTC).date(), "guide"): Used(1, 0, 30, 12, 0)}
+        await PostgresUsage(database).add("batch-1", used)
+
+    keys.run_on_database(database_url, note)
+    for arguments in (["usage"], ["usage", "ann"], ["usage", user_id]):
+        shown = CliRunner().invoke(app, arguments, catch_exceptions=False).output
+        assert "Ann Example" in shown and "30" in shown
 
 
 def test_users_are_found_by_their_ids_too_and_nobody_is_said_to_be_nobody(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""`chatllm usage`: what keys used, by day and model, from the same Postgres as `chatllm keys`."""
+"""`chatllm usage`: what keys and users used, by day and model, from the same Postgres as `chatllm keys`."""
 
 import json
 from collections.abc import Sequence
@@ -7,12 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
+from deployments.errors import NotFound
 from deployments.infra.postgres.database import Database
 from deployments.keys.postgres import PostgresKeys
+from deployments.keys.types import Key
 from deployments.local import keys
 from deployments.local.cli.keys import borrowed_postgres
+from deployments.local.cli.users import all_users, user_named
 from deployments.usage.postgres import PostgresUsage
 from deployments.usage.types import Row
+from deployments.users.postgres import PostgresUsers
 
 MAX_ROWS = 100_000
 COLUMNS = ("requests", "errors", "prompt_tokens", "completion_tokens", "cached_tokens")
@@ -21,7 +25,7 @@ HEAD = ("day", "key", "model", "requests", "errors", "prompt", "completion", "ca
 
 def usage(
     name: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="A key's id or name; all keys if it is left out.")
+        str | None, typer.Argument(metavar="[KEY]", help="A key's id or name, or a username; all if it is left out.")
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=3660, help="Days up to today (UTC).")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -40,12 +44,22 @@ def usage(
 
 
 async def _read(database: Database, name: str | None, start: date, end: date) -> tuple[Sequence[Row], dict[str, str]]:
-    """Return the rows, and the names of keys by their ids."""
-    store = PostgresKeys(database)
-    known = await store.list() if name is None else [await store.retrieve(name)]
+    """Return the rows, and the names of keys and users by their ids."""
+    keys_, users = PostgresKeys(database), PostgresUsers(database)
+    if name is None:
+        known = [*await keys_.list(), *(user.account for user in await all_users(users))]
+    else:
+        known = [await _one(keys_, users, name)]
     key_id = None if name is None else known[0].id
     rows = await PostgresUsage(database).report(key_id, start, end, ("day", "key", "model"), MAX_ROWS)
     return rows, {key.id: key.name for key in known}
+
+
+async def _one(keys_: PostgresKeys, users: PostgresUsers, name: str) -> Key:
+    try:
+        return await keys_.retrieve(name)
+    except NotFound:
+        return (await user_named(users, name)).account
 
 
 def _line(row: Row, names: dict[str, str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from deployments.users.passwords import Passwords
 from deployments.users.postgres import PostgresUsers
 from deployments.users.sign_in import SignIn
 from deployments.users.store import UserStore, no_user
-from deployments.users.types import User, UserChanges, checked_username
+from deployments.users.types import ID_PREFIX, User, UserChanges, checked_username
 
 users_app = typer.Typer(help="Create, list and change the users who sign in to the chat page.", no_args_is_help=True)
 
@@ -48,7 +48,7 @@ def list_() -> None:
     """List all users, oldest first."""
 
     async def work(users: UserStore) -> list[User]:
-        return await _all(users)
+        return await all_users(users)
 
     for user in _run(work):
         typer.echo(_line(user))
@@ -88,14 +88,14 @@ def reset_password(user: Who) -> None:
     """End a user's sessions and print a new password, alone. It must be changed at the next sign-in."""
 
     async def work(users: UserStore) -> str:
-        return await _sign_in(users).reset((await _named(users, user)).id)
+        return await _sign_in(users).reset((await user_named(users, user)).id)
 
     typer.echo(_run(work))
 
 
 def _change(name: str, account: KeyChanges, changes: UserChanges | None = None) -> None:
     async def work(users: UserStore) -> User:
-        return await users.update((await _named(users, name)).id, changes or {}, account)
+        return await users.update((await user_named(users, name)).id, changes or {}, account)
 
     typer.echo(_line(_run(work)))
 
@@ -112,14 +112,18 @@ def _sign_in(users: UserStore) -> SignIn:
     return SignIn(users, Passwords(), lambda _: asyncio.sleep(0))
 
 
-async def _named(users: UserStore, name: str) -> User:
-    found = next((user for user in await _all(users) if name in (user.id, user.username)), None)
+async def user_named(users: UserStore, name: str) -> User:
+    """Return the user with a username or id; raises NotFound."""
+    if name.startswith(ID_PREFIX):
+        return await users.retrieve(name)
+    found = await users.password_hash(name.lower())
     if found is None:
         raise no_user(name)
-    return found
+    return found[0]
 
 
-async def _all(users: UserStore) -> list[User]:
+async def all_users(users: UserStore) -> list[User]:
+    """Return all users, oldest first."""
     found: list[User] = []
     while True:
         page = await users.page(found[-1].id if found else None, PAGE)
