@@ -60,7 +60,10 @@ DELETE FROM files WHERE tenant = $1 AND id = $2 RETURNING place
 DELETE FROM files WHERE tenant = $1 AND id = $2 AND NOT is_whole RETURNING place
 
 -- name: removals
-SELECT place FROM file_removals WHERE gone_at < now() - make_interval(secs => $1) LIMIT 100
+SELECT place FROM file_removals WHERE gone_at < now() - make_interval(secs => $1) ORDER BY gone_at LIMIT 100
+
+-- name: postpone_removal
+UPDATE file_removals SET gone_at = now() WHERE place = $1
 
 -- name: removed
 DELETE FROM file_removals WHERE place = $1

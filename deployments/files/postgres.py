@@ -19,6 +19,8 @@ SQL = load(Path(__file__).parent / "files.sql")
 SWEPT_BYTES = 104_857_600
 """Bytes of files that one statement deletes: about half a second."""
 MAX_SWEEPS = 100
+MAX_FAILURES = 3
+"""Contents that cannot be removed: after so many the whole place is taken for away."""
 SETTLED_S = 2 * TIMEOUT_S
 """After so long no chunk of a file that is gone is being written any more: what is removed then stays away."""
 
@@ -103,11 +105,23 @@ class PostgresFiles:
         for _ in range(MAX_SWEEPS):
             if not await self._database.fetch(SQL["sweep"], unfinished_s, SWEPT_BYTES):
                 break
-        if self._contents is None:
-            return
+        if self._contents is not None:
+            await self._sweep_contents(self._contents)
+
+    async def _sweep_contents(self, contents: Contents) -> None:
+        """Remove what is left of files that are gone; what cannot be removed comes after everything else next time."""
+        failures: list[HistoryUnavailable] = []
         for row in await self._database.fetch(SQL["removals"], SETTLED_S):
-            await self._contents.remove(row["place"])
-            await self._database.fetch(SQL["removed"], row["place"])
+            try:
+                await contents.remove(row["place"])
+                await self._database.fetch(SQL["removed"], row["place"])
+            except HistoryUnavailable as error:
+                await self._database.fetch(SQL["postpone_removal"], row["place"])
+                failures.append(error)
+            if len(failures) >= MAX_FAILURES:
+                break
+        if failures:
+            raise failures[0]
 
     async def _remove(self, place: str | None) -> None:
         """Remove the content of a file that is gone, as far as possible now; `sweep` does so again."""

@@ -104,6 +104,28 @@ async def test_what_is_deleted_is_removed_and_what_could_not_be_is_swept(
     assert await database.fetch("SELECT FROM file_removals") == []
 
 
+async def test_what_cannot_be_removed_holds_up_nothing_else(
+    database: Database, store: PostgresFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "SETTLED_S", 0)
+    monkeypatch.setattr(postgres, "MAX_FAILURES", 1)
+    for content in (b"stuck", b"two", b"three"):
+        await PostgresFiles(database).delete(ANN, (await kept(store, content)).id)
+    stuck = (await database.fetch("SELECT place FROM file_removals ORDER BY gone_at LIMIT 1"))[0]["place"]
+    remove = Folder.remove
+
+    def refusing(self: Folder, place: str) -> None:
+        if place == stuck:
+            raise PermissionError
+        remove(self, place)
+
+    monkeypatch.setattr(Folder, "remove", refusing)
+    for _ in range(2):
+        with pytest.raises(HistoryUnavailable):
+            await store.sweep(3600)
+    assert [row["place"] for row in await database.fetch("SELECT place FROM file_removals")] == [stuck]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MiB."""
