@@ -36,8 +36,8 @@ async def cutting_proxy(url: str, events: Callable[[], int | None]) -> AsyncGene
             while data := await there.read(65_536):
                 if left is not None:
                     left -= data.count(b"data: ")
-                    if left < 0:  # in the middle of an event, perhaps
-                        writer.write(data[: len(data) // 2])
+                    if left < 0:  # in the middle of an event, perhaps, but behind the headers, which name the stream
+                        writer.write(data[: max(len(data) // 2, data.find(b"\r\n\r\n") + 4)])
                         break
                 writer.write(data)
                 await writer.drain()

@@ -2,9 +2,9 @@
 
     python -m tests.run [what pytest takes]
 
-Tests that others may run beside wait a good part of their time, so that they have twice as many workers as the tests
-that start whole services, each of which may have an engine and a cluster in memory. One process runs the unit tests
-that import the engine, so that vLLM is imported once. What measures time or memory runs alone after these three.
+Tests that others may run beside wait a good part of their time, so that they have half as many workers again as the
+tests that start whole services, each of which may have an engine and a cluster in memory. One process runs the unit
+tests that import the engine, so that vLLM is imported once. What measures time or memory runs alone after these three.
 
 WORKERS is the number of workers that start services: one more than there are processors if it is not given, and three
 at most. With WORKERS=0 nothing is parallel. The exit status is 0 if all parts passed; a part that the arguments leave
@@ -27,7 +27,7 @@ from tests import workers
 
 PYTEST = [sys.executable, "-m", "pytest"]
 MOST_WORKERS = 3
-BESIDE = 2
+BESIDE = 1.5
 """How many workers run tests that others may run beside, for each that starts services."""
 TEARDOWN_S = 120.0
 """How long interrupted parts may take to stop the servers of their tests: one that was just starting takes a minute."""
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
 
 def run_parts(count: int, arguments: list[str]) -> dict[str, pytest.ExitCode]:
     """Run each part that may have tests, all but `alone` at the same time if there are workers."""
-    parallel = {"beside": ["-n", str(BESIDE * count)], "services": ["-n", str(count)]} if count else {}
+    parallel = {"beside": ["-n", str(int(BESIDE * count))], "services": ["-n", str(count)]} if count else {}
     commands = {
         part: [*parallel.get(part, []), "--part", part, *arguments]
         for part in NAMES

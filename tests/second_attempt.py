@@ -2,7 +2,8 @@
 
 On a busy machine such a test can fail by timing alone. The second attempt starts anew: every fixture of the test,
 its module and its package is torn down first, and a session's fixture that failed is set up again. A test that
-passes only then is listed at the end with its first failure. Unit tests get no second attempt.
+passes only then is listed at the end with its first failure. Unit tests get no second attempt, but for those of the
+API, which talk to a server over a socket.
 """
 
 from collections.abc import Generator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol  # what pytest itself runs; there is no public way to run an item again
 
-FOLDERS = {"integration", "serve", "ui", "e2e", "cluster"}
+FOLDERS = {"integration", "serve", "ui", "e2e", "cluster", "api"}
 FIRST_FAILURE = pytest.StashKey[str]()
 
 

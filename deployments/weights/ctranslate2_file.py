@@ -27,7 +27,7 @@ def tensors(data: bytes | memoryview, kind: str) -> dict[str, npt.NDArray[np.gen
     reader = _Reader(memoryview(data))
     try:
         if reader.number("I") != VERSION or reader.text() != kind:
-            raise DamagedFile(f"it is not a {kind} of version {VERSION}")
+            raise DamagedFile(f"it is no {kind} of version {VERSION}")
         reader.number("I")
         count = reader.number("I")
         if count > MAX_TENSORS:

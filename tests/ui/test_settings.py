@@ -68,7 +68,7 @@ async def test_the_key_s_file_may_appear_later_and_be_replaced(tmp_path: Path) -
     assert await key.read() == "sk-1"
     (tmp_path / "key").write_text("sk-2\n")
     assert await key.read() == "sk-1"
-    key.forget()
+    key.forget("sk-1")
     assert await key.read() == "sk-2"
 
 

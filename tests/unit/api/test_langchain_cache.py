@@ -349,9 +349,9 @@ async def test_a_hanging_cache_is_a_miss_in_time_and_blocks_no_exact_look_up(
 ) -> None:
     cache = kind()
     monkeypatch.setattr(langchain_caches, "plugged", cache)
-    async with running(*MODELS, cache=plugged(1)) as service:
+    async with running(*MODELS, cache=plugged(2)) as service:
         await ask(service, "stored before")
-        cache.takes_s = 3.0
+        cache.takes_s = 6.0
         began = time.perf_counter()
         waiting = [asyncio.create_task(ask(service, f"hello {number}")) for number in range(20)]
         await asyncio.sleep(0.05)
