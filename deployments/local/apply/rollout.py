@@ -13,7 +13,7 @@ from deployments.models.loading.deploying import refusal
 from deployments.models.loading.failure import in_message
 
 POLL_S = 0.5
-RUNNING, FAILED, DELETING = "RUNNING", "DEPLOY_FAILED", "DELETING"
+RUNNING, FAILED = "RUNNING", "DEPLOY_FAILED"
 
 Say = Callable[[str], None]
 
@@ -80,11 +80,12 @@ def follow(
     """Say what happens until each change is done; raises NotHealthy for the first that failed, or is late.
 
     `before` are the ids of the replicas that ran when the change was deployed. Old ones that finish their answers are
-    not waited for.
+    not waited for, and those of an application that is removed not for long.
     """
     shown: dict[str, str] = {}
     complete = Completed(before)
     end = time.monotonic() + timeout_s
+    ending = time.monotonic() + min(timeout_s, ENDING_S)
     while True:
         try:
             deployed = cluster.read()
@@ -96,23 +97,26 @@ def follow(
             if shown.get(application) != state:
                 shown[application] = state
                 say(f"{application}: {state}{why}")
-        if all(state in DONE for state in states.values()):
+        left = {name: state for name, state in states.items() if state not in DONE}
+        if not left or (time.monotonic() > ending and set(left.values()) == {ENDING}):
             return
         if time.monotonic() > end:
-            late = next(name for name, state in states.items() if state not in DONE)
+            late = next(iter(left))
             raise NotHealthy(f"{late} is not healthy after {timeout_s:.0f} s ({states[late]}){why}")
         time.sleep(POLL_S)
 
 
 DONE = ("ready", "removed")
+ENDING = "its answers end"
+ENDING_S = 45.0
+"""How long what is removed is waited for: models have stopped by then, a provider's answers may take longer."""
 
 
 def _state(change: Change, deployed: Deployed, complete: Completed) -> str:
     """Return how far a change has come; NotHealthy if it has failed."""
     found = deployed.applications.get(change.application)
     if change.kind == "remove":
-        # From then on its replicas only finish their answers: a provider's may take as long as an answer does.
-        return "removed" if found is None or found["status"] == DELETING else "being removed"
+        return "removed" if found is None else ENDING
     if found is None:
         return "not known to Serve yet"
     if found["status"] == FAILED:

@@ -50,14 +50,18 @@ def test_an_application_that_runs_is_complete_once_the_old_replicas_are_gone() -
     assert complete.is_true_of(IN_PLACE, {"Ingress": deployment(("old", "RUNNING"), status="HEALTHY")}, True)
 
 
-def test_a_removal_is_not_waited_for_until_the_last_answer_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    states = iter(["RUNNING", "DELETING"])
+@pytest.mark.parametrize("bound", ["ENDING_S", "timeout_s"])
+def test_a_removal_is_not_waited_for_until_the_last_answer_has_ended(
+    monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
     monkeypatch.setattr(rollout, "POLL_S", 0)
+    monkeypatch.setattr(rollout, "ENDING_S", 0.1 if bound == "ENDING_S" else 60)
 
     class Shrinking:
         def read(self) -> Any:
-            return SimpleNamespace(applications={"cloud": {"status": next(states), "deployments": {}}})
+            return SimpleNamespace(applications={"cloud": {"status": "DELETING", "deployments": {}}})
 
     said: list[str] = []
-    rollout.follow(Shrinking(), [Change("cloud", "remove")], 5, said.append)  # type: ignore[arg-type]
-    assert said == ["cloud: being removed", "cloud: removed"]
+    timeout_s = 0.1 if bound == "timeout_s" else 60
+    rollout.follow(Shrinking(), [Change("cloud", "remove")], timeout_s, said.append)  # type: ignore[arg-type]
+    assert said == ["cloud: its answers end"]
