@@ -66,7 +66,7 @@ CASES = [
     Case("QueueGrows", "one more is held each minute", {HELD: "0+2x30"}, 25, True),
     Case("QueueGrows", "in front of full engines", {IN_QUEUE: "0+2x30", WAITING: "0x30"}, 25, True),
     Case("QueueGrows", "in both its classes", {IN_QUEUE: "0+1x30", IN_BATCH: "0+1x30"}, 25, True),
-    Case("QueueGrows", "it drains in front of full engines", {IN_QUEUE: "200-4x30", WAITING: "0x30"}, 25, False),
+    Case("QueueGrows", "it drains in front of full engines", {IN_QUEUE: "200-5x30", WAITING: "0x30"}, 25, False),
     Case("QueueGrows", "in three places", {HELD: "5x30", QUEUED: "0+1x30", WAITING: "0+1x30"}, 25, True),
     Case("QueueGrows", "it is full", {HELD: "0+100x5 500x40"}, 40, True),
     Case("QueueGrows", "it is long, and steady", {HELD: "0+12x5 60x40"}, 40, False),

@@ -16,7 +16,7 @@ import pytest
 
 from deployments.infra.liveness import guard as guard_module
 from deployments.infra.liveness.guard import Guard
-from deployments.infra.liveness.processes import Stillness, activity, descendants
+from deployments.infra.liveness.processes import BUSY, Stillness, activity, descendants
 
 LOOK_S = 0.1
 CHILD = "import subprocess, sys, time; subprocess.Popen(['sleep', '60']); print('ready', flush=True); {}"
@@ -128,8 +128,17 @@ def test_what_an_ended_process_has_left_is_ended_after_a_grace() -> None:
         wait_until(lambda: is_gone(child))
 
 
+def fall_asleep(pid: int) -> None:
+    """Wait until a process does nothing any more: on a busy machine that takes a moment."""
+    deadline = time.monotonic() + 10
+    while (seen := activity(pid)) is None or seen.states & BUSY:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_the_first_look_at_a_process_says_nothing_of_it() -> None:
     with process(SLEEPS) as one:
+        fall_asleep(one.pid)
         still = Stillness()
         assert [still.look([one.pid]) for _ in range(3)] == [0, 1, 2]
         still.reset()
