@@ -134,7 +134,7 @@ class Sessions:
             raise TooManySessions
         owner = self._owners.get(begun.owner)
         if owner is None:
-            key = ApiKey(begun.token, on_refused=lambda token: self._refused(begun.owner, token))
+            key = ApiKey(begun.token, on_refused=self._refused)
             owner = self._owners[begun.owner] = _Owner(self._make(key), key)
         owner.key.value = begun.token  # the one that the service has just accepted; others may have ended there
         session = Session(owner.account, begun, is_secure, self.end, self._verification)
@@ -228,9 +228,8 @@ class Sessions:
         await close_each(*(account.aclose for account in accounts))
         await self._tasks.settled()
 
-    def _refused(self, owner_id: str, token: str) -> None:
-        session = self._sessions.get(_hash(token))
-        if session is not None and session.begun.owner == owner_id:
+    def _refused(self, token: str) -> None:
+        if session := self._sessions.get(_hash(token)):
             self.end(session, "refused")
 
 
