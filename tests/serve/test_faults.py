@@ -62,25 +62,36 @@ async def test_a_killed_model_replica_costs_no_request(service: Launched) -> Non
     assert statuses == [200] * 40
 
 
+async def under_way(http: httpx.AsyncClient) -> tuple[list["Continued"], list[asyncio.Task[Any]]]:
+    """Return nine answers, six of them streams that have said something, and the tasks that read them."""
+    answers = [Continued(http, f"number {number} goes on", stream=number % 3 > 0) for number in range(9)]
+    reading = [asyncio.create_task(answer.read()) for answer in answers]
+    async with asyncio.timeout(30):
+        while not all(answer.tokens > 5 for answer in answers if answer.stream):
+            await asyncio.sleep(0.05)
+    return answers, reading
+
+
+async def assert_whole(http: httpx.AsyncClient, answer: "Continued") -> None:
+    """Each token was said and counted once, and the turn is stored once, as it was said."""
+    assert answer.said == f"{answer.text} " * (TOKENS // len(answer.text.split())) + answer.rest
+    assert answer.usage["completion_tokens"] == TOKENS
+    page = await http.get(f"/v1/conversations/{answer.conversation}/items?order=asc")
+    items = page.json()["data"]
+    assert [item["role"] for item in items] == ["user", "assistant"]
+    assert items[1]["content"][0]["text"] == answer.said
+
+
 async def test_streams_and_whole_answers_go_on_when_their_only_model_replica_is_killed(service: Launched) -> None:
     async with service.client() as http:
         http.timeout = httpx.Timeout(120)
-        answers = [Continued(http, f"number {number} goes on", stream=number % 3 > 0) for number in range(9)]
-        reading = [asyncio.create_task(answer.read()) for answer in answers]
-        async with asyncio.timeout(30):
-            while not all(answer.tokens > 5 for answer in answers if answer.stream):
-                await asyncio.sleep(0.05)
+        answers, reading = await under_way(http)
         [before] = replicas(service, "model-slow")
         os.kill(before, signal.SIGKILL)
         await asyncio.gather(*reading)
         assert before not in replicas(service, "model-slow")
         for answer in answers:
-            assert answer.said == f"{answer.text} " * (TOKENS // len(answer.text.split())) + answer.rest
-            assert answer.usage["completion_tokens"] == TOKENS
-            page = await http.get(f"/v1/conversations/{answer.conversation}/items?order=asc")
-            items = page.json()["data"]
-            assert [item["role"] for item in items] == ["user", "assistant"]
-            assert items[1]["content"][0]["text"] == answer.said
+            await assert_whole(http, answer)
 
 
 async def test_a_model_replica_that_is_killed_while_it_loads_says_so_and_another_one_loads(service: Launched) -> None:

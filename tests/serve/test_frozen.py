@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.launched import Launched
-from tests.serve.test_faults import HELLO, PATH, TOKENS, Continued, ingress_urls, replicas
+from tests.serve.test_faults import HELLO, PATH, Continued, assert_whole, ingress_urls, replicas, under_way
 from tests.serve.test_replicas import begun, ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -53,20 +53,13 @@ async def test_requests_beside_a_frozen_model_replica_are_answered_by_the_other(
 async def test_streams_and_whole_answers_go_on_when_their_only_model_replica_is_frozen(service: Launched) -> None:
     async with service.client() as http:
         http.timeout = httpx.Timeout(120)
-        answers = [Continued(http, f"number {number} goes on", stream=number % 3 > 0) for number in range(9)]
-        reading = [asyncio.create_task(answer.read()) for answer in answers]
-        async with asyncio.timeout(30):
-            while not all(answer.tokens > 5 for answer in answers if answer.stream):
-                await asyncio.sleep(0.05)
+        answers, reading = await under_way(http)
         [before] = replicas(service, "model-slow")
         finding = asyncio.create_task(freeze(before))
         later = Continued(http, "the next request", stream=True)
         await asyncio.gather(finding, later.read(), *reading)
         for answer in [*answers, later]:
-            assert answer.said == f"{answer.text} " * (TOKENS // len(answer.text.split())) + answer.rest
-            assert answer.usage["completion_tokens"] == TOKENS
-            page = await http.get(f"/v1/conversations/{answer.conversation}/items?order=asc")
-            assert [item["role"] for item in page.json()["data"]] == ["user", "assistant"]
+            await assert_whole(http, answer)
 
 
 @dataclass
